@@ -1,0 +1,70 @@
+"""What the judge needs of a Keras model: build it, run it, and read every tap."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+
+import keras
+import numpy as np
+
+from resnet_keras.model import create_model
+from resnet_keras.weights import set_weights
+from resnet_spec import Architecture, keras_layer_name, taps
+
+LOGITS = "logits"
+
+_MODES = {"tensorflow": ("eager", "graph", "xla"), "jax": ("jit",), "torch": ("eager",)}
+
+
+def versions() -> dict[str, str]:
+    """The framework and the backend that it runs on, by name and version."""
+    backend = keras.backend.backend()
+    return {"keras": keras.__version__, backend: import_module(backend).__version__}
+
+
+def modes() -> tuple[str, ...]:
+    """The ways in which this framework can run the model, the usual one first."""
+    return _MODES[keras.backend.backend()]
+
+
+def build(
+    architecture: Architecture, weights: Mapping[str, np.ndarray], dtype: str
+) -> keras.Model:
+    """A model that holds those weights; Keras predicts in evaluation mode."""
+    model = create_model(architecture, dtype=dtype)
+    set_weights(model, weights)
+    return model
+
+
+def run(model: keras.Model, images: np.ndarray, mode: str) -> dict[str, np.ndarray]:
+    """Every tap of a forward pass over images (N, C, H, W), in canonical layout.
+
+    `logits` comes from a second pass in which nothing is tapped, as a user would run it.
+    """
+    image = np.einsum("nchw->nhwc", images)
+    names = [tap.name for tap in taps(model.architecture, *images.shape[2:])]
+    outputs = _tapped(model, image, names, mode)
+    outputs[LOGITS] = _compiled(model.input, model.output, mode).predict_on_batch(image)
+    return {name: _canonical(value) for name, value in outputs.items()}
+
+
+def _tapped(
+    model: keras.Model, image: np.ndarray, names: Sequence[str], mode: str
+) -> dict[str, np.ndarray]:
+    """The outputs of the named layers."""
+    tensors = [model.get_layer(keras_layer_name(name)).output for name in names]
+    arrays = _compiled(model.input, tensors, mode).predict_on_batch(image)
+    return dict(zip(names, arrays, strict=True))
+
+
+def _compiled(inputs, outputs, mode: str) -> keras.Model:
+    """The layers between those tensors, to be run in that mode."""
+    model = keras.Model(inputs, outputs)
+    model.compile(run_eagerly=mode == "eager", jit_compile=mode in ("xla", "jit"))
+    return model
+
+
+def _canonical(value: np.ndarray) -> np.ndarray:
+    """A feature map as (N, C, H, W), logits as they are."""
+    return np.ascontiguousarray(np.einsum("nhwc->nchw", value) if value.ndim == 4 else value)

@@ -1,0 +1,80 @@
+"""The layers of a ResNet, in Keras: each takes its numbers from the plan and adds none."""
+
+from __future__ import annotations
+
+import math
+
+from keras import KerasTensor, initializers, layers
+
+from resnet_spec import Conv, Linear, MaxPool, Norm, keras_layer_name
+
+
+def conv(x: KerasTensor, spec: Conv) -> KerasTensor:
+    """A convolution: (N, H, W, in) -> (N, H/stride, W/stride, out).
+
+    Kaiming-normal over the fan-out (He et al. 2015, arXiv:1502.01852, section 2.2).
+    """
+    # DIFFERS(conv-padding): torch pads inside the convolution, Keras with a layer before it.
+    if spec.padding:
+        x = layers.ZeroPadding2D(spec.padding, name=keras_layer_name(f"{spec.name}.pad"))(x)
+    return layers.Conv2D(
+        spec.out_channels,
+        spec.kernel,
+        strides=spec.stride,
+        padding="valid",
+        dilation_rate=spec.dilation,
+        groups=spec.groups,
+        use_bias=spec.bias,
+        # DIFFERS(conv-init): He's normal is untruncated and over the fan-out; Keras' HeNormal is not.
+        kernel_initializer=initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
+        name=keras_layer_name(spec.name),
+    )(x)
+
+
+def batch_norm(x: KerasTensor, spec: Norm) -> KerasTensor:
+    """A batch normalisation over N, H and W: (N, H, W, C) -> (N, H, W, C)."""
+    # DIFFERS(bn-momentum): torch's momentum weighs the new statistic, Keras' the old one.
+    # DIFFERS(bn-variance): in training torch tracks the unbiased variance, Keras the biased one.
+    return layers.BatchNormalization(
+        epsilon=spec.eps,
+        momentum=spec.decay,
+        gamma_initializer=initializers.Constant(spec.gamma_init),
+        name=keras_layer_name(spec.name),
+    )(x)
+
+
+def relu(x: KerasTensor, name: str) -> KerasTensor:
+    """max(x, 0): the shape stays."""
+    return layers.ReLU(name=keras_layer_name(name))(x)
+
+
+def max_pool(x: KerasTensor, spec: MaxPool | None) -> KerasTensor:
+    """A max-pool, or nothing: (N, H, W, C) -> (N, H/stride, W/stride, C)."""
+    if spec is None:
+        return x
+    # DIFFERS(pool-padding): torch pads a max-pool with -inf, Keras with the zeros of a layer.
+    x = layers.ZeroPadding2D(spec.padding, name=keras_layer_name(f"{spec.name}.pad"))(x)
+    return layers.MaxPooling2D(spec.kernel, strides=spec.stride, padding="valid", name=spec.name)(x)
+
+
+def add(x: KerasTensor, shortcut: KerasTensor, name: str) -> KerasTensor:
+    """The residual sum: the shape stays."""
+    return layers.Add(name=keras_layer_name(name))([x, shortcut])
+
+
+def global_average_pool(x: KerasTensor, name: str) -> KerasTensor:
+    """The mean over the feature map: (N, H, W, C) -> (N, C)."""
+    # DIFFERS(layout): torch keeps channels before height and width, Keras behind them.
+    return layers.GlobalAveragePooling2D(name=keras_layer_name(name))(x)
+
+
+def linear(x: KerasTensor, spec: Linear) -> KerasTensor:
+    """The classifier: (N, in) -> (N, out) logits; weights and bias uniform in +-1/sqrt(in)."""
+    # DIFFERS(dense-kernel): torch keeps a dense kernel as (out, in), Keras as (in, out).
+    bound = 1.0 / math.sqrt(spec.in_features)
+    return layers.Dense(
+        spec.out_features,
+        kernel_initializer=initializers.RandomUniform(-bound, bound),
+        bias_initializer=initializers.RandomUniform(-bound, bound),
+        name=keras_layer_name(spec.name),
+    )(x)

@@ -1,0 +1,64 @@
+"""The ResNet, in Keras: stem, stages of residual blocks, head (He et al. 2015, table 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+from keras import KerasTensor
+
+from resnet_keras.blocks import BLOCKS
+from resnet_keras.layers import batch_norm, conv, global_average_pool, linear, max_pool, relu
+from resnet_spec import Architecture, get_architecture, make_plan
+
+
+def resnet(image: KerasTensor, architecture: Architecture) -> KerasTensor:
+    """Images to logits: (N, H, W, in_channels) -> (N, num_classes), any H and W."""
+    plan = make_plan(architecture)
+    x = conv(image, plan.conv1)
+    x = batch_norm(x, plan.bn1)
+    x = relu(x, "relu")
+    x = max_pool(x, plan.maxpool)
+    for stage in plan.stages:
+        for block in stage.blocks:
+            x = BLOCKS[block.kind](x, block)
+    x = global_average_pool(x, "avgpool")
+    return linear(x, plan.fc)
+
+
+def create_model(
+    architecture: str | Architecture,
+    *,
+    dtype: str | None = None,
+    **overrides: Any,
+) -> keras.Model:
+    """A ResNet as a functional model of stock layers, freshly initialised.
+
+    `overrides` replace fields of the architecture: `num_classes`, `in_channels` or any other.
+    `dtype` is a Keras dtype policy, the global one unless given. Input (N, H, W, in_channels)
+    named `image`, output logits.
+
+    Raises `resnet_spec.ArchitectureError` for an unknown name or a combination that cannot be
+    built.
+    """
+    architecture = get_architecture(architecture, **overrides)
+    # DIFFERS(dtype): torch converts a finished model, Keras fixes the dtype of layers and Input.
+    with _dtype_policy(dtype) as policy:
+        shape = (None, None, architecture.in_channels)
+        image = keras.Input(shape, dtype=policy.variable_dtype, name="image")
+        model = keras.Model(image, resnet(image, architecture), name=architecture.name)
+    model.architecture = architecture
+    return model
+
+
+@contextmanager
+def _dtype_policy(dtype: str | None) -> Iterator[Any]:
+    """The dtype policy that every layer built inside takes up; the old one comes back."""
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(dtype or previous)
+    try:
+        yield keras.config.dtype_policy()
+    finally:
+        keras.config.set_dtype_policy(previous)

@@ -1,0 +1,65 @@
+"""Weights in and out of a Keras model, under canonical names and in canonical layout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+
+from resnet_spec import (
+    Architecture,
+    Parameter,
+    architecture_of,
+    check_model,
+    check_weights,
+    parameters,
+)
+
+
+def get_weights(
+    model: keras.Model, architecture: str | Architecture | None = None
+) -> dict[str, np.ndarray]:
+    """Every tensor of the model as its own copy: kernels (out, in, H, W), dense (out, in).
+
+    `architecture` is needed only for a model that this package did not build.
+
+    Raises `resnet_spec.WeightsError` when the model's tensors are not those of the architecture.
+    """
+    variables = _variables(model, architecture_of(model, architecture))
+    # DIFFERS(kernel-layout): torch keeps a kernel as (out, in, H, W), Keras as (H, W, in, out).
+    arrays = {p: keras.ops.convert_to_numpy(value) for p, value in variables.items()}
+    return {p.name: np.einsum(p.to_torch, array).copy() for p, array in arrays.items()}
+
+
+def set_weights(
+    model: keras.Model,
+    weights: Mapping[str, np.ndarray],
+    architecture: str | Architecture | None = None,
+) -> None:
+    """Set every tensor of the model, or none of them; `weights` are only read.
+
+    `architecture` is needed only for a model that this package did not build.
+
+    Raises `resnet_spec.WeightsError` that names every missing, extra, mis-shaped, mis-typed or
+    non-finite tensor, and every negative variance.
+    """
+    arch = architecture_of(model, architecture)
+    variables = _variables(model, arch)
+    check_weights(arch, weights, dtype=_dtype(variables))
+    # DIFFERS(kernel-layout): torch keeps a kernel as (out, in, H, W), Keras as (H, W, in, out).
+    for p, value in variables.items():
+        value.assign(np.einsum(p.to_keras, weights[p.name]))
+
+
+def _variables(model: keras.Model, arch: Architecture) -> dict[Parameter, keras.Variable]:
+    """Each parameter of the architecture with the model's variable for it, one to one."""
+    found = {f"{each.name}/{value.name}": value for each in model.layers for value in each.variables}
+    expected = {p.keras_name: p.keras_shape for p in parameters(arch)}
+    check_model(arch, expected, {name: tuple(value.shape) for name, value in found.items()})
+    return {p: found[p.keras_name] for p in parameters(arch)}
+
+
+def _dtype(variables: Mapping[Parameter, keras.Variable]) -> str:
+    """The dtype that the model keeps its variables in."""
+    return str(next(iter(variables.values())).dtype)

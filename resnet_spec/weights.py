@@ -1,0 +1,111 @@
+"""The checks that weights, and the model that takes them, must pass in either hand.
+
+It reads arrays only through `shape`, `dtype`, `min()` and `max()`, so it needs no NumPy itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from resnet_spec.architecture import Architecture, ArchitectureError
+from resnet_spec.parameters import Parameter, parameters
+from resnet_spec.table import get_architecture
+
+IGNORED_LEAF = "num_batches_tracked"
+"""A step counter that torch keeps beside the running statistics; the only key that is skipped."""
+
+Shape = tuple[int, ...]
+
+_SHOWN = 8
+
+
+class Array(Protocol):
+    """The little that the check asks of an array."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+
+    def min(self) -> Any: ...
+    def max(self) -> Any: ...
+
+
+class WeightsError(ValueError):
+    """Weights or a model that do not fit an architecture; `problems` has one line per tensor."""
+
+    def __init__(self, summary: str, problems: list[str]) -> None:
+        self.problems = problems
+        shown = [f"  - {problem}" for problem in problems[:_SHOWN]]
+        if len(problems) > _SHOWN:
+            shown.append(f"  - ... and {len(problems) - _SHOWN} more")
+        super().__init__("\n".join([f"{summary} ({len(problems)} problems):", *shown]))
+
+
+def architecture_of(model: object, architecture: str | Architecture | None) -> Architecture:
+    """The architecture given, or the one that a model of this project carries.
+
+    Raises `ArchitectureError` when there is neither.
+    """
+    chosen = architecture or getattr(model, "architecture", None)
+    if chosen is None:
+        raise ArchitectureError(
+            f"this {type(model).__name__} does not say which architecture it is; "
+            "pass architecture=, a name of the table or an Architecture"
+        )
+    return get_architecture(chosen)
+
+
+def check_model(
+    arch: Architecture, expected: Mapping[str, Shape], found: Mapping[str, Shape]
+) -> None:
+    """Check that a model holds exactly the tensors of `arch`, by its hand's own names.
+
+    Raises `WeightsError` that names every tensor which is missing, extra or mis-shaped.
+    """
+    problems = [f"{name} is missing" for name in expected if name not in found]
+    for name, shape in found.items():
+        if name.endswith(IGNORED_LEAF):
+            continue
+        if name not in expected:
+            problems.append(f"{name} is not a tensor of this architecture")
+        elif tuple(shape) != expected[name]:
+            problems.append(f"{name} has shape {tuple(shape)}, expected {expected[name]}")
+    if problems:
+        raise WeightsError(f"the model is not a {arch.name!r}", problems)
+
+
+def check_weights(arch: Architecture, weights: Mapping[str, Array], dtype: str) -> None:
+    """Check that `weights` hold every tensor of `arch` once, in its shape and in `dtype`.
+
+    Raises `WeightsError` that names all problems: missing, extra or mis-shaped tensors, another
+    dtype, values that are not finite, a negative running variance.
+    """
+    expected = {parameter.name: parameter for parameter in parameters(arch)}
+    problems = [f"{name} is missing" for name in expected if name not in weights]
+    for name, array in weights.items():
+        if name in expected:
+            problems += _tensor_problems(expected[name], array, dtype)
+        elif str(name).rpartition(".")[2] != IGNORED_LEAF:
+            problems.append(f"{name} is not a tensor of this architecture")
+    if problems:
+        raise WeightsError(f"the weights do not fit {arch.name!r}, nothing was set", problems)
+
+
+def _tensor_problems(parameter: Parameter, array: Array, dtype: str) -> list[str]:
+    name = parameter.name
+    if not hasattr(array, "shape") or not hasattr(array, "dtype"):
+        return [f"{name} is not an array but {type(array).__name__}"]
+    problems = []
+    if tuple(array.shape) != parameter.shape:
+        problems.append(f"{name} has shape {tuple(array.shape)}, expected {parameter.shape}")
+    if str(array.dtype) != dtype:
+        problems.append(f"{name} is {array.dtype}, the model is {dtype}; convert it explicitly")
+    if problems:
+        return problems  # the values of a wrong tensor say nothing
+    low, high = float(array.min()), float(array.max())
+    if not (math.isfinite(low) and math.isfinite(high)):  # NaN travels through min and max
+        problems.append(f"{name} holds values that are not finite")
+    elif name.endswith(".running_var") and low < 0:
+        problems.append(f"{name} holds a negative variance ({low:g})")
+    return problems

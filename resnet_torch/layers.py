@@ -1,0 +1,72 @@
+"""The layers of a ResNet, in PyTorch: each takes its numbers from the plan and adds none."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resnet_spec import Conv, Linear, MaxPool, Norm
+
+
+def conv(spec: Conv) -> nn.Conv2d:
+    """A convolution: (N, in, H, W) -> (N, out, H/stride, W/stride).
+
+    Kaiming-normal over the fan-out (He et al. 2015, arXiv:1502.01852, section 2.2).
+    """
+    # DIFFERS(conv-padding): torch pads inside the convolution, Keras with a layer before it.
+    layer = nn.Conv2d(
+        spec.in_channels,
+        spec.out_channels,
+        spec.kernel,
+        stride=spec.stride,
+        padding=spec.padding,
+        dilation=spec.dilation,
+        groups=spec.groups,
+        bias=spec.bias,
+    )
+    # DIFFERS(conv-init): He's normal is untruncated and over the fan-out; Keras' HeNormal is not.
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    return layer
+
+
+def batch_norm(spec: Norm) -> nn.BatchNorm2d:
+    """A batch normalisation over N, H and W: (N, C, H, W) -> (N, C, H, W)."""
+    # DIFFERS(bn-momentum): torch's momentum weighs the new statistic, Keras' the old one.
+    # DIFFERS(bn-variance): in training torch tracks the unbiased variance, Keras the biased one.
+    layer = nn.BatchNorm2d(spec.channels, eps=spec.eps, momentum=spec.update)
+    nn.init.constant_(layer.weight, spec.gamma_init)
+    return layer
+
+
+def relu(x: Tensor) -> Tensor:
+    """max(x, 0), in place: the shape stays."""
+    return F.relu(x, inplace=True)
+
+
+def max_pool(spec: MaxPool | None) -> nn.Module:
+    """A max-pool, or nothing: (N, C, H, W) -> (N, C, H/stride, W/stride)."""
+    if spec is None:
+        return nn.Identity()
+    # DIFFERS(pool-padding): torch pads a max-pool with -inf, Keras with the zeros of a layer.
+    return nn.MaxPool2d(spec.kernel, stride=spec.stride, padding=spec.padding)
+
+
+def add(x: Tensor, shortcut: Tensor) -> Tensor:
+    """The residual sum, in place on `x`: the shape stays."""
+    x += shortcut
+    return x
+
+
+def global_average_pool() -> nn.Module:
+    """The mean over the feature map: (N, C, H, W) -> (N, C)."""
+    # DIFFERS(layout): torch keeps channels before height and width, Keras behind them.
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def linear(spec: Linear) -> nn.Linear:
+    """The classifier: (N, in) -> (N, out) logits; weights and bias uniform in +-1/sqrt(in)."""
+    # DIFFERS(dense-kernel): torch keeps a dense kernel as (out, in), Keras as (in, out).
+    return nn.Linear(spec.in_features, spec.out_features)
+
+

@@ -1,0 +1,57 @@
+"""The ResNet, in PyTorch: stem, stages of residual blocks, head (He et al. 2015, table 1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from resnet_spec import Architecture, get_architecture, make_plan
+from resnet_torch.blocks import BLOCKS
+from resnet_torch.layers import batch_norm, conv, global_average_pool, linear, max_pool, relu
+
+
+class ResNet(nn.Module):
+    """Images to logits: (N, in_channels, H, W) -> (N, num_classes), any H and W."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        plan = make_plan(architecture)
+        self.architecture = architecture
+        self.conv1 = conv(plan.conv1)
+        self.bn1 = batch_norm(plan.bn1)
+        self.maxpool = max_pool(plan.maxpool)
+        for stage in plan.stages:
+            blocks = (BLOCKS[block.kind](block) for block in stage.blocks)
+            self.add_module(stage.name, nn.Sequential(*blocks))
+        self.avgpool = global_average_pool()
+        self.fc = linear(plan.fc)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.conv1(image)
+        x = self.bn1(x)
+        x = relu(x)
+        x = self.maxpool(x)
+        for stage in make_plan(self.architecture).stages:
+            x = self.get_submodule(stage.name)(x)
+        x = self.avgpool(x)
+        return self.fc(x)
+
+
+def create_model(
+    architecture: str | Architecture,
+    *,
+    dtype: torch.dtype | None = None,
+    **overrides: Any,
+) -> ResNet:
+    """A ResNet in training mode, freshly initialised.
+
+    `overrides` replace fields of the architecture: `num_classes`, `in_channels` or any other.
+    `dtype` is torch's default unless given. Input (N, in_channels, H, W), output logits.
+
+    Raises `resnet_spec.ArchitectureError` for an unknown name or a combination that cannot be
+    built.
+    """
+    # DIFFERS(dtype): torch converts a finished model, Keras fixes the dtype of layers and Input.
+    return ResNet(get_architecture(architecture, **overrides)).to(dtype=dtype)

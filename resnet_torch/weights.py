@@ -1,0 +1,66 @@
+"""Weights in and out of a PyTorch model, under canonical names and in canonical layout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from resnet_spec import (
+    Architecture,
+    Parameter,
+    architecture_of,
+    check_model,
+    check_weights,
+    parameters,
+)
+
+
+def get_weights(
+    model: nn.Module, architecture: str | Architecture | None = None
+) -> dict[str, np.ndarray]:
+    """Every tensor of the model as its own copy: kernels (out, in, H, W), dense (out, in).
+
+    `architecture` is needed only for a model that this package did not build.
+
+    Raises `resnet_spec.WeightsError` when the model's tensors are not those of the architecture.
+    """
+    variables = _variables(model, architecture_of(model, architecture))
+    # DIFFERS(kernel-layout): torch keeps a kernel as (out, in, H, W), Keras as (H, W, in, out).
+    return {p.name: value.detach().cpu().numpy().copy() for p, value in variables.items()}
+
+
+def set_weights(
+    model: nn.Module,
+    weights: Mapping[str, np.ndarray],
+    architecture: str | Architecture | None = None,
+) -> None:
+    """Set every tensor of the model, or none of them; `weights` are only read.
+
+    `architecture` is needed only for a model that this package did not build.
+
+    Raises `resnet_spec.WeightsError` that names every missing, extra, mis-shaped, mis-typed or
+    non-finite tensor, and every negative variance.
+    """
+    arch = architecture_of(model, architecture)
+    variables = _variables(model, arch)
+    check_weights(arch, weights, dtype=_dtype(variables))
+    # DIFFERS(kernel-layout): torch keeps a kernel as (out, in, H, W), Keras as (H, W, in, out).
+    with torch.no_grad():
+        for p, value in variables.items():
+            value.copy_(torch.from_numpy(np.require(weights[p.name], requirements=["C", "W"])))
+
+
+def _variables(model: nn.Module, arch: Architecture) -> dict[Parameter, Tensor]:
+    """Each parameter of the architecture with the model's variable for it, one to one."""
+    found = model.state_dict()
+    expected = {p.name: p.shape for p in parameters(arch)}
+    check_model(arch, expected, {name: tuple(value.shape) for name, value in found.items()})
+    return {p: found[p.name] for p in parameters(arch)}
+
+
+def _dtype(variables: Mapping[Parameter, Tensor]) -> str:
+    """The dtype that the model keeps its variables in."""
+    return str(next(iter(variables.values())).dtype).removeprefix("torch.")
