@@ -28,9 +28,15 @@ def modes() -> tuple[str, ...]:
     return _MODES[keras.backend.backend()]
 
 
-def build(
-    architecture: Architecture, weights: Mapping[str, np.ndarray], dtype: str
-) -> keras.Model:
+def float64_obstacle() -> str | None:
+    """Why a float64 model may not be float64 all through; on TensorFlow it is."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        return None
+    return f"Keras {keras.__version__} on {backend} computes parts of a float64 model in float32"
+
+
+def build(architecture: Architecture, weights: Mapping[str, np.ndarray], dtype: str) -> keras.Model:
     """A model that holds those weights; Keras predicts in evaluation mode."""
     model = create_model(architecture, dtype=dtype)
     set_weights(model, weights)

@@ -54,7 +54,9 @@ def set_weights(
 
 def _variables(model: keras.Model, arch: Architecture) -> dict[Parameter, keras.Variable]:
     """Each parameter of the architecture with the model's variable for it, one to one."""
-    found = {f"{each.name}/{value.name}": value for each in model.layers for value in each.variables}
+    found = {
+        f"{each.name}/{value.name}": value for each in model.layers for value in each.variables
+    }
     expected = {p.keras_name: p.keras_shape for p in parameters(arch)}
     check_model(arch, expected, {name: tuple(value.shape) for name, value in found.items()})
     return {p: found[p.keras_name] for p in parameters(arch)}

@@ -1,0 +1,1 @@
+"""The judge: probes, oracle, comparison, reports and the command line."""

@@ -88,7 +88,7 @@ class Density:
 # Bits that one residual block adds to the largest sum, by nonzeros per output channel: the steepest
 # growth over nets of 8 to 80 blocks and seeds 0 ... 3, rounded up. Before the first block stand
 # about 7 bits, and the global sum adds log2 of its area.
-_BITS_PER_BLOCK = {4: 1.1, 3: 0.85, 2: 0.27}
+_BITS_PER_BLOCK = {8: 2.4, 6: 1.8, 4: 1.1, 3: 0.85, 2: 0.27}
 _BITS_BEFORE = 7
 # Deeper nets keep two nonzeros and thin out their last gammas; eight eighths would add this much.
 _BITS_WHEN_SPARSE = 0.35

@@ -81,7 +81,9 @@ def _layer_parameters(layer: Conv | Norm | Linear):
             yield Parameter(f"{name}.bias", (layer.out_channels,), "o", keras, "bias", "o")
     elif isinstance(layer, Norm):
         for leaf, variable, trainable in _NORM_VARIABLES:
-            yield Parameter(f"{name}.{leaf}", (layer.channels,), "c", keras, variable, "c", trainable)
+            yield Parameter(
+                f"{name}.{leaf}", (layer.channels,), "c", keras, variable, "c", trainable
+            )
     else:
         shape = (layer.out_features, layer.in_features)
         yield Parameter(f"{name}.weight", shape, "oi", keras, "kernel", "io")

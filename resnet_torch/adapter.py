@@ -25,6 +25,11 @@ def modes() -> tuple[str, ...]:
     return ("nchw", "channels_last")
 
 
+def float64_obstacle() -> str | None:
+    """Why a float64 model may not be float64 all through; PyTorch's is."""
+    return None
+
+
 def build(architecture: Architecture, weights: Mapping[str, np.ndarray], dtype: str) -> ResNet:
     """A model in evaluation mode that holds those weights."""
     model = create_model(architecture, dtype=getattr(torch, dtype)).eval()

@@ -68,5 +68,3 @@ def linear(spec: Linear) -> nn.Linear:
     """The classifier: (N, in) -> (N, out) logits; weights and bias uniform in +-1/sqrt(in)."""
     # DIFFERS(dense-kernel): torch keeps a dense kernel as (out, in), Keras as (in, out).
     return nn.Linear(spec.in_features, spec.out_features)
-
-

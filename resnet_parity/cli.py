@@ -1,0 +1,197 @@
+"""The command `resnet-parity`. The result goes to stdout, progress and errors to stderr."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from resnet_parity.errors import ParityError
+from resnet_spec import Architecture, ArchitectureError, get_architecture
+
+_EPILOG = """exit codes:
+  0  ok
+  1  parity failed
+  2  usage or bad input
+  3  an optional framework is missing (the message has the install line)
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        code = arguments.run(arguments)
+        sys.stdout.flush()
+        return code
+    except ParityError as error:
+        return _complain(str(error), error.exit_code)
+    except ArchitectureError as error:
+        return _complain(str(error), 2)
+    except BrokenPipeError:  # the reader of a pipe, `head` say, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return _complain("interrupted", 130)
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"resnet-parity: error: {message}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="resnet-parity",
+        description="One ResNet, in PyTorch and in Keras: are both the same function?",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_list(commands)
+    _add_show(commands)
+    _add_verify(commands)
+    return parser
+
+
+def _add_list(commands: Any) -> None:
+    parser = _add(commands, "list", _list, "the architectures, with parameters and MACs")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_show(commands: Any) -> None:
+    parser = _add(commands, "show", _show, "one architecture: stages, shapes, parameters, MACs")
+    _add_architecture(parser)
+    parser.add_argument("--layers", action="store_true", help="print every tensor in both layouts")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_verify(commands: Any) -> None:
+    parser = _add(commands, "verify", _verify, "prove that both hands are the same function")
+    _add_architecture(parser)
+    parser.add_argument(
+        "--rung",
+        choices=("exact", "float64", "float32", "all"),
+        default="all",
+        help="which proof (default: all); a rung named here must hold, one of `all` may say that "
+        "it cannot on the chosen engine",
+    )
+    parser.add_argument("--layers", action="store_true", help="print every tap")
+    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="seed of the probes")
+    parser.add_argument(
+        "--image",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a photograph to run as well; may be given again",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--keras-backend",
+        choices=("tensorflow", "jax", "torch"),
+        help="what Keras runs on (default: KERAS_BACKEND, else tensorflow)",
+    )
+    parser.add_argument(
+        "--every-mode",
+        action="store_true",
+        help="run Keras in every mode of its backend (TensorFlow: eager, graph and XLA)",
+    )
+
+
+def _add(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_architecture(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="an architecture; see `resnet-parity list`")
+    parser.add_argument("--size", type=_size, metavar="HxW", help="height and width in pixels")
+    parser.add_argument("--num-classes", type=int, metavar="N", help="instead of 1000")
+    parser.add_argument("--in-channels", type=int, metavar="N", help="instead of 3")
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text)
+    if not match or "0" in match.groups():
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write HxW in pixels, as in 64x96")
+    return int(match[1]), int(match[2])
+
+
+def _seed(text: str) -> int:
+    if not re.fullmatch(r"\d{1,18}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no seed; write a whole number from 0 on")
+    return int(text)
+
+
+def _architecture(arguments: argparse.Namespace) -> Architecture:
+    given = {"num_classes": arguments.num_classes, "in_channels": arguments.in_channels}
+    overrides = {field: value for field, value in given.items() if value is not None}
+    return get_architecture(arguments.name, **overrides)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from resnet_parity import listing
+
+    if arguments.json:
+        _print_json(listing.list_json())
+    else:
+        listing.print_list(_console())
+    return 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from resnet_parity import listing
+
+    arch = _architecture(arguments)
+    size = arguments.size or (arch.image_size, arch.image_size)
+    if arguments.json:
+        _print_json(listing.show_json(arch, size))
+    else:
+        listing.print_show(_console(), arch, size, layers=arguments.layers)
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    arch = _architecture(arguments)  # a wrong name is told before anything heavy is imported
+
+    from resnet_parity import report
+    from resnet_parity.progress import progress_line
+    from resnet_parity.verification import RUNGS, verify
+
+    with progress_line() as progress:
+        result = verify(
+            arch,
+            rungs=RUNGS if arguments.rung == "all" else (arguments.rung,),
+            seed=arguments.seed,
+            size=arguments.size,
+            images=arguments.image,
+            keras_backend=arguments.keras_backend,
+            every_mode=arguments.every_mode,
+            progress=progress,
+        )
+    if arguments.json:
+        _print_json(report.as_json(result, layers=arguments.layers))
+    else:
+        report.print_report(_console(), result, layers=arguments.layers)
+    return 0 if result.passed else 1
+
+
+def _console() -> Any:
+    """A console that wraps for a terminal and never for a file or a pipe."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 240, highlight=False)
+
+
+def _print_json(data: Any) -> None:
+    print(json.dumps(data, indent=2, allow_nan=False))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

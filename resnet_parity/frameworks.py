@@ -1,0 +1,100 @@
+"""The door to the two hands: finds, chooses and imports a framework only when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Literal, get_args
+
+from resnet_parity.errors import MissingFrameworkError, ParityError
+
+KerasBackend = Literal["tensorflow", "jax", "torch"]
+KERAS_BACKENDS: tuple[str, ...] = get_args(KerasBackend)
+
+_EXTRA = {"torch": "torch", "keras": "keras", "tensorflow": "keras", "jax": "jax"}
+
+
+def torch_adapter() -> ModuleType:
+    """The PyTorch hand, as the judge uses it.
+
+    Raises `MissingFrameworkError` when PyTorch is not installed.
+    """
+    _require("torch")
+    return importlib.import_module("resnet_torch.adapter")
+
+
+def keras_adapter(backend: str | None = None) -> ModuleType:
+    """The Keras hand on that backend (else `KERAS_BACKEND`, else tensorflow).
+
+    Raises `MissingFrameworkError` when Keras or the backend is not installed, `ParityError` when
+    the backend is unknown or Keras already runs on another one in this process.
+    """
+    backend = backend or _running_backend() or os.environ.get("KERAS_BACKEND") or "tensorflow"
+    if backend not in KERAS_BACKENDS:
+        raise ParityError(
+            f"unknown Keras backend {backend!r}; it is one of: {', '.join(KERAS_BACKENDS)}"
+        )
+    _require("keras")
+    _require(backend)
+    running = _running_backend()
+    if running not in (None, backend):
+        raise ParityError(
+            f"Keras already runs on {running} in this process and cannot change to {backend}; "
+            f"start a new process with KERAS_BACKEND={backend}"
+        )
+    return _import_keras_hand(backend)
+
+
+def _running_backend() -> str | None:
+    """The backend of the Keras that this process has already imported."""
+    keras = sys.modules.get("keras")
+    return keras.backend.backend() if keras else None
+
+
+def _require(module: str) -> None:
+    if find_spec(module) is None:
+        raise MissingFrameworkError(
+            f"{module} is not installed; install it with: "
+            f"python -m pip install 'resnet-parity[{_EXTRA[module]}]'"
+        )
+
+
+def _import_keras_hand(backend: str) -> ModuleType:
+    os.environ["KERAS_BACKEND"] = backend
+    if backend == "jax":
+        # Without it jax silently turns every float64 array into float32.
+        os.environ.setdefault("JAX_ENABLE_X64", "1")
+    if backend == "tensorflow":
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
+        with _stderr_held_back():
+            importlib.import_module("tensorflow")
+    return importlib.import_module("resnet_keras.adapter")
+
+
+@contextmanager
+def _stderr_held_back() -> Iterator[None]:
+    """Hold back what is written to stderr, even by C++ code; an error lets it out.
+
+    TensorFlow announces its CPU kernels on stderr before its own log level takes effect.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(kept, held.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

@@ -1,0 +1,145 @@
+"""What there is to build: the table of architectures, and one of them in detail."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from resnet_parity.tables import new_table, shape_text
+from resnet_spec import (
+    ARCHITECTURES,
+    Architecture,
+    Tap,
+    mac_count,
+    make_plan,
+    parameter_count,
+    parameters,
+    taps,
+)
+
+
+def list_json() -> list[dict[str, Any]]:
+    """The table of architectures as plain data."""
+    return [
+        {
+            "name": arch.name,
+            "block": arch.block,
+            "blocks": [stage.blocks for stage in arch.stages],
+            "parameters": parameter_count(arch),
+            "macs": mac_count(arch),
+            "image_size": arch.image_size,
+            "source": arch.source,
+        }
+        for arch in ARCHITECTURES.values()
+    ]
+
+
+def print_list(console: Console) -> None:
+    """The table of architectures, with their size and their cost."""
+    table = new_table("name", "block", "blocks", "parameters", "GMACs", "at", "source")
+    for row in list_json():
+        table.add_row(
+            row["name"],
+            row["block"],
+            "-".join(map(str, row["blocks"])),
+            f"{row['parameters']:,}",
+            f"{row['macs'] / 1e9:.2f}",
+            f"{row['image_size']}x{row['image_size']}",
+            row["source"],
+        )
+    console.print(table)
+
+
+def show_json(arch: Architecture, size: tuple[int, int]) -> dict[str, Any]:
+    """One architecture: its taps with shapes and MACs, its tensors in both layouts."""
+    return {
+        "name": arch.name,
+        "source": arch.source,
+        "image_size": list(size),
+        "parameters": parameter_count(arch),
+        "macs": mac_count(arch, *size),
+        "taps": [
+            {"name": tap.name, "shape": list(tap.shape), "macs": tap.macs}
+            for tap in taps(arch, *size)
+        ],
+        "tensors": [
+            {
+                "torch": {"name": p.name, "shape": list(p.shape)},
+                "keras": {"name": p.keras_name, "shape": list(p.keras_shape)},
+                "axes": p.to_keras,
+                "trainable": p.trainable,
+            }
+            for p in parameters(arch)
+        ],
+    }
+
+
+def print_show(
+    console: Console, arch: Architecture, size: tuple[int, int], *, layers: bool
+) -> None:
+    """One architecture, stage by stage, in both layouts; with `layers`, every tensor."""
+    console.print(f"{arch.name}: {arch.block} blocks. {arch.source}".rstrip(), soft_wrap=True)
+    console.print(
+        f"{parameter_count(arch):,} parameters, {mac_count(arch, *size) / 1e9:.2f} GMACs "
+        f"at {shape_text(size)}\n"
+    )
+    console.print(_stage_table(arch, size))
+    if layers:
+        console.print()
+        console.print(_tensor_table(arch))
+
+
+def _stage_table(arch: Architecture, size: tuple[int, int]) -> Table:
+    table = new_table(
+        "stage", "blocks", "torch (C, H, W)", "keras (H, W, C)", "parameters", "MMACs"
+    )
+    table.add_row(
+        "image", "", shape_text((arch.in_channels, *size)), _hwc((arch.in_channels, *size))
+    )
+    blocks = {stage.name: len(stage.blocks) for stage in make_plan(arch).stages}
+    for group, members in _groups(arch, size).items():
+        count = sum(p.size for p in parameters(arch) if p.trainable and _group(p.name) == group)
+        table.add_row(
+            group,
+            str(blocks.get(group, "")),
+            shape_text(members[-1].shape),
+            _hwc(members[-1].shape),
+            f"{count:,}",
+            f"{sum(tap.macs for tap in members) / 1e6:,.1f}",
+        )
+    return table
+
+
+def _groups(arch: Architecture, size: tuple[int, int]) -> dict[str, list[Tap]]:
+    """The taps of the stem, of each stage and of the head."""
+    groups: dict[str, list[Tap]] = {}
+    for tap in taps(arch, *size):
+        groups.setdefault(_group(tap.name), []).append(tap)
+    return groups
+
+
+def _group(name: str) -> str:
+    top = name.partition(".")[0]
+    return {"conv1": "stem", "bn1": "stem", "maxpool": "stem", "avgpool": "head", "fc": "head"}.get(
+        top, top
+    )
+
+
+def _tensor_table(arch: Architecture) -> Table:
+    table = new_table("torch", "shape", "keras", "shape", "axes", "elements")
+    for p in parameters(arch):
+        table.add_row(
+            p.name,
+            shape_text(p.shape),
+            p.keras_name,
+            shape_text(p.keras_shape),
+            p.to_keras,
+            f"{p.size:,}",
+        )
+    return table
+
+
+def _hwc(shape: tuple[int, ...]) -> str:
+    return shape_text((*shape[1:], shape[0]))

@@ -1,0 +1,70 @@
+"""Photographs: decoded and resized once, so that both hands get the very same array."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from resnet_parity.errors import ImageError
+from resnet_spec.preprocessing import CROP, MEAN, RESIZE, STD
+
+MAX_PIXELS = 100_000_000
+"""Larger pictures are refused before a pixel is decoded."""
+
+
+def load(path: str | Path) -> np.ndarray:
+    """One photograph as float64 (3, 224, 224), prepared as `resnet_spec.preprocessing` says.
+
+    Raises `ImageError` that names the file, when it is missing, not an image, cut off or too large.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return _prepare(_decode(image, path), path)
+    except Image.DecompressionBombError:
+        raise ImageError(f"{path}: the image claims more than {MAX_PIXELS:,} pixels") from None
+    except (OSError, EOFError, SyntaxError, ValueError) as error:
+        raise ImageError(f"{path}: {_reason(error)}") from None
+
+
+def load_all(paths: list[str]) -> np.ndarray:
+    """A batch of photographs, float64 (N, 3, 224, 224)."""
+    return np.stack([load(path) for path in paths])
+
+
+def _decode(image: Image.Image, path: str | Path) -> Image.Image:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{path}: {width}x{height} is more than {MAX_PIXELS:,} pixels; make it smaller first"
+        )
+    return ImageOps.exif_transpose(image).convert("RGB")
+
+
+def _prepare(image: Image.Image, path: str | Path) -> np.ndarray:
+    width, height = image.size
+    shorter = min(width, height)
+    size = (int(RESIZE * width / shorter), int(RESIZE * height / shorter))
+    if size[0] * size[1] > MAX_PIXELS:
+        raise ImageError(f"{path}: {width}x{height} is too narrow for a square crop; crop it first")
+    image = image.resize(size, Image.Resampling.BILINEAR)
+    left, top = round((size[0] - CROP) / 2), round((size[1] - CROP) / 2)
+    image = image.crop((left, top, left + CROP, top + CROP))
+    pixels = (np.asarray(image, dtype="float64") / 255 - MEAN) / STD
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, IsADirectoryError):
+        return "is a directory, not an image"
+    if isinstance(error, PermissionError):
+        return "may not be read"
+    if "cannot identify" in str(error):
+        return "not an image that Pillow can read"
+    return f"the image is damaged ({error})"

@@ -1,0 +1,163 @@
+"""Reports: the judge's data as text for people (rich) and as JSON for programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from resnet_parity.engine import Row
+from resnet_parity.rungs import Verdict
+from resnet_parity.tables import new_table, shape_text
+from resnet_parity.verification import Report
+from resnet_spec import parameter_count
+
+_COLOUR = {"pass": "green", "fail": "red", "cannot": "yellow"}
+
+
+def as_json(report: Report, *, layers: bool) -> dict[str, Any]:
+    """A verification as plain data; infinities become null."""
+    return {
+        "architecture": report.architecture.name,
+        "parameters": parameter_count(report.architecture),
+        "seed": report.seed,
+        "rungs": list(report.rungs),
+        "versions": report.versions,
+        "passed": report.passed,
+        "verdicts": [_verdict_json(verdict, layers) for verdict in report.verdicts],
+        "top_classes": [
+            {
+                "image": top.image,
+                "dtype": top.dtype,
+                "engine": top.engine,
+                "classes": [{"class": index, "logit": logit} for index, logit in top.classes],
+            }
+            for top in report.top_classes
+        ],
+    }
+
+
+def _verdict_json(verdict: Verdict, layers: bool) -> dict[str, Any]:
+    divergence = verdict.divergence
+    data = {
+        "rung": verdict.rung,
+        "probe": verdict.probe,
+        "dtype": verdict.dtype,
+        "engine": verdict.engine,
+        "status": verdict.status,
+        "figure": verdict.figure,
+        "value": _finite(verdict.value),
+        "limit": verdict.limit,
+        "elements": sum(row.elements for row in verdict.rows),
+        "differing": sum(row.differing for row in verdict.rows),
+        "first_divergence": _row_json(divergence) if divergence else None,
+        "reason": verdict.reason,
+    }
+    return data | ({"taps": [_row_json(row) for row in verdict.rows]} if layers else {})
+
+
+def _row_json(row: Row) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "shape": list(row.shape),
+        "elements": row.elements,
+        "differing": row.differing,
+        "max_abs": _finite(row.max_abs),
+        "error": _finite(row.error),
+        "limit": row.limit,
+        "status": row.status,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return None if value == float("inf") else value
+
+
+def print_report(console: Console, report: Report, *, layers: bool) -> None:
+    """The verdicts, the classes of the photographs and, if wanted, every tap."""
+    arch = report.architecture
+    versions = ", ".join(f"{name} {number}" for name, number in report.versions.items())
+    console.print(f"{arch.name}: {parameter_count(arch):,} parameters, seed {report.seed}")
+    console.print(f"{versions}\n")
+    console.print(_verdict_table(report.verdicts))
+    for verdict in report.verdicts:
+        _print_trouble(console, verdict)
+    if report.images:
+        console.print(_class_table(report))
+    if layers:
+        for table in _tap_tables(report.verdicts):
+            console.print(table)
+    console.print(_summary(report))
+
+
+def _verdict_table(verdicts: tuple[Verdict, ...]) -> Table:
+    table = new_table("rung", "probe", "dtype", "engine", "figure", "limit", "verdict")
+    for verdict in verdicts:
+        table.add_row(
+            verdict.rung,
+            verdict.probe,
+            verdict.dtype,
+            verdict.engine,
+            verdict.figure,
+            f"{verdict.limit:g}",
+            Text(verdict.status, _COLOUR[verdict.status]),
+        )
+    return table
+
+
+def _print_trouble(console: Console, verdict: Verdict) -> None:
+    row = verdict.divergence
+    if row is None:
+        return
+    where = f"{verdict.rung} rung, {verdict.probe} probe, {verdict.dtype}, {verdict.engine}"
+    if verdict.reason:
+        console.print(f"{where}: cannot hold. {verdict.reason}.", style="yellow", soft_wrap=True)
+    console.print(
+        f"{where}: first divergence at {row.name} {row.shape}: {row.status}, "
+        f"{row.differing:,} of {row.elements:,} elements differ, "
+        f"relative error {row.error:.1e}, largest difference {row.max_abs:.1e}",
+        style=_COLOUR[verdict.status],
+        soft_wrap=True,
+    )
+
+
+def _class_table(report: Report) -> Table:
+    table = new_table("photograph", "dtype", "engine", "top classes (logit)")
+    for top in report.top_classes:
+        classes = "  ".join(f"{index} ({logit:.4f})" for index, logit in top.classes)
+        table.add_row(top.image, top.dtype, top.engine, classes)
+    return table
+
+
+def _tap_tables(verdicts: tuple[Verdict, ...]):
+    """One table per rung and probe: a row per tap, a column per engine."""
+    groups: dict[tuple[str, str, str], list[Verdict]] = {}
+    for verdict in verdicts:
+        groups.setdefault((verdict.rung, verdict.probe, verdict.dtype), []).append(verdict)
+    for (rung, probe, dtype), group in groups.items():
+        table = new_table("tap", "shape", *(verdict.engine for verdict in group))
+        table.title = f"{rung} rung, {probe} probe, {dtype}: " + (
+            "elements that differ" if rung == "exact" else "relative error"
+        )
+        for rows in zip(*(verdict.rows for verdict in group), strict=True):
+            cells = [_tap_cell(row, rung) for row in rows]
+            table.add_row(rows[0].name, shape_text(rows[0].shape), *cells)
+        yield table
+
+
+def _tap_cell(row: Row, rung: str) -> Text:
+    figure = f"{row.differing:,}" if rung == "exact" else f"{row.error:.1e}"
+    if row.status in ("shape", "missing"):
+        figure = row.status
+    return Text(figure, "" if row.status == "ok" else "red")
+
+
+def _summary(report: Report) -> Text:
+    if not report.passed:
+        return Text("parity FAILED", "bold red")
+    cannot = sum(verdict.status == "cannot" for verdict in report.verdicts)
+    held = len(report.verdicts) - cannot
+    skipped = f"; {cannot} cannot hold on this engine, see above" if cannot else ""
+    return Text(f"parity holds: {held} of {held} verdicts pass{skipped}", "bold green")

@@ -1,0 +1,133 @@
+"""The ladder: each rung runs a probe through every engine and holds it to the oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Literal, get_args
+
+import numpy as np
+
+from resnet_parity.engine import BITWISE, Row, compare, first_divergence, relative_error
+from resnet_parity.probes import Probe
+from resnet_parity.tolerances import ROUNDING, limit
+
+Rung = Literal["exact", "float64", "float32"]
+RUNGS: tuple[str, ...] = get_args(Rung)
+
+Status = Literal["pass", "fail", "cannot"]
+Taps = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One way to run one hand: a framework, a backend, a mode."""
+
+    name: str
+    adapter: ModuleType
+    mode: str
+
+    def run(self, model: object, images: np.ndarray) -> dict[str, np.ndarray]:
+        return self.adapter.run(model, images, self.mode)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one engine showed on one probe.
+
+    `value` is the quantity that the rung judges (elements that differ, largest relative error, or
+    largest ratio to the floor), `limit` what it may be. `reason` explains a "cannot".
+    """
+
+    rung: str
+    probe: str
+    dtype: str
+    engine: str
+    status: Status
+    value: float
+    limit: float
+    figure: str
+    rows: tuple[Row, ...]
+    logits: np.ndarray
+    reason: str = ""
+
+    @property
+    def divergence(self) -> Row | None:
+        return first_divergence(self.rows)
+
+
+def climb(rung: str, probe: Probe, engines: tuple[Engine, ...]) -> Iterator[Verdict]:
+    """One verdict per engine, in the order given; PyTorch first, for it makes the floor."""
+    floor: dict[str, float] = {}
+    for adapter in dict.fromkeys(engine.adapter for engine in engines):
+        model = adapter.build(probe.architecture, probe.weights, probe.dtype)
+        own = [engine for engine in engines if engine.adapter is adapter]
+        outputs = {engine: engine.run(model, probe.images) for engine in own}
+        is_floor = rung == "float32" and not floor
+        if is_floor:
+            floor = _floor(probe.expected, outputs.values())
+        for engine, taps in outputs.items():
+            yield _judge(rung, probe, engine, taps, floor, is_floor)
+
+
+def _floor(expected: Taps, outputs) -> dict[str, float]:
+    """PyTorch's own float32 error at each tap, the larger of its memory layouts."""
+    return {
+        name: max(ROUNDING, *(relative_error(value, taps[name]) for taps in outputs))
+        for name, value in expected.items()
+    }
+
+
+def _judge(
+    rung: str,
+    probe: Probe,
+    engine: Engine,
+    taps: Taps,
+    floor: Mapping[str, float],
+    is_floor: bool,
+) -> Verdict:
+    def verdict(value: float, most: float, figure: str, rows: tuple[Row, ...]) -> Verdict:
+        failed = first_divergence(rows)
+        obstacle = _obstacle(probe, engine, taps) if failed else ""
+        status = "pass" if not failed else "cannot" if obstacle else "fail"
+        return Verdict(
+            rung=rung,
+            probe=probe.kind,
+            dtype=probe.dtype,
+            engine=engine.name,
+            status=status,
+            value=value,
+            limit=most,
+            figure=figure,
+            rows=rows,
+            logits=taps["logits"],
+            reason=obstacle,
+        )
+
+    if rung == "exact":
+        rows = compare(probe.expected, taps, BITWISE)
+        differing = sum(row.differing for row in rows)
+        total = sum(row.elements for row in rows)
+        return verdict(
+            differing, limit("exact", "tap"), f"{differing:,} of {total:,} elements differ", rows
+        )
+    if rung == "float64" or is_floor:
+        most = limit("float64", "tap") if rung == "float64" else limit("float32", "floor")
+        rows = compare(probe.expected, taps, most)
+        worst = max(row.error for row in rows)
+        what = "relative error, which sets the floor" if is_floor else "relative error"
+        return verdict(worst, most, f"{worst:.1e} {what}", rows)
+    most = limit("float32", "tap")
+    rows = compare(probe.expected, taps, {name: most * error for name, error in floor.items()})
+    worst = max(row.error / floor[row.name] for row in rows)
+    return verdict(worst, most, f"{worst:.2f}x the floor", rows)
+
+
+def _obstacle(probe: Probe, engine: Engine, taps: Taps) -> str:
+    """Why this engine cannot hold a float64 rung; empty when it should, or errs beyond rounding."""
+    why = engine.adapter.float64_obstacle() if probe.dtype == "float64" else None
+    if why is None:
+        return ""
+    rows = compare(probe.expected, taps, limit("float64", "inside float32"))
+    return "" if first_divergence(rows) else why

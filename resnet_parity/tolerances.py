@@ -1,0 +1,56 @@
+"""THE table of tolerances: the only place in this project where a tolerance stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """A limit on one quantity, and why it is this and not another."""
+
+    limit: float
+    unit: str
+    reason: str
+
+
+TOLERANCES: dict[tuple[str, str], Tolerance] = {
+    ("exact", "tap"): Tolerance(
+        0,
+        "elements that differ in any bit",
+        "every intermediate of an exact probe is an integer or a dyadic fraction that the dtype "
+        "holds, so no order of summation can round",
+    ),
+    ("float64", "tap"): Tolerance(
+        1e-12,
+        "relative L2 error against the float64 oracle",
+        "rounding alone gave at most 4e-15 over all taps of the table's nets; a true difference "
+        "of 1e-8 in one epsilon gives 1e-9",
+    ),
+    ("float32", "tap"): Tolerance(
+        2.0,
+        "times the floor, which is PyTorch's own float32 error at the same tap",
+        "engines sum in different orders, so their rounding differs, but not in size; the floor is "
+        "the larger error of PyTorch's two memory layouts, and never below one rounding",
+    ),
+    ("float32", "floor"): Tolerance(
+        1e-5,
+        "relative L2 error of PyTorch itself against the float64 oracle",
+        "rounding gave at most 2e-6 over all taps of the table's nets; above this PyTorch is not "
+        "a floor but the one that is wrong",
+    ),
+    ("float64", "inside float32"): Tolerance(
+        1e-5,
+        "relative L2 error against the float64 oracle",
+        "a float64 model that its engine partly computes in float32 errs like float32; more than "
+        "that is a defect and not excused",
+    ),
+}
+
+ROUNDING = 2.0**-24
+"""Half a unit in the last place of float32: the least that one rounding can be held to."""
+
+
+def limit(rung: str, quantity: str) -> float:
+    """The number of one row of the table."""
+    return TOLERANCES[rung, quantity].limit

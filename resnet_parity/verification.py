@@ -1,0 +1,178 @@
+"""The main job: are both hands the same function? Every rung, every engine, one report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from resnet_parity import photographs
+from resnet_parity.errors import ParityError
+from resnet_parity.frameworks import keras_adapter, torch_adapter
+from resnet_parity.probes import (
+    BATCH,
+    Probe,
+    default_size,
+    exact_probe,
+    random_probe,
+    random_weights,
+    with_images,
+)
+from resnet_parity.rungs import RUNGS, Engine, Verdict, climb
+from resnet_spec import Architecture, get_architecture, taps
+from resnet_spec.preprocessing import CROP
+
+Progress = Callable[[str, int], None]
+"""Told which step begins, and how many there are in all."""
+
+_TOP = 5
+PHOTOGRAPHS = "photographs"
+
+_MAX_ELEMENTS = 2**29
+"""Four gigabytes of float64 per engine; more is refused before anything is allocated."""
+
+
+@dataclass(frozen=True)
+class TopClasses:
+    """The largest logits that one engine gave one photograph, as (class, logit), best first."""
+
+    image: str
+    dtype: str
+    engine: str
+    classes: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a verification found, as data."""
+
+    architecture: Architecture
+    seed: int
+    rungs: tuple[str, ...]
+    versions: dict[str, str]
+    verdicts: tuple[Verdict, ...]
+    images: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """No verdict failed, the classes agree, and a rung that was named alone could hold."""
+        failed = any(verdict.status == "fail" for verdict in self.verdicts)
+        unproven = any(verdict.status == "cannot" for verdict in self.verdicts)
+        return not failed and self.same_classes and not (unproven and len(self.rungs) == 1)
+
+    @property
+    def top_classes(self) -> tuple[TopClasses, ...]:
+        """What every engine sees in every photograph."""
+        return tuple(
+            TopClasses(image, verdict.dtype, verdict.engine, _top(verdict.logits[index]))
+            for index, image in enumerate(self.images)
+            for verdict in self.verdicts
+            if verdict.probe == PHOTOGRAPHS
+        )
+
+    @property
+    def same_classes(self) -> bool:
+        """All engines rank the same classes in the same order on each photograph."""
+        ranks: dict[str, set[tuple[int, ...]]] = {}
+        for top in self.top_classes:
+            ranks.setdefault(top.image, set()).add(tuple(index for index, _ in top.classes))
+        return all(len(orders) == 1 for orders in ranks.values())
+
+
+def _top(logits: np.ndarray) -> tuple[tuple[int, float], ...]:
+    best = np.argsort(-logits, kind="stable")[:_TOP]
+    return tuple((int(index), float(logits[index])) for index in best)
+
+
+def verify(
+    architecture: str | Architecture,
+    *,
+    rungs: Sequence[str] = RUNGS,
+    seed: int = 0,
+    size: tuple[int, int] | None = None,
+    images: Sequence[str | Path] = (),
+    keras_backend: str | None = None,
+    every_mode: bool = False,
+    progress: Progress = lambda step, total: None,
+) -> Report:
+    """Hold both hands to the oracle, on the given rungs.
+
+    `size` is height and width in pixels of the probes. `images` are files that the float64 and
+    float32 rungs are climbed with as well. `every_mode` adds the slower ways to run Keras (for
+    TensorFlow: graph and XLA beside eager).
+
+    Raises `ParityError` (a framework is missing, a probe cannot exist, an image cannot be read) and
+    `resnet_spec.ArchitectureError`.
+    """
+    arch = get_architecture(architecture)
+    _check(arch, rungs, images)
+    _check_memory(arch, BATCH, size or default_size(arch, "exact"))
+    _check_memory(arch, len(images), (CROP, CROP))
+    photos = photographs.load_all([str(path) for path in images]) if images else None
+    hands = torch_adapter(), keras_adapter(keras_backend)
+    engines = _engines(hands, every_mode)
+    recipes = [recipe for rung in rungs for recipe in _recipes(arch, rung, seed, size, photos)]
+    verdicts: list[Verdict] = []
+    for rung, title, make_probe in recipes:
+        progress(f"{rung} rung, {title}", len(recipes))
+        verdicts += climb(rung, make_probe(), engines)
+    versions = {name: number for hand in hands for name, number in hand.versions().items()}
+    names = tuple(Path(path).name for path in images)
+    return Report(arch, seed, tuple(rungs), versions, tuple(verdicts), names)
+
+
+def _recipes(
+    arch: Architecture,
+    rung: str,
+    seed: int,
+    size: tuple[int, int] | None,
+    photos: np.ndarray | None,
+) -> Iterator[tuple[str, str, Callable[[], Probe]]]:
+    """The probes that a rung is climbed with: (rung, title, how to make it when its turn comes)."""
+    if rung == "exact":
+        for dtype in ("float32", "float64"):
+            yield rung, f"exact probe in {dtype}", partial(exact_probe, arch, seed, dtype, size)
+        return
+    yield rung, f"random probe in {rung}", partial(random_probe, arch, seed, rung, size)
+    if photos is not None:
+        yield rung, f"photographs in {rung}", partial(_photo_probe, arch, seed, rung, photos)
+
+
+def _photo_probe(arch: Architecture, seed: int, dtype: str, photos: np.ndarray) -> Probe:
+    weights = random_weights(arch, seed, dtype)
+    return with_images(arch, seed, weights, photos.astype(dtype), kind=PHOTOGRAPHS)
+
+
+def _check(arch: Architecture, rungs: Sequence[str], images: Sequence[str | Path]) -> None:
+    unknown = [rung for rung in rungs if rung not in RUNGS]
+    if unknown or not rungs:
+        raise ParityError(f"unknown rung {unknown}; rungs are: {', '.join(RUNGS)}")
+    if images and set(rungs) == {"exact"}:
+        raise ParityError("photographs are no exact probes; add rung float64 or float32")
+    if images and arch.in_channels != 3:
+        raise ParityError(f"photographs have 3 channels, {arch.name!r} takes {arch.in_channels}")
+
+
+def _check_memory(arch: Architecture, batch: int, size: tuple[int, int]) -> None:
+    elements = batch * sum(math.prod(tap.shape) for tap in taps(arch, *size))
+    if elements > _MAX_ELEMENTS:
+        raise ParityError(
+            f"the taps of {batch} images of {size[0]}x{size[1]} through {arch.name!r} hold "
+            f"{elements:,} numbers, more than {_MAX_ELEMENTS:,}; take a smaller size or fewer images"
+        )
+
+
+def _engines(hands: Sequence[ModuleType], every_mode: bool) -> tuple[Engine, ...]:
+    """Both layouts of PyTorch, for they make the floor; the usual mode of Keras, or all."""
+    torch, keras = hands
+    modes = keras.modes() if every_mode else keras.modes()[:1]
+    backend = list(keras.versions())[-1]
+    return (
+        *(Engine(f"torch {mode}", torch, mode) for mode in torch.modes()),
+        *(Engine(f"keras {backend} {mode}", keras, mode) for mode in modes),
+    )

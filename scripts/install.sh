@@ -1,0 +1,51 @@
+# Sourced by demo, test and check: installs from the lock into .venv, without network the next time.
+set -eu
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+cd "$root"
+export UV_PYTHON_DOWNLOADS=never
+unset VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
+
+# The first Python that pyproject.toml admits.
+find_python() {
+    for python in python3 python3.13 python3.12 python3.11; do
+        if "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+            2>/dev/null; then
+            command -v "$python"
+            return
+        fi
+    done
+    echo "Python 3.11, 3.12 or 3.13 is needed and none was found on PATH" >&2
+    return 1
+}
+
+# The machine's uv, or one in a private environment, .uv.
+find_uv() {
+    if command -v uv >/dev/null 2>&1; then
+        command -v uv
+        return
+    fi
+    if [ ! -x .uv/bin/uv ]; then
+        echo "installing uv into .uv ..." >&2
+        rm -rf .uv
+        if ! { "$1" -m venv .uv && .uv/bin/python -m pip install --quiet 'uv>=0.9'; } >&2; then
+            rm -rf .uv
+            echo "uv could not be installed; it needs PyPI and Python's venv module" >&2
+            return 1
+        fi
+    fi
+    echo "$root/.uv/bin/uv"
+}
+
+# install OPTION...: what `uv sync` takes. Nothing is done when the same was installed before.
+install() {
+    wanted="$(cksum pyproject.toml uv.lock | tr '\n' ' ')$*"
+    if ! grep -qxF "$wanted" .venv/installed 2>/dev/null; then
+        python=$(find_python)
+        uv=$(find_uv "$python")
+        echo "installing into .venv (several GB the first time) ..." >&2
+        "$uv" sync --frozen --inexact --python "$python" "$@"
+        echo "$wanted" >>.venv/installed
+    fi
+    PATH="$root/.venv/bin:$PATH"
+    export PATH
+}
