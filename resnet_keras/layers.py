@@ -25,7 +25,7 @@ def conv(x: KerasTensor, spec: Conv) -> KerasTensor:
         dilation_rate=spec.dilation,
         groups=spec.groups,
         use_bias=spec.bias,
-        # DIFFERS(conv-init): He's normal is untruncated and over the fan-out; Keras' HeNormal is not.
+        # DIFFERS(conv-init): Keras' HeNormal is truncated and over the fan-in, He's is neither.
         kernel_initializer=initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
         name=keras_layer_name(spec.name),
     )(x)

@@ -74,7 +74,7 @@ def _row(name: str, expected: np.ndarray, actual: np.ndarray | None, limit: floa
     error = relative_error(expected, actual)
     finite = error != float("inf")
     max_abs = float(np.abs(actual.astype("float64") - expected).max()) if finite else error
-    within = differing == 0 if limit is BITWISE else error <= limit
+    within = differing == 0 if limit is None else error <= limit
     return row("ok" if within else "mismatch", differing, max_abs, error)
 
 

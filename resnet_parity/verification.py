@@ -163,7 +163,8 @@ def _check_memory(arch: Architecture, batch: int, size: tuple[int, int]) -> None
     if elements > _MAX_ELEMENTS:
         raise ParityError(
             f"the taps of {batch} images of {size[0]}x{size[1]} through {arch.name!r} hold "
-            f"{elements:,} numbers, more than {_MAX_ELEMENTS:,}; take a smaller size or fewer images"
+            f"{elements:,} numbers, more than {_MAX_ELEMENTS:,}; "
+            "take a smaller size or fewer images"
         )
 
 

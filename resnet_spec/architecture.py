@@ -13,7 +13,7 @@ from typing import Literal, get_args
 BlockKind = Literal["basic", "bottleneck"]
 
 REFERENCE_WIDTH = 64
-"""`width_per_group` counts channels per group at a stage of this width (Xie et al. 2017, table 1)."""
+"""`width_per_group` is quoted at a stage of this width (Xie et al. 2017, table 1)."""
 
 
 class ArchitectureError(ValueError):

@@ -57,7 +57,7 @@ def _walk(arch: Architecture, size: Size) -> Iterator[Tap]:
     for block in plan.blocks:
         block_taps = tuple(_walk_block(block, size))
         yield from block_taps
-        size = block_taps[-1].shape[1:]
+        size = (block_taps[-1].shape[1], block_taps[-1].shape[2])
     features = plan.fc.in_features
     yield Tap("avgpool", (features,))
     yield Tap(plan.fc.name, (plan.fc.out_features,), macs=features * plan.fc.out_features)

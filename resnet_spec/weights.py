@@ -24,9 +24,10 @@ _SHOWN = 8
 class Array(Protocol):
     """The little that the check asks of an array."""
 
-    shape: tuple[int, ...]
-    dtype: Any
-
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> Any: ...
     def min(self) -> Any: ...
     def max(self) -> Any: ...
 

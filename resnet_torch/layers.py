@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from resnet_spec import Conv, Linear, MaxPool, Norm
 
@@ -25,7 +24,7 @@ def conv(spec: Conv) -> nn.Conv2d:
         groups=spec.groups,
         bias=spec.bias,
     )
-    # DIFFERS(conv-init): He's normal is untruncated and over the fan-out; Keras' HeNormal is not.
+    # DIFFERS(conv-init): Keras' HeNormal is truncated and over the fan-in, He's is neither.
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     return layer
 
@@ -41,7 +40,7 @@ def batch_norm(spec: Norm) -> nn.BatchNorm2d:
 
 def relu(x: Tensor) -> Tensor:
     """max(x, 0), in place: the shape stays."""
-    return F.relu(x, inplace=True)
+    return functional.relu(x, inplace=True)
 
 
 def max_pool(spec: MaxPool | None) -> nn.Module:

@@ -1,0 +1,1 @@
+"""The evidence: the suite that `scripts/test` runs."""

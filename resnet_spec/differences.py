@@ -1,0 +1,97 @@
+"""Where PyTorch and Keras differ, as data: the README, the tags in both hands and tests read it.
+
+Each row is pinned by a test that shows what goes wrong when the difference is ignored. The tag
+`# DIFFERS(<id>): <summary>` stands in both hands at the line where they must diverge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One difference: its tag, the line of each hand, what ignoring it costs, and its test."""
+
+    id: str
+    summary: str
+    torch: str
+    keras: str
+    ignored: str
+    test: str
+
+
+DIFFERENCES: tuple[Difference, ...] = (
+    Difference(
+        "layout",
+        "torch keeps channels before height and width, Keras behind them.",
+        "(N, C, H, W)",
+        "(N, H, W, C)",
+        "a shape error at best; with square maps of C = H a wrong answer",
+        "test_differences.py::test_layout",
+    ),
+    Difference(
+        "kernel-layout",
+        "torch keeps a kernel as (out, in, H, W), Keras as (H, W, in, out).",
+        "conv.weight: oihw",
+        "conv.kernel: hwio",
+        "H and W swapped fit the shape of every square kernel and give other values",
+        "test_differences.py::test_kernel_layout",
+    ),
+    Difference(
+        "dense-kernel",
+        "torch keeps a dense kernel as (out, in), Keras as (in, out).",
+        "fc.weight: oi",
+        "fc.kernel: io",
+        "a square dense kernel loads untransposed without any warning",
+        "test_differences.py::test_dense_kernel",
+    ),
+    Difference(
+        "conv-padding",
+        "torch pads inside the convolution, Keras with a layer before it.",
+        "Conv2d(padding=1)",
+        'ZeroPadding2D(1), Conv2D(padding="valid")',
+        '"same" at stride 2 pads only right and below on even sizes: same shape, other values',
+        "test_differences.py::test_conv_padding",
+    ),
+    Difference(
+        "pool-padding",
+        "torch pads a max-pool with -inf, Keras with the zeros of a layer.",
+        "MaxPool2d(padding=1)",
+        'ZeroPadding2D(1), MaxPooling2D(padding="valid")',
+        "equal only behind a ReLU, as here; zeros win against a negative border",
+        "test_differences.py::test_pool_padding",
+    ),
+    Difference(
+        "bn-momentum",
+        "torch's momentum weighs the new statistic, Keras' the old one.",
+        "BatchNorm2d(momentum=0.1)",
+        "BatchNormalization(momentum=0.9)",
+        "0.1 copied to Keras forgets nine tenths of its history at every step",
+        "test_differences.py::test_bn_momentum",
+    ),
+    Difference(
+        "bn-variance",
+        "in training torch tracks the unbiased variance, Keras the biased one.",
+        "running_var: n / (n - 1) times the batch's",
+        "moving_variance: the batch's own",
+        "the running variances part at the first training step, most in the last, small maps",
+        "test_differences.py::test_bn_variance",
+    ),
+    Difference(
+        "conv-init",
+        "Keras' HeNormal is truncated and over the fan-in, He's is neither.",
+        'kaiming_normal_(mode="fan_out")',
+        'VarianceScaling(2.0, "fan_out", "untruncated_normal")',
+        "training starts from another distribution, without any message",
+        "test_differences.py::test_conv_init",
+    ),
+    Difference(
+        "dtype",
+        "torch converts a finished model, Keras fixes the dtype of layers and Input.",
+        "model.to(torch.float64)",
+        'set_dtype_policy("float64") and Input(dtype="float64")',
+        "a float64 Keras model behind a float32 Input rounds its images: errors of 1e-9",
+        "test_differences.py::test_dtype",
+    ),
+)
