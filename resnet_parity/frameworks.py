@@ -74,9 +74,20 @@ def _import_keras_hand(backend: str) -> ModuleType:
     if backend == "tensorflow":
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         logging.getLogger("tensorflow").setLevel(logging.ERROR)
+        load_triton()
         with _stderr_held_back():
             importlib.import_module("tensorflow")
     return importlib.import_module("resnet_keras.adapter")
+
+
+def load_triton() -> None:
+    """Load triton before TensorFlow, where PyTorch brought it along.
+
+    PyTorch loads it late (in its compiler and optimisers), and after TensorFlow it crashes the
+    process: https://github.com/tensorflow/tensorflow/issues/124205.
+    """
+    if find_spec("triton") is not None and "tensorflow" not in sys.modules:
+        importlib.import_module("triton")
 
 
 @contextmanager

@@ -22,6 +22,7 @@ class ResNet(nn.Module):
         self.conv1 = conv(plan.conv1)
         self.bn1 = batch_norm(plan.bn1)
         self.maxpool = max_pool(plan.maxpool)
+        self.stages = [stage.name for stage in plan.stages]
         for stage in plan.stages:
             blocks = (BLOCKS[block.kind](block) for block in stage.blocks)
             self.add_module(stage.name, nn.Sequential(*blocks))
@@ -33,8 +34,8 @@ class ResNet(nn.Module):
         x = self.bn1(x)
         x = relu(x)
         x = self.maxpool(x)
-        for stage in make_plan(self.architecture).stages:
-            x = self.get_submodule(stage.name)(x)
+        for stage in self.stages:
+            x = self.get_submodule(stage)(x)
         x = self.avgpool(x)
         return self.fc(x)
 

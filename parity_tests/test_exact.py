@@ -1,0 +1,38 @@
+"""The exact rung: every row of the table, every engine, every tap, bit for bit."""
+
+from __future__ import annotations
+
+import pytest
+
+from parity_tests.support import ALL_NAMES, USERS, engines, exact
+from resnet_parity.rungs import climb
+
+USER_NAMES = [arch.name for arch in USERS]
+
+
+def check(name: str, dtype: str, *, every_mode: bool) -> None:
+    probe = exact(name, dtype)
+    verdicts = list(climb("exact", probe, engines(every_mode=every_mode)))
+    assert len(verdicts) == 2 + (3 if every_mode else 1)
+    for verdict in verdicts:
+        assert verdict.status == "pass", f"{verdict.engine}: {verdict.divergence}"
+        assert {row.name for row in verdict.rows} == set(probe.expected)
+        assert all(row.differing == 0 for row in verdict.rows)
+    exact.cache_clear()  # a wide net's probe holds a gigabyte
+
+
+@pytest.mark.parametrize("name", ALL_NAMES)
+def test_float32_in_every_mode(name):
+    """PyTorch NCHW and channels_last; Keras on TensorFlow eager, as a graph and under XLA."""
+    check(name, "float32", every_mode=True)
+
+
+@pytest.mark.parametrize("name", ALL_NAMES)
+def test_float64(name):
+    check(name, "float64", every_mode=name in ("resnet18", "resnet50"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", USER_NAMES)
+def test_a_users_own_architecture(name, dtype):
+    check(name, dtype, every_mode=True)

@@ -1,0 +1,215 @@
+"""Probes: drawn as written down, exact as claimed, and able to see every channel."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from parity_tests.support import ALL_NAMES, SMALL, TINY, USERS, exact
+from resnet_parity import oracle
+from resnet_parity.errors import ProbeError
+from resnet_parity.probes import (
+    SEEDS_TO_COVER,
+    default_size,
+    density,
+    exact_probe,
+    random_probe,
+)
+from resnet_parity.splitmix import Stream, fnv1a
+from resnet_spec import (
+    ARCHITECTURES,
+    Architecture,
+    Conv,
+    Linear,
+    Norm,
+    get_architecture,
+    make_plan,
+    parameters,
+    stages,
+    taps,
+)
+
+
+def splitmix(state: int, count: int) -> list[int]:
+    """SplitMix64 in Python's own integers, written from the docstring's recipe."""
+    mask, draws = 2**64 - 1, []
+    for _ in range(count):
+        state = (state + 0x9E3779B97F4A7C15) & mask
+        z = state
+        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 & mask
+        z = (z ^ (z >> 27)) * 0x94D049BB133111EB & mask
+        draws.append(z ^ (z >> 31))
+    return draws
+
+
+def test_splitmix_is_the_published_generator():
+    """The first outputs for seed 1234567, as Vigna's reference C program prints them."""
+    assert splitmix(1234567, 3) == [6457827717110365317, 3203168211198807973, 9817491932198370423]
+
+
+def test_fnv1a_is_the_published_hash():
+    """From the test vectors at http://www.isthe.com/chongo/src/fnv/test_fnv.c."""
+    assert fnv1a("") == 0xCBF29CE484222325
+    assert fnv1a("a") == 0xAF63DC4C8601EC8C
+    assert fnv1a("foobar") == 0x85944171F73967E8
+
+
+def test_a_stream_draws_what_the_docstring_says():
+    draws = splitmix(fnv1a("exact/tiny/0/image"), 12)
+    stream = Stream("exact/tiny/0/image")
+    assert stream.draws(3).tolist() == draws[:3]
+    assert stream.below(17, 3).tolist() == [(draw >> 32) * 17 >> 32 for draw in draws[3:6]]
+    assert stream.uniform(3).tolist() == [(draw >> 11) * 2.0**-53 for draw in draws[6:9]]
+    assert stream.permutation(3).tolist() == sorted(range(3), key=lambda i: draws[9 + i])
+
+
+def test_an_exact_kernel_can_be_drawn_again_by_hand():
+    """The docstring of `probes`, followed step by step for one grouped convolution."""
+    arch = USERS[0]
+    conv = make_plan(arch).stages[1].blocks[0].conv2
+    seed, dtype = 11, "float32"
+    probe = exact_probe(arch, seed, dtype)
+    count = density(arch, 8, dtype).nonzeros
+    into, out = conv.in_channels // conv.groups, conv.out_channels // conv.groups
+    stream = Stream(f"exact/{arch.name}/{seed}/{conv.name}")
+    signs = stream.below(2, conv.out_channels)
+    rows = stream.below(3, conv.out_channels * count)
+    columns = stream.below(3, conv.out_channels * count)
+    order = Stream(f"exact/{arch.name}/{conv.name}").permutation(into)
+    kernel = np.zeros((conv.out_channels, into, 3, 3))
+    for o in range(conv.out_channels):
+        for j in range(count):
+            channel = order[((seed % 8 * out + o % out) * count + j) % into]
+            where = o, channel, rows[o * count + j], columns[o * count + j]
+            kernel[where] = (1 - 2 * signs[o]) * (-1) ** j
+    np.testing.assert_array_equal(probe.weights[f"{conv.name}.weight"], kernel)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_exact_probe_holds_small_integers(dtype):
+    probe = exact("resnet18", dtype)
+    for name, value in (*probe.weights.items(), ("image", probe.images)):
+        assert value.dtype == dtype
+        if name.endswith("running_var"):
+            assert (value + np.dtype(dtype).type(probe.architecture.bn_eps) == 1).all()
+        else:
+            np.testing.assert_array_equal(value, np.round(value))
+            assert np.abs(value).max() <= 8
+    for name in probe.weights:
+        if ".bn" in name and name.endswith(".weight"):
+            assert set(np.unique(probe.weights[name])) == {-1, 1}, "a zero gamma hides a branch"
+
+
+def test_an_exact_probe_looks_at_height_and_width_separately():
+    height, width = default_size(ARCHITECTURES["resnet50"], "exact")
+    assert (height, width) == (64, 128)
+    kernel = exact("resnet50", "float32").weights["layer1.0.conv2.weight"]
+    assert (kernel != kernel.swapaxes(2, 3)).any()
+
+
+@pytest.mark.parametrize("name", [*ALL_NAMES, *(arch.name for arch in USERS)])
+def test_eight_seeds_exercise_every_channel_of_every_layer(name):
+    """Each channel of each tap varies, and each input of each layer is read where it varies."""
+    arch = next((own for own in USERS if own.name == name), None) or ARCHITECTURES[name]
+    varied: dict[str, np.ndarray] = {}
+    read: dict[str, np.ndarray] = {}
+    for seed in range(SEEDS_TO_COVER):
+        probe = exact_probe(arch, seed, "float32")
+        for tap, value in probe.expected.items():
+            channels = np.moveaxis(value, 1, 0).reshape(value.shape[1], -1)
+            varied[tap] = varied.get(tap, False) | (np.ptp(channels, axis=1) > 0)
+        for layer in make_plan(arch).layers:
+            if not isinstance(layer, Norm):
+                kernel = probe.weights[f"{layer.name}.weight"]
+                used = _read_inputs(layer, kernel)
+                read[layer.name] = read.get(layer.name, False) | used
+    assert {tap: np.flatnonzero(~seen) for tap, seen in varied.items() if not seen.all()} == {}
+    assert {layer: np.flatnonzero(~seen) for layer, seen in read.items() if not seen.all()} == {}
+
+
+def _read_inputs(layer: Conv | Linear, kernel: np.ndarray) -> np.ndarray:
+    """Which of the layer's inputs have a nonzero weight."""
+    groups = layer.groups if isinstance(layer, Conv) else 1
+    grouped = kernel.reshape(groups, kernel.shape[0] // groups, kernel.shape[1], -1)
+    return (grouped != 0).any(axis=(1, 3)).ravel()
+
+
+def test_different_seeds_differ_in_every_layer():
+    first, second = exact("resnet50", "float32", 0), exact("resnet50", "float32", 1)
+    for name in first.weights:
+        if not name.endswith("running_var"):
+            assert (first.weights[name] != second.weights[name]).any(), name
+    for name in first.expected:
+        assert (first.expected[name] != second.expected[name]).any(), name
+
+
+def test_the_same_seed_gives_the_same_probe():
+    for make in (exact_probe, random_probe):
+        first, second = make(TINY, 3, "float32"), make(TINY, 3, "float32")
+        for name in first.weights:
+            np.testing.assert_array_equal(first.weights[name], second.weights[name])
+        np.testing.assert_array_equal(first.images, second.images)
+
+
+@pytest.mark.parametrize("name", ALL_NAMES)
+def test_float64_runs_denser(name):
+    arch = ARCHITECTURES[name]
+    sparse, dense = density(arch, 8, "float32"), density(arch, 8, "float64")
+    assert dense.nonzeros > sparse.nonzeros
+
+
+def test_an_architecture_that_overflows_says_so():
+    deep = Architecture("deep", "bottleneck", stages(300, width=16))
+    with pytest.raises(ProbeError, match=r"'deep' overflows float32: sums at .* above 2\^24"):
+        exact_probe(deep, 0, "float32")
+
+
+def test_a_map_without_a_power_of_two_area_says_so():
+    with pytest.raises(ProbeError, match=r"last feature map of 'resnet50' is 7x7.*take 64x128"):
+        exact_probe(ARCHITECTURES["resnet50"], 0, "float32", (224, 224))
+
+
+def test_a_bound_is_met_by_no_partial_sum():
+    """Float32 sums in three orders equal the integers, as the bound promises."""
+    probe = exact(SMALL.name, "float32")
+    name = "layer2.0.conv2"
+    x = np.maximum(probe.expected["layer2.0.bn1"], 0).astype("float32")
+    conv = make_plan(SMALL).stages[1].blocks[0].conv2
+    windows = oracle._windows(oracle._pad(x, 1, 0), 3, conv.stride, 1)
+    kernel = probe.weights[f"{name}.weight"]
+    terms = windows[:, None] * kernel[None, :, :, None, None]
+    terms = np.moveaxis(terms, (3, 4), (1, 2)).reshape(*x.shape[:1], *terms.shape[3:5], 32, -1)
+    for order in (terms, terms[..., ::-1], np.sort(terms, axis=-1)):
+        total = np.cumsum(order, axis=-1, dtype="float32")[..., -1]
+        np.testing.assert_array_equal(np.moveaxis(total, 3, 1), probe.expected[name])
+
+
+def test_random_probes_are_not_degenerate():
+    probe = random_probe(get_architecture("resnet18"), 0, "float64")
+    height, width = probe.images.shape[2:]
+    assert height != width
+    assert height % 2 == 0
+    assert width % 2 == 0
+    assert probe.images.shape[0] > 1
+    for parameter in parameters(probe.architecture):
+        value = probe.weights[parameter.name]
+        assert len(np.unique(value)) == value.size, f"{parameter.name} repeats values"
+        if parameter.name.endswith("running_var"):
+            assert value.min() > 0
+    for tap in taps(probe.architecture, height, width):
+        assert np.std(probe.expected[tap.name]) > 0.01, tap.name
+
+
+def test_float32_is_float64_cast_down():
+    narrow, wide = (random_probe(TINY, 0, dtype) for dtype in ("float32", "float64"))
+    for name, value in wide.weights.items():
+        np.testing.assert_array_equal(narrow.weights[name], value.astype("float32"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("eps", [1e-3, 1e-5, 1.001e-5, 2e-5, 1e-6, 0.3])
+def test_variance_and_epsilon_give_exactly_one(eps, dtype):
+    probe = exact_probe(replace(TINY, bn_eps=eps), 0, dtype)
+    assert (probe.weights["bn1.running_var"] + np.dtype(dtype).type(eps) == 1).all()

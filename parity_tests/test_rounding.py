@@ -1,0 +1,33 @@
+"""The float64 and float32 rungs: random weights, every tap, nothing but rounding."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from parity_tests.support import USERS, engines, random
+from resnet_parity.rungs import climb
+from resnet_parity.tolerances import limit
+
+SPREAD = ["resnet18", "resnet50", "resnext50_32x4d", "wide_resnet50_2", "resnet152"]
+
+
+@pytest.mark.parametrize("rung", ["float64", "float32"])
+@pytest.mark.parametrize("name", [*SPREAD, *(arch.name for arch in USERS)])
+def test_random_probe(name, rung):
+    probe = random(name, rung)
+    verdicts = list(climb(rung, probe, engines(every_mode=name in ("resnet18", "small"))))
+    for verdict in verdicts:
+        assert verdict.status == "pass", f"{verdict.engine}: {verdict.figure}, {verdict.divergence}"
+        assert 0 < verdict.value <= verdict.limit
+    random.cache_clear()
+
+
+def test_the_floor_is_pytorchs_and_has_a_ceiling():
+    """In float32 PyTorch is held to an absolute limit, Keras to PyTorch's own error."""
+    torch, channels_last, *keras = climb("float32", random("resnet18", "float32"), engines())
+    assert {torch.limit, channels_last.limit} == {limit("float32", "floor")}
+    assert {verdict.limit for verdict in keras} == {limit("float32", "tap")}
+    errors = np.array([[row.error for row in verdict.rows] for verdict in (torch, channels_last)])
+    floors = np.array([row.limit for row in keras[0].rows]) / limit("float32", "tap")
+    assert (floors >= errors.max(axis=0)).all()
