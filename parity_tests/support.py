@@ -7,7 +7,6 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 
 from resnet_parity.frameworks import keras_adapter, torch_adapter
 from resnet_parity.probes import Probe, exact_probe, random_probe
@@ -82,12 +81,12 @@ def _find(name: str) -> Architecture:
 
 def engines(*, every_mode: bool = True) -> tuple[Engine, ...]:
     """Both layouts of PyTorch, and Keras on TensorFlow in all its modes or in the first."""
-    return (*_engines(torch_adapter(), True), *_engines(keras_adapter(), every_mode))
-
-
-def _engines(adapter: ModuleType, every_mode: bool) -> list[Engine]:
-    modes = adapter.modes() if every_mode else adapter.modes()[:1]
-    return [Engine(f"{adapter.__name__} {mode}", adapter, mode) for mode in modes]
+    torch, keras = torch_adapter(), keras_adapter()
+    keras_modes = keras.modes() if every_mode else keras.modes()[:1]
+    return (
+        *(Engine(f"torch {mode}", torch, mode) for mode in torch.modes()),
+        *(Engine(f"keras {mode}", keras, mode) for mode in keras_modes),
+    )
 
 
 def python(

@@ -10,10 +10,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from types import ModuleType
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from resnet_parity.errors import MissingFrameworkError, ParityError
+from resnet_parity.rungs import Adapter
 
 KerasBackend = Literal["tensorflow", "jax", "torch"]
 KERAS_BACKENDS: tuple[str, ...] = get_args(KerasBackend)
@@ -21,16 +21,16 @@ KERAS_BACKENDS: tuple[str, ...] = get_args(KerasBackend)
 _EXTRA = {"torch": "torch", "keras": "keras", "tensorflow": "keras", "jax": "jax"}
 
 
-def torch_adapter() -> ModuleType:
+def torch_adapter() -> Adapter:
     """The PyTorch hand, as the judge uses it.
 
     Raises `MissingFrameworkError` when PyTorch is not installed.
     """
     _require("torch")
-    return importlib.import_module("resnet_torch.adapter")
+    return cast(Adapter, importlib.import_module("resnet_torch.adapter"))
 
 
-def keras_adapter(backend: str | None = None) -> ModuleType:
+def keras_adapter(backend: str | None = None) -> Adapter:
     """The Keras hand on that backend (else `KERAS_BACKEND`, else tensorflow).
 
     Raises `MissingFrameworkError` when Keras or the backend is not installed, `ParityError` when
@@ -66,7 +66,7 @@ def _require(module: str) -> None:
         )
 
 
-def _import_keras_hand(backend: str) -> ModuleType:
+def _import_keras_hand(backend: str) -> Adapter:
     os.environ["KERAS_BACKEND"] = backend
     if backend == "jax":
         # Without it jax silently turns every float64 array into float32.
@@ -77,7 +77,7 @@ def _import_keras_hand(backend: str) -> ModuleType:
         load_triton()
         with _stderr_held_back():
             importlib.import_module("tensorflow")
-    return importlib.import_module("resnet_keras.adapter")
+    return cast(Adapter, importlib.import_module("resnet_keras.adapter"))
 
 
 def load_triton() -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import ModuleType
-from typing import Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
 from resnet_parity.engine import BITWISE, Row, compare, first_divergence, relative_error
 from resnet_parity.probes import Probe
 from resnet_parity.tolerances import ROUNDING, limit
+from resnet_spec import Architecture
 
 Rung = Literal["exact", "float64", "float32"]
 RUNGS: tuple[str, ...] = get_args(Rung)
@@ -20,15 +20,25 @@ Status = Literal["pass", "fail", "cannot"]
 Taps = Mapping[str, np.ndarray]
 
 
+class Adapter(Protocol):
+    """What the judge asks of a hand; `resnet_torch.adapter` and `resnet_keras.adapter` give it."""
+
+    def modes(self) -> tuple[str, ...]: ...
+    def versions(self) -> dict[str, str]: ...
+    def float64_obstacle(self) -> str | None: ...
+    def build(self, architecture: Architecture, weights: Taps, dtype: str) -> Any: ...
+    def run(self, model: Any, images: np.ndarray, mode: str) -> dict[str, np.ndarray]: ...
+
+
 @dataclass(frozen=True)
 class Engine:
     """One way to run one hand: a framework, a backend, a mode."""
 
     name: str
-    adapter: ModuleType
+    adapter: Adapter
     mode: str
 
-    def run(self, model: object, images: np.ndarray) -> dict[str, np.ndarray]:
+    def run(self, model: Any, images: np.ndarray) -> dict[str, np.ndarray]:
         return self.adapter.run(model, images, self.mode)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
@@ -23,7 +22,7 @@ from resnet_parity.probes import (
     random_weights,
     with_images,
 )
-from resnet_parity.rungs import RUNGS, Engine, Verdict, climb
+from resnet_parity.rungs import RUNGS, Adapter, Engine, Verdict, climb
 from resnet_spec import Architecture, get_architecture, taps
 from resnet_spec.preprocessing import CROP
 
@@ -168,7 +167,7 @@ def _check_memory(arch: Architecture, batch: int, size: tuple[int, int]) -> None
         )
 
 
-def _engines(hands: Sequence[ModuleType], every_mode: bool) -> tuple[Engine, ...]:
+def _engines(hands: Sequence[Adapter], every_mode: bool) -> tuple[Engine, ...]:
     """Both layouts of PyTorch, for they make the floor; the usual mode of Keras, or all."""
     torch, keras = hands
     modes = keras.modes() if every_mode else keras.modes()[:1]

@@ -1,0 +1,225 @@
+"""THE table of mutants: planted defects, and the rungs that must notice each.
+
+A mutant is one hand with one defect. Defects of the architecture or of the weights are planted in
+either hand in turn; defects of the builder in the Keras hand, where they happen in real life.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import resnet_keras.blocks
+import resnet_keras.model
+from resnet_keras import adapter as keras_adapter
+from resnet_parity.rungs import Adapter
+from resnet_spec import Architecture, Block, Conv, MaxPool, Plan, keras_layer_name, make_plan
+
+Weights = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A defect: what it does, and which rungs notice it.
+
+    `blind` marks a defect that a comparison of float32 logits to 1e-3 would let pass.
+    """
+
+    name: str
+    killed_by: frozenset[str]
+    blind: bool = False
+    architecture: Callable[[Architecture], Architecture] = lambda arch: arch
+    weights: Callable[[Weights], Weights] = lambda weights: weights
+    builder: Callable[[pytest.MonkeyPatch], None] | None = None
+    run: Callable[..., dict[str, np.ndarray]] | None = None
+
+
+class MutantHand:
+    """An adapter like that of the hand, with the defect in it."""
+
+    def __init__(self, hand: Adapter, mutant: Mutant) -> None:
+        self._hand, self._mutant = hand, mutant
+
+    def modes(self) -> tuple[str, ...]:
+        return self._hand.modes()
+
+    def versions(self) -> dict[str, str]:
+        return self._hand.versions()
+
+    def float64_obstacle(self) -> str | None:
+        return self._hand.float64_obstacle()
+
+    def build(
+        self, architecture: Architecture, weights: Mapping[str, np.ndarray], dtype: str
+    ) -> Any:
+        with _patched(self._mutant.builder):
+            mutated = self._mutant.weights(dict(weights))
+            model = self._hand.build(self._mutant.architecture(architecture), mutated, dtype)
+        model.architecture = architecture
+        return model
+
+    def run(self, model: Any, images: np.ndarray, mode: str) -> dict[str, np.ndarray]:
+        return (self._mutant.run or self._hand.run)(model, images, mode)
+
+
+@contextmanager
+def _patched(plant: Callable[[pytest.MonkeyPatch], None] | None) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        if plant:
+            plant(patch)
+        yield
+
+
+# Defects of the weights.
+
+
+def _changed(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Weights], Weights]:
+    return lambda weights: weights | {name: np.ascontiguousarray(change(weights[name]))}
+
+
+def _swapped(first: str, second: str) -> Callable[[Weights], Weights]:
+    """Every tensor whose name starts with one prefix, for the one that starts with the other."""
+
+    def other(name: str) -> str:
+        for here, there in ((first, second), (second, first)):
+            if name.startswith(here):
+                return there + name.removeprefix(here)
+        return name
+
+    return lambda weights: {name: weights[other(name)] for name in weights}
+
+
+def _one_ulp_more(kernel: np.ndarray) -> np.ndarray:
+    """The weight of largest magnitude, moved to the next number of its dtype."""
+    changed = kernel.copy()
+    place = np.unravel_index(np.abs(kernel).argmax(), kernel.shape)
+    changed[place] = np.nextafter(kernel[place], np.dtype(kernel.dtype).type(np.inf))
+    return changed
+
+
+# Defects of the Keras builder.
+
+
+def _same_padding(patch: pytest.MonkeyPatch) -> None:
+    def conv(x, spec: Conv):
+        return layers.Conv2D(
+            spec.out_channels,
+            spec.kernel,
+            strides=spec.stride,
+            padding="same",
+            groups=spec.groups,
+            use_bias=spec.bias,
+            name=keras_layer_name(spec.name),
+        )(x)
+
+    patch.setattr(resnet_keras.blocks, "conv", conv)
+
+
+def _stride_on_the_first_1x1(patch: pytest.MonkeyPatch) -> None:
+    def moved(block: Block) -> Block:
+        first, second, third = block.convs
+        convs = (replace(first, stride=second.stride), replace(second, stride=1), third)
+        return replace(block, convs=convs)
+
+    def plan(arch: Architecture) -> Plan:
+        right = make_plan(arch)
+        stages = (replace(s, blocks=tuple(map(moved, s.blocks))) for s in right.stages)
+        return replace(right, stages=tuple(stages))
+
+    patch.setattr(resnet_keras.model, "make_plan", plan)
+
+
+def _no_last_relu(patch: pytest.MonkeyPatch) -> None:
+    def relu(x, name: str):
+        if name == "layer2.2":
+            return layers.Activation("linear", name=keras_layer_name(name))(x)
+        return layers.ReLU(name=keras_layer_name(name))(x)
+
+    patch.setattr(resnet_keras.blocks, "relu", relu)
+
+
+def _pool_without_padding(patch: pytest.MonkeyPatch) -> None:
+    def max_pool(x, spec: MaxPool):
+        return layers.MaxPooling2D(spec.kernel, strides=spec.stride, name=spec.name)(x)
+
+    patch.setattr(resnet_keras.model, "max_pool", max_pool)
+
+
+def _average_without_the_last_row(patch: pytest.MonkeyPatch) -> None:
+    def global_average_pool(x, name: str):
+        x = layers.Cropping2D(((0, 1), (0, 0)))(x)
+        return layers.GlobalAveragePooling2D(name=name)(x)
+
+    patch.setattr(resnet_keras.model, "global_average_pool", global_average_pool)
+
+
+def _run_in_training_mode(model: Any, images: np.ndarray, mode: str) -> dict[str, np.ndarray]:
+    image = np.einsum("nchw->nhwc", images)
+    names = [layer.name for layer in model.layers if layer.name in _taps(model, images)]
+    tapped = keras.Model(model.input, [model.get_layer(name).output for name in names])
+    outputs = [np.asarray(value) for value in tapped(image, training=True)]
+    taps = {_taps(model, images)[n]: v for n, v in zip(names, outputs, strict=True)}
+    taps["logits"] = taps["fc"]
+    return {name: keras_adapter._canonical(value) for name, value in taps.items()}
+
+
+def _taps(model: Any, images: np.ndarray) -> dict[str, str]:
+    found = keras_adapter.taps(model.architecture, *images.shape[2:])
+    return {keras_layer_name(tap.name): tap.name for tap in found}
+
+
+ALL = frozenset({"exact", "float64", "float32"})
+FINE = frozenset({"exact", "float64"})
+EXACT = frozenset({"exact"})
+
+MUTANTS = (
+    Mutant("same padding", ALL, builder=_same_padding),
+    Mutant("eps 1e-3", ALL, architecture=lambda arch: replace(arch, bn_eps=1e-3)),
+    Mutant(
+        "eps 1.001e-5",
+        FINE,
+        blind=True,
+        architecture=lambda arch: replace(arch, bn_eps=1.001e-5),
+    ),
+    Mutant("stride on the first 1x1", ALL, builder=_stride_on_the_first_1x1),
+    Mutant(
+        "height and width of a kernel swapped",
+        ALL,
+        weights=_changed("layer2.0.conv2.weight", lambda kernel: kernel.swapaxes(2, 3)),
+    ),
+    Mutant(
+        "two gammas swapped", ALL, weights=_swapped("layer1.1.bn1.weight", "layer1.1.bn2.weight")
+    ),
+    Mutant(
+        "gamma and beta swapped", ALL, weights=_swapped("layer2.1.bn3.weight", "layer2.1.bn3.bias")
+    ),
+    Mutant(
+        "one weight off by one ulp",
+        EXACT,
+        blind=True,
+        weights=_changed("layer2.0.conv2.weight", _one_ulp_more),
+    ),
+    Mutant(
+        "dense kernel not transposed",
+        ALL,
+        weights=_changed("fc.weight", lambda kernel: kernel.T),
+    ),
+    Mutant(
+        "running variance off by 1e-6",
+        FINE,
+        blind=True,
+        weights=_changed("layer1.0.bn2.running_var", lambda variance: variance + 1e-6),
+    ),
+    Mutant("two blocks swapped", ALL, weights=_swapped("layer2.1.", "layer2.2.")),
+    Mutant("no ReLU behind the last block", ALL, builder=_no_last_relu),
+    Mutant("max-pool without padding", ALL, builder=_pool_without_padding),
+    Mutant("average without the last row", ALL, builder=_average_without_the_last_row),
+    Mutant("BN in training mode", ALL, run=_run_in_training_mode),
+)

@@ -1,0 +1,124 @@
+"""The comparison and the rungs: statuses, figures, first divergence, and what is not excused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from parity_tests.support import TINY, exact, random
+from resnet_parity.engine import BITWISE, compare, first_divergence, relative_error
+from resnet_parity.rungs import Engine, climb
+from resnet_parity.tolerances import limit
+
+EXPECTED = {"a": np.array([[1.0, 2.0]]), "b": np.array([[3.0, -4.0]])}
+
+
+def status(actual: dict[str, np.ndarray], limits=BITWISE) -> list[str]:
+    return [row.status for row in compare(EXPECTED, actual, limits)]
+
+
+def test_statuses():
+    assert status(dict(EXPECTED)) == ["ok", "ok"]
+    assert status({"a": EXPECTED["a"]}) == ["ok", "missing"]
+    assert status({**EXPECTED, "b": EXPECTED["b"].T}) == ["ok", "shape"]
+    assert status({**EXPECTED, "a": EXPECTED["a"] + 1e-15}) == ["mismatch", "ok"]
+    assert status({**EXPECTED, "a": EXPECTED["a"] + 1e-15}, 1e-12) == ["ok", "ok"]
+    assert status({**EXPECTED, "a": EXPECTED["a"].astype("float32")}) == ["mismatch", "ok"]
+
+
+def test_bits_tell_the_zeros_apart():
+    zero = {"a": np.array([0.0])}
+    (row,) = compare(zero, {"a": np.array([-0.0])}, BITWISE)
+    assert (row.status, row.differing, row.error) == ("mismatch", 1, 0.0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_number_never_passes(value):
+    broken = {**EXPECTED, "b": np.array([[3.0, value]])}
+    row = compare(EXPECTED, broken, 1e300)[1]
+    assert (row.status, row.error, row.max_abs) == ("mismatch", np.inf, np.inf)
+
+
+def test_rows_hold_the_figures():
+    actual = {**EXPECTED, "b": np.array([[3.0, -4.5]])}
+    rows = compare(EXPECTED, actual, {"a": 0.0, "b": 0.05})
+    assert (rows[1].differing, rows[1].max_abs, rows[1].error) == (1, 0.5, 0.1)
+    assert first_divergence(rows) is rows[1]
+    assert first_divergence(rows[:1]) is None
+
+
+def test_negative_differences_count():
+    assert relative_error(np.array([4.0]), np.array([3.0])) == 0.25
+
+
+class Fake:
+    """A hand that gives prepared outputs."""
+
+    def __init__(self, outputs: dict[str, np.ndarray], obstacle: str | None) -> None:
+        self._outputs, self._obstacle = outputs, obstacle
+
+    def modes(self):
+        return ("eager",)
+
+    def versions(self):
+        return {"fake": "1"}
+
+    def float64_obstacle(self):
+        return self._obstacle
+
+    def build(self, architecture, weights, dtype):
+        return None
+
+    def run(self, model, images, mode):
+        return self._outputs
+
+
+def fake(outputs: dict[str, np.ndarray], obstacle: str | None = None) -> Engine:
+    return Engine("fake", Fake(outputs, obstacle), "eager")
+
+
+def shifted(taps, error: float):
+    return {name: value * (1 + error) for name, value in taps.items()}
+
+
+def test_an_engine_that_cannot_hold_float64_says_so_and_is_not_passed():
+    probe = random(TINY.name, "float64")
+    (verdict,) = climb("float64", probe, (fake(shifted(probe.expected, 1e-7), "rounds"),))
+    assert (verdict.status, verdict.reason) == ("cannot", "rounds")
+
+
+def test_an_obstacle_excuses_rounding_and_nothing_else():
+    probe = random(TINY.name, "float64")
+    (verdict,) = climb("float64", probe, (fake(shifted(probe.expected, 1e-3), "rounds"),))
+    assert (verdict.status, verdict.reason) == ("fail", "")
+
+
+def test_an_obstacle_does_not_excuse_float32():
+    probe = exact(TINY.name, "float32")
+    (verdict,) = climb("exact", probe, (fake(shifted(probe.expected, 1e-7), "rounds"),))
+    assert verdict.status == "fail"
+
+
+def test_an_engine_without_an_obstacle_is_not_excused():
+    probe = random(TINY.name, "float64")
+    (verdict,) = climb("float64", probe, (fake(shifted(probe.expected, 1e-9)),))
+    assert verdict.status == "fail"
+
+
+def test_a_broken_floor_is_accused_and_hides_nothing():
+    """A first hand that is wrong fails by its own limit, however well the second one does."""
+    probe = random(TINY.name, "float32")
+    wrong, right = shifted(probe.expected, 1e-3), dict(probe.expected)
+    first, second = climb("float32", probe, (fake(wrong), fake(right)))
+    assert (first.status, first.limit) == ("fail", limit("float32", "floor"))
+    assert second.status == "pass"
+
+
+def test_twice_the_floor_is_the_limit():
+    probe = random(TINY.name, "float32")
+    floor = fake(shifted(probe.expected, 1e-6))
+    statuses = []
+    for error in (1.9e-6, 2.1e-6):
+        _, second = climb("float32", probe, (floor, fake(shifted(probe.expected, error))))
+        statuses.append(second.status)
+    assert statuses == ["pass", "fail"]

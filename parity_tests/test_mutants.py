@@ -1,0 +1,72 @@
+"""Every planted defect is noticed, by the rungs that the table names."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from parity_tests.mutants import MUTANTS, Mutant, MutantHand
+from parity_tests.support import SMALL, exact, random
+from resnet_parity.frameworks import keras_adapter, torch_adapter
+from resnet_parity.rungs import Adapter, Engine, climb
+
+PROBES = {
+    "exact": (exact(SMALL.name, "float32"), exact(SMALL.name, "float64")),
+    "float64": (random(SMALL.name, "float64"),),
+    "float32": (random(SMALL.name, "float32"),),
+}
+
+
+def planted() -> list:
+    """Each mutant in each hand that can have it."""
+    rows = []
+    for mutant in MUTANTS:
+        rows.append(pytest.param(mutant, "keras", id=f"{mutant.name} in keras"))
+        if not (mutant.builder or mutant.run):
+            rows.append(pytest.param(mutant, "torch", id=f"{mutant.name} in torch"))
+    return rows
+
+
+def engines(mutant: Mutant | None, hand: str) -> tuple[Engine, ...]:
+    """PyTorch and Keras in their usual modes, one of them with the defect."""
+    adapters: dict[str, Adapter] = {"torch": torch_adapter(), "keras": keras_adapter()}
+    if mutant:
+        adapters[hand] = MutantHand(adapters[hand], mutant)
+    return tuple(Engine(name, each, each.modes()[0]) for name, each in adapters.items())
+
+
+def notice(rung: str, mutant: Mutant | None, hand: str) -> set[str]:
+    """The hands that the rung finds fault with."""
+    verdicts = [v for probe in PROBES[rung] for v in climb(rung, probe, engines(mutant, hand))]
+    return {verdict.engine for verdict in verdicts if verdict.status != "pass"}
+
+
+@pytest.mark.parametrize("rung", PROBES)
+def test_the_healthy_pair_is_not_accused(rung):
+    assert notice(rung, None, "keras") == set()
+
+
+@pytest.mark.parametrize(("mutant", "hand"), planted())
+def test_a_mutant_is_noticed_and_blamed(mutant: Mutant, hand: str):
+    """The rungs of the table notice it, and accuse the hand that has it and no other."""
+    for rung in sorted(mutant.killed_by):
+        assert notice(rung, mutant, hand) == {hand}, rung
+
+
+BLIND = [mutant for mutant in MUTANTS if mutant.blind]
+
+
+@pytest.mark.parametrize("mutant", BLIND, ids=lambda mutant: mutant.name)
+def test_a_comparison_of_logits_to_1e_3_would_miss_it(mutant: Mutant):
+    probe = random(SMALL.name, "float32")
+    model = MutantHand(keras_adapter(), mutant).build(SMALL, probe.weights, "float32")
+    logits = keras_adapter().run(model, probe.images, "eager")["logits"]
+    assert np.abs(logits - probe.expected["logits"]).max() < CARELESS
+
+
+CARELESS = 1e-3
+
+
+def test_at_least_three_mutants_are_of_that_kind():
+    assert len(BLIND) >= 3
+    assert all("exact" in mutant.killed_by for mutant in MUTANTS)
