@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 from keras import layers
 
+from resnet_spec import Architecture, Block, Conv, MaxPool, Plan, keras_layer_name, make_plan
+
 import resnet_keras.blocks
 import resnet_keras.model
 from resnet_keras import adapter as keras_adapter
 from resnet_parity.rungs import Adapter
-from resnet_spec import Architecture, Block, Conv, MaxPool, Plan, keras_layer_name, make_plan
 
 Weights = dict[str, np.ndarray]
 

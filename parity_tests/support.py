@@ -8,10 +8,11 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from resnet_spec import ARCHITECTURES, Architecture, Stage, Stem, get_architecture, stages
+
 from resnet_parity.frameworks import keras_adapter, torch_adapter
 from resnet_parity.probes import Probe, exact_probe, random_probe
 from resnet_parity.rungs import Engine
-from resnet_spec import ARCHITECTURES, Architecture, Stage, Stem, get_architecture, stages
 
 ROOT = Path(__file__).parent.parent
 ALL_NAMES = list(ARCHITECTURES)

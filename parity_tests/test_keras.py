@@ -6,9 +6,10 @@ import keras
 import numpy as np
 import pytest
 
+from resnet_spec import ARCHITECTURES, ArchitectureError, make_plan
+
 import resnet_keras
 from parity_tests.support import SMALL, TINY, USERS, python, random
-from resnet_spec import ARCHITECTURES, ArchitectureError, make_plan
 
 STOCK = {
     "InputLayer",

@@ -7,9 +7,10 @@ import re
 
 import pytest
 
-from parity_tests.support import ROOT
 from resnet_spec import ARCHITECTURES
 from resnet_spec.differences import DIFFERENCES
+
+from parity_tests.support import ROOT
 
 TORCH, KERAS = ROOT / "resnet_torch", ROOT / "resnet_keras"
 FILES = ("layers", "blocks", "model", "weights", "adapter", "__init__")

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch.nn import functional
 
+from resnet_spec import Conv, Linear, MaxPool, Norm
+
 from parity_tests.support import TINY, exact
 from resnet_parity import oracle
 from resnet_parity.tolerances import limit
-from resnet_spec import Conv, Linear, MaxPool, Norm
 
 CONVS = [
     Conv("c", 4, 6, 3, stride=2),
@@ -69,12 +70,11 @@ def test_norm_is_pytorchs():
     x = generator.normal(size=(2, 5, 4, 6))
     leaves = ("running_mean", "running_var", "weight", "bias")
     values = {leaf: generator.random(5) + 0.1 for leaf in leaves}
-    theirs = functional.batch_norm(
-        torch.from_numpy(x), *(torch.from_numpy(values[leaf]) for leaf in leaves), eps=1e-3
-    ).numpy()
+    mean, variance, gamma, beta = (torch.from_numpy(values[leaf]) for leaf in leaves)
+    theirs = functional.batch_norm(torch.from_numpy(x), mean, variance, gamma, beta, eps=1e-3)
     weights = {f"n.{leaf}": value for leaf, value in values.items()}
     ours = oracle._norm(Norm("n", 5, eps=1e-3, decay=0.9), weights, x).array
-    assert np.abs(ours - theirs).max() < limit("float64", "tap")
+    assert np.abs(ours - theirs.numpy()).max() < limit("float64", "tap")
 
 
 def test_the_head_keeps_its_fractions():

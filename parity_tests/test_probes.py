@@ -7,17 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from parity_tests.support import ALL_NAMES, SMALL, TINY, USERS, exact
-from resnet_parity import oracle
-from resnet_parity.errors import ProbeError
-from resnet_parity.probes import (
-    SEEDS_TO_COVER,
-    default_size,
-    density,
-    exact_probe,
-    random_probe,
-)
-from resnet_parity.splitmix import Stream, fnv1a
 from resnet_spec import (
     ARCHITECTURES,
     Architecture,
@@ -30,6 +19,18 @@ from resnet_spec import (
     stages,
     taps,
 )
+
+from parity_tests.support import ALL_NAMES, SMALL, TINY, USERS, exact
+from resnet_parity import oracle
+from resnet_parity.errors import ProbeError
+from resnet_parity.probes import (
+    SEEDS_TO_COVER,
+    default_size,
+    density,
+    exact_probe,
+    random_probe,
+)
+from resnet_parity.splitmix import Stream, fnv1a
 
 
 def splitmix(state: int, count: int) -> list[int]:

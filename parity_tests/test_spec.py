@@ -6,7 +6,6 @@ import dataclasses
 
 import pytest
 
-from parity_tests.support import ALL_NAMES, USERS
 from resnet_spec import (
     ARCHITECTURES,
     Architecture,
@@ -22,6 +21,8 @@ from resnet_spec import (
     stages,
     taps,
 )
+
+from parity_tests.support import ALL_NAMES, USERS
 
 # torchvision's published table: https://docs.pytorch.org/vision/stable/models.html
 # (parameters, and "GFLOPS", which are multiply-accumulates at 224x224, rounded to two places).

@@ -9,10 +9,11 @@ import pytest
 import torch
 import torchvision
 
+from resnet_spec import ArchitectureError, WeightsError
+
 import resnet_keras
 import resnet_torch
 from parity_tests.support import ALL_NAMES, SMALL, TINY, random
-from resnet_spec import ArchitectureError, WeightsError
 
 HANDS = [resnet_torch, resnet_keras]
 BOTH_HANDS = pytest.mark.parametrize("hand", HANDS, ids=lambda hand: hand.__name__)

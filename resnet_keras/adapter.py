@@ -8,9 +8,10 @@ from importlib import import_module
 import keras
 import numpy as np
 
+from resnet_spec import Architecture, keras_layer_name, taps
+
 from resnet_keras.model import create_model
 from resnet_keras.weights import set_weights
-from resnet_spec import Architecture, keras_layer_name, taps
 
 LOGITS = "logits"
 

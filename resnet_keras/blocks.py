@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from keras import KerasTensor
 
-from resnet_keras.layers import add, batch_norm, conv, relu
 from resnet_spec import Block
+
+from resnet_keras.layers import add, batch_norm, conv, relu
 
 
 def shortcut(x: KerasTensor, block: Block) -> KerasTensor:

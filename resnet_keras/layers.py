@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from keras import KerasTensor, initializers, layers
 
 from resnet_spec import Conv, Linear, MaxPool, Norm, keras_layer_name
@@ -71,10 +69,9 @@ def global_average_pool(x: KerasTensor, name: str) -> KerasTensor:
 def linear(x: KerasTensor, spec: Linear) -> KerasTensor:
     """The classifier: (N, in) -> (N, out) logits; weights and bias uniform in +-1/sqrt(in)."""
     # DIFFERS(dense-kernel): torch keeps a dense kernel as (out, in), Keras as (in, out).
-    bound = 1.0 / math.sqrt(spec.in_features)
     return layers.Dense(
         spec.out_features,
-        kernel_initializer=initializers.RandomUniform(-bound, bound),
-        bias_initializer=initializers.RandomUniform(-bound, bound),
+        kernel_initializer=initializers.RandomUniform(-spec.init_bound, spec.init_bound),
+        bias_initializer=initializers.RandomUniform(-spec.init_bound, spec.init_bound),
         name=keras_layer_name(spec.name),
     )(x)

@@ -9,9 +9,10 @@ from typing import Any
 import keras
 from keras import KerasTensor
 
+from resnet_spec import Architecture, get_architecture, make_plan
+
 from resnet_keras.blocks import BLOCKS
 from resnet_keras.layers import batch_norm, conv, global_average_pool, linear, max_pool, relu
-from resnet_spec import Architecture, get_architecture, make_plan
 
 
 def resnet(image: KerasTensor, architecture: Architecture) -> KerasTensor:

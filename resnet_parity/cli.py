@@ -10,8 +10,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from resnet_parity.errors import ParityError
 from resnet_spec import Architecture, ArchitectureError, get_architecture
+
+from resnet_parity.errors import ParityError
 
 _EPILOG = """exit codes:
   0  ok

@@ -7,7 +7,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from resnet_parity.tables import new_table, shape_text
 from resnet_spec import (
     ARCHITECTURES,
     Architecture,
@@ -18,6 +17,8 @@ from resnet_spec import (
     parameters,
     taps,
 )
+
+from resnet_parity.tables import new_table, shape_text
 
 
 def list_json() -> list[dict[str, Any]]:

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from resnet_parity.errors import ImageError
 from resnet_spec.preprocessing import CROP, MEAN, RESIZE, STD
+
+from resnet_parity.errors import ImageError
 
 MAX_PIXELS = 100_000_000
 """Larger pictures are refused before a pixel is decoded."""

@@ -40,9 +40,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from resnet_parity import oracle
-from resnet_parity.errors import ProbeError
-from resnet_parity.splitmix import Stream
 from resnet_spec import (
     Architecture,
     Conv,
@@ -52,6 +49,10 @@ from resnet_spec import (
     parameters,
     taps,
 )
+
+from resnet_parity import oracle
+from resnet_parity.errors import ProbeError
+from resnet_parity.splitmix import Stream
 
 BATCH = 2
 SEEDS_TO_COVER = 8

@@ -10,9 +10,10 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from resnet_parity.tolerances import TOLERANCES
 from resnet_spec import ARCHITECTURES, mac_count, parameter_count
 from resnet_spec.differences import DIFFERENCES
+
+from resnet_parity.tolerances import TOLERANCES
 
 
 def architectures() -> str:

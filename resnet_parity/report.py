@@ -8,11 +8,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from resnet_spec import parameter_count
+
 from resnet_parity.engine import Row
 from resnet_parity.rungs import Verdict
 from resnet_parity.tables import new_table, shape_text
 from resnet_parity.verification import Report
-from resnet_spec import parameter_count
 
 _COLOUR = {"pass": "green", "fail": "red", "cannot": "yellow"}
 

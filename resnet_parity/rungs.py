@@ -8,10 +8,11 @@ from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
+from resnet_spec import Architecture
+
 from resnet_parity.engine import BITWISE, Row, compare, first_divergence, relative_error
 from resnet_parity.probes import Probe
 from resnet_parity.tolerances import ROUNDING, limit
-from resnet_spec import Architecture
 
 Rung = Literal["exact", "float64", "float32"]
 RUNGS: tuple[str, ...] = get_args(Rung)

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from resnet_spec import Architecture, get_architecture, taps
+from resnet_spec.preprocessing import CROP
+
 from resnet_parity import photographs
 from resnet_parity.errors import ParityError
 from resnet_parity.frameworks import keras_adapter, torch_adapter
@@ -23,8 +26,6 @@ from resnet_parity.probes import (
     with_images,
 )
 from resnet_parity.rungs import RUNGS, Adapter, Engine, Verdict, climb
-from resnet_spec import Architecture, get_architecture, taps
-from resnet_spec.preprocessing import CROP
 
 Progress = Callable[[str, int], None]
 """Told which step begins, and how many there are in all."""

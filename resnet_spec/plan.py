@@ -6,6 +6,7 @@ a padding. All names are canonical, that is the `state_dict` names of torchvisio
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -69,6 +70,11 @@ class Linear:
     name: str
     in_features: int
     out_features: int
+
+    @property
+    def init_bound(self) -> float:
+        """Weights and bias start uniform between minus and plus this."""
+        return 1 / math.sqrt(self.in_features)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_spec import Architecture, taps
+
 from resnet_torch.model import ResNet, create_model
 from resnet_torch.weights import set_weights
 

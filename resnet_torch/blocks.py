@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from resnet_spec import Block
+
 from resnet_torch.layers import add, batch_norm, conv, relu
 
 

@@ -66,4 +66,7 @@ def global_average_pool() -> nn.Module:
 def linear(spec: Linear) -> nn.Linear:
     """The classifier: (N, in) -> (N, out) logits; weights and bias uniform in +-1/sqrt(in)."""
     # DIFFERS(dense-kernel): torch keeps a dense kernel as (out, in), Keras as (in, out).
-    return nn.Linear(spec.in_features, spec.out_features)
+    layer = nn.Linear(spec.in_features, spec.out_features)
+    nn.init.uniform_(layer.weight, -spec.init_bound, spec.init_bound)
+    nn.init.uniform_(layer.bias, -spec.init_bound, spec.init_bound)
+    return layer

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_spec import Architecture, get_architecture, make_plan
+
 from resnet_torch.blocks import BLOCKS
 from resnet_torch.layers import batch_norm, conv, global_average_pool, linear, max_pool, relu
 

@@ -1,0 +1,198 @@
+"""The command: what it prints, its exit codes, and one clear message for each mistake."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from resnet_spec import ARCHITECTURES, parameter_count
+
+from parity_tests.support import ALL_NAMES, command, python
+from resnet_parity import cli
+from resnet_parity.verification import verify
+
+
+@pytest.fixture(scope="module")
+def verified() -> dict:
+    result = command("verify", "resnet18", "--rung", "all", "--layers", "--json")
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def test_verify_prints_pure_json(verified):
+    assert verified["passed"] is True
+    assert verified["architecture"] == "resnet18"
+    assert set(verified["versions"]) == {"torch", "keras", "tensorflow"}
+    assert {verdict["rung"] for verdict in verified["verdicts"]} == {"exact", "float64", "float32"}
+    for verdict in verified["verdicts"]:
+        assert verdict["status"] == "pass"
+        assert verdict["first_divergence"] is None
+        assert {"layer1.0.conv1", "fc", "logits"} <= {tap["name"] for tap in verdict["taps"]}
+        if verdict["rung"] == "exact":
+            assert (verdict["value"], verdict["differing"]) == (0, 0)
+            assert verdict["elements"] > 1_000_000
+
+
+def test_verify_prints_a_table_and_progress_goes_to_stderr():
+    result = command("verify", "resnet18", "--rung", "exact", "--size", "32x64", "--seed", "5")
+    assert result.returncode == 0, result.stderr
+    assert "parity holds: 6 of 6 verdicts pass" in result.stdout
+    assert "elements differ" in result.stdout
+    assert "exact rung, exact probe in float32" in result.stderr
+    assert "..." not in result.stdout
+    assert len(result.stderr.splitlines()) == 2, result.stderr
+
+
+def test_verify_fails_with_one(monkeypatch, capsys):
+    """A hand that adds an ulp to the logits: exit 1, and the first divergence by name."""
+    import resnet_keras.adapter as hand
+
+    healthy = hand.run
+
+    def sick(model, images, mode):
+        taps = healthy(model, images, mode)
+        return taps | {"layer2.0.bn1": taps["layer2.0.bn1"] * 1.001}
+
+    monkeypatch.setattr(hand, "run", sick)
+    assert cli.main(["verify", "resnet18", "--rung", "exact", "--size", "32x64", "--layers"]) == 1
+    output = capsys.readouterr().out
+    assert "parity FAILED" in output
+    assert "first divergence at layer2.0.bn1" in output
+
+
+def test_verify_takes_other_classes_and_channels(capsys):
+    arguments = ["--num-classes", "7", "--in-channels", "1", "--rung", "float64", "--json"]
+    assert cli.main(["verify", "resnet18", "--size", "32x48", "--layers", *arguments]) == 0
+    (first, *_) = json.loads(capsys.readouterr().out)["verdicts"]
+    assert first["taps"][-1] | {"error": 0, "max_abs": 0} == {
+        "name": "logits",
+        "shape": [2, 7],
+        "elements": 14,
+        "differing": first["taps"][-1]["differing"],
+        "max_abs": 0,
+        "error": 0,
+        "limit": 1e-12,
+        "status": "ok",
+    }
+
+
+def test_list_and_show_need_no_framework(capsys):
+    assert cli.main(["list", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in rows] == ALL_NAMES
+    assert [row["parameters"] for row in rows] == [
+        parameter_count(arch) for arch in ARCHITECTURES.values()
+    ]
+    for name in ALL_NAMES:
+        assert cli.main(["show", name]) == 0
+        output = capsys.readouterr().out
+        assert f"{parameter_count(ARCHITECTURES[name]):,} parameters" in output
+        assert "64x56x56" in output
+        assert "56x56x64" in output
+
+
+def test_show_prints_both_layouts_of_every_tensor(capsys):
+    assert cli.main(["show", "resnet18", "--layers"]) == 0
+    output = capsys.readouterr().out
+    assert "layer2.0.conv2.weight" in output
+    assert "layer2_0_conv2/kernel" in output
+    assert cli.main(["show", "resnet18", "--json", "--size", "64x96", "--num-classes", "5"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["tensors"][0]["keras"] == {"name": "conv1/kernel", "shape": [7, 7, 3, 64]}
+    assert shown["taps"][-1]["shape"] == [5]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["show", "resnet50"]])
+def test_light_commands_import_no_framework(arguments):
+    code = (
+        "import sys\nfrom resnet_parity.cli import main\n"
+        f"try:\n    main({arguments!r})\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'keras', 'tensorflow', 'jax', 'numpy'} & set(sys.modules)\n"
+        "sys.exit(', '.join(heavy))\n"
+    )
+    result = python("-c", code)
+    assert result.returncode == 0, result.stderr
+
+
+MISTAKES = {
+    "unknown name": (["verify", "resnet5"], "unknown architecture 'resnet5' (did you mean"),
+    "unknown name in show": (["show", "renset50"], "did you mean resnet50"),
+    "bad classes": (["verify", "resnet18", "--num-classes", "0"], "num_classes must be at least"),
+    "bad channels": (["show", "resnet18", "--in-channels", "-3"], "in_channels must be at least"),
+    "bad size": (["verify", "resnet18", "--size", "64"], "'64' is no size"),
+    "empty size": (["verify", "resnet18", "--size", "0x64"], "'0x64' is no size"),
+    "absurd size": (["verify", "resnet18", "--size", "90000x90000"], "take a smaller size"),
+    "odd area": (["verify", "resnet18", "--rung", "exact", "--size", "96x96"], "power-of-two"),
+    "bad seed": (["verify", "resnet18", "--seed", "-1"], "'-1' is no seed"),
+    "bad rung": (["verify", "resnet18", "--rung", "float16"], "invalid choice: 'float16'"),
+    "no image": (["verify", "resnet18", "--image", "absent.jpg"], "absent.jpg: no such file"),
+    "image that is none": (["verify", "resnet18", "--image", "README.md"], "not an image"),
+    "image for exact": (
+        ["verify", "resnet18", "--rung", "exact", "--image", "absent.jpg"],
+        "photographs are no exact probes",
+    ),
+    "no command": ([], "required: COMMAND"),
+}
+
+
+@pytest.mark.parametrize("kind", MISTAKES)
+def test_a_mistake_gets_one_message_and_exit_code_two(kind, capsys, monkeypatch):
+    from parity_tests.support import ROOT
+
+    arguments, message = MISTAKES[kind]
+    monkeypatch.chdir(ROOT)
+    try:
+        code = cli.main(arguments)
+    except SystemExit as stop:  # argparse
+        code = stop.code
+    captured = capsys.readouterr()
+    assert code == 2
+    assert captured.out == ""
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize("missing", ["torch", "keras", "tensorflow"])
+def test_a_missing_framework_gives_the_install_line_and_exit_code_three(
+    missing, capsys, monkeypatch
+):
+    from resnet_parity import frameworks
+
+    find_spec = frameworks.find_spec
+    monkeypatch.setattr(
+        frameworks, "find_spec", lambda name: None if name == missing else find_spec(name)
+    )
+    assert cli.main(["verify", "resnet18"]) == 3
+    captured = capsys.readouterr()
+    extra = {"tensorflow": "keras"}.get(missing, missing)
+    assert f"pip install 'resnet-parity[{extra}]'" in captured.err
+    assert captured.out == ""
+
+
+def test_keras_on_another_backend_is_refused(capsys):
+    """This process has Keras on TensorFlow; another backend needs another process."""
+    verify("resnet18", rungs=("exact",), size=(32, 64))
+    assert cli.main(["verify", "resnet18", "--keras-backend", "jax"]) == 2
+    assert "Keras already runs on tensorflow" in capsys.readouterr().err
+
+
+def test_an_unknown_backend_in_the_environment_is_refused():
+    result = command("verify", "resnet18", KERAS_BACKEND="theano")
+    assert result.returncode == 2
+    assert "unknown Keras backend 'theano'" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_closed_pipe_is_no_error():
+    script = "resnet_parity.cli list --json"
+    result = python(
+        "-c",
+        "import subprocess, sys\n"
+        f"p = subprocess.Popen([sys.executable, '-m', *{script.split()!r}], "
+        "stdout=subprocess.PIPE, stderr=subprocess.PIPE)\n"
+        "p.stdout.close()\n"
+        "error = p.stderr.read()\n"
+        "sys.exit(error.decode() or p.wait())\n",
+    )
+    assert result.returncode == 0, result.stderr
