@@ -15,8 +15,9 @@ from resnet_parity.verification import verify
 
 @pytest.fixture(scope="module")
 def verified() -> dict:
-    result = command("verify", "resnet18", "--rung", "all", "--layers", "--json")
+    result = command("verify", "resnet18", "--layers", "--json", "--size", "32x64")
     assert result.returncode == 0, result.stderr
+    assert len(result.stderr.splitlines()) == 4, "a line of progress per probe and nothing else"
     return json.loads(result.stdout)
 
 
@@ -31,17 +32,20 @@ def test_verify_prints_pure_json(verified):
         assert {"layer1.0.conv1", "fc", "logits"} <= {tap["name"] for tap in verdict["taps"]}
         if verdict["rung"] == "exact":
             assert (verdict["value"], verdict["differing"]) == (0, 0)
-            assert verdict["elements"] > 1_000_000
+            assert verdict["elements"] > 100_000
 
 
-def test_verify_prints_a_table_and_progress_goes_to_stderr():
-    result = command("verify", "resnet18", "--rung", "exact", "--size", "32x64", "--seed", "5")
-    assert result.returncode == 0, result.stderr
-    assert "parity holds: 6 of 6 verdicts pass" in result.stdout
-    assert "elements differ" in result.stdout
-    assert "exact rung, exact probe in float32" in result.stderr
-    assert "..." not in result.stdout
-    assert len(result.stderr.splitlines()) == 2, result.stderr
+def test_verify_prints_a_table_and_progress_goes_to_stderr(capsys):
+    assert cli.main(["verify", "resnet18", "--rung", "exact", "--size", "32x64", "--seed", "5"]) == 0
+    captured = capsys.readouterr()
+    assert "parity holds: 6 of 6 verdicts pass" in captured.out
+    assert "0 of" in captured.out
+    assert "elements differ" in captured.out
+    assert "..." not in captured.out
+    assert captured.err.splitlines() == [
+        "exact rung, exact probe in float32 ...",
+        "exact rung, exact probe in float64 ...",
+    ]
 
 
 def test_verify_fails_with_one(monkeypatch, capsys):
@@ -109,7 +113,7 @@ def test_light_commands_import_no_framework(arguments):
         "import sys\nfrom resnet_parity.cli import main\n"
         f"try:\n    main({arguments!r})\nexcept SystemExit:\n    pass\n"
         "heavy = {'torch', 'keras', 'tensorflow', 'jax', 'numpy'} & set(sys.modules)\n"
-        "sys.exit(', '.join(heavy))\n"
+        "sys.exit(', '.join(heavy) or 0)\n"
     )
     result = python("-c", code)
     assert result.returncode == 0, result.stderr

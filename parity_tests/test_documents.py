@@ -36,12 +36,12 @@ def test_the_generator_notices_a_stale_readme(tmp_path):
     assert (tmp_path / "README.md").read_text() == README
 
 
-@pytest.mark.parametrize("index", range(len(blocks("python"))))
-def test_python_examples_run(index, tmp_path):
-    result = python("-c", blocks("python")[index], cwd=tmp_path)
+def test_python_examples_run(tmp_path):
+    """All in one process, each with names of its own."""
+    examples = blocks("python")
+    result = python("-c", f"for code in {examples!r}: exec(code, {{}})", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    if "abs(torch_logits" in blocks("python")[index]:
-        assert float(result.stdout) < 1e-3
+    assert float(result.stdout.split()[0]) < 1e-3  # the first example prints its difference
 
 
 def commands() -> list[str]:

@@ -28,7 +28,7 @@ class Blocker:
             raise ModuleNotFoundError(f"{{name}} is forbidden here")
 sys.meta_path.insert(0, Blocker())
 import {package}
-sys.exit(", ".join(set(forbidden) & set(sys.modules)))
+sys.exit(", ".join(set(forbidden) & set(sys.modules)) or 0)
 """
 
 

@@ -29,9 +29,10 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
     ),
     ("float32", "tap"): Tolerance(
         2.0,
-        "times the floor, which is PyTorch's own float32 error at the same tap",
+        "times the floor, which is PyTorch's own float32 error up to the same tap",
         "engines sum in different orders, so their rounding differs, but not in size; the floor is "
-        "the larger error of PyTorch's two memory layouts, and never below one rounding",
+        "the larger error of PyTorch's two memory layouts, at least one rounding, and never falls "
+        "from one tap to the next",
     ),
     ("float32", "floor"): Tolerance(
         1e-5,
