@@ -36,7 +36,8 @@ def test_verify_prints_pure_json(verified):
 
 
 def test_verify_prints_a_table_and_progress_goes_to_stderr(capsys):
-    assert cli.main(["verify", "resnet18", "--rung", "exact", "--size", "32x64", "--seed", "5"]) == 0
+    arguments = ["verify", "resnet18", "--rung", "exact", "--size", "32x64", "--seed", "5"]
+    assert cli.main(arguments) == 0
     captured = capsys.readouterr()
     assert "parity holds: 6 of 6 verdicts pass" in captured.out
     assert "0 of" in captured.out

@@ -5,12 +5,12 @@ cd "$root"
 export UV_PYTHON_DOWNLOADS=never
 unset VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
 
-# The first Python that pyproject.toml admits.
+# The first Python that pyproject.toml admits, as the file behind any shim.
 find_python() {
     for python in python3 python3.13 python3.12 python3.11; do
         if "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
             2>/dev/null; then
-            command -v "$python"
+            "$python" -c 'import sys; print(sys.executable)'
             return
         fi
     done
@@ -43,7 +43,8 @@ install() {
         python=$(find_python)
         uv=$(find_uv "$python")
         echo "installing into .venv (several GB the first time) ..." >&2
-        "$uv" sync --frozen --inexact --python "$python" "$@"
+        [ -x .venv/bin/python ] || "$uv" venv --quiet --allow-existing --python "$python" .venv
+        "$uv" sync --frozen --inexact --python .venv/bin/python "$@"
         echo "$wanted" >>.venv/installed
     fi
     PATH="$root/.venv/bin:$PATH"
