@@ -10,16 +10,22 @@ from parity_tests.support import python
 from resnet_parity.verification import verify
 
 # One process per backend, for Keras takes seconds to start: two nets on every rung, and one rung
-# named alone. Verdicts come back as JSON, one document per line.
+# named alone, and the first net with a wrong epsilon. A JSON document comes back for each.
 SCRIPT = """
 import json, sys
+from dataclasses import replace
 from resnet_parity.report import as_json
 from resnet_parity.verification import verify
 for arguments in (
     {"architecture": "resnet18"},
     {"architecture": "resnet50"},
     {"architecture": "resnet18", "rungs": ("float64",), "size": (32, 48)},
+    {"architecture": "resnet18", "size": (32, 64)},
 ):
+    if "size" in arguments and "rungs" not in arguments:
+        import resnet_keras.adapter as hand
+        build = hand.build
+        hand.build = lambda arch, *rest: build(replace(arch, bn_eps=1.001e-5), *rest)
     report = verify(**arguments, keras_backend=sys.argv[1])
     print(json.dumps(as_json(report, layers=False)))
 """
@@ -30,12 +36,15 @@ def test_every_rung(backend):
     """Exact and float32 hold; float64 says that it cannot, and why."""
     result = python("-c", SCRIPT, backend, KERAS_BACKEND="tensorflow")  # the argument wins
     assert result.returncode == 0, result.stderr
-    *complete, alone = (json.loads(line) for line in result.stdout.splitlines())
+    *complete, alone, mutant = (json.loads(line) for line in result.stdout.splitlines())
     for report in complete:
         assert report["passed"]
         assert backend in report["versions"]
         check(report["verdicts"], backend)
     assert not alone["passed"], "a rung that was asked for by name must hold"
+    assert alone["unproven"][0]["rung"] == "float64"
+    noticed = {(v["rung"], v["dtype"]) for v in mutant["verdicts"] if v["status"] == "fail"}
+    assert ("exact", "float32") in noticed, "a wrong epsilon hides behind float32"
 
 
 def check(verdicts: list[dict], backend: str) -> None:
@@ -44,6 +53,7 @@ def check(verdicts: list[dict], backend: str) -> None:
     assert found["exact", "float32"]["status"] == "pass"
     assert found["exact", "float32"]["differing"] == 0
     assert found["float32", "float32"]["status"] == "pass"
+    assert found["exact", "float64"]["status"] in ("pass", "cannot")
     # A limitation that vanished should be noticed: then `float64_obstacle` can go.
     rounded = found["float64", "float64"]
     assert rounded["status"] == "cannot"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
 from resnet_spec import ARCHITECTURES, parameter_count
 
-from parity_tests.support import ALL_NAMES, command, python
+from parity_tests.support import ALL_NAMES, ROOT, command, python
 from resnet_parity import cli
 from resnet_parity.verification import verify
 
@@ -17,7 +19,7 @@ from resnet_parity.verification import verify
 def verified() -> dict:
     result = command("verify", "resnet18", "--layers", "--json", "--size", "32x64")
     assert result.returncode == 0, result.stderr
-    assert len(result.stderr.splitlines()) == 4, "a line of progress per probe and nothing else"
+    assert len(result.stderr.splitlines()) == 5, "a line of progress per probe and nothing else"
     return json.loads(result.stdout)
 
 
@@ -44,13 +46,14 @@ def test_verify_prints_a_table_and_progress_goes_to_stderr(capsys):
     assert "elements differ" in captured.out
     assert "..." not in captured.out
     assert captured.err.splitlines() == [
+        "loading the frameworks ...",
         "exact rung, exact probe in float32 ...",
         "exact rung, exact probe in float64 ...",
     ]
 
 
 def test_verify_fails_with_one(monkeypatch, capsys):
-    """A hand that adds an ulp to the logits: exit 1, and the first divergence by name."""
+    """A hand with a fault in one norm: exit 1, and the first divergence by name."""
     import resnet_keras.adapter as hand
 
     healthy = hand.run
@@ -124,6 +127,7 @@ MISTAKES = {
     "unknown name": (["verify", "resnet5"], "unknown architecture 'resnet5' (did you mean"),
     "unknown name in show": (["show", "renset50"], "did you mean resnet50"),
     "bad classes": (["verify", "resnet18", "--num-classes", "0"], "num_classes must be at least"),
+    "absurd classes": (["verify", "resnet18", "--num-classes", "100000000"], "take fewer classes"),
     "bad channels": (["show", "resnet18", "--in-channels", "-3"], "in_channels must be at least"),
     "bad size": (["verify", "resnet18", "--size", "64"], "'64' is no size"),
     "empty size": (["verify", "resnet18", "--size", "0x64"], "'0x64' is no size"),
@@ -143,8 +147,6 @@ MISTAKES = {
 
 @pytest.mark.parametrize("kind", MISTAKES)
 def test_a_mistake_gets_one_message_and_exit_code_two(kind, capsys, monkeypatch):
-    from parity_tests.support import ROOT
-
     arguments, message = MISTAKES[kind]
     monkeypatch.chdir(ROOT)
     try:
@@ -170,8 +172,7 @@ def test_a_missing_framework_gives_the_install_line_and_exit_code_three(
     )
     assert cli.main(["verify", "resnet18"]) == 3
     captured = capsys.readouterr()
-    extra = {"tensorflow": "keras"}.get(missing, missing)
-    assert f"pip install 'resnet-parity[{extra}]'" in captured.err
+    assert f"python -m pip install '{missing}>=" in captured.err
     assert captured.out == ""
 
 
@@ -189,15 +190,40 @@ def test_an_unknown_backend_in_the_environment_is_refused():
     assert "Traceback" not in result.stderr
 
 
-def test_a_closed_pipe_is_no_error():
-    script = "resnet_parity.cli list --json"
-    result = python(
-        "-c",
-        "import subprocess, sys\n"
-        f"p = subprocess.Popen([sys.executable, '-m', *{script.split()!r}], "
-        "stdout=subprocess.PIPE, stderr=subprocess.PIPE)\n"
-        "p.stdout.close()\n"
-        "error = p.stderr.read()\n"
-        "sys.exit(error.decode() or p.wait())\n",
+PIPE = """
+import subprocess, sys
+p = subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIPE, stderr=-1)
+p.stdout.close()
+error = p.stderr.read().decode()
+sys.exit(error or f"code {p.wait()}")
+"""
+
+
+@pytest.mark.parametrize("option", ["", "--json"])
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_closed_pipe_changes_no_exit_code(option, failed):
+    arguments = ["list", *([option] if option else [])]
+    script = (
+        "import sys\nfrom resnet_parity import cli\nlist_ = cli._list\n"
+        f"cli._list = lambda arguments: ({int(failed)}, list_(arguments)[1])\n"
+        f"sys.exit(cli.main({arguments!r}))"
     )
-    assert result.returncode == 0, result.stderr
+    assert python("-c", PIPE, script).stderr.strip() == f"code {int(failed)}"
+
+
+def test_a_full_disk_is_told():
+    script = "import sys\nfrom resnet_parity import cli\nsys.exit(cli.main(['list']))"
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        result = subprocess.run(
+            [sys.executable, "-c", script], stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT
+        )
+    assert result.returncode == 2
+    assert "cannot be written" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_size_that_sees_less_is_warned_of(capsys):
+    assert cli.main(["verify", "resnet18", "--rung", "float64", "--size", "33x33", "--json"]) == 0
+    warnings = json.loads(capsys.readouterr().out)["warnings"]
+    assert "height equals width, so that swapping them may go unseen" in warnings
+    assert "conv1 strides over an odd extent" in warnings

@@ -26,10 +26,11 @@ def test_statuses():
     assert status({**EXPECTED, "a": EXPECTED["a"].astype("float32")}) == ["mismatch", "ok"]
 
 
-def test_bits_tell_the_zeros_apart():
-    zero = {"a": np.array([0.0])}
-    (row,) = compare(zero, {"a": np.array([-0.0])}, BITWISE)
-    assert (row.status, row.differing, row.error) == ("mismatch", 1, 0.0)
+def test_bits_tell_all_apart_but_the_sign_of_a_zero():
+    expected = {"a": np.array([0.0, 1.0])}
+    for actual, differing in (([-0.0, 1.0], 0), ([5e-324, 1.0], 1), ([0.0, 1 + 2**-52], 1)):
+        (row,) = compare(expected, {"a": np.array(actual)}, BITWISE)
+        assert row.differing == differing
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -97,6 +98,15 @@ def test_an_obstacle_does_not_excuse_float32():
     probe = exact(TINY.name, "float32")
     (verdict,) = climb("exact", probe, (fake(shifted(probe.expected, 1e-7), "rounds"),))
     assert verdict.status == "fail"
+
+
+@pytest.mark.parametrize("rung", ["exact", "float64"])
+def test_missing_logits_fail(rung):
+    probe = (exact if rung == "exact" else random)(TINY.name, "float64")
+    taps = {name: value for name, value in probe.expected.items() if name != "logits"}
+    (verdict,) = climb(rung, probe, (fake(taps),))
+    assert [row.status for row in verdict.rows if row.name == "logits"] == ["missing"]
+    assert (verdict.status, verdict.logits) == ("fail", None)
 
 
 def test_an_engine_without_an_obstacle_is_not_excused():

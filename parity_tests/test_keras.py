@@ -102,6 +102,16 @@ def test_zero_init_residual():
         assert weights[f"{block.name}.bn2.weight"].all()
 
 
+def test_a_keras_json_that_says_channels_first_changes_nothing():
+    """Every layer says its layout itself."""
+    keras.config.set_image_data_format("channels_first")
+    try:
+        model = resnet_keras.create_model(TINY)
+        assert model(np.zeros((2, 32, 48, 3), "float32")).shape == (2, 10)
+    finally:
+        keras.config.set_image_data_format("channels_last")
+
+
 def test_the_input_is_called_image():
     assert [each.name for each in resnet_keras.create_model(TINY).inputs] == ["image"]
 

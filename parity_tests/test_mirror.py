@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import re
 
 import pytest
@@ -15,25 +16,21 @@ from parity_tests.support import ROOT
 TORCH, KERAS = ROOT / "resnet_torch", ROOT / "resnet_keras"
 FILES = ("layers", "blocks", "model", "weights", "adapter", "__init__")
 
-# (file, torch definition, keras definition): why the two may have other parameters. A functional
-# Keras layer takes its input tensor at once and needs a name where torch has an attribute.
+# (file, definition of the torch hand): why the two may have other parameters.
 SIGNATURES = {
-    ("layers", "conv"): "Keras applies the layer at once, so it takes the tensor first",
-    ("layers", "batch_norm"): "Keras applies the layer at once, so it takes the tensor first",
-    ("layers", "relu"): "Keras names every layer; in torch a ReLU has no weights and no name",
-    ("layers", "max_pool"): "Keras applies the layer at once, so it takes the tensor first",
-    ("layers", "add"): "Keras names every layer; in torch a sum is an operator",
-    ("layers", "global_average_pool"): "Keras applies and names the layer at once",
-    ("layers", "linear"): "Keras applies the layer at once, so it takes the tensor first",
-    ("blocks", "shortcut"): "Keras applies the layers at once, so it takes the tensor first",
     ("blocks", "BasicBlock"): "a torch module has __init__(block) and forward(x)",
     ("blocks", "Bottleneck"): "a torch module has __init__(block) and forward(x)",
     ("model", "ResNet"): "a torch module has __init__(architecture) and forward(image)",
     ("adapter", "_tapped"): "torch hooks run modules, Keras builds a model in the chosen mode",
 }
 
+# A functional Keras layer is applied at once and named: where torch's function takes parameters
+# P, that of Keras takes x, then P, then, where the plan has no name for the layer, a name.
+LAYERS = ("layers", "blocks")
+
 # Definitions that one hand has and the other does not.
 UNPAIRED = {
+    ("layers", "pad"): "torch pads inside its layers",
     ("model", "_dtype_policy"): "torch converts a model, Keras needs a policy while it builds",
     ("adapter", "_compiled"): "torch runs a module as it is, Keras compiles one per mode",
     ("adapter", "_canonical"): "torch's layout is the canonical one",
@@ -52,11 +49,23 @@ def _key(name: str) -> str:
 
 
 def _parameters(node) -> list[str]:
+    """Names, kinds and defaults of the parameters; those of both methods of a module."""
     if isinstance(node, ast.ClassDef):
         methods = {each.name: each for each in node.body if isinstance(each, ast.FunctionDef)}
         return [*_parameters(methods["__init__"])[1:], *_parameters(methods["forward"])[1:]]
-    arguments = node.args
-    return [each.arg for each in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+    arguments = copy.deepcopy(node.args)
+    for each in ast.walk(arguments):
+        if isinstance(each, ast.arg):
+            each.annotation = None  # a Tensor here, a KerasTensor there
+    return [part for part in ast.unparse(arguments).split(", ") if part]
+
+
+def _agree(file: str, ours, theirs) -> bool:
+    torch, keras = _parameters(ours), _parameters(theirs)
+    if file not in LAYERS or torch == keras:
+        return torch == keras
+    bare = [name for name in torch if name != "x"]
+    return keras in (["x", *bare], ["x", *bare, "name"])
 
 
 def test_same_files():
@@ -80,14 +89,14 @@ def test_same_parameters(file):
     for ours in _definitions(TORCH / f"{file}.py"):
         if (file, ours.name) in SIGNATURES or (file, ours.name) in UNPAIRED:
             continue
-        assert _parameters(ours) == _parameters(theirs[_key(ours.name)]), ours.name
+        assert _agree(file, ours, theirs[_key(ours.name)]), ours.name
 
 
 def test_no_exception_has_become_needless():
     for file, name in SIGNATURES:
         ours = {node.name: node for node in _definitions(TORCH / f"{file}.py")}[name]
         theirs = {_key(n.name): n for n in _definitions(KERAS / f"{file}.py")}[_key(name)]
-        assert _parameters(ours) != _parameters(theirs), f"{file}.{name} is equal by now"
+        assert not _agree(file, ours, theirs), f"{file}.{name} agrees by now"
     for file, name in UNPAIRED:
         keys = [
             {_key(n.name) for n in _definitions(hand / f"{file}.py")} for hand in (TORCH, KERAS)
@@ -99,9 +108,15 @@ TAG = re.compile(r"# DIFFERS\(([a-z-]+)\): (.*)")
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_tags_stand_in_both_hands_with_the_same_words(file):
+def test_tags_stand_in_the_same_definitions_with_the_same_words(file):
     def tags(folder):
-        return sorted(TAG.findall((folder / f"{file}.py").read_text()))
+        path = folder / f"{file}.py"
+        source = path.read_text()
+        return {
+            _key(node.name): sorted(TAG.findall(ast.get_source_segment(source, node) or ""))
+            for node in _definitions(path)
+            if (file, node.name) not in UNPAIRED
+        }
 
     assert tags(TORCH) == tags(KERAS)
 
@@ -123,9 +138,8 @@ def test_public_surface(package):
     source = (ROOT / package / "__init__.py").read_text()
     for name in (*ARCHITECTURES, "create_model", "get_weights", "set_weights"):
         assert f'"{name}"' in source, name
-        assert re.search(rf"^{name} = partial\(create_model, \"{name}\"\)$", source, re.M) or (
-            name not in ARCHITECTURES
-        )
+    for name in ARCHITECTURES:
+        assert f'return create_model("{name}", **options)' in source
 
 
 def test_files_stay_small():

@@ -121,6 +121,13 @@ def test_both_hands_see_the_same_classes(photo, tmp_path):
         assert len(next(iter(ranks))) == 5
 
 
+def test_two_photographs_may_have_one_name(photo, tmp_path):
+    (tmp_path / "other").mkdir()
+    namesake = tmp_path / "other" / photo.name
+    Image.fromarray(load_sample_images().images[1]).save(namesake)
+    assert verify(TINY, rungs=("float64",), images=[photo, namesake]).passed
+
+
 def test_photographs_need_three_channels_and_a_rounding_rung(photo):
     with pytest.raises(ParityError, match="takes 1"):
         verify(replace(TINY, in_channels=1), images=[photo], rungs=("float32",))

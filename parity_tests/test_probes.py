@@ -13,6 +13,8 @@ from resnet_spec import (
     Conv,
     Linear,
     Norm,
+    Stage,
+    Stem,
     get_architecture,
     make_plan,
     parameters,
@@ -25,6 +27,7 @@ from resnet_parity import oracle
 from resnet_parity.errors import ProbeError
 from resnet_parity.probes import (
     SEEDS_TO_COVER,
+    blind_spots,
     default_size,
     density,
     exact_probe,
@@ -94,13 +97,12 @@ def test_an_exact_probe_holds_small_integers(dtype):
     for name, value in (*probe.weights.items(), ("image", probe.images)):
         assert value.dtype == dtype
         if name.endswith("running_var"):
-            assert (value + np.dtype(dtype).type(probe.architecture.bn_eps) == 1).all()
+            assert (value + np.dtype(dtype).type(probe.architecture.bn_eps) == 2.0**-14).all()
+        elif value.ndim == 1 and name.endswith(".weight"):  # a norm, also in `downsample.1`
+            assert set(np.unique(value)) == {-(2.0**-7), 2.0**-7}, "a zero gamma hides a branch"
         else:
             np.testing.assert_array_equal(value, np.round(value))
             assert np.abs(value).max() <= 8
-    for name in probe.weights:
-        if ".bn" in name and name.endswith(".weight"):
-            assert set(np.unique(probe.weights[name])) == {-1, 1}, "a zero gamma hides a branch"
 
 
 def test_an_exact_probe_looks_at_height_and_width_separately():
@@ -162,9 +164,37 @@ def test_float64_runs_denser(name):
 
 
 def test_an_architecture_that_overflows_says_so():
-    deep = Architecture("deep", "bottleneck", stages(300, width=16))
-    with pytest.raises(ProbeError, match=r"'deep' overflows float32: sums at .* above 2\^24"):
+    deep = Architecture("deep", "bottleneck", stages(400, width=16))
+    with pytest.raises(ProbeError, match=r"'deep' fits float32: sums at .* above 2\^24"):
         exact_probe(deep, 0, "float32")
+
+
+def test_a_deep_narrow_net_gets_a_sparser_probe():
+    """Where the first guess overflows, the next sparser one is proven and taken."""
+    stem = Stem(channels=4, kernel=3, stride=1, pool=None)
+    deep = Architecture("deep", "basic", (Stage(60, 4),), stem=stem)
+    probe = exact_probe(deep, 0, "float32")
+    zero = np.mean([probe.weights[f"layer1.{i}.bn2.weight"] == 0 for i in range(60)])
+    assert 0 < zero < 1
+
+
+@pytest.mark.parametrize("strides", [(3, 3, 3), (2, 3), (3, 2), (1, 5)])
+def test_the_default_size_is_even_before_every_stride(strides):
+    pyramid = tuple(Stage(1, 16, stride=stride) for stride in strides)
+    for stem in (Stem(16), Stem(16, 3, 1, None)):
+        arch = Architecture("odd", "basic", pyramid, stem=stem)
+        for kind in ("exact", "random"):
+            height, width = default_size(arch, kind)
+            assert height != width
+            assert blind_spots(arch, (height, width)) == []
+            assert taps(arch, height, width)[-3].shape[1] * arch.reduction == height
+
+
+def test_blind_spots_are_named():
+    arch = ARCHITECTURES["resnet18"]
+    assert blind_spots(arch, (64, 96)) == []
+    assert len(blind_spots(arch, (64, 64))) == 1
+    assert blind_spots(arch, (32, 48))[0].startswith("layer4.0 strides over an odd extent")
 
 
 def test_a_map_without_a_power_of_two_area_says_so():
@@ -211,6 +241,9 @@ def test_float32_is_float64_cast_down():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("eps", [1e-3, 1e-5, 1.001e-5, 2e-5, 1e-6, 0.3])
-def test_variance_and_epsilon_give_exactly_one(eps, dtype):
-    probe = exact_probe(replace(TINY, bn_eps=eps), 0, dtype)
-    assert (probe.weights["bn1.running_var"] + np.dtype(dtype).type(eps) == 1).all()
+def test_variance_and_epsilon_give_a_power_of_four(eps, dtype):
+    weights = exact_probe(replace(TINY, bn_eps=eps), 0, dtype).weights
+    squared = weights["bn1.weight"] ** 2
+    assert (np.frexp(squared)[0] == 0.5).all()
+    np.testing.assert_array_equal(weights["bn1.running_var"] + np.dtype(dtype).type(eps), squared)
+    assert (weights["bn1.running_var"] >= np.dtype(dtype).type(eps)).all()

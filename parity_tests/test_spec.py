@@ -119,7 +119,12 @@ def test_zero_init_residual_marks_the_last_norm_of_each_block():
         ({"num_classes": 2.5}, "num_classes must be an integer, not 2.5"),
         ({"in_channels": True}, "in_channels must be an integer"),
         ({"bn_eps": 0.0}, "bn_eps must lie between"),
-        ({"bn_eps": "small"}, "bn_eps must be a number"),
+        ({"bn_eps": "small"}, "bn_eps must be a float"),
+        ({"bn_decay": False}, "bn_decay must be a float"),
+        ({"name": "a/b"}, "its name must be letters"),
+        ({"name": None}, "its name must be letters"),
+        ({"zero_init_residual": "no"}, "zero_init_residual must be True or False"),
+        ({"stem": Stem(pool=Pool(padding=1.0))}, "stem.pool.padding must be an integer"),  # pyright: ignore[reportArgumentType]
         ({"bn_decay": 1.0}, r"bn_decay .* must lie in \[0, 1\)"),
         ({"stem": Stem(kernel=4)}, "stem.kernel must be odd"),
         ({"stem": Stem(pool=Pool(kernel=3, padding=0))}, "padding = kernel // 2"),
@@ -129,13 +134,13 @@ def test_zero_init_residual_marks_the_last_norm_of_each_block():
 )
 def test_a_bad_architecture_says_what_is_wrong(change, message):
     with pytest.raises(ArchitectureError, match=message):
-        dataclasses.replace(ARCHITECTURES["resnet50"], name="mine", **change)
+        dataclasses.replace(ARCHITECTURES["resnet50"], **change)
 
 
 def test_all_problems_are_named_at_once():
     with pytest.raises(ArchitectureError) as caught:
-        Architecture("mine", "basic", stages(1), bn_eps=2.0, bn_decay=2.0, stem=Stem(kernel=2))
-    assert all(word in str(caught.value) for word in ("bn_eps", "bn_decay", "stem.kernel"))
+        Architecture("mine", "basic", stages(1), bn_eps=2.0, num_classes=0, in_channels=0)
+    assert all(word in str(caught.value) for word in ("bn_eps", "num_classes", "in_channels"))
 
 
 def test_an_unknown_name_suggests_the_nearest():

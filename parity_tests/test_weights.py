@@ -84,7 +84,7 @@ def spoilt(kind: str, weights: dict[str, np.ndarray]) -> str:
         return "fc.bias is float64, the model is float32"
     if kind == "not an array":
         weights["fc.bias"] = [0.0] * 10  # type: ignore[assignment]
-        return "fc.bias is not an array but list"
+        return "fc.bias is no NumPy array but list"
     name = "bn1.running_var" if kind == "negative variance" else "layer2.0.bn2.running_mean"
     weights[name] = weights[name].copy()
     weights[name][3] = {"nan": np.nan, "infinite": -np.inf, "negative variance": -0.5}[kind]
@@ -115,9 +115,48 @@ def test_all_problems_are_named_in_one_error(hand: ModuleType, weights):
 
 
 @BOTH_HANDS
+@pytest.mark.parametrize("weights", [None, [1, 2], "weights"])
+def test_something_else_than_a_mapping_is_refused(hand: ModuleType, weights):
+    with pytest.raises(WeightsError, match="a mapping of names to arrays"):
+        hand.set_weights(hand.create_model(TINY), weights)
+
+
+@BOTH_HANDS
+def test_a_state_dict_of_tensors_is_told_what_to_pass(hand: ModuleType):
+    state = resnet_torch.create_model(TINY).state_dict()
+    with pytest.raises(WeightsError, match="is no NumPy array but Tensor; `get_weights` gives"):
+        hand.set_weights(hand.create_model(TINY), state)
+
+
+def test_two_names_for_one_tensor_are_refused():
+    model = resnet_torch.create_model(SMALL)
+    model.layer1[1] = model.layer1[2]
+    with pytest.raises(WeightsError, match="two of its tensors are one"):
+        resnet_torch.get_weights(model)
+
+
+def test_each_tensor_has_its_own_dtype(weights):
+    """Half-precision convolutions between float32 norms, as mixed models have them."""
+    model = resnet_torch.create_model(TINY)
+    model.conv1.half()
+    with pytest.raises(WeightsError, match="conv1.weight is float32, the model is float16"):
+        resnet_torch.set_weights(model, weights)
+    resnet_torch.set_weights(model, resnet_torch.get_weights(model))
+
+
+def test_bfloat16_is_refused_with_the_mend():
+    model = resnet_torch.create_model(TINY, dtype=torch.bfloat16)
+    with pytest.raises(WeightsError, match=r"model.float\(\)"):
+        resnet_torch.get_weights(model)
+
+
+@BOTH_HANDS
 def test_the_step_counter_of_torch_is_ignored(hand: ModuleType, weights):
     weights["bn1.num_batches_tracked"] = np.array(3)
     hand.set_weights(hand.create_model(TINY), weights)
+    weights["conv1.num_batches_tracked"] = np.array(3)
+    with pytest.raises(WeightsError, match="conv1.num_batches_tracked is not a tensor"):
+        hand.set_weights(hand.create_model(TINY), weights)
 
 
 @BOTH_HANDS

@@ -1,20 +1,11 @@
 """ResNets in Keras: `create_model`, one function per architecture, and weights in and out."""
 
-from functools import partial
+from typing import Any
+
+import keras
 
 from resnet_keras.model import create_model, resnet
 from resnet_keras.weights import get_weights, set_weights
-
-resnet18 = partial(create_model, "resnet18")
-resnet34 = partial(create_model, "resnet34")
-resnet50 = partial(create_model, "resnet50")
-resnet101 = partial(create_model, "resnet101")
-resnet152 = partial(create_model, "resnet152")
-resnext50_32x4d = partial(create_model, "resnext50_32x4d")
-resnext101_32x8d = partial(create_model, "resnext101_32x8d")
-resnext101_64x4d = partial(create_model, "resnext101_64x4d")
-wide_resnet50_2 = partial(create_model, "wide_resnet50_2")
-wide_resnet101_2 = partial(create_model, "wide_resnet101_2")
 
 __all__ = [
     "create_model",
@@ -32,3 +23,53 @@ __all__ = [
     "wide_resnet50_2",
     "wide_resnet101_2",
 ]
+
+
+def resnet18(**options: Any) -> keras.Model:
+    """ResNet-18; options as for `create_model`."""
+    return create_model("resnet18", **options)
+
+
+def resnet34(**options: Any) -> keras.Model:
+    """ResNet-34; options as for `create_model`."""
+    return create_model("resnet34", **options)
+
+
+def resnet50(**options: Any) -> keras.Model:
+    """ResNet-50; options as for `create_model`."""
+    return create_model("resnet50", **options)
+
+
+def resnet101(**options: Any) -> keras.Model:
+    """ResNet-101; options as for `create_model`."""
+    return create_model("resnet101", **options)
+
+
+def resnet152(**options: Any) -> keras.Model:
+    """ResNet-152; options as for `create_model`."""
+    return create_model("resnet152", **options)
+
+
+def resnext50_32x4d(**options: Any) -> keras.Model:
+    """ResNeXt-50 32x4d; options as for `create_model`."""
+    return create_model("resnext50_32x4d", **options)
+
+
+def resnext101_32x8d(**options: Any) -> keras.Model:
+    """ResNeXt-101 32x8d; options as for `create_model`."""
+    return create_model("resnext101_32x8d", **options)
+
+
+def resnext101_64x4d(**options: Any) -> keras.Model:
+    """ResNeXt-101 64x4d; options as for `create_model`."""
+    return create_model("resnext101_64x4d", **options)
+
+
+def wide_resnet50_2(**options: Any) -> keras.Model:
+    """Wide ResNet-50-2; options as for `create_model`."""
+    return create_model("wide_resnet50_2", **options)
+
+
+def wide_resnet101_2(**options: Any) -> keras.Model:
+    """Wide ResNet-101-2; options as for `create_model`."""
+    return create_model("wide_resnet101_2", **options)

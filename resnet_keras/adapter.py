@@ -15,7 +15,7 @@ from resnet_keras.weights import set_weights
 
 LOGITS = "logits"
 
-_MODES = {"tensorflow": ("eager", "graph", "xla"), "jax": ("jit",), "torch": ("eager",)}
+_MODES = {"tensorflow": ("graph", "eager", "xla"), "jax": ("jit",), "torch": ("eager",)}
 
 
 def versions() -> dict[str, str]:

@@ -6,27 +6,36 @@ from keras import KerasTensor, initializers, layers
 
 from resnet_spec import Conv, Linear, MaxPool, Norm, keras_layer_name
 
+LAYOUT = "channels_last"
+"""Said at every layer, for a user's keras.json may say otherwise."""
+
 
 def conv(x: KerasTensor, spec: Conv) -> KerasTensor:
     """A convolution: (N, H, W, in) -> (N, H/stride, W/stride, out).
 
-    Kaiming-normal over the fan-out (He et al. 2015, arXiv:1502.01852, section 2.2).
+    Kaiming-normal over the fan-out (He et al. 2015, arXiv:1502.01852, equation 14).
     """
     # DIFFERS(conv-padding): torch pads inside the convolution, Keras with a layer before it.
     if spec.padding:
-        x = layers.ZeroPadding2D(spec.padding, name=keras_layer_name(f"{spec.name}.pad"))(x)
+        x = pad(x, spec.padding, f"{spec.name}.pad")
     return layers.Conv2D(
         spec.out_channels,
         spec.kernel,
         strides=spec.stride,
         padding="valid",
         dilation_rate=spec.dilation,
+        data_format=LAYOUT,
         groups=spec.groups,
         use_bias=spec.bias,
-        # DIFFERS(conv-init): Keras' HeNormal is truncated and over the fan-in, He's is neither.
+        # DIFFERS(conv-init): Keras' HeNormal is truncated and over the fan-in; ours is neither.
         kernel_initializer=initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
         name=keras_layer_name(spec.name),
     )(x)
+
+
+def pad(x: KerasTensor, padding: int, name: str) -> KerasTensor:
+    """Zeros around the map: (N, H, W, C) -> (N, H + 2 padding, W + 2 padding, C)."""
+    return layers.ZeroPadding2D(padding, data_format=LAYOUT, name=keras_layer_name(name))(x)
 
 
 def batch_norm(x: KerasTensor, spec: Norm) -> KerasTensor:
@@ -34,6 +43,7 @@ def batch_norm(x: KerasTensor, spec: Norm) -> KerasTensor:
     # DIFFERS(bn-momentum): torch's momentum weighs the new statistic, Keras' the old one.
     # DIFFERS(bn-variance): in training torch tracks the unbiased variance, Keras the biased one.
     return layers.BatchNormalization(
+        axis=-1,
         epsilon=spec.eps,
         momentum=spec.decay,
         gamma_initializer=initializers.Constant(spec.gamma_init),
@@ -51,8 +61,15 @@ def max_pool(x: KerasTensor, spec: MaxPool | None) -> KerasTensor:
     if spec is None:
         return x
     # DIFFERS(pool-padding): torch pads a max-pool with -inf, Keras with the zeros of a layer.
-    x = layers.ZeroPadding2D(spec.padding, name=keras_layer_name(f"{spec.name}.pad"))(x)
-    return layers.MaxPooling2D(spec.kernel, strides=spec.stride, padding="valid", name=spec.name)(x)
+    if spec.padding:
+        x = pad(x, spec.padding, f"{spec.name}.pad")
+    return layers.MaxPooling2D(
+        spec.kernel,
+        strides=spec.stride,
+        padding="valid",
+        data_format=LAYOUT,
+        name=keras_layer_name(spec.name),
+    )(x)
 
 
 def add(x: KerasTensor, shortcut: KerasTensor, name: str) -> KerasTensor:
@@ -63,7 +80,7 @@ def add(x: KerasTensor, shortcut: KerasTensor, name: str) -> KerasTensor:
 def global_average_pool(x: KerasTensor, name: str) -> KerasTensor:
     """The mean over the feature map: (N, H, W, C) -> (N, C)."""
     # DIFFERS(layout): torch keeps channels before height and width, Keras behind them.
-    return layers.GlobalAveragePooling2D(name=keras_layer_name(name))(x)
+    return layers.GlobalAveragePooling2D(data_format=LAYOUT, name=keras_layer_name(name))(x)
 
 
 def linear(x: KerasTensor, spec: Linear) -> KerasTensor:

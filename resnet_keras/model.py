@@ -32,19 +32,22 @@ def resnet(image: KerasTensor, architecture: Architecture) -> KerasTensor:
 def create_model(
     architecture: str | Architecture,
     *,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
     dtype: str | None = None,
     **overrides: Any,
 ) -> keras.Model:
     """A ResNet as a functional model of stock layers, freshly initialised.
 
-    `overrides` replace fields of the architecture: `num_classes`, `in_channels` or any other.
-    `dtype` is a Keras dtype policy, the global one unless given. Input (N, H, W, in_channels)
-    named `image`, output logits.
+    `num_classes`, `in_channels` and `overrides` (such as `zero_init_residual=True`) replace fields
+    of the architecture. `dtype` is a Keras dtype policy, the global one unless given. Images
+    (N, H, W, in_channels) give logits (N, num_classes).
 
-    Raises `resnet_spec.ArchitectureError` for an unknown name or a combination that cannot be
-    built.
+    Raises `resnet_spec.ArchitectureError` for an unknown name or field, or a combination that
+    cannot be built.
     """
-    architecture = get_architecture(architecture, **overrides)
+    given = {"num_classes": num_classes, "in_channels": in_channels, **overrides}
+    architecture = get_architecture(architecture, **given)
     # DIFFERS(dtype): torch converts a finished model, Keras fixes the dtype of layers and Input.
     with _dtype_policy(dtype) as policy:
         shape = (None, None, architecture.in_channels)

@@ -46,7 +46,8 @@ def set_weights(
     """
     arch = architecture_of(model, architecture)
     variables = _variables(model, arch)
-    check_weights(arch, weights, dtype=_dtype(variables))
+    dtypes = {p.name: str(value.dtype) for p, value in variables.items()}
+    check_weights(arch, weights, dtypes)
     # DIFFERS(kernel-layout): torch keeps a kernel as (out, in, H, W), Keras as (H, W, in, out).
     for p, value in variables.items():
         value.assign(np.einsum(p.to_keras, weights[p.name]))
@@ -60,8 +61,3 @@ def _variables(model: keras.Model, arch: Architecture) -> dict[Parameter, keras.
     expected = {p.keras_name: p.keras_shape for p in parameters(arch)}
     check_model(arch, expected, {name: tuple(value.shape) for name, value in found.items()})
     return {p: found[p.keras_name] for p in parameters(arch)}
-
-
-def _dtype(variables: Mapping[Parameter, keras.Variable]) -> str:
-    """The dtype that the model keeps its variables in."""
-    return str(next(iter(variables.values())).dtype)

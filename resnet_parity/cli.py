@@ -7,16 +7,19 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from resnet_spec import Architecture, ArchitectureError, get_architecture
 
 from resnet_parity.errors import ParityError
 
+Result = tuple[int, Callable[[], None]]
+"""An exit code, and how to print what was found."""
+
 _EPILOG = """exit codes:
   0  ok
-  1  parity failed
+  1  parity failed, or a rung that was asked for alone is not proven
   2  usage or bad input
   3  an optional framework is missing (the message has the install line)
 """
@@ -26,18 +29,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     arguments = _parser().parse_args(argv)
     try:
-        code = arguments.run(arguments)
-        sys.stdout.flush()
+        code, show = arguments.run(arguments)
+        _print(show)
         return code
     except ParityError as error:
         return _complain(str(error), error.exit_code)
     except ArchitectureError as error:
         return _complain(str(error), 2)
-    except BrokenPipeError:  # the reader of a pipe, `head` say, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except MemoryError:
+        return _complain("there is not enough memory; take a smaller size or net", 2)
+    except OSError as error:
+        return _complain(f"the result cannot be written: {error}", 2)
     except KeyboardInterrupt:
         return _complain("interrupted", 130)
+
+
+def _print(show: Callable[[], None]) -> None:
+    """Print a result; that the reader of a pipe has gone, `head` say, changes no exit code."""
+    try:
+        show()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(message: str, code: int) -> int:
@@ -100,7 +113,7 @@ def _add_verify(commands: Any) -> None:
     parser.add_argument(
         "--every-mode",
         action="store_true",
-        help="run Keras in every mode of its backend (TensorFlow: eager, graph and XLA)",
+        help="run Keras in every mode of its backend (TensorFlow: graph, eager and XLA)",
     )
 
 
@@ -136,29 +149,25 @@ def _architecture(arguments: argparse.Namespace) -> Architecture:
     return get_architecture(arguments.name, **overrides)
 
 
-def _list(arguments: argparse.Namespace) -> int:
+def _list(arguments: argparse.Namespace) -> Result:
     from resnet_parity import listing
 
     if arguments.json:
-        _print_json(listing.list_json())
-    else:
-        listing.print_list(_console())
-    return 0
+        return 0, lambda: _print_json(listing.list_json())
+    return 0, lambda: listing.print_list(_console())
 
 
-def _show(arguments: argparse.Namespace) -> int:
+def _show(arguments: argparse.Namespace) -> Result:
     from resnet_parity import listing
 
     arch = _architecture(arguments)
     size = arguments.size or (arch.image_size, arch.image_size)
     if arguments.json:
-        _print_json(listing.show_json(arch, size))
-    else:
-        listing.print_show(_console(), arch, size, layers=arguments.layers)
-    return 0
+        return 0, lambda: _print_json(listing.show_json(arch, size))
+    return 0, lambda: listing.print_show(_console(), arch, size, layers=arguments.layers)
 
 
-def _verify(arguments: argparse.Namespace) -> int:
+def _verify(arguments: argparse.Namespace) -> Result:
     arch = _architecture(arguments)  # a wrong name is told before anything heavy is imported
 
     from resnet_parity import report
@@ -176,18 +185,21 @@ def _verify(arguments: argparse.Namespace) -> int:
             every_mode=arguments.every_mode,
             progress=progress,
         )
+    code = 0 if result.passed else 1
     if arguments.json:
-        _print_json(report.as_json(result, layers=arguments.layers))
-    else:
-        report.print_report(_console(), result, layers=arguments.layers)
-    return 0 if result.passed else 1
+        return code, lambda: _print_json(report.as_json(result, layers=arguments.layers))
+    return code, lambda: report.print_report(_console(), result, layers=arguments.layers)
 
 
 def _console() -> Any:
     """A console that wraps for a terminal and never for a file or a pipe."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else 240, highlight=False)
+    class PipeConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # rich would exit with 1, which says that parity failed
+
+    return PipeConsole(width=None if sys.stdout.isatty() else 240, highlight=False)
 
 
 def _print_json(data: Any) -> None:

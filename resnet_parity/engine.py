@@ -19,8 +19,8 @@ class Row:
     """One tap of one engine against what it should be.
 
     `error` is the relative L2 error (infinite where the engine gave NaN or infinity), `max_abs` the
-    largest absolute difference, `differing` the number of elements that differ in any bit. `limit`
-    is the largest error allowed, None where the bits must be equal.
+    largest absolute difference, `differing` the number of elements that differ in any bit (but for
+    the sign of a zero). `limit` is the largest error allowed, None where the bits must be equal.
     """
 
     name: str
@@ -79,9 +79,13 @@ def _row(name: str, expected: np.ndarray, actual: np.ndarray | None, limit: floa
 
 
 def _differing_bits(expected: np.ndarray, actual: np.ndarray) -> int:
-    """Elements whose bits differ; another dtype is another value everywhere."""
+    """Elements whose bits differ; another dtype is another value everywhere.
+
+    Adding +0 turns -0 into +0: a sum that starts with its first term and one that starts with zero
+    may differ in the sign of a zero, and the integers of an exact probe have no signed zero.
+    """
     if expected.dtype != actual.dtype:
         return expected.size
     bits = f"u{expected.dtype.itemsize}"
-    different = np.ascontiguousarray(expected).view(bits) != np.ascontiguousarray(actual).view(bits)
+    different = (expected + 0.0).view(bits) != (actual + 0.0).view(bits)
     return int(np.count_nonzero(different))

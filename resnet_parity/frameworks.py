@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, requires
 from importlib.util import find_spec
 from typing import Literal, cast, get_args
 
@@ -17,8 +19,6 @@ from resnet_parity.rungs import Adapter
 
 KerasBackend = Literal["tensorflow", "jax", "torch"]
 KERAS_BACKENDS: tuple[str, ...] = get_args(KerasBackend)
-
-_EXTRA = {"torch": "torch", "keras": "keras", "tensorflow": "keras", "jax": "jax"}
 
 
 def torch_adapter() -> Adapter:
@@ -61,9 +61,18 @@ def _running_backend() -> str | None:
 def _require(module: str) -> None:
     if find_spec(module) is None:
         raise MissingFrameworkError(
-            f"{module} is not installed; install it with: "
-            f"python -m pip install 'resnet-parity[{_EXTRA[module]}]'"
+            f"{module} is not installed; install it with: python -m pip install '{_pin(module)}'"
         )
+
+
+def _pin(module: str) -> str:
+    """The requirement as this project's own metadata has it, `torch>=2.11` say."""
+    try:
+        lines = requires("resnet-parity") or []
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return module
+    pins = (line.partition(";")[0].strip() for line in lines)
+    return next((pin for pin in pins if re.split(r"[<>=!~\s]", pin)[0] == module), module)
 
 
 def _import_keras_hand(backend: str) -> Adapter:

@@ -38,8 +38,8 @@ class Value:
 def forward(arch: Architecture, weights: Weights, images: np.ndarray) -> dict[str, Value]:
     """Every tap for images (N, C, H, W), under its canonical name, `logits` among them.
 
-    float64 images give a float64 pass. int64 images give an exact one, for weights that are
-    integers and running variances that stand for one.
+    float64 images give a float64 pass. int64 images give an exact one, for kernels, biases and
+    means that are integers and norms that scale by -1, 0 or 1.
     """
     trace: dict[str, Value] = {}
     for name, value in _walk(arch, weights, images):
@@ -135,13 +135,15 @@ def _norm(norm: Norm, weights: Weights, x: np.ndarray) -> Value:
     """(x - mean) / sqrt(variance + eps) * gamma + beta, per channel."""
 
     def channel(leaf: str) -> np.ndarray:
-        return _tensor(weights, f"{norm.name}.{leaf}", x)[:, None, None]
+        return weights[f"{norm.name}.{leaf}"].astype("float64")[:, None, None]
 
     gamma, beta, mean = channel("weight"), channel("bias"), channel("running_mean")
-    if _is_exact(x):
-        terms = np.abs(x) + np.abs(mean) + np.abs(beta)
-        return Value((x - mean) * gamma + beta, _largest(terms * np.maximum(np.abs(gamma), 1)))
-    return Value((x - mean) / np.sqrt(channel("running_var") + norm.eps) * gamma + beta)
+    deviation = np.sqrt(channel("running_var") + norm.eps)
+    if not _is_exact(x):
+        return Value((x - mean) / deviation * gamma + beta)
+    scale = np.rint(gamma / deviation).astype(x.dtype)
+    mean, beta = mean.astype(x.dtype), beta.astype(x.dtype)
+    return Value((x - mean) * scale + beta, _largest(np.abs(x) + np.abs(mean) + np.abs(beta)))
 
 
 def _max_pool(pool: MaxPool, x: np.ndarray) -> np.ndarray:

@@ -28,7 +28,9 @@ def load(path: str | Path) -> np.ndarray:
                 return _prepare(_decode(image, path), path)
     except Image.DecompressionBombError:
         raise ImageError(f"{path}: the image claims more than {MAX_PIXELS:,} pixels") from None
-    except (OSError, EOFError, SyntaxError, ValueError) as error:
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:  # what a decoder raises for a damaged file is its own affair
         raise ImageError(f"{path}: {_reason(error)}") from None
 
 

@@ -22,14 +22,16 @@ must give the same bits. Stream `exact/NAME/SEED/LAYER` is read in this order:
   `P[((S * out_per_group + o) * n + j) mod in_per_group]`, where `P` is the permutation from stream
   `exact/NAME/LAYER` and `S` is the seed modulo 8: seeds 0 ... 7 read every channel. Where two
   places coincide, the later one stands;
-* norms: gamma +1 or -1 per draw, beta in -3 ... 3, running mean in -3 ... 3, and a running variance
-  that plus eps rounds to exactly one; in very deep nets the last gamma of a block is zero but for
-  `active` eighths of its channels, those whose rank in `exact/NAME/LAYER`, plus S, is below
-  `active` modulo 8;
+* norms: gamma `+d` or `-d` per draw, beta in -3 ... 3, running mean in -3 ... 3, and the running
+  variance `d^2 - eps`, where `d^2` is the least power of four that is at least `2 eps`: the norm
+  divides by exactly d, and so small a variance makes the least error of eps visible. In very deep
+  nets the last gamma of a block is zero but for `active` eighths of its channels, those whose rank
+  in `exact/NAME/LAYER`, plus S, is below `active` modulo 8;
 * the dense kernel as a 1x1 convolution, then its bias in -8 ... 8;
 * `image`: integers in -8 ... 8.
 
-`n` and `active` follow from the depth, see `density`.
+`n` and `active` follow from the depth, see `density`; where the oracle finds a sum that does not
+fit, the next sparser pair of `DENSITIES` is taken, until one does.
 """
 
 from __future__ import annotations
@@ -95,6 +97,12 @@ _BITS_BEFORE = 7
 _BITS_WHEN_SPARSE = 0.35
 
 
+DENSITIES = (
+    *(Density(nonzeros, SEEDS_TO_COVER) for nonzeros in _BITS_PER_BLOCK),
+    *(Density(2, active) for active in range(SEEDS_TO_COVER - 1, 0, -1)),
+)
+
+
 def density(arch: Architecture, area: int, dtype: str) -> Density:
     """The fullest exact probe that should fit the integers of `dtype`; `exact_probe` proves it.
 
@@ -105,7 +113,8 @@ def density(arch: Architecture, area: int, dtype: str) -> Density:
     for nonzeros, growth in _BITS_PER_BLOCK.items():
         if growth * blocks <= bits:
             return Density(nonzeros, active=SEEDS_TO_COVER)
-    return Density(2, active=max(1, int(SEEDS_TO_COVER * bits / (_BITS_WHEN_SPARSE * blocks))))
+    active = int(SEEDS_TO_COVER * bits / (_BITS_WHEN_SPARSE * blocks))
+    return Density(2, min(max(active, 1), SEEDS_TO_COVER))
 
 
 def default_size(arch: Architecture, kind: str) -> tuple[int, int]:
@@ -114,10 +123,35 @@ def default_size(arch: Architecture, kind: str) -> tuple[int, int]:
     An exact probe ends in a map of a power-of-two area, so that its mean is exact.
     """
     cells = 2
-    while cells * arch.reduction < 32:
+    while True:
+        height = cells * arch.reduction
+        size = (height, 2 * height) if kind == "exact" else (height, height * 3 // 2)
+        if height >= 32 and not blind_spots(arch, size):
+            return size
         cells *= 2
-    height = cells * arch.reduction
-    return (height, 2 * height) if kind == "exact" else (height, height * 3 // 2)
+
+
+def blind_spots(arch: Architecture, size: tuple[int, int]) -> list[str]:
+    """What a probe of that size could not see, in words; empty for a good size.
+
+    On an odd extent padding of one on both sides and "same" padding give the same values.
+    """
+    spots = []
+    if size[0] == size[1]:
+        spots.append("height equals width, so that swapping them may go unseen")
+    shapes = {tap.name: tap.shape for tap in taps(arch, *size)}
+    plan, before = make_plan(arch), size
+    if plan.conv1.stride > 1 and any(extent % 2 for extent in size):
+        spots.append(f"{plan.conv1.name} strides over an odd extent")
+    before = shapes[plan.bn1.name][1:]
+    if plan.maxpool and plan.maxpool.stride > 1 and any(extent % 2 for extent in before):
+        spots.append(f"{plan.maxpool.name} strides over an odd extent")
+    before = shapes[plan.maxpool.name][1:] if plan.maxpool else before
+    for block in plan.blocks:
+        if block.stride > 1 and any(extent % 2 for extent in before):
+            spots.append(f"{block.name} strides over an odd extent")
+        before = shapes[block.name][1:]
+    return spots
 
 
 def random_probe(
@@ -171,14 +205,19 @@ def exact_probe(
     area = math.prod(_last_map(arch, height, width))
     if area & (area - 1):
         raise ProbeError(_area_problem(arch, height, width))
-    weights = exact_weights(arch, seed, dtype, density(arch, area, dtype))
     shape = (BATCH, arch.in_channels, height, width)
     stream = Stream(f"exact/{arch.name}/{seed}/image")
     images = (stream.below(17, math.prod(shape)) - 8).reshape(shape)
-    trace = oracle.forward(arch, weights, images)
-    _prove_exact(arch, trace, dtype)
-    expected = {name: value.astype(dtype) for name, value in trace.items()}
-    return Probe(arch, "exact", seed, dtype, weights, images.astype(dtype), expected)
+    first = DENSITIES.index(density(arch, area, dtype))
+    overflow = None
+    for sparser in DENSITIES[first:]:
+        weights = exact_weights(arch, seed, dtype, sparser)
+        trace = oracle.forward(arch, weights, images)
+        overflow = _overflow(trace, dtype)
+        if overflow is None:
+            expected = {name: value.astype(dtype) for name, value in trace.items()}
+            return Probe(arch, "exact", seed, dtype, weights, images.astype(dtype), expected)
+    raise ProbeError(f"no exact probe of {arch.name!r} fits {dtype}: {overflow}")
 
 
 def exact_weights(
@@ -231,36 +270,37 @@ def _exact_linear(
 def _exact_norm(
     norm: Norm, stream: Stream, fixed: Stream, seed: int, active: int, dtype: str
 ) -> dict[str, np.ndarray]:
+    deviation, variance = _unit_norm(norm.eps, dtype)
     rank = np.argsort(fixed.permutation(norm.channels))
-    gamma = 1 - 2 * stream.below(2, norm.channels)
+    sign = 1 - 2 * stream.below(2, norm.channels)
     return {
-        "weight": gamma * ((rank + seed) % SEEDS_TO_COVER < active),
+        "weight": deviation * sign * ((rank + seed) % SEEDS_TO_COVER < active),
         "bias": stream.below(7, norm.channels) - 3,
         "running_mean": stream.below(7, norm.channels) - 3,
-        "running_var": np.full(norm.channels, _unit_variance(norm.eps, dtype)),
+        "running_var": np.full(norm.channels, variance),
     }
 
 
-def _unit_variance(eps: float, dtype: str) -> np.floating:
-    """The variance that plus eps rounds to exactly one in that dtype."""
-    one, added = np.dtype(dtype).type(1), np.dtype(dtype).type(eps)
+def _unit_norm(eps: float, dtype: str) -> tuple[float, np.floating]:
+    """A deviation d, a power of two, and the variance that plus eps rounds to exactly d^2."""
+    squared = 4.0 ** math.ceil(math.log(2 * eps, 4))
+    one, added = np.dtype(dtype).type(squared), np.dtype(dtype).type(eps)
     variance = one - added
     if variance + added != one:
-        raise ProbeError(f"no {dtype} variance gives exactly one together with bn_eps {eps}")
-    return variance
+        raise ProbeError(f"no {dtype} variance gives a power of four together with bn_eps {eps}")
+    return math.sqrt(squared), variance
 
 
-def _prove_exact(arch: Architecture, trace: Mapping[str, oracle.Value], dtype: str) -> None:
-    """Every partial sum, in any order, is an integer that the dtype holds exactly."""
-    limit = 2 ** _MANTISSA_BITS[dtype]
+def _overflow(trace: Mapping[str, oracle.Value], dtype: str) -> str | None:
+    """The first tap at which some partial sum is no integer that the dtype holds exactly."""
+    bits = _MANTISSA_BITS[dtype]
     for name, value in trace.items():
-        if value.bound > limit:
-            raise ProbeError(
-                f"an exact probe of {arch.name!r} overflows {dtype}: sums at {name} may reach "
-                f"2^{math.log2(value.bound):.1f}, above 2^{_MANTISSA_BITS[dtype]}; "
-                + ("use float64, or " if dtype == "float32" else "")
-                + "a smaller --size or fewer blocks"
+        if value.bound > 2**bits:
+            return (
+                f"sums at {name} may reach 2^{math.log2(value.bound):.1f}, above 2^{bits}; "
+                "take a smaller size or fewer blocks"
             )
+    return None
 
 
 def _last_map(arch: Architecture, height: int, width: int) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from rich.console import Console
@@ -27,13 +28,19 @@ def as_json(report: Report, *, layers: bool) -> dict[str, Any]:
         "rungs": list(report.rungs),
         "versions": report.versions,
         "passed": report.passed,
+        "unproven": [
+            {"rung": v.rung, "dtype": v.dtype, "engine": v.engine} for v in report.unproven
+        ],
+        "warnings": list(report.warnings),
         "verdicts": [_verdict_json(verdict, layers) for verdict in report.verdicts],
         "top_classes": [
             {
                 "image": top.image,
                 "dtype": top.dtype,
                 "engine": top.engine,
-                "classes": [{"class": index, "logit": logit} for index, logit in top.classes],
+                "classes": [
+                    {"class": index, "logit": _finite(logit)} for index, logit in top.classes
+                ],
             }
             for top in report.top_classes
         ],
@@ -73,18 +80,23 @@ def _row_json(row: Row) -> dict[str, Any]:
 
 
 def _finite(value: float) -> float | None:
-    return None if value == float("inf") else value
+    return value if math.isfinite(value) else None
 
 
 def print_report(console: Console, report: Report, *, layers: bool) -> None:
     """The verdicts, the classes of the photographs and, if wanted, every tap."""
     arch = report.architecture
     versions = ", ".join(f"{name} {number}" for name, number in report.versions.items())
-    console.print(f"{arch.name}: {parameter_count(arch):,} parameters, seed {report.seed}")
+    title = f"{arch.name}: {parameter_count(arch):,} parameters, seed {report.seed}"
+    console.print(title, markup=False)
     console.print(f"{versions}\n")
     console.print(_verdict_table(report.verdicts))
     for verdict in report.verdicts:
         _print_trouble(console, verdict)
+    for warning in report.warnings:
+        console.print(f"warning: at this size {warning}", style="yellow", markup=False)
+    if not report.same_classes:
+        console.print("the engines do not rank the classes of a photograph alike", style="red")
     if report.images:
         console.print(_class_table(report))
     if layers:
@@ -128,7 +140,7 @@ def _class_table(report: Report) -> Table:
     table = new_table("photograph", "dtype", "engine", "top classes (logit)")
     for top in report.top_classes:
         classes = "  ".join(f"{index} ({logit:.4f})" for index, logit in top.classes)
-        table.add_row(top.image, top.dtype, top.engine, classes)
+        table.add_row(Text(top.image), top.dtype, top.engine, classes)
     return table
 
 
@@ -156,9 +168,13 @@ def _tap_cell(row: Row, rung: str) -> Text:
 
 
 def _summary(report: Report) -> Text:
+    count = len(report.verdicts)
+    passing = sum(verdict.status == "pass" for verdict in report.verdicts)
+    figures = f"{passing} of {count} verdicts pass"
+    if report.unproven:
+        figures += f", {len(report.unproven)} cannot hold on this engine (see above)"
+    if report.failed:
+        return Text(f"parity FAILED: {figures}", "bold red")
     if not report.passed:
-        return Text("parity FAILED", "bold red")
-    cannot = sum(verdict.status == "cannot" for verdict in report.verdicts)
-    held = len(report.verdicts) - cannot
-    skipped = f"; {cannot} cannot hold on this engine, see above" if cannot else ""
-    return Text(f"parity holds: {held} of {held} verdicts pass{skipped}", "bold green")
+        return Text(f"parity NOT PROVEN: {figures}", "bold yellow")
+    return Text(f"parity holds: {figures}", "bold green")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from resnet_spec import Architecture, get_architecture, taps
+from resnet_spec import Architecture, get_architecture, parameters, taps
 from resnet_spec.preprocessing import CROP
 
 from resnet_parity import photographs
@@ -19,6 +19,7 @@ from resnet_parity.frameworks import keras_adapter, torch_adapter
 from resnet_parity.probes import (
     BATCH,
     Probe,
+    blind_spots,
     default_size,
     exact_probe,
     random_probe,
@@ -41,6 +42,7 @@ _MAX_ELEMENTS = 2**29
 class TopClasses:
     """The largest logits that one engine gave one photograph, as (class, logit), best first."""
 
+    index: int
     image: str
     dtype: str
     engine: str
@@ -57,30 +59,40 @@ class Report:
     versions: dict[str, str]
     verdicts: tuple[Verdict, ...]
     images: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> bool:
+        """Some engine is not the function that it should be."""
+        return not self.same_classes or any(v.status == "fail" for v in self.verdicts)
+
+    @property
+    def unproven(self) -> tuple[Verdict, ...]:
+        """The verdicts of engines that cannot hold a rung, whatever the model."""
+        return tuple(verdict for verdict in self.verdicts if verdict.status == "cannot")
 
     @property
     def passed(self) -> bool:
-        """No verdict failed, the classes agree, and a rung that was named alone could hold."""
-        failed = any(verdict.status == "fail" for verdict in self.verdicts)
-        unproven = any(verdict.status == "cannot" for verdict in self.verdicts)
-        return not failed and self.same_classes and not (unproven and len(self.rungs) == 1)
+        """Nothing failed, and a rung that was asked for alone is proven."""
+        return not self.failed and not (self.unproven and len(self.rungs) == 1)
 
     @property
     def top_classes(self) -> tuple[TopClasses, ...]:
         """What every engine sees in every photograph."""
         return tuple(
-            TopClasses(image, verdict.dtype, verdict.engine, _top(verdict.logits[index]))
+            TopClasses(index, image, verdict.dtype, verdict.engine, _top(verdict.logits[index]))
             for index, image in enumerate(self.images)
             for verdict in self.verdicts
-            if verdict.probe == PHOTOGRAPHS
+            if verdict.probe == PHOTOGRAPHS and verdict.logits is not None
         )
 
     @property
     def same_classes(self) -> bool:
-        """All engines rank the same classes in the same order on each photograph."""
-        ranks: dict[str, set[tuple[int, ...]]] = {}
+        """In each dtype, all engines rank the same classes in the same order on each photograph."""
+        ranks: dict[tuple[int, str], set[tuple[int, ...]]] = {}
         for top in self.top_classes:
-            ranks.setdefault(top.image, set()).add(tuple(index for index, _ in top.classes))
+            order = tuple(index for index, _ in top.classes)
+            ranks.setdefault((top.index, top.dtype), set()).add(order)
         return all(len(orders) == 1 for orders in ranks.values())
 
 
@@ -104,26 +116,34 @@ def verify(
 
     `size` is height and width in pixels of the probes. `images` are files that the float64 and
     float32 rungs are climbed with as well. `every_mode` adds the slower ways to run Keras (for
-    TensorFlow: graph and XLA beside eager).
+    TensorFlow: eager and XLA beside the graph that `predict` and `fit` run).
 
     Raises `ParityError` (a framework is missing, a probe cannot exist, an image cannot be read) and
     `resnet_spec.ArchitectureError`.
     """
     arch = get_architecture(architecture)
-    _check(arch, rungs, images)
+    _check(arch, rungs, images, seed)
     _check_memory(arch, BATCH, size or default_size(arch, "exact"))
     _check_memory(arch, len(images), (CROP, CROP))
     photos = photographs.load_all([str(path) for path in images]) if images else None
+    recipes = [recipe for rung in rungs for recipe in _recipes(arch, rung, seed, size, photos)]
+    progress("loading the frameworks", len(recipes) + 1)
     hands = torch_adapter(), keras_adapter(keras_backend)
     engines = _engines(hands, every_mode)
-    recipes = [recipe for rung in rungs for recipe in _recipes(arch, rung, seed, size, photos)]
     verdicts: list[Verdict] = []
     for rung, title, make_probe in recipes:
-        progress(f"{rung} rung, {title}", len(recipes))
+        progress(f"{rung} rung, {title}", len(recipes) + 1)
         verdicts += climb(rung, make_probe(), engines)
     versions = {name: number for hand in hands for name, number in hand.versions().items()}
-    names = tuple(Path(path).name for path in images)
-    return Report(arch, seed, tuple(rungs), versions, tuple(verdicts), names)
+    return Report(
+        architecture=arch,
+        seed=seed,
+        rungs=tuple(rungs),
+        versions=versions,
+        verdicts=tuple(verdicts),
+        images=tuple(Path(path).name for path in images),
+        warnings=tuple(blind_spots(arch, size)) if size else (),
+    )
 
 
 def _recipes(
@@ -148,7 +168,13 @@ def _photo_probe(arch: Architecture, seed: int, dtype: str, photos: np.ndarray) 
     return with_images(arch, seed, weights, photos.astype(dtype), kind=PHOTOGRAPHS)
 
 
-def _check(arch: Architecture, rungs: Sequence[str], images: Sequence[str | Path]) -> None:
+def _check(
+    arch: Architecture, rungs: Sequence[str], images: Sequence[str | Path], seed: int
+) -> None:
+    if isinstance(rungs, str) or isinstance(images, str | Path):
+        raise ParityError("rungs and images are sequences, such as ('exact',)")
+    if not isinstance(seed, int) or seed < 0:
+        raise ParityError(f"a seed is a whole number from 0 on, not {seed!r}")
     unknown = [rung for rung in rungs if rung not in RUNGS]
     if unknown or not rungs:
         raise ParityError(f"unknown rung {unknown}; rungs are: {', '.join(RUNGS)}")
@@ -159,6 +185,12 @@ def _check(arch: Architecture, rungs: Sequence[str], images: Sequence[str | Path
 
 
 def _check_memory(arch: Architecture, batch: int, size: tuple[int, int]) -> None:
+    tensors = sum(parameter.size for parameter in parameters(arch))
+    if tensors > _MAX_ELEMENTS:
+        raise ParityError(
+            f"{arch.name!r} has {tensors:,} numbers in its tensors, more than {_MAX_ELEMENTS:,}; "
+            "take fewer classes or channels"
+        )
     elements = batch * sum(math.prod(tap.shape) for tap in taps(arch, *size))
     if elements > _MAX_ELEMENTS:
         raise ParityError(

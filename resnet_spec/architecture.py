@@ -7,6 +7,8 @@ Only what differs from the default is written in a row; everything that follows 
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -14,6 +16,9 @@ BlockKind = Literal["basic", "bottleneck"]
 
 REFERENCE_WIDTH = 64
 """`width_per_group` is quoted at a stage of this width (Xie et al. 2017, table 1)."""
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 class ArchitectureError(ValueError):
@@ -108,8 +113,12 @@ class Architecture:
         return stage.width * self.width_per_group // REFERENCE_WIDTH * self.groups
 
 
-def _type_problems(arch: Architecture):
+def _type_problems(arch: Architecture) -> Iterator[str]:
     """Values of the wrong type, which would make every later check stumble."""
+    if not isinstance(arch.name, str) or not _NAME.fullmatch(arch.name):
+        yield f"its name must be letters, digits, '_', '-' or '.', not {arch.name!r}"
+    if not isinstance(arch.zero_init_residual, bool):
+        yield f"zero_init_residual must be True or False, not {arch.zero_init_residual!r}"
     if arch.block not in get_args(BlockKind):
         known = ", ".join(get_args(BlockKind))
         yield f"unknown block {arch.block!r}; a block is one of: {known}"
@@ -124,11 +133,11 @@ def _type_problems(arch: Architecture):
         if not isinstance(value, int) or isinstance(value, bool):
             yield f"{where} must be an integer, not {value!r}"
     for where in ("bn_eps", "bn_decay"):
-        if not isinstance(getattr(arch, where), int | float):
-            yield f"{where} must be a number, not {getattr(arch, where)!r}"
+        if not isinstance(getattr(arch, where), float):
+            yield f"{where} must be a float, not {getattr(arch, where)!r}"
 
 
-def _integers(arch: Architecture):
+def _integers(arch: Architecture) -> Iterator[tuple[str, int]]:
     """Every field that must be a positive integer, with the name that a message gives it."""
     for field in ("groups", "width_per_group", "in_channels", "num_classes", "image_size"):
         yield field, getattr(arch, field)
@@ -136,18 +145,20 @@ def _integers(arch: Architecture):
         for field in ("channels", "kernel", "stride"):
             yield f"stem.{field}", getattr(arch.stem, field)
         if isinstance(arch.stem.pool, Pool):
-            for field in ("kernel", "stride"):
+            for field in ("kernel", "stride", "padding"):
                 yield f"stem.pool.{field}", getattr(arch.stem.pool, field)
     for index, stage in enumerate(arch.stages, start=1):
         for field in ("blocks", "width", "stride", "dilation"):
             yield f"stages[{index - 1}].{field}", getattr(stage, field)
 
 
-def _value_problems(arch: Architecture):
-    for where, value in _integers(arch):
-        if value < 1:
-            yield f"{where} must be at least 1, not {value}"
-            return
+def _value_problems(arch: Architecture) -> Iterator[str]:
+    small = [
+        f"{where} must be at least 1, not {value}"
+        for where, value in _integers(arch)
+        if value < 1 and not where.endswith("padding")
+    ]
+    yield from small
     if not arch.stages:
         yield "it has no stages; give at least one Stage"
     if arch.stem.kernel % 2 == 0:
@@ -159,11 +170,12 @@ def _value_problems(arch: Architecture):
         yield f"bn_eps must lie between 0 and 1, not {arch.bn_eps}"
     if not 0.0 <= arch.bn_decay < 1.0:
         yield f"bn_decay (weight of the old statistic) must lie in [0, 1), not {arch.bn_decay}"
-    for index, stage in enumerate(arch.stages):
-        yield from _stage_problems(arch, index, stage)
+    if not small:  # what divides by a field needs it positive
+        for index, stage in enumerate(arch.stages):
+            yield from _stage_problems(arch, index, stage)
 
 
-def _stage_problems(arch: Architecture, index: int, stage: Stage):
+def _stage_problems(arch: Architecture, index: int, stage: Stage) -> Iterator[str]:
     if stage.width * arch.width_per_group % REFERENCE_WIDTH:
         yield (
             f"stages[{index}].width {stage.width} times width_per_group {arch.width_per_group} "

@@ -80,7 +80,7 @@ DIFFERENCES: tuple[Difference, ...] = (
     ),
     Difference(
         "conv-init",
-        "Keras' HeNormal is truncated and over the fan-in, He's is neither.",
+        "Keras' HeNormal is truncated and over the fan-in; ours is neither.",
         'kaiming_normal_(mode="fan_out")',
         'VarianceScaling(2.0, "fan_out", "untruncated_normal")',
         "training starts from another distribution, without any message",

@@ -1,7 +1,7 @@
 """How a photograph becomes an input, as data. Decoding and arithmetic are the judge's work.
 
 Resize the shorter side, crop the centre, scale to [0, 1], subtract the mean and divide by the
-deviation, per channel in RGB order: the recipe that torchvision's weights were trained with
+deviation, per channel in RGB order: the recipe by which torchvision evaluates its weights
 (https://docs.pytorch.org/vision/stable/models.html).
 """
 

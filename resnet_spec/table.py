@@ -34,7 +34,7 @@ _ROWS = (
         stages(3, 4, 23, 3),
         groups=32,
         width_per_group=8,
-        source=_XIE,
+        source="Mahajan et al. 2018, arXiv:1805.00932, section 2.2",
     ),
     Architecture(
         "resnext101_64x4d",
@@ -56,7 +56,7 @@ _ROWS = (
         "bottleneck",
         stages(3, 4, 23, 3),
         width_per_group=128,
-        source=_ZAGORUYKO,
+        source=f"torchvision, after {_ZAGORUYKO}",
     ),
 )
 
@@ -64,7 +64,7 @@ ARCHITECTURES: dict[str, Architecture] = {row.name: row for row in _ROWS}
 
 
 def get_architecture(architecture: str | Architecture, **overrides: Any) -> Architecture:
-    """The row of that name, or the given row, with some fields replaced.
+    """The row of that name, or the given row, with some fields replaced; None keeps a field.
 
     Raises `ArchitectureError` for an unknown name (with the nearest known ones), an unknown
     field, or a combination that cannot be built.
@@ -83,7 +83,7 @@ def get_architecture(architecture: str | Architecture, **overrides: Any) -> Arch
                 f"an architecture has no field {name!r}{_nearest(name, known)}; "
                 f"its fields are: {', '.join(known)}"
             )
-    return replace(architecture, **overrides)
+    return replace(architecture, **{k: v for k, v in overrides.items() if v is not None})
 
 
 def _unknown_name(name: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from resnet_spec.architecture import Architecture, ArchitectureError
 from resnet_spec.parameters import Parameter, parameters
+from resnet_spec.plan import Norm, make_plan
 from resnet_spec.table import get_architecture
 
 IGNORED_LEAF = "num_batches_tracked"
@@ -64,9 +65,10 @@ def check_model(
 
     Raises `WeightsError` that names every tensor which is missing, extra or mis-shaped.
     """
+    counters = _counters(arch)
     problems = [f"{name} is missing" for name in expected if name not in found]
     for name, shape in found.items():
-        if name.endswith(IGNORED_LEAF):
+        if name in counters:
             continue
         if name not in expected:
             problems.append(f"{name} is not a tensor of this architecture")
@@ -76,27 +78,39 @@ def check_model(
         raise WeightsError(f"the model is not a {arch.name!r}", problems)
 
 
-def check_weights(arch: Architecture, weights: Mapping[str, Array], dtype: str) -> None:
-    """Check that `weights` hold every tensor of `arch` once, in its shape and in `dtype`.
+def check_weights(
+    arch: Architecture, weights: Mapping[str, Array], dtypes: Mapping[str, str]
+) -> None:
+    """Check that `weights` hold every tensor of `arch` once, in its shape and the model's dtype.
 
     Raises `WeightsError` that names all problems: missing, extra or mis-shaped tensors, another
     dtype, values that are not finite, a negative running variance.
     """
+    if not isinstance(weights, Mapping):
+        kind = type(weights).__name__
+        raise WeightsError("weights are a mapping of names to arrays", [f"this is a {kind}"])
     expected = {parameter.name: parameter for parameter in parameters(arch)}
+    counters = _counters(arch)
     problems = [f"{name} is missing" for name in expected if name not in weights]
     for name, array in weights.items():
         if name in expected:
-            problems += _tensor_problems(expected[name], array, dtype)
-        elif str(name).rpartition(".")[2] != IGNORED_LEAF:
+            problems += _tensor_problems(expected[name], array, dtypes[name])
+        elif name not in counters:
             problems.append(f"{name} is not a tensor of this architecture")
     if problems:
         raise WeightsError(f"the weights do not fit {arch.name!r}, nothing was set", problems)
 
 
+def _counters(arch: Architecture) -> set[str]:
+    """The step counters that torch keeps, one per norm."""
+    layers = make_plan(arch).layers
+    return {f"{layer.name}.{IGNORED_LEAF}" for layer in layers if isinstance(layer, Norm)}
+
+
 def _tensor_problems(parameter: Parameter, array: Array, dtype: str) -> list[str]:
     name = parameter.name
-    if not hasattr(array, "shape") or not hasattr(array, "dtype"):
-        return [f"{name} is not an array but {type(array).__name__}"]
+    if not hasattr(array, "__array_interface__"):
+        return [f"{name} is no NumPy array but {type(array).__name__}; `get_weights` gives arrays"]
     problems = []
     if tuple(array.shape) != parameter.shape:
         problems.append(f"{name} has shape {tuple(array.shape)}, expected {parameter.shape}")

@@ -24,19 +24,21 @@ class BasicBlock(nn.Module):
         super().__init__()
         self.conv1 = conv(block.conv1)  # 3x3, in -> width, stride
         self.bn1 = batch_norm(block.bn1)
+        self.relu1 = relu()
         self.conv2 = conv(block.conv2)  # 3x3, width -> out
         self.bn2 = batch_norm(block.bn2)
+        self.relu2 = relu()
         self.downsample = shortcut(block)
 
     def forward(self, x: Tensor) -> Tensor:
         identity = self.downsample(x)
         x = self.conv1(x)
         x = self.bn1(x)
-        x = relu(x)
+        x = self.relu1(x)
         x = self.conv2(x)
         x = self.bn2(x)
         x = add(x, identity)
-        return relu(x)
+        return self.relu2(x)
 
 
 class Bottleneck(nn.Module):
@@ -46,24 +48,27 @@ class Bottleneck(nn.Module):
         super().__init__()
         self.conv1 = conv(block.conv1)  # 1x1, in -> width
         self.bn1 = batch_norm(block.bn1)
+        self.relu1 = relu()
         self.conv2 = conv(block.conv2)  # 3x3, width -> width, stride, groups
         self.bn2 = batch_norm(block.bn2)
+        self.relu2 = relu()
         self.conv3 = conv(block.conv3)  # 1x1, width -> out
         self.bn3 = batch_norm(block.bn3)
+        self.relu3 = relu()
         self.downsample = shortcut(block)
 
     def forward(self, x: Tensor) -> Tensor:
         identity = self.downsample(x)
         x = self.conv1(x)
         x = self.bn1(x)
-        x = relu(x)
+        x = self.relu1(x)
         x = self.conv2(x)
         x = self.bn2(x)
-        x = relu(x)
+        x = self.relu2(x)
         x = self.conv3(x)
         x = self.bn3(x)
         x = add(x, identity)
-        return relu(x)
+        return self.relu3(x)
 
 
 BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional
 
 from resnet_spec import Conv, Linear, MaxPool, Norm
 
@@ -11,7 +10,7 @@ from resnet_spec import Conv, Linear, MaxPool, Norm
 def conv(spec: Conv) -> nn.Conv2d:
     """A convolution: (N, in, H, W) -> (N, out, H/stride, W/stride).
 
-    Kaiming-normal over the fan-out (He et al. 2015, arXiv:1502.01852, section 2.2).
+    Kaiming-normal over the fan-out (He et al. 2015, arXiv:1502.01852, equation 14).
     """
     # DIFFERS(conv-padding): torch pads inside the convolution, Keras with a layer before it.
     layer = nn.Conv2d(
@@ -24,7 +23,7 @@ def conv(spec: Conv) -> nn.Conv2d:
         groups=spec.groups,
         bias=spec.bias,
     )
-    # DIFFERS(conv-init): Keras' HeNormal is truncated and over the fan-in, He's is neither.
+    # DIFFERS(conv-init): Keras' HeNormal is truncated and over the fan-in; ours is neither.
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     return layer
 
@@ -38,9 +37,9 @@ def batch_norm(spec: Norm) -> nn.BatchNorm2d:
     return layer
 
 
-def relu(x: Tensor) -> Tensor:
+def relu() -> nn.ReLU:
     """max(x, 0), in place: the shape stays."""
-    return functional.relu(x, inplace=True)
+    return nn.ReLU(inplace=True)
 
 
 def max_pool(spec: MaxPool | None) -> nn.Module:

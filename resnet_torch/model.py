@@ -22,6 +22,7 @@ class ResNet(nn.Module):
         self.architecture = architecture
         self.conv1 = conv(plan.conv1)
         self.bn1 = batch_norm(plan.bn1)
+        self.relu = relu()
         self.maxpool = max_pool(plan.maxpool)
         self.stages = [stage.name for stage in plan.stages]
         for stage in plan.stages:
@@ -33,7 +34,7 @@ class ResNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         x = self.conv1(image)
         x = self.bn1(x)
-        x = relu(x)
+        x = self.relu(x)
         x = self.maxpool(x)
         for stage in self.stages:
             x = self.get_submodule(stage)(x)
@@ -44,16 +45,20 @@ class ResNet(nn.Module):
 def create_model(
     architecture: str | Architecture,
     *,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
     dtype: torch.dtype | None = None,
     **overrides: Any,
 ) -> ResNet:
     """A ResNet in training mode, freshly initialised.
 
-    `overrides` replace fields of the architecture: `num_classes`, `in_channels` or any other.
-    `dtype` is torch's default unless given. Input (N, in_channels, H, W), output logits.
+    `num_classes`, `in_channels` and `overrides` (such as `zero_init_residual=True`) replace fields
+    of the architecture. `dtype` is torch's default unless given. Images (N, in_channels, H, W) give
+    logits (N, num_classes).
 
-    Raises `resnet_spec.ArchitectureError` for an unknown name or a combination that cannot be
-    built.
+    Raises `resnet_spec.ArchitectureError` for an unknown name or field, or a combination that
+    cannot be built.
     """
+    given = {"num_classes": num_classes, "in_channels": in_channels, **overrides}
     # DIFFERS(dtype): torch converts a finished model, Keras fixes the dtype of layers and Input.
-    return ResNet(get_architecture(architecture, **overrides)).to(dtype=dtype)
+    return ResNet(get_architecture(architecture, **given)).to(dtype=dtype)

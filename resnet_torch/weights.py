@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from resnet_spec import (
     Architecture,
     Parameter,
+    WeightsError,
     architecture_of,
     check_model,
     check_weights,
@@ -28,6 +29,9 @@ def get_weights(
     Raises `resnet_spec.WeightsError` when the model's tensors are not those of the architecture.
     """
     variables = _variables(model, architecture_of(model, architecture))
+    wide = [p.name for p, value in variables.items() if value.dtype is torch.bfloat16]
+    if wide:
+        raise WeightsError("NumPy has no bfloat16, convert the model first: model.float()", wide)
     # DIFFERS(kernel-layout): torch keeps a kernel as (out, in, H, W), Keras as (H, W, in, out).
     return {p.name: value.detach().cpu().numpy().copy() for p, value in variables.items()}
 
@@ -46,7 +50,8 @@ def set_weights(
     """
     arch = architecture_of(model, architecture)
     variables = _variables(model, arch)
-    check_weights(arch, weights, dtype=_dtype(variables))
+    dtypes = {p.name: str(value.dtype).removeprefix("torch.") for p, value in variables.items()}
+    check_weights(arch, weights, dtypes)
     # DIFFERS(kernel-layout): torch keeps a kernel as (out, in, H, W), Keras as (H, W, in, out).
     with torch.no_grad():
         for p, value in variables.items():
@@ -58,9 +63,7 @@ def _variables(model: nn.Module, arch: Architecture) -> dict[Parameter, Tensor]:
     found = model.state_dict()
     expected = {p.name: p.shape for p in parameters(arch)}
     check_model(arch, expected, {name: tuple(value.shape) for name, value in found.items()})
-    return {p: found[p.name] for p in parameters(arch)}
-
-
-def _dtype(variables: Mapping[Parameter, Tensor]) -> str:
-    """The dtype that the model keeps its variables in."""
-    return str(next(iter(variables.values())).dtype).removeprefix("torch.")
+    variables = {p: found[p.name] for p in parameters(arch)}
+    if len({value.data_ptr() for value in variables.values()}) < len(variables):
+        raise WeightsError(f"the model is not a {arch.name!r}", ["two of its tensors are one"])
+    return variables

@@ -1,7 +1,6 @@
-# Sourced by demo, test and check: installs from the lock into .venv, without network the next time.
+# Sourced by the other scripts: installs from the lock into .venv, without network the next time.
 set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
-cd "$root"
 export UV_PYTHON_DOWNLOADS=never
 unset VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
 
@@ -36,17 +35,24 @@ find_uv() {
     echo "$root/.uv/bin/uv"
 }
 
-# install OPTION...: what `uv sync` takes. Nothing is done when the same was installed before.
+# install OPTION...: what `uv sync` takes. Nothing is done when the same was installed before:
+# .venv/installed holds the checksum of the lock, then a line per set of options.
 install() {
-    wanted="$(cksum pyproject.toml uv.lock | tr '\n' ' ')$*"
-    if ! grep -qxF "$wanted" .venv/installed 2>/dev/null; then
+    cd "$root"
+    lock=$(cat pyproject.toml uv.lock | cksum)
+    if [ "$(head -n 1 .venv/installed 2>/dev/null)" != "$lock" ]; then
+        rm -f .venv/installed
+    fi
+    if ! grep -qxF -- "$*" .venv/installed 2>/dev/null; then
         python=$(find_python)
         uv=$(find_uv "$python")
         echo "installing into .venv (several GB the first time) ..." >&2
-        [ -x .venv/bin/python ] || "$uv" venv --quiet --allow-existing --python "$python" .venv
+        [ -x .venv/bin/python ] || "$uv" venv --quiet --seed --python "$python" --clear .venv
         "$uv" sync --frozen --inexact --python .venv/bin/python "$@"
-        echo "$wanted" >>.venv/installed
+        [ -f .venv/installed ] || echo "$lock" >.venv/installed
+        echo "$*" >>.venv/installed
     fi
+    cd "$OLDPWD"
     PATH="$root/.venv/bin:$PATH"
     export PATH
 }
