@@ -30,7 +30,8 @@ Weights = dict[str, np.ndarray]
 class Mutant:
     """A defect: what it does, which rungs must notice it and which cannot.
 
-    A rung in neither set may notice or not, by the rounding of the machine. `blind` marks a defect that a comparison of float32 logits to 1e-3 would let pass.
+    A rung in neither set may notice or not, by the rounding of the machine. `blind` marks a defect
+    that a comparison of float32 logits to 1e-3 would let pass.
     """
 
     name: str

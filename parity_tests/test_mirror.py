@@ -18,8 +18,6 @@ FILES = ("layers", "blocks", "model", "weights", "adapter", "__init__")
 
 # (file, definition of the torch hand): why the two may have other parameters.
 SIGNATURES = {
-    ("blocks", "BasicBlock"): "a torch module has __init__(block) and forward(x)",
-    ("blocks", "Bottleneck"): "a torch module has __init__(block) and forward(x)",
     ("model", "ResNet"): "a torch module has __init__(architecture) and forward(image)",
     ("adapter", "_tapped"): "torch hooks run modules, Keras builds a model in the chosen mode",
 }
