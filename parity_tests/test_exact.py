@@ -27,15 +27,15 @@ def test_float32_in_every_mode(name):
     check(name, "float32", every_mode=True)
 
 
-SPREAD = ["resnet18", "resnet50", "resnet152", "resnext50_32x4d", "wide_resnet50_2"]
+SPREAD = ["resnet18", "resnet50", "resnet152", "resnext50_32x4d"]
 
 
 @pytest.mark.parametrize("name", SPREAD)
 def test_float64(name):
-    check(name, "float64", every_mode=name in ("resnet18", "resnet50"))
+    check(name, "float64", every_mode=name == "resnet18")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", USER_NAMES)
 def test_a_users_own_architecture(name, dtype):
-    check(name, dtype, every_mode=True)
+    check(name, dtype, every_mode=dtype == "float32")

@@ -9,14 +9,14 @@ from parity_tests.support import USERS, engines, random
 from resnet_parity.rungs import climb
 from resnet_parity.tolerances import LEAST_FLOOR, limit
 
-SPREAD = ["resnet18", "resnet50", "resnext50_32x4d", "wide_resnet50_2", "resnet152"]
+SPREAD = ["resnet18", "resnet50", "resnext50_32x4d", "resnet152"]
 
 
 @pytest.mark.parametrize("rung", ["float64", "float32"])
 @pytest.mark.parametrize("name", [*SPREAD, *(arch.name for arch in USERS)])
 def test_random_probe(name, rung):
     probe = random(name, rung)
-    verdicts = list(climb(rung, probe, engines(every_mode=name in ("resnet18", "small"))))
+    verdicts = list(climb(rung, probe, engines(every_mode=name == "resnet18")))
     for verdict in verdicts:
         assert verdict.status == "pass", f"{verdict.engine}: {verdict.figure}, {verdict.divergence}"
         assert 0 < verdict.value <= verdict.limit

@@ -33,11 +33,6 @@ def conv(x: KerasTensor, spec: Conv) -> KerasTensor:
     )(x)
 
 
-def pad(x: KerasTensor, padding: int, name: str) -> KerasTensor:
-    """Zeros around the map: (N, H, W, C) -> (N, H + 2 padding, W + 2 padding, C)."""
-    return layers.ZeroPadding2D(padding, data_format=LAYOUT, name=keras_layer_name(name))(x)
-
-
 def batch_norm(x: KerasTensor, spec: Norm) -> KerasTensor:
     """A batch normalisation over N, H and W: (N, H, W, C) -> (N, H, W, C)."""
     # DIFFERS(bn-momentum): torch's momentum weighs the new statistic, Keras' the old one.
@@ -92,3 +87,8 @@ def linear(x: KerasTensor, spec: Linear) -> KerasTensor:
         bias_initializer=initializers.RandomUniform(-spec.init_bound, spec.init_bound),
         name=keras_layer_name(spec.name),
     )(x)
+
+
+def pad(x: KerasTensor, padding: int, name: str) -> KerasTensor:
+    """Zeros around the map: (N, H, W, C) -> (N, H + 2 padding, W + 2 padding, C)."""
+    return layers.ZeroPadding2D(padding, data_format=LAYOUT, name=keras_layer_name(name))(x)

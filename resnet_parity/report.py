@@ -98,7 +98,9 @@ def print_report(console: Console, report: Report, *, layers: bool) -> None:
     if not report.same_classes:
         console.print("the engines do not rank the classes of a photograph alike", style="red")
     if report.images:
+        console.print()
         console.print(_class_table(report))
+        console.print()
     if layers:
         for table in _tap_tables(report.verdicts):
             console.print(table)
@@ -106,12 +108,11 @@ def print_report(console: Console, report: Report, *, layers: bool) -> None:
 
 
 def _verdict_table(verdicts: tuple[Verdict, ...]) -> Table:
-    table = new_table("rung", "probe", "dtype", "engine", "figure", "limit", "verdict")
+    table = new_table("rung", "probe", "engine", "figure", "limit", "verdict")
     for verdict in verdicts:
         table.add_row(
-            verdict.rung,
+            f"exact {verdict.dtype}" if verdict.rung == "exact" else verdict.rung,
             verdict.probe,
-            verdict.dtype,
             verdict.engine,
             verdict.figure,
             f"{verdict.limit:g}",
@@ -138,6 +139,7 @@ def _print_trouble(console: Console, verdict: Verdict) -> None:
 
 def _class_table(report: Report) -> Table:
     table = new_table("photograph", "dtype", "engine", "top classes (logit)")
+    table.title = "the weights are random, so the classes mean nothing; that all agree does"
     for top in report.top_classes:
         classes = "  ".join(f"{index} ({logit:.4f})" for index, logit in top.classes)
         table.add_row(Text(top.image), top.dtype, top.engine, classes)

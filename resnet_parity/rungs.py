@@ -132,7 +132,7 @@ def _judge(
         most = limit("float64", "tap") if rung == "float64" else limit("float32", "floor")
         rows = compare(probe.expected, taps, most)
         worst = max(row.error for row in rows)
-        what = "relative error, which sets the floor" if is_floor else "relative error"
+        what = "relative error, sets the floor" if is_floor else "relative error"
         return verdict(worst, most, f"{worst:.1e} {what}", rows)
     most = limit("float32", "tap")
     rows = compare(probe.expected, taps, {name: most * error for name, error in floor.items()})
