@@ -54,7 +54,7 @@ def test_a_saved_model_loads_where_this_project_is_not(arch, tmp_path):
     np.testing.assert_array_equal(np.load(files[2]), np.asarray(model(images, training=False)))
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnext50_32x4d"])
 def test_only_stock_layers(name):
     model = getattr(resnet_keras, name)()
     assert {type(layer).__name__ for layer in model.layers} <= STOCK

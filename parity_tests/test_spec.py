@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+import torch
+import torchvision
 
 from resnet_spec import (
     ARCHITECTURES,
@@ -53,8 +55,8 @@ def test_every_row_has_a_published_count_and_a_source():
 
 @pytest.mark.parametrize("name", ALL_NAMES)
 def test_names_shapes_and_order_are_torchvisions(name):
-    torchvision = pytest.importorskip("torchvision")
-    state = getattr(torchvision.models, name)().state_dict()
+    with torch.device("meta"):  # names and shapes without numbers
+        state = getattr(torchvision.models, name)().state_dict()
     theirs = [
         (key, tuple(value.shape))
         for key, value in state.items()
