@@ -119,9 +119,11 @@ def test_a_broken_floor_is_accused_and_hides_nothing():
     """A first hand that is wrong fails by its own limit, however well the second one does."""
     probe = random(TINY.name, "float32")
     wrong, right = shifted(probe.expected, 1e-3), dict(probe.expected)
-    first, second = climb("float32", probe, (fake(wrong), fake(right)))
-    assert (first.status, first.limit) == ("fail", limit("float32", "floor"))
-    assert second.status == "pass"
+    lost = {name: value for name, value in right.items() if name != "fc"}
+    for broken in (wrong, lost):
+        first, second, third = climb("float32", probe, (fake(broken), fake(right), fake(wrong)))
+        assert (first.status, first.limit) == ("fail", limit("float32", "floor"))
+        assert (second.status, third.status) == ("pass", "fail")
 
 
 def test_twice_the_floor_is_the_limit():

@@ -139,18 +139,16 @@ def blind_spots(arch: Architecture, size: tuple[int, int]) -> list[str]:
     spots = []
     if size[0] == size[1]:
         spots.append("height equals width, so that swapping them may go unseen")
-    shapes = {tap.name: tap.shape for tap in taps(arch, *size)}
     plan, before = make_plan(arch), size
-    if plan.conv1.stride > 1 and any(extent % 2 for extent in size):
-        spots.append(f"{plan.conv1.name} strides over an odd extent")
-    before = shapes[plan.bn1.name][1:]
-    if plan.maxpool and plan.maxpool.stride > 1 and any(extent % 2 for extent in before):
-        spots.append(f"{plan.maxpool.name} strides over an odd extent")
-    before = shapes[plan.maxpool.name][1:] if plan.maxpool else before
-    for block in plan.blocks:
-        if block.stride > 1 and any(extent % 2 for extent in before):
-            spots.append(f"{block.name} strides over an odd extent")
-        before = shapes[block.name][1:]
+    steps = [(plan.conv1.name, plan.conv1.stride)]
+    if plan.maxpool:
+        steps.append((plan.maxpool.name, plan.maxpool.stride))
+    steps += [(block.name, block.stride) for block in plan.blocks]
+    shapes = {tap.name: tap.shape for tap in taps(arch, *size)}
+    for name, stride in steps:
+        if stride > 1 and any(extent % 2 for extent in before):
+            spots.append(f"{name} strides over an odd extent")
+        before = shapes[name][1:]
     return spots
 
 
