@@ -43,7 +43,7 @@ def test_verify_prints_a_table_and_progress_goes_to_stderr(capsys):
     captured = capsys.readouterr()
     assert "parity holds: 6 of 6 verdicts pass" in captured.out
     assert "0 of" in captured.out
-    assert "elements differ" in captured.out
+    assert " differ" in captured.out
     assert "..." not in captured.out
     assert captured.err.splitlines() == [
         "loading the frameworks ...",
@@ -225,5 +225,34 @@ def test_a_full_disk_is_told():
 def test_a_size_that_sees_less_is_warned_of(capsys):
     assert cli.main(["verify", "resnet18", "--rung", "float64", "--size", "33x33", "--json"]) == 0
     warnings = json.loads(capsys.readouterr().out)["warnings"]
-    assert "height equals width, so that swapping them may go unseen" in warnings
-    assert "conv1 strides over an odd extent" in warnings
+    assert warnings[0] == "height equals width, so swapping them may go unseen"
+    assert warnings[1].startswith("odd extents before conv1, maxpool, layer2.0")
+
+
+def test_a_size_without_an_exact_probe_leaves_the_other_rungs(capsys):
+    assert cli.main(["verify", "resnet18", "--size", "32x96"]) == 0
+    output = capsys.readouterr().out
+    assert "the last feature map of 'resnet18' is 1x3" in output
+    assert "parity holds: 6 of 8 verdicts pass, 2 cannot hold" in output
+
+
+def test_rungs_add_up(capsys):
+    arguments = ["--rung", "float32", "--rung", "exact", "--size", "32x64", "--json"]
+    assert cli.main(["verify", "resnet18", *arguments]) == 0
+    assert json.loads(capsys.readouterr().out)["rungs"] == ["exact", "float32"]
+
+
+def test_tables_fit_eighty_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(cli, "_is_terminal", lambda: True)
+    for arguments in (["list"], ["show", "wide_resnet101_2"]):
+        assert cli.main(arguments) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert max(map(len, lines)) <= 80
+        assert sum("resnext101_64x4d" in line for line in lines) == (arguments == ["list"])
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    assert (stop.value.code, capsys.readouterr().out) == (0, "resnet-parity 0.1.0\n")

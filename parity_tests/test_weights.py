@@ -84,7 +84,7 @@ def spoilt(kind: str, weights: dict[str, np.ndarray]) -> str:
         return "fc.bias is float64, the model is float32"
     if kind == "not an array":
         weights["fc.bias"] = [0.0] * 10  # type: ignore[assignment]
-        return "fc.bias is no NumPy array but list"
+        return "weights are NumPy arrays"
     name = "bn1.running_var" if kind == "negative variance" else "layer2.0.bn2.running_mean"
     weights[name] = weights[name].copy()
     weights[name][3] = {"nan": np.nan, "infinite": -np.inf, "negative variance": -0.5}[kind]
@@ -124,7 +124,7 @@ def test_something_else_than_a_mapping_is_refused(hand: ModuleType, weights):
 @BOTH_HANDS
 def test_a_state_dict_of_tensors_is_told_what_to_pass(hand: ModuleType):
     state = resnet_torch.create_model(TINY).state_dict()
-    with pytest.raises(WeightsError, match="is no NumPy array but Tensor; `get_weights` gives"):
+    with pytest.raises(WeightsError, match="found Tensor; `get_weights` of the hand"):
         hand.set_weights(hand.create_model(TINY), state)
 
 
@@ -167,6 +167,14 @@ def test_a_model_of_another_architecture_is_refused(hand: ModuleType, weights):
         hand.set_weights(model, weights, architecture=TINY)
     with pytest.raises(WeightsError, match="the model is not a 'tiny'"):
         hand.get_weights(model, architecture=TINY)
+
+
+def test_a_model_of_the_other_hand_is_refused(weights):
+    keras_model, torch_model = resnet_keras.create_model(TINY), resnet_torch.create_model(TINY)
+    with pytest.raises(WeightsError, match="this is no PyTorch module"):
+        resnet_torch.set_weights(keras_model, weights)
+    with pytest.raises(WeightsError, match="this is no Keras model"):
+        resnet_keras.set_weights(torch_model, weights)
 
 
 def test_a_foreign_model_needs_a_name():

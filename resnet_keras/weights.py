@@ -10,6 +10,7 @@ import numpy as np
 from resnet_spec import (
     Architecture,
     Parameter,
+    WeightsError,
     architecture_of,
     check_model,
     check_weights,
@@ -55,6 +56,8 @@ def set_weights(
 
 def _variables(model: keras.Model, arch: Architecture) -> dict[Parameter, keras.Variable]:
     """Each parameter of the architecture with the model's variable for it, one to one."""
+    if not isinstance(model, keras.Model):
+        raise WeightsError("this is no Keras model", [f"it is a {type(model).__name__}"])
     found = {
         f"{each.name}/{value.name}": value for each in model.layers for value in each.variables
     }

@@ -58,6 +58,19 @@ def _complain(message: str, code: int) -> int:
     return code
 
 
+class _Version(argparse.Action):
+    """Reads the version only when it is asked for."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib.metadata import version
+
+        print(f"resnet-parity {version('resnet-parity')}")
+        parser.exit()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="resnet-parity",
@@ -66,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action=_Version, help="print the version")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_list(commands)
     _add_show(commands)
@@ -80,29 +94,35 @@ def _add_list(commands: Any) -> None:
 
 def _add_show(commands: Any) -> None:
     parser = _add(commands, "show", _show, "one architecture: stages, shapes, parameters, MACs")
-    _add_architecture(parser)
+    _add_architecture(parser, "height and width of the image in pixels (default: 224x224)")
     parser.add_argument("--layers", action="store_true", help="print every tensor in both layouts")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_verify(commands: Any) -> None:
-    parser = _add(commands, "verify", _verify, "prove that both hands are the same function")
-    _add_architecture(parser)
+    parser = _add(commands, "verify", _verify, "prove that both models are the same function")
+    _add_architecture(
+        parser,
+        "height and width of the probes in pixels (default: what suits the net, 64x128 on the exact "
+        "rung and 64x96 on the others); the exact rung needs a last map of a power-of-two area",
+    )
     parser.add_argument(
         "--rung",
         choices=("exact", "float64", "float32", "all"),
-        default="all",
-        help="which proof (default: all); a rung named here must hold, one of `all` may say that "
-        "it cannot on the chosen engine",
+        action="append",
+        help="which proof, may be given again (default: all); a rung named alone must hold, one of "
+        "several may say that it cannot on this engine or at this size",
     )
     parser.add_argument("--layers", action="store_true", help="print every tap")
-    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="seed of the probes")
+    parser.add_argument(
+        "--seed", type=_seed, default=0, metavar="N", help="seed of the probes (default: 0)"
+    )
     parser.add_argument(
         "--image",
         action="append",
         default=[],
         metavar="FILE",
-        help="a photograph to run as well; may be given again",
+        help="a photograph to run as well, cropped to 224x224; may be given again",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
@@ -123,9 +143,9 @@ def _add(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentPars
     return parser
 
 
-def _add_architecture(parser: argparse.ArgumentParser) -> None:
+def _add_architecture(parser: argparse.ArgumentParser, size: str) -> None:
     parser.add_argument("name", metavar="NAME", help="an architecture; see `resnet-parity list`")
-    parser.add_argument("--size", type=_size, metavar="HxW", help="height and width in pixels")
+    parser.add_argument("--size", type=_size, metavar="HxW", help=size)
     parser.add_argument("--num-classes", type=int, metavar="N", help="instead of 1000")
     parser.add_argument("--in-channels", type=int, metavar="N", help="instead of 3")
 
@@ -174,10 +194,11 @@ def _verify(arguments: argparse.Namespace) -> Result:
     from resnet_parity.progress import progress_line
     from resnet_parity.verification import RUNGS, verify
 
+    named = arguments.rung or ["all"]
     with progress_line() as progress:
         result = verify(
             arch,
-            rungs=RUNGS if arguments.rung == "all" else (arguments.rung,),
+            rungs=tuple(rung for rung in RUNGS if rung in named or "all" in named),
             seed=arguments.seed,
             size=arguments.size,
             images=arguments.image,
@@ -199,7 +220,11 @@ def _console() -> Any:
         def on_broken_pipe(self) -> None:
             raise  # rich would exit with 1, which says that parity failed
 
-    return PipeConsole(width=None if sys.stdout.isatty() else 240, highlight=False)
+    return PipeConsole(width=None if _is_terminal() else 240, highlight=False)
+
+
+def _is_terminal() -> bool:
+    return sys.stdout.isatty()
 
 
 def _print_json(data: Any) -> None:

@@ -39,7 +39,7 @@ def list_json() -> list[dict[str, Any]]:
 
 def print_list(console: Console) -> None:
     """The table of architectures, with their size and their cost."""
-    table = new_table("name", "block", "blocks", "parameters", "GMACs", "at", "source")
+    table = new_table("name", "block", "blocks", "parameters", "GMACs", "at")
     for row in list_json():
         table.add_row(
             row["name"],
@@ -48,7 +48,6 @@ def print_list(console: Console) -> None:
             f"{row['parameters']:,}",
             f"{row['macs'] / 1e9:.2f}",
             f"{row['image_size']}x{row['image_size']}",
-            row["source"],
         )
     console.print(table)
 

@@ -138,17 +138,20 @@ def blind_spots(arch: Architecture, size: tuple[int, int]) -> list[str]:
     """
     spots = []
     if size[0] == size[1]:
-        spots.append("height equals width, so that swapping them may go unseen")
+        spots.append("height equals width, so swapping them may go unseen")
     plan, before = make_plan(arch), size
     steps = [(plan.conv1.name, plan.conv1.stride)]
     if plan.maxpool:
         steps.append((plan.maxpool.name, plan.maxpool.stride))
     steps += [(block.name, block.stride) for block in plan.blocks]
     shapes = {tap.name: tap.shape for tap in taps(arch, *size)}
+    odd = []
     for name, stride in steps:
         if stride > 1 and any(extent % 2 for extent in before):
-            spots.append(f"{name} strides over an odd extent")
+            odd.append(name)
         before = shapes[name][1:]
+    if odd:
+        spots.append(f"odd extents before {', '.join(odd)}, so wrong padding may go unseen")
     return spots
 
 
@@ -200,9 +203,7 @@ def exact_probe(
     oracle finds a sum that `dtype` cannot hold exactly.
     """
     height, width = size or default_size(arch, "exact")
-    area = math.prod(_last_map(arch, height, width))
-    if area & (area - 1):
-        raise ProbeError(_area_problem(arch, height, width))
+    area = check_exact_size(arch, (height, width))
     shape = (BATCH, arch.in_channels, height, width)
     stream = Stream(f"exact/{arch.name}/{seed}/image")
     images = (stream.below(17, math.prod(shape)) - 8).reshape(shape)
@@ -216,6 +217,23 @@ def exact_probe(
             expected = {name: value.astype(dtype) for name, value in trace.items()}
             return Probe(arch, "exact", seed, dtype, weights, images.astype(dtype), expected)
     raise ProbeError(f"no exact probe of {arch.name!r} fits {dtype}: {overflow}")
+
+
+def check_exact_size(arch: Architecture, size: tuple[int, int]) -> int:
+    """The area of the last map, which must be a power of two for its mean to be exact.
+
+    Raises `ProbeError` when it is none.
+    """
+    last = make_plan(arch).stages[-1].blocks[-1].name
+    rows, columns = next(tap.shape[1:] for tap in taps(arch, *size) if tap.name == last)
+    area = rows * columns
+    if area & (area - 1):
+        good = "x".join(str(side) for side in default_size(arch, "exact"))
+        raise ProbeError(
+            f"at {size[0]}x{size[1]} the last feature map of {arch.name!r} is {rows}x{columns}; its "
+            f"mean is exact only over a power-of-two area: take {good}, or a power of two times it"
+        )
+    return area
 
 
 def exact_weights(
@@ -299,17 +317,3 @@ def _overflow(trace: Mapping[str, oracle.Value], dtype: str) -> str | None:
                 "take a smaller size or fewer blocks"
             )
     return None
-
-
-def _last_map(arch: Architecture, height: int, width: int) -> tuple[int, ...]:
-    last = make_plan(arch).stages[-1].blocks[-1].name
-    return next(tap.shape[1:] for tap in taps(arch, height, width) if tap.name == last)
-
-
-def _area_problem(arch: Architecture, height: int, width: int) -> str:
-    rows, columns = _last_map(arch, height, width)
-    good = "x".join(str(side) for side in default_size(arch, "exact"))
-    return (
-        f"at {height}x{width} the last feature map of {arch.name!r} is {rows}x{columns}; its mean "
-        f"is exact only over a power-of-two area: take {good}, or a power of two times it"
-    )

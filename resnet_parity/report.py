@@ -12,6 +12,7 @@ from rich.text import Text
 from resnet_spec import parameter_count
 
 from resnet_parity.engine import Row
+from resnet_parity.probes import default_size
 from resnet_parity.rungs import Verdict
 from resnet_parity.tables import new_table, shape_text
 from resnet_parity.verification import Report
@@ -94,7 +95,9 @@ def print_report(console: Console, report: Report, *, layers: bool) -> None:
     for verdict in report.verdicts:
         _print_trouble(console, verdict)
     for warning in report.warnings:
-        console.print(f"warning: at this size {warning}", style="yellow", markup=False)
+        better = "x".join(map(str, default_size(arch, "random")))
+        text = f"warning: {warning}; --size {better} sees it"
+        console.print(text, style="yellow", markup=False, soft_wrap=True)
     if not report.same_classes:
         console.print("the engines do not rank the classes of a photograph alike", style="red")
     if report.images:
@@ -108,26 +111,25 @@ def print_report(console: Console, report: Report, *, layers: bool) -> None:
 
 
 def _verdict_table(verdicts: tuple[Verdict, ...]) -> Table:
-    table = new_table("rung", "probe", "engine", "figure", "limit", "verdict")
+    table = new_table("rung", "probe", "engine", "figure", "verdict")
     for verdict in verdicts:
         table.add_row(
-            f"exact {verdict.dtype}" if verdict.rung == "exact" else verdict.rung,
-            verdict.probe,
+            verdict.rung,
+            verdict.dtype if verdict.rung == "exact" else verdict.probe,
             verdict.engine,
             verdict.figure,
-            f"{verdict.limit:g}",
             Text(verdict.status, _COLOUR[verdict.status]),
         )
     return table
 
 
 def _print_trouble(console: Console, verdict: Verdict) -> None:
-    row = verdict.divergence
-    if row is None:
-        return
     where = f"{verdict.rung} rung, {verdict.probe} probe, {verdict.dtype}, {verdict.engine}"
     if verdict.reason:
         console.print(f"{where}: cannot hold. {verdict.reason}.", style="yellow", soft_wrap=True)
+    row = verdict.divergence
+    if row is None:
+        return
     console.print(
         f"{where}: first divergence at {row.name} {row.shape}: {row.status}, "
         f"{row.differing:,} of {row.elements:,} elements differ, "
@@ -138,10 +140,10 @@ def _print_trouble(console: Console, verdict: Verdict) -> None:
 
 
 def _class_table(report: Report) -> Table:
-    table = new_table("photograph", "dtype", "engine", "top classes (logit)")
+    table = new_table("photograph", "dtype", "engine", "top classes")
     table.title = "the weights are random, so the classes mean nothing; that all agree does"
     for top in report.top_classes:
-        classes = "  ".join(f"{index} ({logit:.4f})" for index, logit in top.classes)
+        classes = " ".join(str(index) for index, _ in top.classes)
         table.add_row(Text(top.image), top.dtype, top.engine, classes)
     return table
 

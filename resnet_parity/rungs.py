@@ -82,6 +82,23 @@ def climb(rung: str, probe: Probe, engines: tuple[Engine, ...]) -> Iterator[Verd
             yield _judge(rung, probe, engine, taps, floor, is_floor)
 
 
+def no_probe(rung: str, reason: str) -> Verdict:
+    """The verdict where a rung has no probe of that size, so that no engine could be judged."""
+    return Verdict(
+        rung=rung,
+        probe="none",
+        dtype="",
+        engine="every engine",
+        status="cannot",
+        value=float("inf"),
+        limit=limit(rung, "tap"),
+        figure="no probe of this size",
+        rows=(),
+        logits=None,
+        reason=reason,
+    )
+
+
 def _floor(expected: Taps, outputs: Iterable[Taps]) -> dict[str, float]:
     """PyTorch's own float32 error up to each tap, the larger of its memory layouts.
 
@@ -127,19 +144,17 @@ def _judge(
         rows = compare(probe.expected, taps, BITWISE)
         differing = sum(row.differing for row in rows)
         total = sum(row.elements for row in rows)
-        return verdict(
-            differing, limit("exact", "tap"), f"{differing:,} of {total:,} elements differ", rows
-        )
+        return verdict(differing, limit("exact", "tap"), f"{differing:,} of {total:,} differ", rows)
     if rung == "float64" or is_floor:
         most = limit("float64", "tap") if rung == "float64" else limit("float32", "floor")
         rows = compare(probe.expected, taps, most)
         worst = max(row.error for row in rows)
-        what = "relative error, sets the floor" if is_floor else "relative error"
-        return verdict(worst, most, f"{worst:.1e} {what}", rows)
+        what = "floor, <=" if is_floor else "<="
+        return verdict(worst, most, f"{worst:.1e} ({what} {most:g})", rows)
     most = limit("float32", "tap")
     rows = compare(probe.expected, taps, {name: most * error for name, error in floor.items()})
     worst = max(row.error / floor[row.name] for row in rows)
-    return verdict(worst, most, f"{worst:.2f}x the floor", rows)
+    return verdict(worst, most, f"{worst:.2f}x floor (<= {most:g})", rows)
 
 
 def _obstacle(probe: Probe, engine: Engine, taps: Taps) -> str:

@@ -14,19 +14,20 @@ from resnet_spec import Architecture, get_architecture, parameters, taps
 from resnet_spec.preprocessing import CROP
 
 from resnet_parity import photographs
-from resnet_parity.errors import ParityError
+from resnet_parity.errors import ParityError, ProbeError
 from resnet_parity.frameworks import keras_adapter, torch_adapter
 from resnet_parity.probes import (
     BATCH,
     Probe,
     blind_spots,
+    check_exact_size,
     default_size,
     exact_probe,
     random_probe,
     random_weights,
     with_images,
 )
-from resnet_parity.rungs import RUNGS, Adapter, Engine, Verdict, climb
+from resnet_parity.rungs import RUNGS, Adapter, Engine, Verdict, climb, no_probe
 
 Progress = Callable[[str, int], None]
 """Told which step begins, and how many there are in all."""
@@ -123,6 +124,8 @@ def verify(
     """
     arch = get_architecture(architecture)
     _check(arch, rungs, images, seed)
+    if set(rungs) == {"exact"} and size:
+        check_exact_size(arch, size)  # told at once, before a framework is loaded
     _check_memory(arch, BATCH, size or default_size(arch, "exact"))
     _check_memory(arch, len(images), (CROP, CROP))
     photos = photographs.load_all([str(path) for path in images]) if images else None
@@ -133,7 +136,12 @@ def verify(
     verdicts: list[Verdict] = []
     for rung, title, make_probe in recipes:
         progress(f"{rung} rung, {title}", len(recipes) + 1)
-        verdicts += climb(rung, make_probe(), engines)
+        try:
+            verdicts += climb(rung, make_probe(), engines)
+        except ProbeError as error:
+            if len(rungs) == 1:
+                raise
+            verdicts.append(no_probe(rung, str(error)))
     versions = {name: number for hand in hands for name, number in hand.versions().items()}
     return Report(
         architecture=arch,

@@ -41,7 +41,8 @@ class WeightsError(ValueError):
         shown = [f"  - {problem}" for problem in problems[:_SHOWN]]
         if len(problems) > _SHOWN:
             shown.append(f"  - ... and {len(problems) - _SHOWN} more")
-        super().__init__("\n".join([f"{summary} ({len(problems)} problems):", *shown]))
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__("\n".join([f"{summary} ({count}):", *shown]))
 
 
 def architecture_of(model: object, architecture: str | Architecture | None) -> Architecture:
@@ -52,7 +53,7 @@ def architecture_of(model: object, architecture: str | Architecture | None) -> A
     chosen = architecture or getattr(model, "architecture", None)
     if chosen is None:
         raise ArchitectureError(
-            f"this {type(model).__name__} does not say which architecture it is; "
+            "the model does not say which architecture it is (a loaded one never does); "
             "pass architecture=, a name of the table or an Architecture"
         )
     return get_architecture(chosen)
@@ -89,6 +90,10 @@ def check_weights(
     if not isinstance(weights, Mapping):
         kind = type(weights).__name__
         raise WeightsError("weights are a mapping of names to arrays", [f"this is a {kind}"])
+    kinds = {type(array).__name__ for array in weights.values() if not _is_array(array)}
+    if kinds:
+        what = f"found {', '.join(sorted(kinds))}; `get_weights` of the hand they come from gives arrays"
+        raise WeightsError("weights are NumPy arrays", [what])
     expected = {parameter.name: parameter for parameter in parameters(arch)}
     counters = _counters(arch)
     problems = [f"{name} is missing" for name in expected if name not in weights]
@@ -101,6 +106,11 @@ def check_weights(
         raise WeightsError(f"the weights do not fit {arch.name!r}, nothing was set", problems)
 
 
+def _is_array(value: object) -> bool:
+    """Whether it is a NumPy array, without NumPy."""
+    return hasattr(value, "__array_interface__")
+
+
 def _counters(arch: Architecture) -> set[str]:
     """The step counters that torch keeps, one per norm."""
     layers = make_plan(arch).layers
@@ -109,8 +119,6 @@ def _counters(arch: Architecture) -> set[str]:
 
 def _tensor_problems(parameter: Parameter, array: Array, dtype: str) -> list[str]:
     name = parameter.name
-    if not hasattr(array, "__array_interface__"):
-        return [f"{name} is no NumPy array but {type(array).__name__}; `get_weights` gives arrays"]
     problems = []
     if tuple(array.shape) != parameter.shape:
         problems.append(f"{name} has shape {tuple(array.shape)}, expected {parameter.shape}")

@@ -60,6 +60,8 @@ def set_weights(
 
 def _variables(model: nn.Module, arch: Architecture) -> dict[Parameter, Tensor]:
     """Each parameter of the architecture with the model's variable for it, one to one."""
+    if not isinstance(model, nn.Module):
+        raise WeightsError("this is no PyTorch module", [f"it is a {type(model).__name__}"])
     found = model.state_dict()
     expected = {p.name: p.shape for p in parameters(arch)}
     check_model(arch, expected, {name: tuple(value.shape) for name, value in found.items()})
