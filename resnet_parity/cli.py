@@ -103,8 +103,8 @@ def _add_verify(commands: Any) -> None:
     parser = _add(commands, "verify", _verify, "prove that both models are the same function")
     _add_architecture(
         parser,
-        "height and width of the probes in pixels (default: what suits the net, 64x128 on the exact "
-        "rung and 64x96 on the others); the exact rung needs a last map of a power-of-two area",
+        "height and width of the probes in pixels (default: what suits the net, 64x128 on the "
+        "exact rung, 64x96 on the others); the exact rung needs a last map of a power-of-two area",
     )
     parser.add_argument(
         "--rung",

@@ -80,7 +80,7 @@ def print_show(
     console: Console, arch: Architecture, size: tuple[int, int], *, layers: bool
 ) -> None:
     """One architecture, stage by stage, in both layouts; with `layers`, every tensor."""
-    console.print(f"{arch.name}: {arch.block} blocks. {arch.source}".rstrip(), soft_wrap=True)
+    console.print(f"{arch.name}: {arch.block} blocks. {arch.source}".rstrip())
     console.print(
         f"{parameter_count(arch):,} parameters, {mac_count(arch, *size) / 1e9:.2f} GMACs "
         f"at {shape_text(size)}\n"

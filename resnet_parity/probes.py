@@ -230,8 +230,9 @@ def check_exact_size(arch: Architecture, size: tuple[int, int]) -> int:
     if area & (area - 1):
         good = "x".join(str(side) for side in default_size(arch, "exact"))
         raise ProbeError(
-            f"at {size[0]}x{size[1]} the last feature map of {arch.name!r} is {rows}x{columns}; its "
-            f"mean is exact only over a power-of-two area: take {good}, or a power of two times it"
+            f"at {size[0]}x{size[1]} the last feature map of {arch.name!r} is {rows}x{columns}; "
+            "its mean is exact only over a power-of-two area: "
+            f"take {good}, or a power of two times it"
         )
     return area
 

@@ -92,8 +92,11 @@ def check_weights(
         raise WeightsError("weights are a mapping of names to arrays", [f"this is a {kind}"])
     kinds = {type(array).__name__ for array in weights.values() if not _is_array(array)}
     if kinds:
-        what = f"found {', '.join(sorted(kinds))}; `get_weights` of the hand they come from gives arrays"
-        raise WeightsError("weights are NumPy arrays", [what])
+        found = f"found {', '.join(sorted(kinds))}"
+        raise WeightsError(
+            "weights are NumPy arrays",
+            [f"{found}; `get_weights` of the hand they come from gives arrays"],
+        )
     expected = {parameter.name: parameter for parameter in parameters(arch)}
     counters = _counters(arch)
     problems = [f"{name} is missing" for name in expected if name not in weights]
