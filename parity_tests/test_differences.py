@@ -18,7 +18,7 @@ from resnet_parity.tolerances import limit
 
 GENERATOR = np.random.default_rng(0)
 VISIBLE = limit("logits", "careless")
-"""What a careless comparison calls equal; every difference here is larger than that."""
+"""What a careless comparison calls equal; all but the dtype's difference are larger."""
 
 
 def images(*shape: int) -> np.ndarray:
