@@ -19,19 +19,19 @@ def shortcut(x: KerasTensor, block: Block) -> KerasTensor:
 
 def basic_block(x: KerasTensor, block: Block) -> KerasTensor:
     """Two 3x3 convolutions: (N, H, W, in) -> (N, H/stride, W/stride, out)."""
-    identity = shortcut(x, block)
+    identity = x
     x = conv(x, block.conv1)  # 3x3, in -> width, stride
     x = batch_norm(x, block.bn1)
     x = relu(x, f"{block.name}.relu1")
     x = conv(x, block.conv2)  # 3x3, width -> out
     x = batch_norm(x, block.bn2)
-    x = add(x, identity, f"{block.name}.add")
+    x = add(x, shortcut(identity, block), f"{block.name}.add")
     return relu(x, block.name)
 
 
 def bottleneck(x: KerasTensor, block: Block) -> KerasTensor:
     """1x1 reduce, 3x3, 1x1 expand: (N, H, W, in) -> (N, H/stride, W/stride, out)."""
-    identity = shortcut(x, block)
+    identity = x
     x = conv(x, block.conv1)  # 1x1, in -> width
     x = batch_norm(x, block.bn1)
     x = relu(x, f"{block.name}.relu1")
@@ -40,7 +40,7 @@ def bottleneck(x: KerasTensor, block: Block) -> KerasTensor:
     x = relu(x, f"{block.name}.relu2")
     x = conv(x, block.conv3)  # 1x1, width -> out
     x = batch_norm(x, block.bn3)
-    x = add(x, identity, f"{block.name}.add")
+    x = add(x, shortcut(identity, block), f"{block.name}.add")
     return relu(x, block.name)
 
 

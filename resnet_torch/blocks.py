@@ -31,13 +31,13 @@ class BasicBlock(nn.Module):
         self.downsample = shortcut(block)
 
     def forward(self, x: Tensor) -> Tensor:
-        identity = self.downsample(x)
+        identity = x
         x = self.conv1(x)
         x = self.bn1(x)
         x = self.relu1(x)
         x = self.conv2(x)
         x = self.bn2(x)
-        x = add(x, identity)
+        x = add(x, self.downsample(identity))
         return self.relu2(x)
 
 
@@ -58,7 +58,7 @@ class Bottleneck(nn.Module):
         self.downsample = shortcut(block)
 
     def forward(self, x: Tensor) -> Tensor:
-        identity = self.downsample(x)
+        identity = x
         x = self.conv1(x)
         x = self.bn1(x)
         x = self.relu1(x)
@@ -67,7 +67,7 @@ class Bottleneck(nn.Module):
         x = self.relu2(x)
         x = self.conv3(x)
         x = self.bn3(x)
-        x = add(x, identity)
+        x = add(x, self.downsample(identity))
         return self.relu3(x)
 
 
