@@ -38,7 +38,7 @@ def compare(
     actual: Mapping[str, np.ndarray],
     limits: Mapping[str, float] | float | None,
 ) -> tuple[Row, ...]:
-    """A row per expected tap, in execution order; `limits` is one for all, or one per tap."""
+    """A row per expected tap, in the order expected; `limits` is one for all, or one per tap."""
 
     def limit_of(name: str) -> float | None:
         return limits[name] if isinstance(limits, Mapping) else limits

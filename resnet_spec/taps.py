@@ -36,7 +36,7 @@ def output_size(size: Size, kernel: int, stride: int, padding: int, dilation: in
 
 @lru_cache(maxsize=256)
 def taps(arch: Architecture, height: int, width: int) -> tuple[Tap, ...]:
-    """All taps for one image of that size, in execution order.
+    """All taps for one image of that size, each behind those that it depends on.
 
     Raises `ArchitectureError` when the image has no pixels.
     """
