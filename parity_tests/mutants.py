@@ -16,10 +16,22 @@ import numpy as np
 import pytest
 from keras import layers
 
-from resnet_spec import Architecture, Block, Conv, MaxPool, Plan, keras_layer_name, make_plan
+from resnet_spec import (
+    Architecture,
+    AveragePool,
+    Block,
+    Conv,
+    MaxPool,
+    Plan,
+    Pool,
+    keras_layer_name,
+    make_plan,
+)
 
 import resnet_keras.blocks
+import resnet_keras.layers
 import resnet_keras.model
+from parity_tests.support import SMALL
 from resnet_keras import adapter as keras_adapter
 from resnet_parity.rungs import Adapter
 
@@ -28,7 +40,7 @@ Weights = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Mutant:
-    """A defect: what it does, which rungs must notice it and which cannot.
+    """A defect: what it does, which rungs must notice it and which cannot, and in which net.
 
     A rung in neither set may notice or not, by the rounding of the machine. `blind` marks a defect
     that a comparison of float32 logits to 1e-3 would let pass.
@@ -38,6 +50,7 @@ class Mutant:
     killed_by: frozenset[str]
     missed_by: frozenset[str] = frozenset()
     blind: bool = False
+    net: str = SMALL.name
     architecture: Callable[[Architecture], Architecture] = lambda arch: arch
     weights: Callable[[Weights], Weights] = lambda weights: weights
     builder: Callable[[pytest.MonkeyPatch], None] | None = None
@@ -125,18 +138,66 @@ def _same_padding(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(resnet_keras.blocks, "conv", conv)
 
 
-def _stride_on_the_first_1x1(patch: pytest.MonkeyPatch) -> None:
-    def moved(block: Block) -> Block:
-        first, second, third = block.convs
-        convs = (replace(first, stride=second.stride), replace(second, stride=1), third)
-        return replace(block, convs=convs)
-
+def _change_blocks(patch: pytest.MonkeyPatch, change: Callable[[Block], Block]) -> None:
     def plan(arch: Architecture) -> Plan:
         right = make_plan(arch)
-        stages = (replace(s, blocks=tuple(map(moved, s.blocks))) for s in right.stages)
+        stages = (replace(s, blocks=tuple(map(change, s.blocks))) for s in right.stages)
         return replace(right, stages=tuple(stages))
 
     patch.setattr(resnet_keras.model, "make_plan", plan)
+
+
+def _dilated_too_early(patch: pytest.MonkeyPatch) -> None:
+    """The convolution that lost its stride is dilated like those behind it."""
+
+    def early(block: Block) -> Block:
+        convs = [replace(c, dilation=2) if c.name == "layer2.0.conv2" else c for c in block.convs]
+        return replace(block, convs=tuple(convs))
+
+    _change_blocks(patch, early)
+
+
+def _projection_of_the_raw_input(patch: pytest.MonkeyPatch) -> None:
+    class Raw(Block):
+        projects = False
+
+    _change_blocks(patch, lambda block: Raw(**vars(block)))
+
+
+def _gate(change: Callable[[pytest.MonkeyPatch], None]) -> Callable[[pytest.MonkeyPatch], None]:
+    """A change of what happens inside the gates alone."""
+    right = resnet_keras.blocks.squeeze_excite
+
+    def plant(patch: pytest.MonkeyPatch) -> None:
+        def squeeze_excite(x, spec):
+            with pytest.MonkeyPatch.context() as inside:
+                change(inside)
+                return right(x, spec)
+
+        patch.setattr(resnet_keras.blocks, "squeeze_excite", squeeze_excite)
+
+    return plant
+
+
+def _without_relu(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(resnet_keras.blocks, "relu", lambda x, name: x)
+
+
+def _with_a_hard_sigmoid(patch: pytest.MonkeyPatch) -> None:
+    activation = layers.Activation
+    patch.setattr(layers, "Activation", lambda _, name: activation("hard_sigmoid", name=name))
+
+
+def _max_for_the_average(patch: pytest.MonkeyPatch) -> None:
+    def average_pool(x, spec: AveragePool):
+        name = keras_layer_name(spec.name)
+        return layers.MaxPooling2D(spec.kernel, spec.stride, padding="same", name=name)(x)
+
+    patch.setitem(resnet_keras.blocks.SHORTCUT_LAYERS, AveragePool, average_pool)
+
+
+def _deep_stem_without_its_inner_relus(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(resnet_keras.layers, "relu", lambda x, name: x)
 
 
 def _no_last_relu(patch: pytest.MonkeyPatch) -> None:
@@ -192,7 +253,11 @@ MUTANTS = (
         blind=True,
         architecture=lambda arch: replace(arch, bn_eps=1.001e-5),
     ),
-    Mutant("stride on the first 1x1", ALL, builder=_stride_on_the_first_1x1),
+    Mutant(
+        "stride on the first 1x1",
+        ALL,
+        architecture=lambda arch: replace(arch, stride_in_1x1=True),
+    ),
     Mutant(
         "height and width of a kernel swapped",
         ALL,
@@ -227,4 +292,46 @@ MUTANTS = (
     Mutant("max-pool without padding", ALL, builder=_pool_without_padding),
     Mutant("average without the last row", ALL, builder=_average_without_the_last_row),
     Mutant("BN in training mode", ALL, run=_run_in_training_mode),
+    Mutant(
+        "zeros of shortcut A around",
+        ALL,
+        net="zero-padding",
+        architecture=lambda arch: replace(arch, zero_padding="around"),
+    ),
+    Mutant(
+        "stride in the last block",
+        ALL,
+        net="pooled",
+        architecture=lambda arch: replace(arch, stride_in_last_block=True),
+    ),
+    Mutant(
+        "zeros around a signed max-pool",
+        ALL,
+        net="preact",
+        architecture=lambda arch: replace(arch, stem=replace(arch.stem, pool=Pool(border="zero"))),
+    ),
+    Mutant("projection of the raw input", ALL, net="preact", builder=_projection_of_the_raw_input),
+    Mutant("gate without its ReLU", ALL, net="gated", builder=_gate(_without_relu)),
+    # The exact probe meets a sigmoid only where a hard one agrees.
+    Mutant(
+        "gate with a hard sigmoid",
+        frozenset({"float64", "float32"}),
+        missed_by=EXACT,
+        net="gated",
+        builder=_gate(_with_a_hard_sigmoid),
+    ),
+    Mutant("maximum for the average", ALL, net="deep-stem", builder=_max_for_the_average),
+    Mutant(
+        "deep stem without its inner ReLUs",
+        ALL,
+        net="deep-stem",
+        builder=_deep_stem_without_its_inner_relus,
+    ),
+    Mutant(
+        "bias of a convolution lost",
+        ALL,
+        net="biased",
+        weights=_changed("layer1.0.conv1.bias", lambda bias: 0 * bias),
+    ),
+    Mutant("dilated one convolution too early", ALL, net="dilated", builder=_dilated_too_early),
 )

@@ -5,10 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from resnet_spec import ARCHITECTURES, Architecture, Stage, Stem, get_architecture, stages
+from resnet_spec import (
+    ARCHITECTURES,
+    GROUPS,
+    Architecture,
+    SqueezeExcite,
+    Stage,
+    Stem,
+    get_architecture,
+    stages,
+)
 
 from resnet_parity.frameworks import keras_adapter, torch_adapter
 from resnet_parity.probes import Probe, exact_probe, random_probe
@@ -17,6 +27,28 @@ from resnet_parity.rungs import Engine
 ROOT = Path(__file__).parent.parent
 ALL_NAMES = list(ARCHITECTURES)
 
+TORCHVISION = [row.name for row in GROUPS["torchvision (v1.5)"]]
+
+ONE_OF_EACH_KIND = [
+    "resnet18",
+    "resnet50",
+    "resnext50_32x4d",
+    "resnet50_v1",
+    "resnet34_a",
+    "resnet34_c",
+    "plain18",
+    "keras_resnet50",
+    "resnetv2_50",
+    "keras_resnet50v2",
+    "resnet56",
+    "resnet18_small",
+    "resnet50d",
+    "resnetv2_50d",
+    "seresnet50",
+    "seresnext50_32x4d",
+]
+"""Where a test cannot run every row, these stand for all choices that the table makes."""
+
 TINY = Architecture("tiny", "basic", stages(1, 1, width=16), stem=Stem(channels=16), num_classes=10)
 """The least that has a stride, a projection and an identity."""
 
@@ -24,6 +56,35 @@ SMALL = Architecture(
     "small", "bottleneck", stages(3, 3, width=16), stem=Stem(channels=16), num_classes=128
 )
 """Bottlenecks with interchangeable blocks and a square dense kernel."""
+
+PREACT = replace(SMALL, name="preact", preactivation=True)
+KINDS = (
+    PREACT,
+    replace(SMALL, name="zero-padding", shortcut="A"),
+    replace(SMALL, name="pooled", shortcut="B-pooled"),
+    replace(SMALL, name="gated", se=SqueezeExcite()),
+    replace(SMALL, name="deep-stem", stem=Stem(16, kernel=3, hidden=(8, 8)), avg_down=True),
+    replace(SMALL, name="biased", conv_bias="all"),
+    replace(SMALL, name="dilated", output_stride=4),
+)
+"""`SMALL` with one choice changed in each."""
+
+EVERYTHING = Architecture(
+    "everything",
+    "bottleneck",
+    (Stage(2, 16), Stage(1, 16, stride=2), Stage(2, 32, stride=2)),
+    stem=Stem(channels=16, kernel=3, hidden=(8, 8)),
+    groups=2,
+    width_per_group=32,
+    preactivation=True,
+    shortcut="A",
+    zero_padding="around",
+    conv_bias="all",
+    se=SqueezeExcite(),
+    num_classes=5,
+    output_stride=8,
+)
+"""Deep stem, preactivation, zero-padding, gates, biases, groups and dilation in one."""
 
 USERS = (
     Architecture(
@@ -76,14 +137,14 @@ def random(name: str, dtype: str, seed: int = 0) -> Probe:
 
 
 def _find(name: str) -> Architecture:
-    own = {arch.name: arch for arch in (TINY, SMALL, *USERS)}
+    own = {arch.name: arch for arch in (TINY, SMALL, *KINDS, EVERYTHING, *USERS)}
     return own.get(name) or get_architecture(name)
 
 
-def engines(*, every_mode: bool = True) -> tuple[Engine, ...]:
-    """Both layouts of PyTorch, and Keras on TensorFlow in all its modes or in the first."""
+def engines(*, every_mode: bool = True, eager: bool = False) -> tuple[Engine, ...]:
+    """Both layouts of PyTorch, and Keras on TensorFlow in all its modes, or in one of them."""
     torch, keras = torch_adapter(), keras_adapter()
-    keras_modes = keras.modes() if every_mode else keras.modes()[:1]
+    keras_modes = keras.modes() if every_mode else ("eager",) if eager else keras.modes()[:1]
     return (
         *(Engine(f"torch {mode}", torch, mode) for mode in torch.modes()),
         *(Engine(f"keras {mode}", keras, mode) for mode in keras_modes),

@@ -10,8 +10,10 @@ from keras import layers
 from torch import nn
 from torch.nn import functional
 
-import resnet_keras
-import resnet_torch
+from resnet_spec import ChannelPad, MaxPool
+
+import resnet_keras.layers
+import resnet_torch.layers
 from parity_tests.support import TINY
 from resnet_parity.engine import relative_error
 from resnet_parity.tolerances import limit
@@ -98,9 +100,37 @@ def test_pool_padding():
     pool = layers.MaxPooling2D(3, strides=2, padding="valid", dtype="float64")
     expected = functional.max_pool2d(torch.from_numpy(x), 3, 2, 1).numpy()
     assert relative_error(expected, nchw(pool(pad(nhwc(x))))) > VISIBLE
+    image = keras.Input((None, None, 4))  # with preactivation our hand pools so:
+    ours = resnet_keras.layers.max_pool(image, MaxPool("p", 3, 2, 1, border="lowest"))
+    narrow, lowest = x.astype("float32"), expected.astype("float32")
+    np.testing.assert_array_equal(nchw(keras.Model(image, ours)(nhwc(narrow))), lowest)
     x = np.maximum(x, 0)  # behind a ReLU the zeros can do no harm
     expected = functional.max_pool2d(torch.from_numpy(x), 3, 2, 1).numpy()
     np.testing.assert_array_equal(nchw(pool(pad(nhwc(x)))), expected)
+
+
+def test_average_edge():
+    x = images(2, 4, 7, 9)
+    theirs = torch.nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False)
+    expected = theirs(torch.from_numpy(x)).numpy()
+    right = layers.AveragePooling2D(2, 2, padding="same", dtype="float64")(nhwc(x))
+    default = layers.AveragePooling2D(2, 2, dtype="float64")(nhwc(x))
+    counted = functional.avg_pool2d(torch.from_numpy(np.pad(x, ((0, 0),) * 2 + ((0, 1),) * 2)), 2)
+    assert relative_error(expected, nchw(right)) < limit("float64", "tap")
+    assert nchw(default).shape == (2, 4, 3, 4) != expected.shape
+    assert relative_error(expected, counted.numpy()) > VISIBLE  # zeros beyond the edge count
+
+
+def test_channel_padding():
+    x, spec = images(2, 4, 6, 8).astype("float32"), ChannelPad("p", 4, before=1, behind=3)
+    expected = np.pad(x, ((0, 0), (1, 3), (0, 0), (0, 0)))
+    ours = resnet_torch.layers.channel_pad(spec)(torch.from_numpy(x)).numpy()
+    image = keras.Input((None, None, 4))
+    model = keras.Model(image, resnet_keras.layers.channel_pad(image, spec))
+    np.testing.assert_array_equal(ours, expected)
+    np.testing.assert_array_equal(nchw(model(nhwc(x))), expected)
+    unpermuted = layers.ZeroPadding2D(((0, 0), (1, 3)))(nhwc(x))
+    assert unpermuted.shape == (2, 6, 12, 4)  # the width has grown, not the channels
 
 
 def _train_once(module: nn.BatchNorm2d, layer, x: np.ndarray) -> None:

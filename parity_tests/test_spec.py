@@ -5,14 +5,19 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+import timm
 import torch
 import torchvision
 
 from resnet_spec import (
     ARCHITECTURES,
+    GROUPS,
     Architecture,
     ArchitectureError,
+    MaxPool,
+    Norm,
     Pool,
+    SqueezeExcite,
     Stage,
     Stem,
     get_architecture,
@@ -24,11 +29,12 @@ from resnet_spec import (
     taps,
 )
 
+import resnet_torch
 from parity_tests.support import ALL_NAMES, USERS
 
 # torchvision's published table: https://docs.pytorch.org/vision/stable/models.html
 # (parameters, and "GFLOPS", which are multiply-accumulates at 224x224, rounded to two places).
-PUBLISHED = {
+TORCHVISION = {
     "resnet18": (11_689_512, 1.81),
     "resnet34": (21_797_672, 3.66),
     "resnet50": (25_557_032, 4.09),
@@ -41,19 +47,125 @@ PUBLISHED = {
     "wide_resnet101_2": (126_886_696, 22.75),
 }
 
+# All parameters, with the statistics, as https://keras.io/api/applications/ rounds them (25.6M).
+KERAS_APPLICATIONS = {
+    "keras_resnet50": 25_636_712,
+    "keras_resnet101": 44_707_176,
+    "keras_resnet152": 60_419_944,
+    "keras_resnet50v2": 25_613_800,
+    "keras_resnet101v2": 44_675_560,
+    "keras_resnet152v2": 60_380_648,
+}
 
-@pytest.mark.parametrize("name", ALL_NAMES)
-def test_counts_are_the_published_ones(name):
+# He et al. 2015, table 6, in millions; the plain nets of section 4.2 have the same layers; and He
+# et al. 2016, arXiv:1603.05027, table 4 (its ResNet-164).
+CIFAR = {
+    "resnet20": 0.27,
+    "resnet32": 0.46,
+    "resnet44": 0.66,
+    "resnet56": 0.85,
+    "resnet110": 1.7,
+    "resnet1202": 19.4,
+    "plain20": 0.27,
+    "plain32": 0.46,
+    "plain44": 0.66,
+    "plain56": 0.85,
+    "resnetv2_110": 1.7,
+    "resnetv2_164": 1.7,
+}
+
+# What https://github.com/kuangliu/pytorch-cifar prints for its models with ten classes.
+SMALL_STEM = {"resnet18_small": 11_173_962, "resnet50_small": 23_520_842}
+
+# He et al. 2015, table 1, leaves out what the options change; counted here from resnet34's and
+# resnet50's published numbers: (row, that of B, more parameters than B).
+PROJECTION_34 = ((64, 128), (128, 256), (256, 512))
+PROJECTION_50 = ((64, 256), (256, 512), (512, 1024), (1024, 2048))
+
+
+def projections(*pairs: tuple[int, int]) -> int:
+    """Parameters of projections from so many channels to so many, with their norms."""
+    return sum(before * after + 2 * after for before, after in pairs)
+
+
+OPTIONS = {
+    "resnet34_a": ("resnet34", -projections(*PROJECTION_34)),
+    "resnet50_a": ("resnet50", -projections(*PROJECTION_50)),
+    "resnet34_c": (
+        "resnet34",
+        projections(*[(64, 64)] * 3, *[(128, 128)] * 3, *[(256, 256)] * 5, *[(512, 512)] * 2),
+    ),
+    "resnet50_c": (
+        "resnet50",
+        projections(*[(256,) * 2] * 2, *[(512,) * 2] * 3, *[(1024,) * 2] * 5, *[(2048,) * 2] * 2),
+    ),
+    "plain18": ("resnet18", -projections(*PROJECTION_34)),
+    "plain34": ("resnet34", -projections(*PROJECTION_34)),
+    "resnet50_v1": ("resnet50", 0),
+    "resnet101_v1": ("resnet101", 0),
+    "resnet152_v1": ("resnet152", 0),
+    "resnet34_small": ("resnet34", -(990 * 513) - 64 * 3 * (49 - 9)),
+    # The norm of the stem goes to the head; those of three projections go, each stage's first
+    # norm has its input's channels.
+    "resnetv2_18_small": ("resnet18_small", -1792),
+}
+
+TIMM = [
+    *(f"resnetv2_{depth}" for depth in (18, 34, 50, 101, 152)),
+    *(f"resnet{depth}d" for depth in (18, 34, 50, 101, 152)),
+    *(f"resnetv2_{depth}d" for depth in (50, 101, 152)),
+    "resnet50c",
+    *(f"seresnet{depth}" for depth in (18, 34, 50, 101, 152)),
+    "seresnext50_32x4d",
+    "seresnet152d",
+]
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_counts_are_torchvisions(name):
     arch = ARCHITECTURES[name]
-    assert (parameter_count(arch), round(mac_count(arch) / 1e9, 2)) == PUBLISHED[name]
+    assert (parameter_count(arch), round(mac_count(arch) / 1e9, 2)) == TORCHVISION[name]
 
 
-def test_every_row_has_a_published_count_and_a_source():
-    assert set(PUBLISHED) == set(ARCHITECTURES)
+@pytest.mark.parametrize("name", KERAS_APPLICATIONS)
+def test_counts_are_those_of_keras_applications(name):
+    assert sum(p.size for p in parameters(ARCHITECTURES[name])) == KERAS_APPLICATIONS[name]
+
+
+@pytest.mark.parametrize("name", CIFAR)
+def test_counts_are_those_of_the_papers_cifar_nets(name):
+    """The papers give two digits."""
+    millions = parameter_count(ARCHITECTURES[name]) / 1e6
+    assert round(millions, 1 if CIFAR[name] > 1 else 2) == CIFAR[name]
+
+
+@pytest.mark.parametrize("name", SMALL_STEM)
+def test_counts_are_those_of_pytorch_cifar(name):
+    assert parameter_count(ARCHITECTURES[name]) == SMALL_STEM[name]
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_counts_follow_from_those_of_option_b(name):
+    base, more = OPTIONS[name]
+    assert parameter_count(ARCHITECTURES[name]) == parameter_count(ARCHITECTURES[base]) + more
+
+
+@pytest.mark.parametrize("name", TIMM)
+def test_counts_are_timms(name):
+    with torch.device("meta"):
+        theirs = timm.create_model(name)
+    count = sum(value.numel() for value in theirs.parameters())
+    assert parameter_count(ARCHITECTURES[name]) == count
+
+
+def test_every_row_has_a_count_of_others_and_a_source():
+    pinned = {*TORCHVISION, *KERAS_APPLICATIONS, *CIFAR, *SMALL_STEM, *OPTIONS, *TIMM}
+    assert pinned == set(ARCHITECTURES)
     assert all("arXiv:" in arch.source for arch in ARCHITECTURES.values())
+    assert sum(len(rows) for rows in GROUPS.values()) == len(ARCHITECTURES) >= 45
 
 
-@pytest.mark.parametrize("name", ALL_NAMES)
+@pytest.mark.parametrize("name", TORCHVISION)
 def test_names_shapes_and_order_are_torchvisions(name):
     with torch.device("meta"):  # names and shapes without numbers
         state = getattr(torchvision.models, name)().state_dict()
@@ -63,6 +175,14 @@ def test_names_shapes_and_order_are_torchvisions(name):
         if not key.endswith("num_batches_tracked")
     ]
     assert [(p.name, p.shape) for p in parameters(ARCHITECTURES[name])] == theirs
+
+
+@pytest.mark.parametrize("name", ALL_NAMES)
+def test_the_torch_hand_registers_the_tensors_in_the_order_of_the_spec(name):
+    with torch.device("meta"):
+        state = resnet_torch.create_model(name).state_dict()
+    ours = [key for key in state if not key.endswith("num_batches_tracked")]
+    assert ours == [p.name for p in parameters(ARCHITECTURES[name])]
 
 
 @pytest.mark.parametrize("arch", [*ARCHITECTURES.values(), *USERS], ids=lambda arch: arch.name)
@@ -78,14 +198,13 @@ def test_names_are_unique_and_axes_fit(arch):
 def test_bottleneck_strides_in_its_3x3():
     block = make_plan(ARCHITECTURES["resnet50"]).stages[1].blocks[0]
     assert [conv.stride for conv in block.convs] == [1, 2, 1]
-    assert block.shortcut == "projection"
-    assert [b.shortcut for b in make_plan(ARCHITECTURES["resnet50"]).stages[1].blocks[1:]] == [
-        "identity"
-    ] * 3
+    assert block.projects
+    others = make_plan(ARCHITECTURES["resnet50"]).stages[1].blocks[1:]
+    assert [b.shortcut for b in others] == [()] * 3
 
 
 def test_bn_decay_and_update_are_decimal_partners():
-    norm = make_plan(ARCHITECTURES["resnet18"]).bn1
+    norm = make_plan(ARCHITECTURES["resnet18"]).stem.norm
     assert (norm.decay, norm.update) == (0.9, 0.1)  # not 1 - 0.9 = 0.09999999999999998
 
 
@@ -101,13 +220,68 @@ def test_zero_init_residual_marks_the_last_norm_of_each_block():
     plan = make_plan(get_architecture("resnet50", zero_init_residual=True))
     for block in plan.blocks:
         assert [norm.gamma_init for norm in block.norms] == [1.0, 1.0, 0.0]
-        assert block.projection is None or block.projection[1].gamma_init == 1.0
+        assert all(layer.gamma_init == 1.0 for layer in block.shortcut if isinstance(layer, Norm))
+
+
+def test_zero_init_residual_with_preactivation_marks_the_last_kernel():
+    plan = make_plan(get_architecture("resnetv2_50", zero_init_residual=True))
+    for block in plan.blocks:
+        assert [conv.zero_init for conv in block.convs] == [False, False, True]
+        assert all(norm.gamma_init == 1.0 for norm in block.norms)
+
+
+def test_keras_applications_v2_strides_in_the_last_block_of_a_stage():
+    stage = make_plan(ARCHITECTURES["keras_resnet50v2"]).stages[0]
+    assert [block.stride for block in stage.blocks] == [1, 1, 2]
+    assert [type(layer) for layer in stage.blocks[2].shortcut] == [MaxPool]
+    assert [[conv.bias for conv in block.convs] for block in stage.blocks] == [
+        [False, False, True]
+    ] * 3
+
+
+def test_option_a_says_where_its_zeros_are():
+    for placement, expected in (("behind", (0, 16)), ("around", (8, 8))):
+        arch = get_architecture("resnet20", zero_padding=placement)
+        pool, pad = make_plan(arch).stages[1].blocks[0].shortcut
+        assert (pool.kernel, pool.stride) == (1, 2)
+        assert (pad.before, pad.behind) == expected
+
+
+@pytest.mark.parametrize("name", ["resnet50", "resnet18", "resnetv2_50"])
+def test_dilation_takes_the_place_of_stride(name):
+    """Behind the convolution that lost its stride, not in it (torchvision, timm)."""
+    plan = make_plan(get_architecture(name, output_stride=8))
+    spatial = [
+        [(conv.stride, conv.dilation) for block in stage.blocks for conv in block.convs][:4]
+        for stage in plan.stages
+    ]
+    third = [(1, 1), (1, 1), (1, 1), (1, 1)] if name != "resnet18" else [(1, 1)] + [(1, 2)] * 3
+    assert spatial[2] == third
+    dilations = [{conv.dilation for conv in block.convs} for block in plan.stages[3].blocks]
+    expected = {"resnet18": {2, 4}}.get(name, {1, 2})
+    assert dilations[0] == expected
+    assert max(dilations[1]) == 4
+
+
+def test_backbone_features():
+    plan = make_plan(get_architecture("resnet50", features_only=True))
+    assert [(f.channels, f.reduction) for f in plan.features] == [
+        (64, 2),
+        (256, 4),
+        (512, 8),
+        (1024, 16),
+        (2048, 32),
+    ]
+    short = get_architecture("resnet50", features_only=True, out_indices=[0, 2], output_stride=4)
+    features = make_plan(short).features
+    assert [(f.name, f.reduction) for f in features] == [("relu", 2), ("layer2.3", 4)]
+    assert not any(p.name.startswith(("layer3", "fc")) for p in parameters(short))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"block": "inverted"}, "unknown block 'inverted'.*basic, bottleneck"),
+        ({"block": "inverted"}, "block must be one of basic, bottleneck, not 'inverted'"),
         ({"stages": ()}, "no stages"),
         ({"stages": (Stage(0, 64),)}, r"stages\[0\].blocks must be at least 1, not 0"),
         ({"stages": [Stage(1, 64)]}, "tuple of Stage"),
@@ -117,14 +291,34 @@ def test_zero_init_residual_marks_the_last_norm_of_each_block():
         ({"block": "basic", "groups": 5}, "not divisible by groups 5"),
         ({"width_per_group": 3, "stages": (Stage(1, 32),)}, "not a multiple of 64"),
         ({"groups": 0}, "groups must be at least 1"),
-        ({"num_classes": 0}, "num_classes must be at least 1"),
+        ({"num_classes": -1}, "num_classes must be at least 0"),
+        ({"residual": False, "shortcut": "C"}, "'C' on a plain net: it has no shortcuts; leave"),
+        ({"residual": False, "avg_down": True}, "avg_down is about shortcuts"),
+        ({"residual": False, "zero_init_residual": True}, "zero_init_residual is about"),
+        ({"shortcut": "D"}, "shortcut must be one of A, B, B-pooled, C, not 'D'"),
+        ({"shortcut": "A", "avg_down": True}, "avg_down is about projections.*take 'B' or 'C'"),
+        ({"zero_padding": "around"}, "zero_padding is about shortcut 'A'.*leave it at 'behind'"),
+        ({"shortcut": "A", "stages": (Stage(1, 8),)}, "narrows from 64 to 32.*take 'B' or 'C'"),
+        ({"block": "basic", "stride_in_1x1": True}, "a basic block has no 1x1"),
+        ({"se": SqueezeExcite(ratio=0.0)}, r"se.ratio must be above 0 and.*\(1/16 is usual\)"),
+        ({"se": SqueezeExcite(divisor=0)}, "se.divisor must be at least 1"),
+        ({"se": True}, "se must be a SqueezeExcite, not bool"),
+        ({"output_stride": 12}, "it may be 4, 8, 16 or 32"),
+        ({"output_stride": 2}, "the stem has stride 4, the whole net 32, so it may be"),
+        ({"output_stride": 0}, "output_stride must be at least 1"),
+        ({"out_indices": (4, 1)}, r"must be some of \(0, 1, 2, 3, 4\), each once and in order"),
+        ({"out_indices": (5,)}, r"some of \(0, 1, 2, 3, 4\)"),
+        ({"out_indices": ()}, r"out_indices \(\) must be some of"),
+        ({"out_indices": [1]}, "out_indices must be a tuple of int"),
+        ({"stem": Stem(hidden=(0,))}, r"stem.hidden\[0\] must be at least 1"),
+        ({"conv_bias": True}, "conv_bias must be one of none, unnormalised, all"),
         ({"num_classes": 2.5}, "num_classes must be an integer, not 2.5"),
         ({"in_channels": True}, "in_channels must be an integer"),
         ({"bn_eps": 0.0}, "bn_eps must lie between"),
         ({"bn_eps": "small"}, "bn_eps must be a float"),
         ({"bn_decay": False}, "bn_decay must be a float"),
         ({"name": "a/b"}, "its name must be letters"),
-        ({"name": None}, "its name must be letters"),
+        ({"name": None}, "name must be text, not None"),
         ({"zero_init_residual": "no"}, "zero_init_residual must be True or False"),
         ({"stem": Stem(pool=Pool(padding=1.0))}, "stem.pool.padding must be an integer"),  # pyright: ignore[reportArgumentType]
         ({"bn_decay": 1.0}, r"bn_decay .* must lie in \[0, 1\)"),
@@ -141,7 +335,7 @@ def test_a_bad_architecture_says_what_is_wrong(change, message):
 
 def test_all_problems_are_named_at_once():
     with pytest.raises(ArchitectureError) as caught:
-        Architecture("mine", "basic", stages(1), bn_eps=2.0, num_classes=0, in_channels=0)
+        Architecture("mine", "basic", stages(1), bn_eps=2.0, num_classes=-1, in_channels=0)
     assert all(word in str(caught.value) for word in ("bn_eps", "num_classes", "in_channels"))
 
 
@@ -158,6 +352,16 @@ def test_an_unknown_field_suggests_the_nearest():
 def test_something_else_than_an_architecture_is_refused():
     with pytest.raises(ArchitectureError, match="not int"):
         get_architecture(50)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_stride_that_a_small_net_does_not_have_is_refused():
+    with pytest.raises(ArchitectureError, match=r"output_stride 8 cannot be had.*may be 1, 2 or 4"):
+        get_architecture("resnet20", output_stride=8)
+
+
+def test_out_indices_need_features_only():
+    with pytest.raises(ArchitectureError, match="out_indices needs features_only=True"):
+        get_architecture("resnet50", out_indices=(1,))
 
 
 def test_an_image_without_pixels_is_refused():

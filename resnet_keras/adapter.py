@@ -8,12 +8,10 @@ from importlib import import_module
 import keras
 import numpy as np
 
-from resnet_spec import Architecture, keras_layer_name, taps
+from resnet_spec import Architecture, keras_layer_name, outputs, taps
 
-from resnet_keras.model import create_model
+from resnet_keras.model import create_model, functional
 from resnet_keras.weights import set_weights
-
-LOGITS = "logits"
 
 _MODES = {"tensorflow": ("graph", "eager", "xla"), "jax": ("jit",), "torch": ("eager",)}
 
@@ -47,13 +45,15 @@ def build(architecture: Architecture, weights: Mapping[str, np.ndarray], dtype: 
 def run(model: keras.Model, images: np.ndarray, mode: str) -> dict[str, np.ndarray]:
     """Every tap of a forward pass over images (N, C, H, W), in canonical layout.
 
-    `logits` comes from a second pass in which nothing is tapped, as a user would run it.
+    What the model returns (`logits` of a classifier) comes from a second pass in which nothing is
+    tapped, as a user would run it.
     """
     image = np.einsum("nchw->nhwc", images)
     names = [tap.name for tap in taps(model.architecture, *images.shape[2:])]
-    outputs = _tapped(model, image, names, mode)
-    outputs[LOGITS] = _compiled(model.input, model.output, mode).predict_on_batch(image)
-    return {name: _canonical(value) for name, value in outputs.items()}
+    arrays = _tapped(model, image, names, mode)
+    returned = _predict(model.input, model.outputs, mode, image)
+    arrays |= zip(outputs(model.architecture), returned, strict=True)
+    return {name: _canonical(value) for name, value in arrays.items()}
 
 
 def _tapped(
@@ -61,15 +61,15 @@ def _tapped(
 ) -> dict[str, np.ndarray]:
     """The outputs of the named layers."""
     tensors = [model.get_layer(keras_layer_name(name)).output for name in names]
-    arrays = _compiled(model.input, tensors, mode).predict_on_batch(image)
-    return dict(zip(names, arrays, strict=True))
+    return dict(zip(names, _predict(model.input, tensors, mode, image), strict=True))
 
 
-def _compiled(inputs, outputs, mode: str) -> keras.Model:
-    """The layers between those tensors, to be run in that mode."""
-    model = keras.Model(inputs, outputs)
+def _predict(inputs, outputs, mode: str, image: np.ndarray) -> list[np.ndarray]:
+    """What the layers between those tensors give in that mode."""
+    model = functional(inputs, outputs)
     model.compile(run_eagerly=mode == "eager", jit_compile=mode in ("xla", "jit"))
-    return model
+    arrays = model.predict_on_batch(image)
+    return arrays if isinstance(arrays, list) else [arrays]  # Keras unpacks a list of one
 
 
 def _canonical(value: np.ndarray) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,22 +12,47 @@ from keras import KerasTensor
 
 from resnet_spec import Architecture, get_architecture, make_plan
 
-from resnet_keras.blocks import BLOCKS
-from resnet_keras.layers import batch_norm, conv, global_average_pool, linear, max_pool, relu
+from resnet_keras.blocks import basic_block, bottleneck
+from resnet_keras.layers import batch_norm, global_average_pool, linear, max_pool, relu, stem_conv
+from resnet_keras.preact_blocks import pre_act_basic_block, pre_act_bottleneck
+
+BLOCKS = {
+    ("basic", False): basic_block,
+    ("bottleneck", False): bottleneck,
+    ("basic", True): pre_act_basic_block,
+    ("bottleneck", True): pre_act_bottleneck,
+}
+"""By kind, and whether the norms come first."""
+
+_DEEPEST = 100_000
+"""Calls that may be nested while Keras builds a model; ResNet-1202 needs about 5,000."""
 
 
-def resnet(image: KerasTensor, architecture: Architecture) -> KerasTensor:
-    """Images to logits: (N, H, W, in_channels) -> (N, num_classes), any H and W."""
+def resnet(image: KerasTensor, architecture: Architecture) -> KerasTensor | list[KerasTensor]:
+    """Images to logits: (N, H, W, in_channels) -> (N, num_classes), any H and W.
+
+    Without classes the pooled features (N, C); as a backbone a list of feature maps (N, H, W, C),
+    of which `feature_info` of the model has the names, channels and reductions.
+    """
     plan = make_plan(architecture)
-    x = conv(image, plan.conv1)
-    x = batch_norm(x, plan.bn1)
-    x = relu(x, "relu")
-    x = max_pool(x, plan.maxpool)
+    x = stem_conv(image, plan.stem)
+    if plan.stem.norm is not None:
+        x = batch_norm(x, plan.stem.norm)
+        x = relu(x, "relu")
+    features = [x]
+    if plan.stem.pool is not None:
+        x = max_pool(x, plan.stem.pool)
     for stage in plan.stages:
         for block in stage.blocks:
-            x = BLOCKS[block.kind](x, block)
+            x = BLOCKS[block.kind, block.preactivation](x, block)
+        features.append(x)
+    if architecture.out_indices is not None:
+        return [features[index] for index in architecture.out_indices]
+    if plan.norm is not None:
+        x = batch_norm(x, plan.norm)
+        x = relu(x, "relu")
     x = global_average_pool(x, "avgpool")
-    return linear(x, plan.fc)
+    return x if plan.fc is None else linear(x, plan.fc)
 
 
 def create_model(
@@ -34,27 +60,42 @@ def create_model(
     *,
     num_classes: int | None = None,
     in_channels: int | None = None,
+    features_only: bool = False,
+    out_indices: Iterable[int] | None = None,
     dtype: str | None = None,
     **overrides: Any,
 ) -> keras.Model:
     """A ResNet as a functional model of stock layers, freshly initialised.
 
-    `num_classes`, `in_channels` and `overrides` (such as `zero_init_residual=True`) replace fields
-    of the architecture. `dtype` is a Keras dtype policy, the global one unless given. Images
-    (N, H, W, in_channels) give logits (N, num_classes).
+    `num_classes` (0: pooled features), `in_channels` and `overrides` (such as `output_stride=8`)
+    replace fields of the architecture. `features_only` gives the feature maps of `out_indices`
+    (0 is the stem, 1 the first stage; all unless given). `dtype` is a Keras dtype policy, the
+    global one unless given. Images (N, H, W, in_channels) give logits (N, num_classes).
 
     Raises `resnet_spec.ArchitectureError` for an unknown name or field, or a combination that
     cannot be built.
     """
-    given = {"num_classes": num_classes, "in_channels": in_channels, **overrides}
+    backbone = {"features_only": features_only, "out_indices": out_indices}
+    given = {"num_classes": num_classes, "in_channels": in_channels, **backbone, **overrides}
     architecture = get_architecture(architecture, **given)
     # DIFFERS(dtype): torch converts a finished model, Keras fixes the dtype of layers and Input.
     with _dtype_policy(dtype) as policy:
         shape = (None, None, architecture.in_channels)
         image = keras.Input(shape, dtype=policy.variable_dtype, name="image")
-        model = keras.Model(image, resnet(image, architecture), name=architecture.name)
+        model = functional(image, resnet(image, architecture), name=architecture.name)
     model.architecture = architecture
+    model.feature_info = make_plan(architecture).features
     return model
+
+
+def functional(inputs: KerasTensor, outputs: Any, **options: Any) -> keras.Model:
+    """A `keras.Model`, however deep: Keras finds its layers by recursion, one call for each."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, _DEEPEST))
+    try:
+        return keras.Model(inputs, outputs, **options)
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 @contextmanager

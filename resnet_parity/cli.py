@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_list(commands)
     _add_show(commands)
+    _add_compare(commands)
     _add_verify(commands)
     return parser
 
@@ -95,7 +96,15 @@ def _add_list(commands: Any) -> None:
 def _add_show(commands: Any) -> None:
     parser = _add(commands, "show", _show, "one architecture: stages, shapes, parameters, MACs")
     _add_architecture(parser, "height and width of the image in pixels (default: 224x224)")
-    parser.add_argument("--layers", action="store_true", help="print every tensor in both layouts")
+    parser.add_argument("--layers", action="store_true", help="print every layer in both layouts")
+    parser.add_argument("--tensors", action="store_true", help="print every tensor in both layouts")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_compare(commands: Any) -> None:
+    parser = _add(commands, "compare", _compare, "how two architectures differ")
+    for name in ("A", "B"):
+        parser.add_argument(name.lower(), metavar=name, help="an architecture")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -146,8 +155,25 @@ def _add(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentPars
 def _add_architecture(parser: argparse.ArgumentParser, size: str) -> None:
     parser.add_argument("name", metavar="NAME", help="an architecture; see `resnet-parity list`")
     parser.add_argument("--size", type=_size, metavar="HxW", help=size)
-    parser.add_argument("--num-classes", type=int, metavar="N", help="instead of 1000")
-    parser.add_argument("--in-channels", type=int, metavar="N", help="instead of 3")
+    parser.add_argument(
+        "--num-classes",
+        type=int,
+        metavar="N",
+        help="instead of the row's own; 0 ends with the pooled features",
+    )
+    parser.add_argument("--in-channels", type=int, metavar="N", help="instead of the row's own")
+    parser.add_argument(
+        "--output-stride",
+        type=int,
+        metavar="N",
+        help="image pixels per cell of the last map; strides beyond it turn into dilation",
+    )
+    parser.add_argument(
+        "--features",
+        type=_indices,
+        metavar="I,I,...",
+        help="a backbone that gives these feature maps: 0 the stem, 1 the first stage, ...",
+    )
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -163,10 +189,24 @@ def _seed(text: str) -> int:
     return int(text)
 
 
+def _indices(text: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"\d{1,3}(,\d{1,3})*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of indices; write 1,2,3,4")
+    return tuple(int(index) for index in text.split(","))
+
+
 def _architecture(arguments: argparse.Namespace) -> Architecture:
-    given = {"num_classes": arguments.num_classes, "in_channels": arguments.in_channels}
-    overrides = {field: value for field, value in given.items() if value is not None}
-    return get_architecture(arguments.name, **overrides)
+    dilated = (
+        {"output_stride": arguments.output_stride} if arguments.output_stride is not None else {}
+    )
+    return get_architecture(
+        arguments.name,
+        num_classes=arguments.num_classes,
+        in_channels=arguments.in_channels,
+        features_only=arguments.features is not None,
+        out_indices=arguments.features,
+        **dilated,
+    )
 
 
 def _list(arguments: argparse.Namespace) -> Result:
@@ -184,7 +224,17 @@ def _show(arguments: argparse.Namespace) -> Result:
     size = arguments.size or (arch.image_size, arch.image_size)
     if arguments.json:
         return 0, lambda: _print_json(listing.show_json(arch, size))
-    return 0, lambda: listing.print_show(_console(), arch, size, layers=arguments.layers)
+    wanted = {"layers": arguments.layers, "tensors": arguments.tensors}
+    return 0, lambda: listing.print_show(_console(), arch, size, **wanted)
+
+
+def _compare(arguments: argparse.Namespace) -> Result:
+    from resnet_parity import comparison
+
+    pair = get_architecture(arguments.a), get_architecture(arguments.b)
+    if arguments.json:
+        return 0, lambda: _print_json(comparison.compare_json(*pair))
+    return 0, lambda: comparison.print_compare(_console(), *pair)
 
 
 def _verify(arguments: argparse.Namespace) -> Result:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from resnet_spec import (
-    ARCHITECTURES,
+    GROUPS,
     Architecture,
     Tap,
+    layer_parameters,
     mac_count,
     make_plan,
     parameter_count,
@@ -26,6 +28,7 @@ def list_json() -> list[dict[str, Any]]:
     return [
         {
             "name": arch.name,
+            "group": group,
             "block": arch.block,
             "blocks": [stage.blocks for stage in arch.stages],
             "parameters": parameter_count(arch),
@@ -33,14 +36,20 @@ def list_json() -> list[dict[str, Any]]:
             "image_size": arch.image_size,
             "source": arch.source,
         }
-        for arch in ARCHITECTURES.values()
+        for group, rows in GROUPS.items()
+        for arch in rows
     ]
 
 
 def print_list(console: Console) -> None:
-    """The table of architectures, with their size and their cost."""
+    """The table of architectures in groups, with their size and their cost."""
     table = new_table("name", "block", "blocks", "parameters", "GMACs", "at")
+    group = None
     for row in list_json():
+        if row["group"] != group:
+            group = row["group"]
+            table.add_section()
+            table.add_row(f"\n[bold]{group}[/]")
         table.add_row(
             row["name"],
             row["block"],
@@ -77,9 +86,9 @@ def show_json(arch: Architecture, size: tuple[int, int]) -> dict[str, Any]:
 
 
 def print_show(
-    console: Console, arch: Architecture, size: tuple[int, int], *, layers: bool
+    console: Console, arch: Architecture, size: tuple[int, int], *, layers: bool, tensors: bool
 ) -> None:
-    """One architecture, stage by stage, in both layouts; with `layers`, every tensor."""
+    """One architecture stage by stage; with `layers` every layer, with `tensors` every tensor."""
     console.print(f"{arch.name}: {arch.block} blocks. {arch.source}".rstrip())
     console.print(
         f"{parameter_count(arch):,} parameters, {mac_count(arch, *size) / 1e9:.2f} GMACs "
@@ -87,6 +96,9 @@ def print_show(
     )
     console.print(_stage_table(arch, size))
     if layers:
+        console.print()
+        console.print(_layer_table(arch, size))
+    if tensors:
         console.print()
         console.print(_tensor_table(arch))
 
@@ -122,9 +134,31 @@ def _groups(arch: Architecture, size: tuple[int, int]) -> dict[str, list[Tap]]:
 
 def _group(name: str) -> str:
     top = name.partition(".")[0]
-    return {"conv1": "stem", "bn1": "stem", "maxpool": "stem", "avgpool": "head", "fc": "head"}.get(
-        top, top
-    )
+    if top in ("conv1", "bn1", "relu", "maxpool"):
+        return "stem"
+    return "head" if top in ("norm", "avgpool", "fc") else top
+
+
+def _layer_table(arch: Architecture, size: tuple[int, int]) -> Table:
+    """What a summary of a model shows, once for both hands."""
+    table = new_table("layer", "torch (C, H, W)", "keras (H, W, C)", "parameters", "MMACs")
+    counts = dict(_layer_counts(arch))
+    for tap in taps(arch, *size):
+        count = counts.get(tap.name)
+        table.add_row(
+            tap.name,
+            shape_text(tap.shape),
+            _hwc(tap.shape),
+            "" if count is None else f"{count:,}",
+            f"{tap.macs / 1e6:,.2f}" if tap.macs else "",
+        )
+    return table
+
+
+def _layer_counts(arch: Architecture) -> Iterator[tuple[str, int]]:
+    """The trainable parameters of each layer that has any."""
+    for layer in make_plan(arch).layers:
+        yield layer.name, sum(p.size for p in layer_parameters(layer) if p.trainable)
 
 
 def _tensor_table(arch: Architecture) -> Table:

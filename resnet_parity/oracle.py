@@ -1,109 +1,201 @@
 """The oracle: a third, independent forward pass in NumPy, straight from the plan.
 
-It shares no code with either hand. In float64 it says what a net *should* give; in int64, on an
-exact probe, it gives the one right answer and, with it, a bound on every partial sum, whatever the
-order of summation: the proof that float32 or float64 arithmetic cannot round anywhere.
+It shares no code with either hand. In float64 it says what a net *should* give. On an exact probe
+it computes in int64 with a power of two as the unit, so that it gives the one right answer and,
+with it, a bound on every partial sum, whatever the order of summation: the proof that float32 or
+float64 arithmetic cannot round anywhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from resnet_spec import Architecture, Block, Conv, Linear, MaxPool, Norm, make_plan
+from resnet_spec import (
+    Architecture,
+    AveragePool,
+    Block,
+    ChannelPad,
+    Conv,
+    Identity,
+    Linear,
+    MaxPool,
+    Norm,
+    Plan,
+    ShortcutLayer,
+    SqueezeExcitation,
+    make_plan,
+    outputs,
+)
 
 Weights = Mapping[str, np.ndarray]
+Step = tuple[str, "Value"]
+
+OPEN_GATE = 64
+"""From here on a sigmoid is exactly 1 in float32 and in float64: exp(-64) < 2^-53."""
 
 
 @dataclass(frozen=True)
 class Value:
-    """The output of one tap.
+    """The output of one tap: `array` times two to the power of `exponent`.
 
-    It stands for `array / denominator`; the denominator is one, except behind the global average
-    of an integer pass. `bound` is the largest sum of absolute terms, in units of the array, that
-    any order of summation could meet on the way to this tap (integer passes only).
+    In an exact pass `bound` is the largest sum of absolute terms that any order of summation could
+    meet on the way to this tap, in units that divide every term, and `flaw` says in words why the
+    tap is not exact, if it is not.
     """
 
     array: np.ndarray
+    exponent: int = 0
     bound: int = 0
-    denominator: int = 1
+    flaw: str = ""
+
+    @property
+    def is_exact(self) -> bool:
+        return np.issubdtype(self.array.dtype, np.integer)
 
     def astype(self, dtype: str) -> np.ndarray:
-        return self.array.astype(dtype) / np.dtype(dtype).type(self.denominator)
+        return np.ldexp(self.array.astype(dtype), self.exponent)
 
 
 def forward(arch: Architecture, weights: Weights, images: np.ndarray) -> dict[str, Value]:
-    """Every tap for images (N, C, H, W), under its canonical name, `logits` among them.
+    """Every tap for images (N, C, H, W), under its canonical name, then what the model returns.
 
-    float64 images give a float64 pass. int64 images give an exact one, for kernels, biases and
-    means that are integers and norms that scale by -1, 0 or 1.
+    float64 images give a float64 pass. int64 images give an exact one, for weights that are
+    integers and norms that scale by zero or a power of two.
     """
-    trace: dict[str, Value] = {}
-    for name, value in _walk(arch, weights, images):
-        trace[name] = value
-    trace["logits"] = trace[make_plan(arch).fc.name]
-    return trace
+    trace = dict(walk(arch, weights, images))
+    return trace | {name: trace[tap] for name, tap in outputs(arch).items()}
 
 
-def _walk(arch: Architecture, weights: Weights, x: np.ndarray) -> Iterator[tuple[str, Value]]:
+def walk(arch: Architecture, weights: Weights, images: np.ndarray) -> Iterator[Step]:
+    """The taps of `forward`, one by one in execution order."""
     plan = make_plan(arch)
-    value = _conv(plan.conv1, weights, x)
-    yield plan.conv1.name, value
-    value = _norm(plan.bn1, weights, value.array)
-    yield plan.bn1.name, value
-    x = _relu(value.array)
-    if plan.maxpool:
-        x = _max_pool(plan.maxpool, x)
-        yield plan.maxpool.name, Value(x)
+    x = Value(images)
+    for name, value in _walk_stem(plan, weights, x):
+        yield name, value
+        x = value
     for block in plan.blocks:
         for name, value in _walk_block(block, weights, x):
             yield name, value
-        x = value.array
-    value = _global_average(x)
-    yield "avgpool", value
-    yield plan.fc.name, _linear(plan.fc, weights, value)
+            x = value
+    if plan.features is None:
+        yield from _walk_head(plan, weights, x)
 
 
-def _walk_block(block: Block, weights: Weights, x: np.ndarray) -> Iterator[tuple[str, Value]]:
-    identity = x
-    if block.projection:
-        conv, norm = block.projection
-        value = _conv(conv, weights, x)
-        yield conv.name, value
-        value = _norm(norm, weights, value.array)
-        yield norm.name, value
-        identity = value.array
-    last = block.norms[-1]
-    for conv, norm in zip(block.convs, block.norms, strict=True):
-        value = _conv(conv, weights, x)
-        yield conv.name, value
-        value = _norm(norm, weights, value.array)
-        yield norm.name, value
-        x = value.array if norm is last else _relu(value.array)
-    total = _largest(np.abs(x) + np.abs(identity))
-    yield block.name, Value(_relu(x + identity), total)
+def _walk_stem(plan: Plan, weights: Weights, x: Value) -> Iterator[Step]:
+    for layer in plan.stem.layers:
+        x = _layer(layer, weights, x)
+        yield layer.name, x
+        if layer in plan.stem.hidden_norms:
+            x = _relu(x)
+    if plan.stem.norm:
+        x = _relu(x)
+        yield "relu", x
+    if plan.stem.pool:
+        x = _max_pool(plan.stem.pool, x)
+        yield plan.stem.pool.name, x
 
 
-def _relu(x: np.ndarray) -> np.ndarray:
-    return np.maximum(x, 0)
+def _walk_block(block: Block, weights: Weights, x: Value) -> Iterator[Step]:
+    """Every tap of one block; the last is its output."""
+    way_around, last = x, block.norms[-1]
+    for layer in block.branch:
+        x = _layer(layer, weights, x)
+        yield layer.name, x
+        if isinstance(layer, Norm) and (block.preactivation or layer is not last):
+            x = _relu(x)
+        if layer is block.bn1 and block.preactivation and block.projects:
+            way_around = x
+    if block.se:
+        for name, value in _walk_gate(block.se, weights, x):
+            yield name, value
+            x = value
+    for layer in block.shortcut or ():
+        way_around = _layer(layer, weights, way_around)
+        if not isinstance(layer, Identity):
+            yield layer.name, way_around
+    if block.shortcut is not None:
+        x = _add(x, way_around)
+    yield block.name, x if block.preactivation else _relu(x)
 
 
-def _conv(conv: Conv, weights: Weights, x: np.ndarray) -> Value:
+def _walk_gate(se: SqueezeExcitation, weights: Weights, x: Value) -> Iterator[Step]:
+    """Means, two 1x1 convolutions, and the input times the sigmoid of what they give."""
+    mean = _global_average(x)
+    means = replace(mean, array=mean.array[:, :, None, None])
+    value = _conv(se.fc1, weights, means)
+    yield se.fc1.name, replace(value, flaw=mean.flaw, bound=max(value.bound, mean.bound))
+    value = _conv(se.fc2, weights, _relu(value))
+    yield se.fc2.name, value
+    yield se.name, _gated(x, value)
+
+
+def _walk_head(plan: Plan, weights: Weights, x: Value) -> Iterator[Step]:
+    if plan.norm:
+        x = _norm(plan.norm, weights, x)
+        yield plan.norm.name, x
+        x = _relu(x)
+    x = _global_average(x)
+    yield "avgpool", x
+    if plan.fc:
+        yield plan.fc.name, _linear(plan.fc, weights, x)
+
+
+def _layer(layer: ShortcutLayer, weights: Weights, x: Value) -> Value:
+    if isinstance(layer, Conv):
+        return _conv(layer, weights, x)
+    if isinstance(layer, Norm):
+        return _norm(layer, weights, x)
+    if isinstance(layer, MaxPool):
+        return _max_pool(layer, x)
+    if isinstance(layer, AveragePool):
+        return _average_pool(layer, x)
+    return _channel_pad(layer, x) if isinstance(layer, ChannelPad) else x
+
+
+def _relu(x: Value) -> Value:
+    return Value(np.maximum(x.array, 0), x.exponent)
+
+
+def _add(x: Value, y: Value) -> Value:
+    if not x.is_exact:
+        return Value(x.array + y.array)
+    exponent = min(x.exponent, y.exponent)
+    first, second = _in_units(x, exponent), _in_units(y, exponent)
+    bound = _largest(np.abs(first) + np.abs(second))
+    return _reduced(Value(first + second, exponent, bound >> _common_bits(first, second)))
+
+
+def _conv(conv: Conv, weights: Weights, x: Value) -> Value:
     """(N, in, H, W) -> (N, out, H', W')."""
-    kernel = _tensor(weights, f"{conv.name}.weight", x)
-    windows = _windows(_pad(x, conv.padding, 0), conv.kernel, conv.stride, conv.dilation)
-    value = (_sparse_sum if _is_exact(x) else _dense_sum)(windows, kernel, conv.groups)
+    kernel, x = _tensor(weights, f"{conv.name}.weight", x), _coarse(x)
+    windows = _windows(_pad(x.array, conv.padding, 0), conv.kernel, conv.stride, conv.dilation)
+    if not x.is_exact:
+        value = Value(_dense_sum(windows, kernel.array, conv.groups))
+    else:
+        array, bound = _sparse_sum(windows, kernel.array, conv.groups)
+        value = Value(array, x.exponent + kernel.exponent, bound)
     if not conv.bias:
-        return value
+        return _reduced(value)
     bias = _tensor(weights, f"{conv.name}.bias", x)
-    return Value(value.array + bias[:, None, None], value.bound + _largest(np.abs(bias)))
+    return _plus(value, replace(bias, array=bias.array[:, None, None]))
 
 
-def _sparse_sum(windows: np.ndarray, kernel: np.ndarray, groups: int) -> Value:
-    """The convolution as a sum over the nonzero weights alone, in int64.
+def _plus(value: Value, bias: Value) -> Value:
+    """A sum of products and a bias, which may stand anywhere among them."""
+    if not value.is_exact:
+        return Value(value.array + bias.array)
+    exponent = min(value.exponent, bias.exponent)
+    terms = value.bound << (value.exponent - exponent)
+    array, added = _in_units(value, exponent), _in_units(bias, exponent)
+    return _reduced(Value(array + added, exponent, terms + _largest(np.abs(added))))
+
+
+def _sparse_sum(windows: np.ndarray, kernel: np.ndarray, groups: int) -> tuple[np.ndarray, int]:
+    """The convolution as a sum over the nonzero weights alone, in int64, and its bound.
 
     NumPy has no fast integer matrix product, and an exact probe is nearly all zeros.
     """
@@ -117,10 +209,10 @@ def _sparse_sum(windows: np.ndarray, kernel: np.ndarray, groups: int) -> Value:
     result = np.zeros((kernel.shape[0], batch, height, width), dtype=kernel.dtype)
     result[filled] = np.add.reduceat(terms, starts, axis=0)
     bound = _largest(np.add.reduceat(np.abs(terms), starts, axis=0))
-    return Value(np.ascontiguousarray(result.swapaxes(0, 1)), bound)
+    return np.ascontiguousarray(result.swapaxes(0, 1)), bound
 
 
-def _dense_sum(windows: np.ndarray, kernel: np.ndarray, groups: int) -> Value:
+def _dense_sum(windows: np.ndarray, kernel: np.ndarray, groups: int) -> np.ndarray:
     """The convolution as one matrix product per group, in float64."""
     batch, channels, height, width, *taps = windows.shape
     grouped = windows.reshape(batch, groups, channels // groups, height, width, *taps)
@@ -128,10 +220,10 @@ def _dense_sum(windows: np.ndarray, kernel: np.ndarray, groups: int) -> Value:
     matrix = kernel.reshape(groups, kernel.shape[0] // groups, -1).swapaxes(1, 2)
     result = (columns @ matrix).reshape(groups, batch, height, width, -1)
     result = result.transpose(1, 0, 4, 2, 3).reshape(batch, kernel.shape[0], height, width)
-    return Value(np.ascontiguousarray(result))
+    return np.ascontiguousarray(result)
 
 
-def _norm(norm: Norm, weights: Weights, x: np.ndarray) -> Value:
+def _norm(norm: Norm, weights: Weights, x: Value) -> Value:
     """(x - mean) / sqrt(variance + eps) * gamma + beta, per channel."""
 
     def channel(leaf: str) -> np.ndarray:
@@ -139,51 +231,116 @@ def _norm(norm: Norm, weights: Weights, x: np.ndarray) -> Value:
 
     gamma, beta, mean = channel("weight"), channel("bias"), channel("running_mean")
     deviation = np.sqrt(channel("running_var") + norm.eps)
-    if not _is_exact(x):
-        return Value((x - mean) / deviation * gamma + beta)
-    scale = np.rint(gamma / deviation).astype(x.dtype)
-    mean, beta = mean.astype(x.dtype), beta.astype(x.dtype)
-    return Value((x - mean) * scale + beta, _largest(np.abs(x) + np.abs(mean) + np.abs(beta)))
+    if not x.is_exact:
+        return Value((x.array - mean) / deviation * gamma + beta)
+    scale = np.rint(gamma / deviation).astype(np.int64)
+    exponent = min(x.exponent, 0)
+    array = _in_units(x, exponent)
+    mean, beta = (np.ldexp(each, -exponent).astype(np.int64) for each in (mean, beta))
+    bound = _largest((np.abs(array) + np.abs(mean)) * np.abs(scale) + np.abs(beta))
+    return _reduced(Value((array - mean) * scale + beta, exponent, bound))
 
 
-def _max_pool(pool: MaxPool, x: np.ndarray) -> np.ndarray:
-    """(N, C, H, W) -> (N, C, H', W'); the border never wins."""
-    lowest = np.iinfo(x.dtype).min if _is_exact(x) else -np.inf
-    windows = _windows(_pad(x, pool.padding, lowest), pool.kernel, pool.stride, dilation=1)
-    return windows.max(axis=(4, 5))
+def _max_pool(pool: MaxPool, x: Value) -> Value:
+    """(N, C, H, W) -> (N, C, H', W'); the border never wins, unless it is of zeros."""
+    lowest = np.iinfo(x.array.dtype).min if x.is_exact else -np.inf
+    border = 0 if pool.border == "zero" else lowest
+    padded = _pad(x.array, pool.padding, border)
+    windows = _windows(padded, pool.kernel, pool.stride, dilation=1)
+    return Value(windows.max(axis=(4, 5)), x.exponent)
 
 
-def _global_average(x: np.ndarray) -> Value:
-    """(N, C, H, W) -> (N, C); an integer pass keeps the sum and divides later."""
-    area = x.shape[2] * x.shape[3]
-    total = x.sum(axis=(2, 3))
-    if _is_exact(x):
-        return Value(total, _largest(np.abs(x).sum(axis=(2, 3))), area)
-    return Value(total / area)
+def _average_pool(pool: AveragePool, x: Value) -> Value:
+    """(N, C, H, W) -> (N, C, H', W'), rounded up, each the mean of the cells that there are."""
+    rows, columns = (-(-extent // pool.stride) for extent in x.array.shape[2:])
+    reach = [(count - 1) * pool.stride + pool.kernel for count in (rows, columns)]
+    over = [max(0, end - extent) for end, extent in zip(reach, x.array.shape[2:], strict=True)]
+    behind = ((0, 0), (0, 0), (0, over[0]), (0, over[1]))
+    cells = np.ones_like(x.array[:1, :1])
+    padded = np.pad(x.array, behind)
+    cells = np.pad(cells, behind, constant_values=1 if pool.zeros else 0)
+    totals = _windows(padded, pool.kernel, pool.stride, dilation=1).sum(axis=(4, 5))
+    counts = _windows(cells, pool.kernel, pool.stride, dilation=1).sum(axis=(4, 5))
+    if not x.is_exact:
+        return Value(totals / counts)
+    magnitudes = _windows(np.abs(padded), pool.kernel, pool.stride, dilation=1).sum(axis=(4, 5))
+    full = pool.kernel**2  # 4 cells, at an edge 2 or 1: all of them powers of two
+    return _reduced(Value(totals * (full // counts), x.exponent - 2, _largest(magnitudes)))
 
 
-def _linear(fc: Linear, weights: Weights, pooled: Value) -> Value:
+def _channel_pad(pad: ChannelPad, x: Value) -> Value:
+    """(N, C, H, W) -> (N, before + C + behind, H, W)."""
+    around = ((0, 0), (pad.before, pad.behind), (0, 0), (0, 0))
+    return replace(x, array=np.pad(x.array, around))
+
+
+def _gated(x: Value, gate: Value) -> Value:
+    """The input times the sigmoid of the gate, which in an exact pass is a half or one."""
+    if not x.is_exact:
+        return Value(x.array / (1 + np.exp(-gate.array)))
+    shut = gate.array == 0
+    is_open = np.ldexp(gate.array.astype("float64"), gate.exponent) >= OPEN_GATE
+    flaw = "" if (shut | is_open).all() else "a sigmoid is met between 0 and 64, or below 0"
+    return _reduced(Value(x.array * np.where(shut, 1, 2), x.exponent - 1, flaw=flaw))
+
+
+def _global_average(x: Value) -> Value:
+    """(N, C, H, W) -> (N, C)."""
+    rows, columns = x.array.shape[2:]
+    area = rows * columns
+    total = x.array.sum(axis=(2, 3))
+    if not x.is_exact:
+        return Value(total / area)
+    bits = area.bit_length() - 1
+    flaw = "" if area == 2**bits else f"a mean over {rows}x{columns} cells is no dyadic fraction"
+    return Value(total, x.exponent - bits, _largest(np.abs(x.array).sum(axis=(2, 3))), flaw)
+
+
+def _linear(fc: Linear, weights: Weights, x: Value) -> Value:
     """(N, in) -> (N, out)."""
-    x = pooled.array
     kernel = _tensor(weights, f"{fc.name}.weight", x)
-    bias = _tensor(weights, f"{fc.name}.bias", x) * pooled.denominator
-    result = x @ kernel.T + bias
-    if not _is_exact(x):
-        return Value(result)
-    bound = _largest(np.abs(x) @ np.abs(kernel.T) + np.abs(bias))
-    return Value(result, bound, pooled.denominator)
+    bias = _tensor(weights, f"{fc.name}.bias", x)
+    bound = _largest(np.abs(x.array) @ np.abs(kernel.array.T)) if x.is_exact else 0
+    exponent = x.exponent + kernel.exponent
+    return _plus(Value(x.array @ kernel.array.T, exponent, bound), bias)
 
 
-def _is_exact(x: np.ndarray) -> bool:
-    return np.issubdtype(x.dtype, np.integer)
+def _tensor(weights: Weights, name: str, like: Value) -> Value:
+    """Weights for a pass of the same kind."""
+    return _coarse(Value(weights[name].astype(like.array.dtype)))
 
 
-def _tensor(weights: Weights, name: str, like: np.ndarray) -> np.ndarray:
-    return weights[name].astype(like.dtype)
+def _coarse(value: Value) -> Value:
+    """The same numbers in the largest unit that divides them all."""
+    if not value.is_exact:
+        return value
+    bits = _common_bits(value.array)
+    return replace(value, array=value.array >> bits, exponent=value.exponent + bits)
+
+
+def _common_bits(*arrays: np.ndarray) -> int:
+    """How often two divides every integer."""
+    together = 0
+    for array in arrays:
+        together |= int(np.bitwise_or.reduce(array, axis=None))
+    return (together & -together).bit_length() - 1 if together else 0
+
+
+def _in_units(value: Value, exponent: int) -> np.ndarray:
+    """The integers of a value in units of two to that power, which is not above its own."""
+    return value.array << (value.exponent - exponent) if value.is_exact else value.array
+
+
+def _reduced(value: Value) -> Value:
+    """The same numbers with smaller integers, where they are fractions and need not be."""
+    if value.exponent >= 0:
+        return value
+    bits = min(_common_bits(value.array), -value.exponent) if value.array.any() else -value.exponent
+    return replace(value, array=value.array >> bits, exponent=value.exponent + bits)
 
 
 def _largest(terms: np.ndarray) -> int:
-    return int(terms.max()) if _is_exact(terms) else 0
+    return int(terms.max()) if np.issubdtype(terms.dtype, np.integer) else 0
 
 
 def _pad(x: np.ndarray, padding: int, value: float) -> np.ndarray:

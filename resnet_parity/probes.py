@@ -8,8 +8,9 @@ seed and the tensor, so that anyone can draw them again without a file.
 
 * convolution and dense kernels: `(2u - 1) * sqrt(6 / fan_in)`, which has He's variance; biases
   `(2u - 1) / 4`;
-* norms: gamma `u + 1/2`, halved in the last norm of a block so that deep nets stay in range; beta
-  and running mean `(2u - 1) / 4`; running variance `u + 1/2`;
+* norms: gamma `u + 1/2`, in the last norm of a residual block times the lesser of 1/2 and
+  `4 / sqrt(blocks)`, so that deep nets stay in range; beta and running mean `(2u - 1) / 4`; running
+  variance `u + 1/2`;
 * `image`: `2u - 1`.
 
 **exact** probes hold small integers, so that no arithmetic in the net ever rounds and every engine
@@ -22,32 +23,43 @@ must give the same bits. Stream `exact/NAME/SEED/LAYER` is read in this order:
   `P[((S * out_per_group + o) * n + j) mod in_per_group]`, where `P` is the permutation from stream
   `exact/NAME/LAYER` and `S` is the seed modulo 8: seeds 0 ... 7 read every channel. Where two
   places coincide, the later one stands;
+* biases of convolutions: -3 ... 3;
 * norms: gamma `+d` or `-d` per draw, beta in -3 ... 3, running mean in -3 ... 3, and the running
   variance `d^2 - eps`, where `d^2` is the least power of four that is at least `2 eps`: the norm
   divides by exactly d, and so small a variance makes the least error of eps visible. In very deep
-  nets the last gamma of a block is zero but for `active` eighths of its channels, those whose rank
-  in `exact/NAME/LAYER`, plus S, is below `active` modulo 8;
+  nets the last gamma of a block is zero but for `active` of every `of` channels, those whose rank
+  in `exact/NAME/LAYER`, plus the seed, is below `active` modulo `of`;
+* what stands before a squeeze-and-excitation gate, a norm's gamma and beta or a kernel and its
+  bias, is doubled, for the gate may halve it. The gate's second kernel has only +2^20, and its
+  biases are 2^20 in one of eight draws (a zero) and else 0: what reaches the sigmoid is 0, or at
+  least 64, where it is exactly 1/2, or 1;
+* a kernel behind an average of 2x2 cells is times four;
 * the dense kernel as a 1x1 convolution, then its bias in -8 ... 8;
 * `image`: integers in -8 ... 8.
 
-`n` and `active` follow from the depth, see `density`; where the oracle finds a sum that does not
-fit, the next sparser pair of `DENSITIES` is taken, until one does.
+`n`, `active` and `of` follow from the depth, see `density`; where the oracle finds a sum that does
+not fit, the next sparser of `DENSITIES` is taken, until one does.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from resnet_spec import (
     Architecture,
+    AveragePool,
     Conv,
     Linear,
+    MaxPool,
     Norm,
+    Plan,
     make_plan,
+    outputs,
     parameters,
     taps,
 )
@@ -61,6 +73,7 @@ SEEDS_TO_COVER = 8
 """So many exact probes, seeds 0 ... 7, read every channel of every layer."""
 
 _MANTISSA_BITS = {"float32": 24, "float64": 53}
+_OPENING = 2**20
 
 
 @dataclass(frozen=True)
@@ -82,10 +95,11 @@ class Probe:
 
 @dataclass(frozen=True)
 class Density:
-    """How full an exact probe is: nonzero weights per output channel, eighths of last gammas."""
+    """How full an exact probe is: nonzero weights per output channel, nonzero last gammas."""
 
     nonzeros: int
-    active: int
+    active: int = 1
+    of: int = 1
 
 
 # Bits that one residual block adds to the largest sum, by nonzeros per output channel: the steepest
@@ -93,13 +107,14 @@ class Density:
 # about 7 bits, and the global sum adds log2 of its area.
 _BITS_PER_BLOCK = {8: 2.4, 6: 1.8, 4: 1.1, 3: 0.85, 2: 0.27}
 _BITS_BEFORE = 7
-# Deeper nets keep two nonzeros and thin out their last gammas; eight eighths would add this much.
+# Deeper nets keep two nonzeros and thin out their last gammas; all of them would add this much.
 _BITS_WHEN_SPARSE = 0.35
 
 
 DENSITIES = (
-    *(Density(nonzeros, SEEDS_TO_COVER) for nonzeros in _BITS_PER_BLOCK),
-    *(Density(2, active) for active in range(SEEDS_TO_COVER - 1, 0, -1)),
+    *(Density(nonzeros) for nonzeros in _BITS_PER_BLOCK),
+    *(Density(2, active, 8) for active in range(7, 0, -1)),
+    *(Density(2, 1, of) for of in (16, 32, 64)),
 )
 
 
@@ -108,13 +123,14 @@ def density(arch: Architecture, area: int, dtype: str) -> Density:
 
     `area` is the cell count of the last feature map.
     """
-    blocks = sum(stage.blocks for stage in arch.stages)
+    blocks = max(1, len(list(make_plan(arch).blocks)))
     bits = _MANTISSA_BITS[dtype] - _BITS_BEFORE - math.log2(area)
     for nonzeros, growth in _BITS_PER_BLOCK.items():
         if growth * blocks <= bits:
-            return Density(nonzeros, active=SEEDS_TO_COVER)
-    active = int(SEEDS_TO_COVER * bits / (_BITS_WHEN_SPARSE * blocks))
-    return Density(2, min(max(active, 1), SEEDS_TO_COVER))
+            return Density(nonzeros)
+    share = bits / (_BITS_WHEN_SPARSE * blocks)
+    sparse = (each for each in DENSITIES if each.of > 1 and each.active <= share * each.of)
+    return next(sparse, DENSITIES[-1])
 
 
 def default_size(arch: Architecture, kind: str) -> tuple[int, int]:
@@ -134,25 +150,36 @@ def default_size(arch: Architecture, kind: str) -> tuple[int, int]:
 def blind_spots(arch: Architecture, size: tuple[int, int]) -> list[str]:
     """What a probe of that size could not see, in words; empty for a good size.
 
-    On an odd extent padding of one on both sides and "same" padding give the same values.
+    On an odd extent padding of one on both sides and "same" padding give the same values, and a
+    kernel that reaches over the whole map has only its middle row or column on it.
     """
     spots = []
     if size[0] == size[1]:
         spots.append("height equals width, so swapping them may go unseen")
-    plan, before = make_plan(arch), size
-    steps = [(plan.conv1.name, plan.conv1.stride)]
-    if plan.maxpool:
-        steps.append((plan.maxpool.name, plan.maxpool.stride))
-    steps += [(block.name, block.stride) for block in plan.blocks]
+    odd, beyond = [], []
+    before = size
     shapes = {tap.name: tap.shape for tap in taps(arch, *size)}
-    odd = []
-    for name, stride in steps:
-        if stride > 1 and any(extent % 2 for extent in before):
-            odd.append(name)
-        before = shapes[name][1:]
+    for layer in _spatial_layers(arch):
+        if layer.stride > 1 and any(extent % 2 for extent in before):
+            odd.append(layer.name)
+        if layer.kernel > 1 and any(extent <= layer.padding for extent in before):
+            beyond.append(layer.name)
+        before = shapes[layer.name][1:]
     if odd:
         spots.append(f"odd extents before {', '.join(odd)}, so wrong padding may go unseen")
+    if beyond:
+        spots.append(f"{', '.join(beyond)} reach past the whole map, so their rims go unseen")
     return spots
+
+
+def _spatial_layers(arch: Architecture) -> Iterator[Conv | MaxPool]:
+    """Every convolution and pool on the way through the branches."""
+    plan = make_plan(arch)
+    yield from plan.stem.convs
+    if plan.stem.pool:
+        yield plan.stem.pool
+    for block in plan.blocks:
+        yield from block.convs
 
 
 def random_probe(
@@ -178,7 +205,9 @@ def with_images(
 
 def random_weights(arch: Architecture, seed: int, dtype: str) -> dict[str, np.ndarray]:
     """The weights of a random probe, by canonical name."""
-    last_norms = {block.norms[-1].name for block in make_plan(arch).blocks}
+    blocks = list(make_plan(arch).blocks)
+    last_norms = {block.norms[-1].name for block in blocks if arch.residual}
+    damped = min(0.5, 4 / math.sqrt(max(1, len(blocks))))
     weights = {}
     for parameter in parameters(arch):
         uniform = Stream(f"random/{arch.name}/{seed}/{parameter.name}").uniform(parameter.size)
@@ -187,7 +216,7 @@ def random_weights(arch: Architecture, seed: int, dtype: str) -> dict[str, np.nd
             fan_in = math.prod(parameter.shape[1:])
             value = (2 * uniform - 1) * math.sqrt(6 / fan_in)
         elif leaf == "running_var" or leaf == "weight":
-            value = (uniform + 0.5) * (0.5 if leaf == "weight" and layer in last_norms else 1.0)
+            value = (uniform + 0.5) * (damped if leaf == "weight" and layer in last_norms else 1.0)
         else:
             value = (2 * uniform - 1) / 4
         weights[parameter.name] = value.reshape(parameter.shape).astype(dtype)
@@ -199,65 +228,117 @@ def exact_probe(
 ) -> Probe:
     """Integer weights and images on which every engine must give the same bits.
 
-    Raises `ProbeError` when the map behind the last stage has no power-of-two area, or when the
-    oracle finds a sum that `dtype` cannot hold exactly.
+    Raises `ProbeError` when a map that is averaged has no power-of-two area, or when the oracle
+    finds a sum that `dtype` cannot hold exactly.
     """
     height, width = size or default_size(arch, "exact")
     area = check_exact_size(arch, (height, width))
     shape = (BATCH, arch.in_channels, height, width)
     stream = Stream(f"exact/{arch.name}/{seed}/image")
     images = (stream.below(17, math.prod(shape)) - 8).reshape(shape)
-    first = DENSITIES.index(density(arch, area, dtype))
-    overflow = None
-    for sparser in DENSITIES[first:]:
-        weights = exact_weights(arch, seed, dtype, sparser)
-        trace = oracle.forward(arch, weights, images)
-        overflow = _overflow(trace, dtype)
-        if overflow is None:
-            expected = {name: value.astype(dtype) for name, value in trace.items()}
+    reason = None
+    for each in DENSITIES[DENSITIES.index(density(arch, area, dtype)) :]:
+        weights = exact_weights(arch, seed, dtype, each)
+        try:
+            expected = _exact_trace(arch, weights, images, dtype)
             return Probe(arch, "exact", seed, dtype, weights, images.astype(dtype), expected)
-    raise ProbeError(f"no exact probe of {arch.name!r} fits {dtype}: {overflow}")
+        except ProbeError as error:
+            reason = error
+    raise ProbeError(f"no exact probe of {arch.name!r} fits {dtype}: {reason}")
+
+
+def _exact_trace(
+    arch: Architecture, weights: Mapping[str, np.ndarray], images: np.ndarray, dtype: str
+) -> dict[str, np.ndarray]:
+    """What the oracle says must come out; raises `ProbeError` at the first tap that may round."""
+    bits = _MANTISSA_BITS[dtype]
+    expected = {}
+    for name, value in oracle.walk(arch, weights, images):
+        if value.flaw:
+            raise ProbeError(f"at {name} {value.flaw}")
+        if value.bound > 2**bits:
+            raise ProbeError(
+                f"sums at {name} may reach 2^{math.log2(value.bound):.1f}, above 2^{bits}; "
+                "take a smaller size or fewer blocks"
+            )
+        expected[name] = value.astype(dtype)
+    return expected | {name: expected[tap] for name, tap in outputs(arch).items()}
 
 
 def check_exact_size(arch: Architecture, size: tuple[int, int]) -> int:
-    """The area of the last map, which must be a power of two for its mean to be exact.
+    """The area of the last map; where means are taken, areas must be powers of two to be exact.
 
-    Raises `ProbeError` when it is none.
+    Raises `ProbeError` when one is none.
     """
-    last = make_plan(arch).stages[-1].blocks[-1].name
-    rows, columns = next(tap.shape[1:] for tap in taps(arch, *size) if tap.name == last)
-    area = rows * columns
-    if area & (area - 1):
-        good = "x".join(str(side) for side in default_size(arch, "exact"))
-        raise ProbeError(
-            f"at {size[0]}x{size[1]} the last feature map of {arch.name!r} is {rows}x{columns}; "
-            "its mean is exact only over a power-of-two area: "
-            f"take {good}, or a power of two times it"
-        )
-    return area
+    plan = make_plan(arch)
+    shapes = {tap.name: tap.shape for tap in taps(arch, *size)}
+    averaged = [block.name for block in plan.blocks if block.se]
+    last = [stage.blocks[-1].name for stage in plan.stages[-1:]]
+    for name in averaged + (last if plan.features is None else []):
+        rows, columns = shapes[name][1:]
+        if (rows * columns) & (rows * columns - 1):
+            good = "x".join(str(side) for side in default_size(arch, "exact"))
+            raise ProbeError(
+                f"at {size[0]}x{size[1]} the map of {name} in {arch.name!r} is {rows}x{columns}; "
+                "its mean is exact only over a power-of-two area: "
+                f"take {good}, or a power of two times it"
+            )
+    return math.prod(shapes[last[0]][1:]) if last else 1
 
 
 def exact_weights(
     arch: Architecture, seed: int, dtype: str, density: Density
 ) -> dict[str, np.ndarray]:
     """The weights of an exact probe, by canonical name."""
-    last_norms = {block.norms[-1].name for block in make_plan(arch).blocks}
+    plan = make_plan(arch)
+    last_norms = {block.norms[-1].name for block in plan.blocks}
+    openers = {block.se.fc2.name for block in plan.blocks if block.se}
+    factors = _factors(plan)
     weights = {}
-    for layer in make_plan(arch).layers:
+    for layer in plan.layers:
         stream = Stream(f"exact/{arch.name}/{seed}/{layer.name}")
         fixed = Stream(f"exact/{arch.name}/{layer.name}")
         if isinstance(layer, Norm):
-            active = density.active if layer.name in last_norms else SEEDS_TO_COVER
-            tensors = _exact_norm(layer, stream, fixed, seed, active, dtype)
-        elif isinstance(layer, Conv):
-            tensors = {"weight": _exact_kernel(layer, stream, fixed, seed, density.nonzeros)}
-            if layer.bias:
-                tensors["bias"] = stream.below(7, layer.out_channels) - 3
-        else:
+            share = density if layer.name in last_norms else Density(density.nonzeros)
+            tensors = _exact_norm(layer, stream, fixed, seed, share, dtype)
+        elif isinstance(layer, Linear):
             tensors = _exact_linear(layer, stream, fixed, seed, density.nonzeros)
+        else:
+            tensors = _exact_conv(layer, stream, fixed, seed, density.nonzeros)
+        if layer.name in openers:
+            tensors = _opening(tensors, stream)
         for leaf, tensor in tensors.items():
-            weights[f"{layer.name}.{leaf}"] = tensor.astype(dtype)
+            factor = factors.get(layer.name, 1) if leaf in ("weight", "bias") else 1
+            weights[f"{layer.name}.{leaf}"] = (factor * tensor).astype(dtype)
     return weights
+
+
+def _factors(plan: Plan) -> dict[str, int]:
+    """By how much the weights of some layers are larger, so that what follows stays an integer."""
+    factors = {}
+    for block in plan.blocks:
+        if block.se:
+            *_, before_gate = block.branch
+            factors[before_gate.name] = 2
+        for first, second in pairwise(block.shortcut or ()):
+            if isinstance(first, AveragePool):
+                factors[second.name] = 4
+    return factors
+
+
+def _exact_conv(
+    conv: Conv, stream: Stream, fixed: Stream, seed: int, nonzeros: int
+) -> dict[str, np.ndarray]:
+    tensors = {"weight": _exact_kernel(conv, stream, fixed, seed, nonzeros)}
+    if conv.bias:
+        tensors["bias"] = stream.below(7, conv.out_channels) - 3
+    return tensors
+
+
+def _opening(tensors: dict[str, np.ndarray], stream: Stream) -> dict[str, np.ndarray]:
+    """A gate's second layer: what is above zero opens the gate fully, and so do some biases."""
+    bias = stream.below(8, tensors["bias"].size) == 0
+    return {"weight": _OPENING * np.abs(tensors["weight"]), "bias": _OPENING * bias}
 
 
 def _exact_kernel(
@@ -285,13 +366,13 @@ def _exact_linear(
 
 
 def _exact_norm(
-    norm: Norm, stream: Stream, fixed: Stream, seed: int, active: int, dtype: str
+    norm: Norm, stream: Stream, fixed: Stream, seed: int, share: Density, dtype: str
 ) -> dict[str, np.ndarray]:
     deviation, variance = _unit_norm(norm.eps, dtype)
     rank = np.argsort(fixed.permutation(norm.channels))
     sign = 1 - 2 * stream.below(2, norm.channels)
     return {
-        "weight": deviation * sign * ((rank + seed) % SEEDS_TO_COVER < active),
+        "weight": deviation * sign * ((rank + seed) % share.of < share.active),
         "bias": stream.below(7, norm.channels) - 3,
         "running_mean": stream.below(7, norm.channels) - 3,
         "running_var": np.full(norm.channels, variance),
@@ -306,15 +387,3 @@ def _unit_norm(eps: float, dtype: str) -> tuple[float, np.floating]:
     if variance + added != one:
         raise ProbeError(f"no {dtype} variance gives a power of four together with bn_eps {eps}")
     return math.sqrt(squared), variance
-
-
-def _overflow(trace: Mapping[str, oracle.Value], dtype: str) -> str | None:
-    """The first tap at which some partial sum is no integer that the dtype holds exactly."""
-    bits = _MANTISSA_BITS[dtype]
-    for name, value in trace.items():
-        if value.bound > 2**bits:
-            return (
-                f"sums at {name} may reach 2^{math.log2(value.bound):.1f}, above 2^{bits}; "
-                "take a smaller size or fewer blocks"
-            )
-    return None

@@ -10,26 +10,27 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from resnet_spec import ARCHITECTURES, mac_count, parameter_count
+from resnet_spec import GROUPS, mac_count, parameter_count
 from resnet_spec.differences import DIFFERENCES
 
 from resnet_parity.tolerances import TOLERANCES
 
 
 def architectures() -> str:
-    """Every row of the table of architectures."""
+    """Every row of the table of architectures, in its groups."""
     return _table(
-        ("name", "block", "blocks", "parameters", "GMACs", "source"),
+        ("group", "name", "blocks", "parameters", "GMACs", "source"),
         (
             (
+                group if arch is rows[0] else "",
                 f"`{arch.name}`",
-                arch.block,
-                "-".join(str(stage.blocks) for stage in arch.stages),
+                f"{arch.block} {'-'.join(str(stage.blocks) for stage in arch.stages)}",
                 f"{parameter_count(arch):,}",
-                f"{mac_count(arch) / 1e9:.2f}",
+                f"{mac_count(arch) / 1e9:.2f} at {arch.image_size}",
                 arch.source,
             )
-            for arch in ARCHITECTURES.values()
+            for group, rows in GROUPS.items()
+            for arch in rows
         ),
     )
 

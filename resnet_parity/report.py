@@ -100,7 +100,7 @@ def print_report(console: Console, report: Report, *, layers: bool) -> None:
         console.print(text, style="yellow", markup=False, soft_wrap=True)
     if not report.same_classes:
         console.print("the engines do not rank the classes of a photograph alike", style="red")
-    if report.images:
+    if report.top_classes:
         console.print()
         console.print(_class_table(report))
         console.print()

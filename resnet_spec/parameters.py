@@ -8,11 +8,13 @@ and how its axes move, in words ("oihw->hwio"), never as a bare tuple of integer
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 from resnet_spec.architecture import Architecture
-from resnet_spec.plan import Conv, Linear, Norm, make_plan
+from resnet_spec.layers import Conv, Norm, Weighted
+from resnet_spec.plan import make_plan
 
 
 @dataclass(frozen=True)
@@ -67,11 +69,12 @@ _NORM_VARIABLES = (
 
 @lru_cache(maxsize=256)
 def parameters(arch: Architecture) -> tuple[Parameter, ...]:
-    """All tensors of an architecture, in the order of a torchvision state dict."""
-    return tuple(p for layer in make_plan(arch).layers for p in _layer_parameters(layer))
+    """All tensors of an architecture, in the order of a torchvision or timm state dict."""
+    return tuple(p for layer in make_plan(arch).layers for p in layer_parameters(layer))
 
 
-def _layer_parameters(layer: Conv | Norm | Linear):
+def layer_parameters(layer: Weighted) -> Iterator[Parameter]:
+    """The tensors of one layer."""
     name, keras = layer.name, keras_layer_name(layer.name)
     if isinstance(layer, Conv):
         per_group = layer.in_channels // layer.groups

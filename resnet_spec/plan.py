@@ -6,96 +6,83 @@ a padding. All names are canonical, that is the `state_dict` names of torchvisio
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import lru_cache
-from typing import Literal
+from itertools import zip_longest
 
-from resnet_spec.architecture import Architecture, BlockKind, Stage
-
-
-@dataclass(frozen=True)
-class Conv:
-    """A 2-d convolution; `padding` is symmetric, in pixels of zeros on each side."""
-
-    name: str
-    in_channels: int
-    out_channels: int
-    kernel: int
-    stride: int = 1
-    dilation: int = 1
-    groups: int = 1
-    bias: bool = False
-
-    @property
-    def padding(self) -> int:
-        return self.dilation * (self.kernel - 1) // 2
+from resnet_spec.architecture import Architecture
+from resnet_spec.layers import (
+    AveragePool,
+    ChannelPad,
+    Conv,
+    Identity,
+    Linear,
+    MaxPool,
+    Norm,
+    ShortcutLayer,
+    SqueezeExcitation,
+    Weighted,
+)
+from resnet_spec.parts import BlockKind, Stage
 
 
 @dataclass(frozen=True)
-class Norm:
-    """A batch normalisation.
+class StemPlan:
+    """What comes before the first stage: convolutions, each but the last with its norm and ReLU.
 
-    `decay` is the weight of the OLD running statistic in an update and `update` that of the new
-    one; they sum to one in decimal, so that 0.9 pairs with the float 0.1 and not with 1 - 0.9.
+    `norm` belongs to the last one; it is None with preactivation, where the first block norms.
     """
 
-    name: str
-    channels: int
-    eps: float
-    decay: float
-    gamma_init: float = 1.0
+    convs: tuple[Conv, ...]
+    hidden_norms: tuple[Norm, ...]
+    norm: Norm | None
+    pool: MaxPool | None
 
     @property
-    def update(self) -> float:
-        return float(1 - Decimal(str(self.decay)))
-
-
-@dataclass(frozen=True)
-class MaxPool:
-    """The max-pool of the stem."""
-
-    name: str
-    kernel: int
-    stride: int
-    padding: int
-
-
-@dataclass(frozen=True)
-class Linear:
-    """The classifier."""
-
-    name: str
-    in_features: int
-    out_features: int
-
-    @property
-    def init_bound(self) -> float:
-        """Weights and bias start uniform between minus and plus this."""
-        return 1 / math.sqrt(self.in_features)
+    def layers(self) -> Iterator[Conv | Norm]:
+        """Convolutions and norms in execution order."""
+        return _interleaved(self.convs, (*self.hidden_norms, *([self.norm] if self.norm else [])))
 
 
 @dataclass(frozen=True)
 class Block:
-    """One residual block: its convolutions, each followed by its norm, and its shortcut.
+    """One residual block: its convolutions with their norms, its gate, its shortcut.
 
-    `projection` is the convolution and norm of the shortcut, None where it is the identity.
+    The norms stand behind their convolutions, or with `preactivation` before them. `shortcut` are
+    the layers on the way around, none for an identity; it is None for a block of a plain net.
     """
 
     name: str
     kind: BlockKind
+    preactivation: bool
     in_channels: int
-    width: int
     out_channels: int
     stride: int
-    dilation: int
-    groups: int
-    shortcut: Literal["identity", "projection"]
     convs: tuple[Conv, ...]
     norms: tuple[Norm, ...]
-    projection: tuple[Conv, Norm] | None
+    se: SqueezeExcitation | None
+    shortcut: tuple[ShortcutLayer, ...] | None
+
+    @property
+    def projects(self) -> bool:
+        """Whether the shortcut has a convolution; with preactivation it then starts behind it."""
+        return any(isinstance(layer, Conv) for layer in self.shortcut or ())
+
+    @property
+    def branch(self) -> Iterator[Conv | Norm]:
+        """Convolutions and norms of the residual branch, in execution order."""
+        pair = (self.norms, self.convs) if self.preactivation else (self.convs, self.norms)
+        return _interleaved(*pair)
+
+    @property
+    def layers(self) -> Iterator[Weighted]:
+        """Every layer that holds weights, in the order of a torchvision or timm state dict."""
+        yield from self.branch
+        if self.se:
+            yield self.se.fc1
+            yield self.se.fc2
+        yield from (layer for layer in self.shortcut or () if isinstance(layer, Weighted))
 
     @property
     def conv1(self) -> Conv:
@@ -131,31 +118,48 @@ class StagePlan:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The whole net, in execution order."""
+class Feature:
+    """A feature map that a backbone gives: where it comes from, and its shape.
 
-    conv1: Conv
-    bn1: Norm
-    maxpool: MaxPool | None
+    `reduction` is the number of image pixels per cell, along one side.
+    """
+
+    name: str
+    channels: int
+    reduction: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole net, in execution order.
+
+    `norm` is the last one of a net with preactivation, `fc` is None without classes. A backbone
+    has neither, and its stages end with the last of its `features`.
+    """
+
+    stem: StemPlan
     stages: tuple[StagePlan, ...]
-    fc: Linear
+    norm: Norm | None
+    fc: Linear | None
+    features: tuple[Feature, ...] | None
 
     @property
     def blocks(self) -> Iterator[Block]:
         return (block for stage in self.stages for block in stage.blocks)
 
     @property
-    def layers(self) -> Iterator[Conv | Norm | Linear]:
-        """Every layer that holds weights, in the order of a torchvision state dict."""
-        yield self.conv1
-        yield self.bn1
+    def layers(self) -> Iterator[Weighted]:
+        """Every layer that holds weights, in the order of a torchvision or timm state dict."""
+        yield from self.stem.layers
         for block in self.blocks:
-            for conv, norm in zip(block.convs, block.norms, strict=True):
-                yield conv
-                yield norm
-            if block.projection:
-                yield from block.projection
-        yield self.fc
+            yield from block.layers
+        yield from (layer for layer in (self.norm, self.fc) if layer)
+
+
+def _interleaved(first: tuple, second: tuple) -> Iterator:
+    """One of each in turn, as long as there are any."""
+    for pair in zip_longest(first, second):
+        yield from (each for each in pair if each)
 
 
 @dataclass(frozen=True)
@@ -172,73 +176,212 @@ _RECIPES: dict[BlockKind, _Recipe] = {
 }
 
 
+@dataclass(frozen=True)
+class _Step:
+    """How one block moves over its map.
+
+    `nominal` is the stride that the row gives it; where the map may shrink no more, `stride` is
+    one instead and everything behind the place of the stride is dilated by `after`.
+    """
+
+    nominal: int
+    stride: int
+    before: int
+    after: int
+
+
 @lru_cache(maxsize=256)
 def make_plan(arch: Architecture) -> Plan:
     """Unroll an architecture into its layers."""
-    stem = arch.stem
-    channels = stem.channels
+    depth = len(arch.stages) if arch.out_indices is None else arch.out_indices[-1]
+    channels = arch.stem.channels
     stage_plans = []
-    for index, stage in enumerate(arch.stages, start=1):
-        name = f"layer{index}"
+    for index, (stage, steps) in enumerate(zip(arch.stages, _steps(arch), strict=True)):
         blocks = []
-        for position in range(stage.blocks):
-            stride = stage.stride if position == 0 else 1
-            blocks.append(_make_block(arch, f"{name}.{position}", stage, channels, stride))
+        for position, step in enumerate(steps):
+            name = f"layer{index + 1}.{position}"
+            blocks.append(_make_block(arch, name, stage, channels, step))
             channels = blocks[-1].out_channels
-        stage_plans.append(StagePlan(name, tuple(blocks)))
-    pool = stem.pool
+        stage_plans.append(StagePlan(f"layer{index + 1}", tuple(blocks)))
+    stem, kept = _stem(arch, pooled=depth > 0), tuple(stage_plans[:depth])
+    is_backbone = arch.out_indices is not None
     return Plan(
-        conv1=Conv("conv1", arch.in_channels, stem.channels, stem.kernel, stem.stride),
-        bn1=_norm(arch, "bn1", stem.channels),
-        maxpool=MaxPool("maxpool", pool.kernel, pool.stride, pool.padding) if pool else None,
-        stages=tuple(stage_plans),
-        fc=Linear("fc", channels, arch.num_classes),
+        stem=stem,
+        stages=kept,
+        norm=_norm(arch, "norm", channels) if arch.preactivation and not is_backbone else None,
+        fc=Linear("fc", channels, arch.num_classes)
+        if arch.num_classes and not is_backbone
+        else None,
+        features=_features(arch, stem, kept) if is_backbone else None,
     )
 
 
-def _make_block(arch: Architecture, name: str, stage: Stage, in_channels: int, stride: int):
+def _features(arch: Architecture, stem: StemPlan, kept: tuple[StagePlan, ...]):
+    name = "relu" if stem.norm else stem.convs[-1].name
+    levels = [Feature(name, arch.stem.channels, arch.stem.stride)]
+    for stage, reduction in zip(kept, arch.strides[1:], strict=False):
+        last = stage.blocks[-1]
+        limit = arch.output_stride or reduction
+        levels.append(Feature(last.name, last.out_channels, min(reduction, limit)))
+    return tuple(levels[index] for index in arch.out_indices or ())
+
+
+def _stem(arch: Architecture, *, pooled: bool) -> StemPlan:
+    stem = arch.stem
+    widths = (arch.in_channels, *stem.hidden, stem.channels)
+    last = len(stem.hidden)
+    convs, norms = [], []
+    for index in range(last + 1):
+        # A deep stem is a sequence of convolution, norm, ReLU, ...: so go timm's numbers.
+        name = f"conv1.{3 * index}" if stem.hidden else "conv1"
+        normed = index < last or not arch.preactivation
+        convs.append(
+            Conv(
+                name,
+                widths[index],
+                widths[index + 1],
+                stem.kernel,
+                stride=stem.stride if index == 0 else 1,
+                bias=_has_bias(arch, normed=normed),
+            )
+        )
+        if index < last:
+            norms.append(_norm(arch, f"conv1.{3 * index + 1}", widths[index + 1]))
+    pool = stem.pool if pooled else None
+    border = pool.border if pool and arch.preactivation else "any"
+    return StemPlan(
+        convs=tuple(convs),
+        hidden_norms=tuple(norms),
+        norm=None if arch.preactivation else _norm(arch, "bn1", stem.channels),
+        pool=MaxPool("maxpool", pool.kernel, pool.stride, pool.padding, border) if pool else None,
+    )
+
+
+def _steps(arch: Architecture) -> Iterator[tuple[_Step, ...]]:
+    """The steps of each stage's blocks.
+
+    Where `output_stride` forbids a stride, the convolution that had it keeps its dilation and all
+    that follow are dilated by it (Yu and Koltun 2016, arXiv:1511.07122; torchvision's
+    `replace_stride_with_dilation`): the cells that the stride would have kept hold the same values.
+    """
+    dilation = 1
+    for stage, reduction in zip(arch.stages, arch.strides[1:], strict=True):
+        forbidden = arch.output_stride is not None and reduction > arch.output_stride
+        strided = stage.blocks - 1 if arch.stride_in_last_block else 0
+        steps = []
+        for position in range(stage.blocks):
+            nominal = stage.stride if position == strided else 1
+            before = dilation
+            if forbidden:
+                dilation *= nominal
+            steps.append(_Step(nominal, 1 if forbidden else nominal, before, dilation))
+        yield tuple(steps)
+
+
+def _make_block(arch: Architecture, name: str, stage: Stage, in_channels: int, step: _Step):
     recipe = _RECIPES[arch.block]
-    width = arch.block_width(stage)
+    strided = 0 if arch.stride_in_1x1 else recipe.strided
     out_channels = stage.width * arch.expansion
     last = len(recipe.kernels) - 1
-    ends = (in_channels, *[width] * last, out_channels)
+    ends = (in_channels, *[arch.block_width(stage)] * last, out_channels)
     convs, norms = [], []
     for index, kernel in enumerate(recipe.kernels):
         spatial = kernel > 1  # only the 3x3 are dilated and grouped
+        dilation = stage.dilation * (step.before if index <= strided else step.after)
+        is_last = index == last
         convs.append(
             Conv(
                 f"{name}.conv{index + 1}",
                 ends[index],
                 ends[index + 1],
                 kernel,
-                stride=stride if index == recipe.strided else 1,
-                dilation=stage.dilation if spatial else 1,
+                stride=step.stride if index == strided else 1,
+                dilation=dilation if spatial else 1,
                 groups=arch.groups if spatial else 1,
+                bias=_has_bias(arch, normed=not (arch.preactivation and is_last)),
+                zero_init=arch.zero_init_residual and arch.preactivation and is_last,
             )
         )
-        norms.append(_norm(arch, f"{name}.bn{index + 1}", ends[index + 1], last=index == last))
-    projects = stride != 1 or in_channels != out_channels  # He et al. 2015, option B
+        normed = ends[index] if arch.preactivation else ends[index + 1]
+        silent = arch.zero_init_residual and is_last and not arch.preactivation
+        gamma_init = 0.0 if silent else 1.0
+        norms.append(_norm(arch, f"{name}.bn{index + 1}", normed, gamma_init))
     return Block(
         name=name,
         kind=arch.block,
+        preactivation=arch.preactivation,
         in_channels=in_channels,
-        width=width,
         out_channels=out_channels,
-        stride=stride,
-        dilation=stage.dilation,
-        groups=arch.groups,
-        shortcut="projection" if projects else "identity",
+        stride=step.stride,
         convs=tuple(convs),
         norms=tuple(norms),
-        projection=_projection(arch, name, in_channels, out_channels, stride) if projects else None,
+        se=_squeeze_excitation(arch, f"{name}.se", out_channels),
+        shortcut=_shortcut(arch, f"{name}.downsample", in_channels, out_channels, step),
     )
 
 
-def _projection(arch: Architecture, name: str, in_channels: int, out_channels: int, stride: int):
-    conv = Conv(f"{name}.downsample.0", in_channels, out_channels, kernel=1, stride=stride)
-    return conv, _norm(arch, f"{name}.downsample.1", out_channels)
+def _squeeze_excitation(arch: Architecture, name: str, channels: int) -> SqueezeExcitation | None:
+    if arch.se is None:
+        return None
+    squeezed = arch.se.squeezed(channels)
+    return SqueezeExcitation(
+        name,
+        fc1=Conv(f"{name}.fc1", channels, squeezed, kernel=1, bias=True),
+        fc2=Conv(f"{name}.fc2", squeezed, channels, kernel=1, bias=True),
+    )
 
 
-def _norm(arch: Architecture, name: str, channels: int, *, last: bool = False) -> Norm:
-    gamma_init = 0.0 if last and arch.zero_init_residual else 1.0
+def _shortcut(
+    arch: Architecture, name: str, in_channels: int, out_channels: int, step: _Step
+) -> tuple[ShortcutLayer, ...] | None:
+    """The layers around a block; its nominal stride decides, so that dilated nets keep theirs."""
+    if not arch.residual:
+        return None
+    widens, shrinks = in_channels != out_channels, step.nominal > 1
+    projects = {"A": False, "B": widens or shrinks, "B-pooled": widens, "C": True}[arch.shortcut]
+    if projects:
+        return _projection(arch, name, in_channels, out_channels, step)
+    layers = []
+    if step.stride > 1:
+        layers.append(MaxPool(f"{name}.{len(layers)}", kernel=1, stride=step.stride))
+    if widens:
+        zeros = out_channels - in_channels
+        before = zeros // 2 if arch.zero_padding == "around" else 0
+        layers.append(ChannelPad(f"{name}.{len(layers)}", in_channels, before, zeros - before))
+    return tuple(layers)
+
+
+def _projection(
+    arch: Architecture, name: str, in_channels: int, out_channels: int, step: _Step
+) -> tuple[ShortcutLayer, ...]:
+    """The 1x1 convolution around a block, its norm unless the next block norms, its average."""
+    layers: list[ShortcutLayer] = []
+    if arch.avg_down:  # timm's numbers: the average has a place even where there is none
+        layers.append(_average(f"{name}.0", step))
+    layers.append(
+        Conv(
+            f"{name}.{len(layers)}",
+            in_channels,
+            out_channels,
+            kernel=1,
+            stride=1 if arch.avg_down else step.stride,
+            bias=_has_bias(arch, normed=not arch.preactivation),
+        )
+    )
+    if not arch.preactivation:
+        layers.append(_norm(arch, f"{name}.{len(layers)}", out_channels))
+    return tuple(layers)
+
+
+def _average(name: str, step: _Step) -> AveragePool | Identity:
+    if step.nominal == 1:
+        return Identity(name)
+    return AveragePool(name, kernel=2, stride=step.stride, zeros=1 if step.stride == 1 else 0)
+
+
+def _has_bias(arch: Architecture, *, normed: bool) -> bool:
+    return arch.conv_bias == "all" or (arch.conv_bias == "unnormalised" and not normed)
+
+
+def _norm(arch: Architecture, name: str, channels: int, gamma_init: float = 1.0) -> Norm:
     return Norm(name, channels, arch.bn_eps, arch.bn_decay, gamma_init)

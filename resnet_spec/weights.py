@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from resnet_spec.architecture import Architecture, ArchitectureError
+from resnet_spec.layers import Norm
 from resnet_spec.parameters import Parameter, parameters
-from resnet_spec.plan import Norm, make_plan
+from resnet_spec.plan import make_plan
 from resnet_spec.table import get_architecture
 
 IGNORED_LEAF = "num_batches_tracked"

@@ -8,12 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from resnet_spec import Architecture, taps
+from resnet_spec import Architecture, outputs, taps
 
 from resnet_torch.model import ResNet, create_model
 from resnet_torch.weights import set_weights
-
-LOGITS = "logits"
 
 
 def versions() -> dict[str, str]:
@@ -41,24 +39,27 @@ def build(architecture: Architecture, weights: Mapping[str, np.ndarray], dtype: 
 def run(model: ResNet, images: np.ndarray, mode: str) -> dict[str, np.ndarray]:
     """Every tap of a forward pass over images (N, C, H, W), in canonical layout.
 
-    `logits` comes from a second pass in which nothing is tapped, as a user would run it.
+    What the model returns (`logits` of a classifier) comes from a second pass in which nothing is
+    tapped, as a user would run it.
     """
     layout = torch.channels_last if mode == "channels_last" else torch.contiguous_format
     model = model.to(memory_format=layout)
     image = torch.from_numpy(images).to(memory_format=layout)
     names = [tap.name for tap in taps(model.architecture, *images.shape[2:])]
     with torch.inference_mode():
-        outputs = _tapped(model, image, names)
-        outputs[LOGITS] = model(image)
-    return {name: value.contiguous().numpy() for name, value in outputs.items()}
+        arrays = _tapped(model, image, names)
+        returned = model(image)
+    returned = returned if isinstance(returned, list) else [returned]
+    arrays |= zip(outputs(model.architecture), returned, strict=True)
+    return {name: value.contiguous().numpy() for name, value in arrays.items()}
 
 
 def _tapped(model: nn.Module, image: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
     """The outputs of the named modules, copied before an in-place ReLU overwrites them."""
-    outputs: dict[str, Tensor] = {}
+    arrays: dict[str, Tensor] = {}
 
     def keep(name: str):
-        return lambda module, inputs, output: outputs.update({name: output.clone()})
+        return lambda module, inputs, output: arrays.update({name: output.clone()})
 
     hooks = [model.get_submodule(name).register_forward_hook(keep(name)) for name in names]
     try:
@@ -66,4 +67,4 @@ def _tapped(model: nn.Module, image: Tensor, names: Sequence[str]) -> dict[str, 
     finally:
         for hook in hooks:
             hook.remove()
-    return outputs
+    return arrays

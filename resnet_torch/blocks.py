@@ -4,17 +4,62 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from resnet_spec import Block
+from resnet_spec import (
+    AveragePool,
+    Block,
+    ChannelPad,
+    Conv,
+    Identity,
+    MaxPool,
+    Norm,
+    SqueezeExcitation,
+)
 
-from resnet_torch.layers import add, batch_norm, conv, relu
+from resnet_torch.layers import (
+    add,
+    average_pool,
+    batch_norm,
+    channel_pad,
+    conv,
+    max_pool,
+    placeholder,
+    relu,
+)
+
+SHORTCUT_LAYERS = {
+    Conv: conv,
+    Norm: batch_norm,
+    MaxPool: max_pool,
+    AveragePool: average_pool,
+    ChannelPad: channel_pad,
+    Identity: placeholder,
+}
 
 
-def shortcut(block: Block) -> nn.Module:
-    """The way around a block: nothing, or a 1x1 projection where the shape changes."""
-    if block.projection is None:
-        return nn.Identity()
-    projection, norm = block.projection
-    return nn.Sequential(conv(projection), batch_norm(norm))
+def shortcut(block: Block) -> nn.Module | None:
+    """The way around a block, in which a plain net has none: the layers of its plan, in order."""
+    if block.shortcut is None:
+        return None
+    return nn.Sequential(*(SHORTCUT_LAYERS[type(spec)](spec) for spec in block.shortcut))
+
+
+class SqueezeExcite(nn.Module):
+    """Each channel times a gate in (0, 1), from the channels' means: (N, C, H, W), which stays."""
+
+    def __init__(self, spec: SqueezeExcitation) -> None:
+        super().__init__()
+        self.fc1 = conv(spec.fc1)
+        self.relu = relu()
+        self.fc2 = conv(spec.fc2)
+        self.sigmoid = nn.Sigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = x.mean((2, 3), keepdim=True)
+        gate = self.fc1(gate)
+        gate = self.relu(gate)
+        gate = self.fc2(gate)
+        gate = self.sigmoid(gate)
+        return x * gate
 
 
 class BasicBlock(nn.Module):
@@ -27,6 +72,7 @@ class BasicBlock(nn.Module):
         self.relu1 = relu()
         self.conv2 = conv(block.conv2)  # 3x3, width -> out
         self.bn2 = batch_norm(block.bn2)
+        self.se = SqueezeExcite(block.se) if block.se else None
         self.relu2 = relu()
         self.downsample = shortcut(block)
 
@@ -37,7 +83,10 @@ class BasicBlock(nn.Module):
         x = self.relu1(x)
         x = self.conv2(x)
         x = self.bn2(x)
-        x = add(x, self.downsample(identity))
+        if self.se is not None:
+            x = self.se(x)
+        if self.downsample is not None:
+            x = add(x, self.downsample(identity))
         return self.relu2(x)
 
 
@@ -46,14 +95,15 @@ class Bottleneck(nn.Module):
 
     def __init__(self, block: Block) -> None:
         super().__init__()
-        self.conv1 = conv(block.conv1)  # 1x1, in -> width
+        self.conv1 = conv(block.conv1)  # 1x1, in -> width, the stride of 2015
         self.bn1 = batch_norm(block.bn1)
         self.relu1 = relu()
-        self.conv2 = conv(block.conv2)  # 3x3, width -> width, stride, groups
+        self.conv2 = conv(block.conv2)  # 3x3, width -> width, groups, the stride since
         self.bn2 = batch_norm(block.bn2)
         self.relu2 = relu()
         self.conv3 = conv(block.conv3)  # 1x1, width -> out
         self.bn3 = batch_norm(block.bn3)
+        self.se = SqueezeExcite(block.se) if block.se else None
         self.relu3 = relu()
         self.downsample = shortcut(block)
 
@@ -67,8 +117,8 @@ class Bottleneck(nn.Module):
         x = self.relu2(x)
         x = self.conv3(x)
         x = self.bn3(x)
-        x = add(x, self.downsample(identity))
+        if self.se is not None:
+            x = self.se(x)
+        if self.downsample is not None:
+            x = add(x, self.downsample(identity))
         return self.relu3(x)
-
-
-BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}

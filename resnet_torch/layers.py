@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from resnet_spec import Conv, Linear, MaxPool, Norm
+from resnet_spec import (
+    AveragePool,
+    ChannelPad,
+    Conv,
+    Identity,
+    Linear,
+    MaxPool,
+    Norm,
+    StemPlan,
+)
 
 
 def conv(spec: Conv) -> nn.Conv2d:
     """A convolution: (N, in, H, W) -> (N, out, H/stride, W/stride).
 
-    Kaiming-normal over the fan-out (He et al. 2015, arXiv:1502.01852, equation 14).
+    Kaiming-normal over the fan-out (He et al. 2015, arXiv:1502.01852, equation 14), bias zero.
     """
     # DIFFERS(conv-padding): torch pads inside the convolution, Keras with a layer before it.
     layer = nn.Conv2d(
@@ -25,6 +34,10 @@ def conv(spec: Conv) -> nn.Conv2d:
     )
     # DIFFERS(conv-init): Keras' HeNormal is truncated and over the fan-in; ours is neither.
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    if spec.zero_init:
+        nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
     return layer
 
 
@@ -42,12 +55,44 @@ def relu() -> nn.ReLU:
     return nn.ReLU(inplace=True)
 
 
-def max_pool(spec: MaxPool | None) -> nn.Module:
-    """A max-pool, or nothing: (N, C, H, W) -> (N, C, H/stride, W/stride)."""
-    if spec is None:
-        return nn.Identity()
+def stem_conv(stem: StemPlan) -> nn.Module:
+    """The stem's convolution; of a deep stem all of them, with the norms and ReLUs between."""
+    *hidden, last = stem.convs
+    if not hidden:
+        return conv(last)
+    layers: list[nn.Module] = []
+    for spec, norm in zip(hidden, stem.hidden_norms, strict=True):
+        layers += [conv(spec), batch_norm(norm), relu()]
+    return nn.Sequential(*layers, conv(last))
+
+
+def max_pool(spec: MaxPool) -> nn.Module:
+    """A max-pool: (N, C, H, W) -> (N, C, H/stride, W/stride)."""
     # DIFFERS(pool-padding): torch pads a max-pool with -inf, Keras with the zeros of a layer.
+    if spec.border == "zero":
+        pool = nn.MaxPool2d(spec.kernel, stride=spec.stride)
+        return nn.Sequential(nn.ZeroPad2d(spec.padding), pool)
     return nn.MaxPool2d(spec.kernel, stride=spec.stride, padding=spec.padding)
+
+
+def average_pool(spec: AveragePool) -> nn.Module:
+    """A mean of cells: (N, C, H, W) -> (N, C, H/stride, W/stride), rounded up."""
+    # DIFFERS(average-edge): torch rounds up by ceil_mode, Keras by "same"; both skip what is not.
+    if spec.zeros:
+        pool = nn.AvgPool2d(spec.kernel, stride=spec.stride)
+        return nn.Sequential(nn.ZeroPad2d((0, spec.zeros, 0, spec.zeros)), pool)
+    return nn.AvgPool2d(spec.kernel, stride=spec.stride, ceil_mode=True, count_include_pad=False)
+
+
+def channel_pad(spec: ChannelPad) -> nn.Module:
+    """Channels of zeros: (N, C, H, W) -> (N, before + C + behind, H, W)."""
+    # DIFFERS(channel-padding): torch pads any axis, Keras' layer two, so channels stand in as one.
+    return nn.ZeroPad3d((0, 0, 0, 0, spec.before, spec.behind))
+
+
+def placeholder(spec: Identity) -> nn.Module:
+    """Nothing: the shape stays."""
+    return nn.Identity()
 
 
 def add(x: Tensor, shortcut: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -9,37 +10,61 @@ from torch import Tensor, nn
 
 from resnet_spec import Architecture, get_architecture, make_plan
 
-from resnet_torch.blocks import BLOCKS
-from resnet_torch.layers import batch_norm, conv, global_average_pool, linear, max_pool, relu
+from resnet_torch.blocks import BasicBlock, Bottleneck
+from resnet_torch.layers import batch_norm, global_average_pool, linear, max_pool, relu, stem_conv
+from resnet_torch.preact_blocks import PreActBasicBlock, PreActBottleneck
+
+BLOCKS = {
+    ("basic", False): BasicBlock,
+    ("bottleneck", False): Bottleneck,
+    ("basic", True): PreActBasicBlock,
+    ("bottleneck", True): PreActBottleneck,
+}
+"""By kind, and whether the norms come first."""
 
 
 class ResNet(nn.Module):
-    """Images to logits: (N, in_channels, H, W) -> (N, num_classes), any H and W."""
+    """Images to logits: (N, in_channels, H, W) -> (N, num_classes), any H and W.
+
+    Without classes the pooled features (N, C); as a backbone a list of feature maps (N, C, H, W),
+    of which `feature_info` has the names, channels and reductions.
+    """
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         plan = make_plan(architecture)
         self.architecture = architecture
-        self.conv1 = conv(plan.conv1)
-        self.bn1 = batch_norm(plan.bn1)
+        self.feature_info = plan.features
+        self.conv1 = stem_conv(plan.stem)
+        self.bn1 = batch_norm(plan.stem.norm) if plan.stem.norm else None
         self.relu = relu()
-        self.maxpool = max_pool(plan.maxpool)
+        self.maxpool = max_pool(plan.stem.pool) if plan.stem.pool else None
         self.stages = [stage.name for stage in plan.stages]
         for stage in plan.stages:
-            blocks = (BLOCKS[block.kind](block) for block in stage.blocks)
+            blocks = (BLOCKS[block.kind, block.preactivation](block) for block in stage.blocks)
             self.add_module(stage.name, nn.Sequential(*blocks))
+        self.norm = batch_norm(plan.norm) if plan.norm else None
         self.avgpool = global_average_pool()
-        self.fc = linear(plan.fc)
+        self.fc = linear(plan.fc) if plan.fc else None
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> Tensor | list[Tensor]:
         x = self.conv1(image)
-        x = self.bn1(x)
-        x = self.relu(x)
-        x = self.maxpool(x)
+        if self.bn1 is not None:
+            x = self.bn1(x)
+            x = self.relu(x)
+        features = [x]
+        if self.maxpool is not None:
+            x = self.maxpool(x)
         for stage in self.stages:
             x = self.get_submodule(stage)(x)
+            features.append(x)
+        if self.architecture.out_indices is not None:
+            return [features[index] for index in self.architecture.out_indices]
+        if self.norm is not None:
+            x = self.norm(x)
+            x = self.relu(x)
         x = self.avgpool(x)
-        return self.fc(x)
+        return x if self.fc is None else self.fc(x)
 
 
 def create_model(
@@ -47,18 +72,22 @@ def create_model(
     *,
     num_classes: int | None = None,
     in_channels: int | None = None,
+    features_only: bool = False,
+    out_indices: Iterable[int] | None = None,
     dtype: torch.dtype | None = None,
     **overrides: Any,
 ) -> ResNet:
     """A ResNet in training mode, freshly initialised.
 
-    `num_classes`, `in_channels` and `overrides` (such as `zero_init_residual=True`) replace fields
-    of the architecture. `dtype` is torch's default unless given. Images (N, in_channels, H, W) give
-    logits (N, num_classes).
+    `num_classes` (0: pooled features), `in_channels` and `overrides` (such as `output_stride=8`)
+    replace fields of the architecture. `features_only` gives the feature maps of `out_indices`
+    (0 is the stem, 1 the first stage; all unless given). `dtype` is torch's default unless given.
+    Images (N, in_channels, H, W) give logits (N, num_classes).
 
     Raises `resnet_spec.ArchitectureError` for an unknown name or field, or a combination that
     cannot be built.
     """
-    given = {"num_classes": num_classes, "in_channels": in_channels, **overrides}
+    backbone = {"features_only": features_only, "out_indices": out_indices}
+    given = {"num_classes": num_classes, "in_channels": in_channels, **backbone, **overrides}
     # DIFFERS(dtype): torch converts a finished model, Keras fixes the dtype of layers and Input.
     return ResNet(get_architecture(architecture, **given)).to(dtype=dtype)

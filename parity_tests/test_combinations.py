@@ -1,0 +1,47 @@
+"""Fields combine freely: random architectures pass every rung, not only the rows of the table."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, given, settings
+
+from resnet_spec import Architecture, parameters
+
+import resnet_keras
+import resnet_torch
+from parity_tests.combinations import architectures
+from parity_tests.support import engines
+from resnet_parity.probes import exact_probe, random_probe
+from resnet_parity.rungs import climb
+
+FEW_DOZENS = settings(
+    max_examples=36,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+
+
+@FEW_DOZENS
+@given(architectures())
+def test_every_rung_holds(arch: Architecture):
+    probes = {
+        "exact": exact_probe(arch, 0, "float32"),
+        "float64": random_probe(arch, 0, "float64"),
+        "float32": random_probe(arch, 0, "float32"),
+    }
+    for rung, probe in probes.items():
+        for verdict in climb(rung, probe, engines(every_mode=False, eager=True)):
+            assert verdict.status == "pass", f"{rung}, {verdict.engine}: {verdict.divergence}"
+
+
+@FEW_DOZENS
+@given(architectures())
+def test_weights_travel_there_and_back(arch: Architecture):
+    weights = random_probe(arch, 0, "float32").weights
+    torch_model, keras_model = resnet_torch.create_model(arch), resnet_keras.create_model(arch)
+    resnet_torch.set_weights(torch_model, weights)
+    resnet_keras.set_weights(keras_model, resnet_torch.get_weights(torch_model))
+    found = resnet_keras.get_weights(keras_model)
+    assert list(found) == [p.name for p in parameters(arch)]
+    assert all(found[name].tobytes() == value.tobytes() for name, value in weights.items())

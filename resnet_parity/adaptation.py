@@ -1,0 +1,126 @@
+"""Weights of one net, made to fit one with other image channels, another head, or no head at all.
+
+It works on canonical arrays, so that both hands get the very same numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from resnet_spec import (
+    Architecture,
+    Linear,
+    WeightsError,
+    get_architecture,
+    layer_parameters,
+    make_plan,
+    parameters,
+)
+
+from resnet_parity.splitmix import Stream
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """The weights that fit, by canonical name, and in words what was done to get them."""
+
+    weights: dict[str, np.ndarray]
+    changes: tuple[str, ...]
+
+
+def adapt_weights(
+    weights: Mapping[str, np.ndarray], architecture: str | Architecture, *, seed: int = 0
+) -> Adapted:
+    """Make `weights` fit an architecture that has other ends than the one they come from.
+
+    * Image channels: for one channel the stem's kernel is summed over its channels, for n channels
+      it is repeated and scaled, so that a constant image gives what it gave (the rule of timm's
+      `adapt_input_conv`).
+    * Head: with another number of classes it starts anew, uniform within 1/sqrt(features), drawn
+      from stream `adapt/NAME/SEED/TENSOR` of SplitMix64.
+    * Without classes, or as a backbone, tensors that are no longer needed are left out.
+
+    The input is only read. Raises `resnet_spec.WeightsError` when anything else does not fit.
+    """
+    arch = get_architecture(architecture)
+    plan = make_plan(arch)
+    adapted, changes = dict(weights), []
+    stem = f"{plan.stem.convs[0].name}.weight"
+    if stem in adapted and adapted[stem].ndim == 4:
+        before = adapted[stem].shape[1]
+        if before != arch.in_channels:
+            adapted[stem] = _other_channels(adapted[stem], arch.in_channels)
+            changes.append(f"{stem}: {_channels_in_words(before, arch.in_channels)}")
+    if plan.fc and _head_differs(plan.fc, weights):
+        dtype = next((str(array.dtype) for array in weights.values()), "float32")
+        adapted |= _new_head(arch, plan.fc, seed, dtype)
+        changes.append(
+            f"{plan.fc.name}: starts anew, for {plan.fc.out_features} classes instead of "
+            f"{_classes(plan.fc, weights)} (seed {seed})"
+        )
+    changes += _drop_unneeded(arch, adapted)
+    _check(arch, adapted)
+    return Adapted({p.name: adapted[p.name] for p in parameters(arch)}, tuple(changes))
+
+
+def _other_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
+    """(out, before, H, W) -> (out, channels, H, W)."""
+    before = kernel.shape[1]
+    if channels == 1:
+        return kernel.sum(axis=1, keepdims=True)
+    repeats = math.ceil(channels / before)
+    repeated = np.tile(kernel, (1, repeats, 1, 1))[:, :channels]
+    return repeated * kernel.dtype.type(before / channels)
+
+
+def _channels_in_words(before: int, after: int) -> str:
+    if after == 1:
+        return f"summed over its {before} channels into one"
+    return f"its {before} channels repeated into {after} and scaled by {before}/{after}"
+
+
+def _head_differs(fc: Linear, weights: Mapping[str, np.ndarray]) -> bool:
+    return any(
+        p.name not in weights or weights[p.name].shape != p.shape for p in layer_parameters(fc)
+    )
+
+
+def _classes(fc: Linear, weights: Mapping[str, np.ndarray]) -> str:
+    bias = weights.get(f"{fc.name}.bias")
+    return "none" if bias is None else str(bias.size)
+
+
+def _new_head(arch: Architecture, fc: Linear, seed: int, dtype: str) -> dict[str, np.ndarray]:
+    head = {}
+    for p in layer_parameters(fc):
+        uniform = Stream(f"adapt/{arch.name}/{seed}/{p.name}").uniform(p.size)
+        head[p.name] = ((2 * uniform - 1) * fc.init_bound).reshape(p.shape).astype(dtype)
+    return head
+
+
+def _drop_unneeded(arch: Architecture, adapted: dict[str, np.ndarray]) -> list[str]:
+    """Leave out what a shorter net has no place for; what no net of the kind has stays, to fail."""
+    whole = replace(arch, num_classes=1, out_indices=None)
+    kept = {p.name for p in parameters(arch)}
+    counters = {name for name in adapted if name.endswith(".num_batches_tracked")}
+    unneeded = [p.name for p in parameters(whole) if p.name not in kept and p.name in adapted]
+    for name in (*unneeded, *counters):
+        del adapted[name]
+    layers = dict.fromkeys(name.rpartition(".")[0].partition(".")[0] for name in unneeded)
+    return [f"{layer}: left out, this net has none" for layer in layers]
+
+
+def _check(arch: Architecture, adapted: Mapping[str, np.ndarray]) -> None:
+    expected = {p.name: p.shape for p in parameters(arch)}
+    problems = [f"{name} is missing" for name in expected if name not in adapted]
+    for name, array in adapted.items():
+        if name not in expected:
+            problems.append(f"{name} is not a tensor of this architecture")
+        elif array.shape != expected[name]:
+            problems.append(f"{name} has shape {array.shape}, expected {expected[name]}")
+    if problems:
+        raise WeightsError(f"the weights cannot be adapted to {arch.name!r}", problems)
