@@ -6,6 +6,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from resnet_spec import Architecture, ArchitectureError, Pool, SqueezeExcite, Stage, Stem
+from resnet_spec.parts import BlockKind
 
 STEMS = st.builds(
     Stem,
@@ -50,7 +51,7 @@ def architectures(draw: st.DrawFn) -> Architecture:
         "in_channels": draw(st.sampled_from([1, 3, 5])),
         "num_classes": draw(st.sampled_from([0, 7, 10])),
     }
-    block = draw(st.sampled_from(["basic", "bottleneck"]))
+    block: BlockKind = draw(st.sampled_from(["basic", "bottleneck"]))
     given["stride_in_1x1"] = block == "bottleneck" and draw(st.booleans())
     try:
         whole = Architecture("combination", block, **given)

@@ -159,7 +159,9 @@ def _dilated_too_early(patch: pytest.MonkeyPatch) -> None:
 
 def _projection_of_the_raw_input(patch: pytest.MonkeyPatch) -> None:
     class Raw(Block):
-        projects = False
+        @property
+        def projects(self) -> bool:
+            return False
 
     _change_blocks(patch, lambda block: Raw(**vars(block)))
 

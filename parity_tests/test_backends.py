@@ -9,8 +9,9 @@ import pytest
 from parity_tests.support import TINY, python
 from resnet_parity.verification import verify
 
-# One process per backend, for Keras takes seconds to start: two nets, one of them on every rung,
-# a rung named alone, and the first net with a wrong epsilon. A JSON document comes back for each.
+# One process per backend, for Keras takes seconds to start: a net of each kind, one of them on
+# every rung, a rung named alone, and the first net with a wrong epsilon. A JSON document comes back
+# for each.
 SCRIPT = """
 import json, sys
 from dataclasses import replace
@@ -18,7 +19,7 @@ from resnet_parity.report import as_json
 from resnet_parity.verification import verify
 for arguments in (
     {"architecture": "resnet18"},
-    {"architecture": "resnet50", "rungs": ("exact", "float32")},
+    *({"architecture": name, "rungs": ("exact", "float32")} for name in sys.argv[2:]),
     {"architecture": "resnet18", "rungs": ("float64",), "size": (32, 48)},
     {"architecture": "resnet18", "rungs": ("exact",), "size": (32, 64)},
 ):
@@ -31,10 +32,23 @@ for arguments in (
 """
 
 
+KINDS = [
+    "resnet50",
+    "keras_resnet50",
+    "keras_resnet50v2",
+    "resnetv2_18",
+    "resnet20",
+    "plain18",
+    "resnet18d",
+    "seresnet18",
+]
+
+
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_every_rung(backend):
     """Exact and float32 hold; float64 says that it cannot, and why."""
-    result = python("-c", SCRIPT, backend, KERAS_BACKEND="tensorflow")  # the argument wins
+    arguments = [backend, *KINDS]
+    result = python("-c", SCRIPT, *arguments, KERAS_BACKEND="tensorflow")  # the argument wins
     assert result.returncode == 0, result.stderr
     *complete, alone, mutant = (json.loads(line) for line in result.stdout.splitlines())
     for report in complete:

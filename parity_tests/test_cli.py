@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
-from resnet_spec import ARCHITECTURES, parameter_count
+from resnet_spec import ARCHITECTURES, GROUPS, parameter_count, taps
 
 from parity_tests.support import ALL_NAMES, ROOT, command, python
 from resnet_parity import cli
@@ -96,12 +98,82 @@ def test_list_and_show_need_no_framework(capsys):
         assert cli.main(["show", name]) == 0
         output = capsys.readouterr().out
         assert f"{parameter_count(ARCHITECTURES[name]):,} parameters" in output
-        assert "64x56x56" in output
-        assert "56x56x64" in output
+        size = ARCHITECTURES[name].image_size
+        assert f"3x{size}x{size}" in output
+        assert f"{size}x{size}x3" in output
+
+
+def test_list_prints_the_groups(capsys):
+    assert cli.main(["list"]) == 0
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    for group, rows in GROUPS.items():
+        start = lines.index(group)
+        shown = [line.split()[0] for line in lines[start + 1 : start + 1 + len(rows)]]
+        assert shown == [row.name for row in rows]
+
+
+def test_show_prints_every_layer_in_both_layouts(capsys):
+    assert cli.main(["show", "seresnet50", "--layers"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["layer2.0.conv2", "128x28x28", "28x28x128", "147,456", "115.61"] in rows
+    assert ["layer1.0.se.fc1", "16x1x1", "1x1x16", "4,112", "0.00"] in rows
+    names = [row[0] for row in rows if row]
+    assert [tap.name for tap in taps(ARCHITECTURES["seresnet50"], 224, 224)] == [
+        name for name in names if "." in name or name in TOP_LEVEL
+    ]
+
+
+TOP_LEVEL = {"conv1", "bn1", "relu", "maxpool", "avgpool", "fc"}
+
+
+def test_show_takes_a_backbone(capsys):
+    arguments = ["--features", "1,3", "--output-stride", "8", "--size", "64x96", "--json"]
+    assert cli.main(["show", "resnet50", *arguments]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["taps"][-1]["name"] == "layer3.5"
+    assert shown["taps"][-1]["shape"] == [1024, 8, 12]
+
+
+def test_compare_prints_what_differs(capsys):
+    assert cli.main(["compare", "resnet50", "resnet50_v1"]) == 0
+    output = capsys.readouterr().out
+    rows = [line.split() for line in output.splitlines()]
+    assert ["stride_in_1x1", "False", "True"] in rows
+    assert ["parameters", "25,557,032", "25,557,032"] in rows
+    assert ["GMACs", "4.09", "at", "224x224", "3.86", "at", "224x224"] in rows
+    assert "weights of resnet50 load into resnet50_v1, and give other logits" in output
+    assert cli.main(["compare", "resnet18", "seresnet18", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["fields"] == {"se": ["None", "SqueezeExcite(ratio=0.0625, divisor=8)"]}
+    assert len(data["tensors"]["only in the second"]) == 8 * 4
+    assert data["tensors"]["equal"] == 102
+    assert cli.main(["compare", "resnet50d", "resnet50d"]) == 0
+    assert "the same architecture" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("resnet50", "keras_resnet50v2"), ("resnet18", "resnet20"), ("resnet50", "resnet50c")],
+)
+def test_compare_names_every_field_that_differs(first, second, capsys):
+    assert cli.main(["compare", first, second, "--json"]) == 0
+    named = json.loads(capsys.readouterr().out)["fields"]
+    pair = ARCHITECTURES[first], ARCHITECTURES[second]
+    for field in dataclasses.fields(pair[0]):
+        if field.name not in ("name", "source"):
+            differs = getattr(pair[0], field.name) != getattr(pair[1], field.name)
+            assert any(re.split(r"[.\[]", name)[0] == field.name for name in named) == differs
+
+
+def test_verify_takes_a_backbone(capsys):
+    arguments = ["--features", "0,2", "--output-stride", "4", "--rung", "exact", "--json"]
+    assert cli.main(["verify", "resnet18", *arguments, "--layers"]) == 0
+    (first, *_) = json.loads(capsys.readouterr().out)["verdicts"]
+    assert [tap["name"] for tap in first["taps"]][-2:] == ["features.0", "features.1"]
 
 
 def test_show_prints_both_layouts_of_every_tensor(capsys):
-    assert cli.main(["show", "resnet18", "--layers"]) == 0
+    assert cli.main(["show", "resnet18", "--tensors"]) == 0
     output = capsys.readouterr().out
     assert "layer2.0.conv2.weight" in output
     assert "layer2_0_conv2/kernel" in output
@@ -111,7 +183,10 @@ def test_show_prints_both_layouts_of_every_tensor(capsys):
     assert shown["taps"][-1]["shape"] == [5]
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["show", "resnet50"]])
+LIGHT = [["--help"], ["list"], ["show", "resnet50"], ["compare", "resnet18", "plain18"]]
+
+
+@pytest.mark.parametrize("arguments", LIGHT)
 def test_light_commands_import_no_framework(arguments):
     code = (
         "import sys\nfrom resnet_parity.cli import main\n"
@@ -126,7 +201,14 @@ def test_light_commands_import_no_framework(arguments):
 MISTAKES = {
     "unknown name": (["verify", "resnet5"], "unknown architecture 'resnet5' (did you mean"),
     "unknown name in show": (["show", "renset50"], "did you mean resnet50"),
-    "bad classes": (["verify", "resnet18", "--num-classes", "0"], "num_classes must be at least"),
+    "bad classes": (["verify", "resnet18", "--num-classes", "-1"], "num_classes must be at least"),
+    "bad stride": (
+        ["verify", "resnet20", "--output-stride", "8"],
+        "output_stride 8 cannot be had: the stem has stride 1, the whole net 4, so it may be 1, 2",
+    ),
+    "bad features": (["show", "resnet50", "--features", "1,9"], "some of (0, 1, 2, 3, 4)"),
+    "features that are none": (["show", "resnet50", "--features", "a"], "'a' is no list of"),
+    "unknown name to compare": (["compare", "resnet50", "resnet5"], "did you mean"),
     "absurd classes": (["verify", "resnet18", "--num-classes", "100000000"], "take fewer classes"),
     "bad channels": (["show", "resnet18", "--in-channels", "-3"], "in_channels must be at least"),
     "bad size": (["verify", "resnet18", "--size", "64"], "'64' is no size"),
@@ -232,7 +314,7 @@ def test_a_size_that_sees_less_is_warned_of(capsys):
 def test_a_size_without_an_exact_probe_leaves_the_other_rungs(capsys):
     assert cli.main(["verify", "resnet18", "--size", "32x96"]) == 0
     output = capsys.readouterr().out
-    assert "the last feature map of 'resnet18' is 1x3" in output
+    assert "the map of layer4.1 in 'resnet18' is 1x3" in output
     assert "parity holds: 6 of 8 verdicts pass, 2 cannot hold" in output
 
 
@@ -245,7 +327,7 @@ def test_rungs_add_up(capsys):
 def test_tables_fit_eighty_columns(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(cli, "_is_terminal", lambda: True)
-    for arguments in (["list"], ["show", "wide_resnet101_2"]):
+    for arguments in (["list"], ["show", "wide_resnet101_2", "--layers"]):
         assert cli.main(arguments) == 0
         lines = capsys.readouterr().out.splitlines()
         assert max(map(len, lines)) <= 80

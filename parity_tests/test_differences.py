@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -140,7 +142,7 @@ def _train_once(module: nn.BatchNorm2d, layer, x: np.ndarray) -> None:
 
 def test_bn_momentum():
     x = images(2, 4, 8, 10) + 3
-    module = resnet_torch.create_model(TINY).bn1
+    module: Any = resnet_torch.create_model(TINY).bn1
     assert module.momentum == 0.1
     assert resnet_keras.create_model(TINY).get_layer("bn1").momentum == 0.9
     module, layer = (

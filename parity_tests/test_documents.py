@@ -83,8 +83,9 @@ NO_TOLERANCE = {
     ("test_differences.py", "pytest.approx(1 / np.sqrt(3), rel=0.1)"): "a random draw",
     ("test_probes.py", "np.std(probe.expected[tap.name]) > 0.01"): "that a tap is not constant",
     ("test_photographs.py", "abs(red[:, :80].mean() - red[:, -80:].mean()) < 0.1"): "JPEG's loss",
-    ("architecture.py", "0.0 < arch.bn_eps < 1.0"): "a range of the spec",
-    ("architecture.py", "0.0 <= arch.bn_decay < 1.0"): "a range of the spec",
+    ("checks.py", "0.0 < arch.bn_eps < 1.0"): "a range of the spec",
+    ("checks.py", "0.0 <= arch.bn_decay < 1.0"): "a range of the spec",
+    ("checks.py", "0.0 < arch.se.ratio <= 1.0"): "a range of the spec",
 }
 CLOSE = {"allclose", "assert_allclose", "isclose", "approx", "assert_almost_equal"}
 

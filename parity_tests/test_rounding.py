@@ -9,7 +9,18 @@ from parity_tests.support import USERS, engines, random
 from resnet_parity.rungs import climb
 from resnet_parity.tolerances import LEAST_FLOOR, limit
 
-SPREAD = ["resnet18", "resnet50", "resnext50_32x4d", "resnet152"]
+SPREAD = [
+    "resnet18",
+    "resnet152",
+    "resnext50_32x4d",
+    "keras_resnet50",
+    "keras_resnet50v2",
+    "resnet34_a",
+    "plain18",
+    "resnet110",
+    "resnet50d",
+    "seresnet50",
+]
 
 
 @pytest.mark.parametrize("rung", ["float64", "float32"])

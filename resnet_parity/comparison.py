@@ -59,15 +59,16 @@ def _different(prefix: str, first: Any, second: Any) -> dict[str, tuple[Any, Any
     """Every field whose value differs, those of parts one by one."""
     found = {}
     for field in fields(first):
-        ours, theirs = getattr(first, field.name), getattr(second, field.name)
+        ours: Any = getattr(first, field.name)
+        theirs: Any = getattr(second, field.name)
         if ours == theirs or field.name in _NO_DIFFERENCE:
             continue
         name = f"{prefix}{field.name}"
-        if is_dataclass(ours) and is_dataclass(theirs):
+        if name == "stages" and len(ours) == len(theirs):
+            for index, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+                found |= _different(f"{name}[{index}].", one, other)
+        elif is_dataclass(ours) and is_dataclass(theirs):
             found |= _different(f"{name}.", ours, theirs)
-        elif name == "stages" and len(ours) == len(theirs):
-            for index, pair in enumerate(zip(ours, theirs, strict=True)):
-                found |= _different(f"{name}[{index}].", *pair)
         else:
             found[name] = (ours, theirs)
     return found

@@ -81,7 +81,7 @@ def walk(arch: Architecture, weights: Weights, images: np.ndarray) -> Iterator[S
         for name, value in _walk_block(block, weights, x):
             yield name, value
             x = value
-    if plan.features is None:
+    if not plan.features:
         yield from _walk_head(plan, weights, x)
 
 

@@ -274,7 +274,7 @@ def check_exact_size(arch: Architecture, size: tuple[int, int]) -> int:
     shapes = {tap.name: tap.shape for tap in taps(arch, *size)}
     averaged = [block.name for block in plan.blocks if block.se]
     last = [stage.blocks[-1].name for stage in plan.stages[-1:]]
-    for name in averaged + (last if plan.features is None else []):
+    for name in averaged + (last if not plan.features else []):
         rows, columns = shapes[name][1:]
         if (rows * columns) & (rows * columns - 1):
             good = "x".join(str(side) for side in default_size(arch, "exact"))

@@ -61,13 +61,13 @@ def _mistyped(where: str, value: Any, kind: Any) -> Iterator[str]:
             return
         for index, each in enumerate(value):
             yield from _mistyped(f"{where}[{index}]", each, item)
-    elif is_dataclass(kind):
-        if isinstance(value, kind):
-            yield from _mistyped_fields(f"{where}.", value)
-        else:
-            yield f"{where} must be a {kind.__name__}, not {type(value).__name__}"
-    elif type(value) is not kind:  # a bool is no integer here
-        yield f"{where} must be {_KINDS[kind]}, not {value!r}"
+    elif kind in _KINDS:
+        if type(value) is not kind:  # a bool is no integer here
+            yield f"{where} must be {_KINDS[kind]}, not {value!r}"
+    elif isinstance(value, kind):
+        yield from _mistyped_fields(f"{where}.", value)
+    else:
+        yield f"{where} must be a {kind.__name__}, not {type(value).__name__}"
 
 
 def _numbers(arch: Architecture) -> Iterator[str]:

@@ -134,14 +134,14 @@ class Plan:
     """The whole net, in execution order.
 
     `norm` is the last one of a net with preactivation, `fc` is None without classes. A backbone
-    has neither, and its stages end with the last of its `features`.
+    has neither, and its stages end with the last of its `features`; a classifier has none of those.
     """
 
     stem: StemPlan
     stages: tuple[StagePlan, ...]
     norm: Norm | None
     fc: Linear | None
-    features: tuple[Feature, ...] | None
+    features: tuple[Feature, ...]
 
     @property
     def blocks(self) -> Iterator[Block]:
@@ -212,11 +212,12 @@ def make_plan(arch: Architecture) -> Plan:
         fc=Linear("fc", channels, arch.num_classes)
         if arch.num_classes and not is_backbone
         else None,
-        features=_features(arch, stem, kept) if is_backbone else None,
+        features=_features(arch, stem, kept),
     )
 
 
 def _features(arch: Architecture, stem: StemPlan, kept: tuple[StagePlan, ...]):
+    """The feature maps that a backbone gives."""
     name = "relu" if stem.norm else stem.convs[-1].name
     levels = [Feature(name, arch.stem.channels, arch.stem.stride)]
     for stage, reduction in zip(kept, arch.strides[1:], strict=False):

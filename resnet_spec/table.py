@@ -39,12 +39,11 @@ def _row(name: str, depth: int, source: str, **different: Any) -> Architecture:
 
 def _cifar(name: str, blocks: int, source: str = _HE_CIFAR, **different: Any) -> Architecture:
     """Three stages of 16, 32 and 64 channels for images of 32x32 (He et al. 2015, section 4.2)."""
-    given = {"block": "basic", "shortcut": "A"} | different
+    given: dict[str, Any] = {"block": "basic", "shortcut": "A", "num_classes": 10} | different
     return Architecture(
         name,
         stages=(Stage(blocks, 16), Stage(blocks, 32, stride=2), Stage(blocks, 64, stride=2)),
         stem=Stem(16, kernel=3, stride=1, pool=None),
-        num_classes=10,
         image_size=32,
         source=source,
         **given,

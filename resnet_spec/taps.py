@@ -63,7 +63,7 @@ def outputs(arch: Architecture) -> dict[str, str]:
     A classifier gives `logits`, without classes it gives `features`, a backbone `features.0` ...
     """
     plan = make_plan(arch)
-    if plan.features is not None:
+    if plan.features:
         return {f"features.{i}": feature.name for i, feature in enumerate(plan.features)}
     return {"logits": plan.fc.name} if plan.fc else {"features": "avgpool"}
 
@@ -74,10 +74,11 @@ def _walk(arch: Architecture, shape: Shape) -> Iterator[Tap]:
         yield tap
         shape = tap.shape
     for block in plan.blocks:
-        for tap in _walk_block(block, shape):
-            yield tap
-        shape = tap.shape
-    if plan.features is not None:
+        *inside, output = _walk_block(block, shape)
+        yield from inside
+        yield output
+        shape = output.shape
+    if plan.features:
         return
     if plan.norm:
         yield Tap(plan.norm.name, shape)
