@@ -89,9 +89,26 @@ def test_weights_that_fit_stay_and_the_input_is_only_read(weights):
         np.testing.assert_array_equal(weights[name], value)
 
 
+def test_a_head_that_does_not_fit_is_not_thrown_away(weights):
+    """In Keras' layout, or for other features: nothing that a new head would mend."""
+    for wrong in (weights["fc.weight"].T.copy(), weights["fc.weight"][:, :16].copy()):
+        with pytest.raises(WeightsError, match=r"fc.weight has shape"):
+            adapt_weights(weights | {"fc.weight": wrong}, TINY)
+
+
+def test_counters_decide_no_dtype(weights):
+    first = {"bn1.num_batches_tracked": np.array(3), **weights}
+    adapted = adapt_weights(first, get_architecture(TINY, num_classes=7))
+    assert adapted.weights["fc.weight"].dtype == "float32"
+
+
 def test_anything_else_is_refused(weights):
     with pytest.raises(WeightsError, match=r"layer1.0.conv3.weight is missing"):
         adapt_weights(weights, SMALL)
+    state = resnet_torch.create_model(TINY).state_dict()
+    for given, message in ((state, "found Tensor"), (None, "this is a NoneType")):
+        with pytest.raises(WeightsError, match=message):
+            adapt_weights(given, TINY)  # pyright: ignore[reportArgumentType]
     del weights["layer1.0.bn1.weight"]
     weights["layer9.weight"] = np.zeros(3, "float32")
     with pytest.raises(WeightsError) as caught:

@@ -186,6 +186,17 @@ def test_conv_init(hand):
         assert weights[name].std() / bound == pytest.approx(1 / np.sqrt(3), rel=0.1)
 
 
+def test_one_feature():
+    x = images(2, 3, 32, 48).astype("float32")
+    options: Any = {"features_only": True, "out_indices": (2,)}
+    (single,) = resnet_torch.create_model(TINY, **options)(torch.from_numpy(x))
+    unpacked = resnet_keras.create_model(TINY, **options)(nhwc(x))
+    assert single.shape == (2, 32, 4, 6)
+    assert unpacked.shape == (2, 4, 6, 32)
+    both = resnet_keras.create_model(TINY, features_only=True, out_indices=(1, 2))(nhwc(x))
+    assert [each.shape[-1] for each in both] == [16, 32]
+
+
 def test_dtype():
     x = images(2, 3, 16, 24)
     torch_model = resnet_torch.create_model(TINY, dtype=torch.float64).eval()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -145,20 +147,45 @@ def test_timms_other_nets_in_the_keras_hand(name):
 
 def test_the_wrong_model_is_refused(float64):
     model = keras_applications("ResNet50", include_top=False)
-    with pytest.raises(WeightsError, match=r"not those of a 'keras_resnet50'.*\n.*predictions is"):
-        from_keras_applications(model, "keras_resnet50")
-    with pytest.raises(WeightsError, match=r"conv4_block7_1_conv is missing"):
-        from_keras_applications(model, "keras_resnet101")
-    with pytest.raises(WeightsError, match=r"conv2_block1_preact_bn is missing"):
-        from_keras_applications(model, "keras_resnet50v2")
+    for name, message in {
+        "keras_resnet50": r"not those of a 'keras_resnet50'.*\n.*predictions/kernel is missing",
+        "keras_resnet101": "conv4_block7_1_conv/kernel is missing",
+        "keras_resnet50v2": "conv2_block1_preact_bn/gamma is missing",
+        "resnet50": "conv1_conv/bias is not a tensor of it",
+        "resnet18": "builds nothing like 'resnet18'",
+        "resnet50d": "builds nothing like 'resnet50d'",
+        "seresnet50": "builds nothing like 'seresnet50'",
+    }.items():
+        with pytest.raises(WeightsError) as caught:
+            from_keras_applications(model, name)
+        assert re.search(message, f"{caught.value} {caught.value.problems}", flags=re.DOTALL)
+    for other in (nn.Linear(2, 2), {}, None):
+        with pytest.raises(WeightsError, match="this is no Keras model"):
+            from_keras_applications(other, "keras_resnet50")
 
 
 def test_the_wrong_state_dict_is_refused():
-    state = randomised("resnet18d").state_dict()
-    with pytest.raises(WeightsError, match=r"conv1 is missing"):
-        from_timm(state, "resnet18")
-    with pytest.raises(WeightsError, match=r"fc.bias the shape \(1000,\), expected \(7,\)"):
-        from_timm(state, get_architecture("resnet18d", num_classes=7))
-    del state["bn1.running_var"]
-    with pytest.raises(WeightsError, match=r"bn1.running_var is missing"):
-        from_timm(state, "resnet18d")
+    model = randomised("resnet18d")
+    state = model.state_dict()
+    headless = {name: value for name, value in state.items() if name != "bn1.running_var"}
+    seven = get_architecture("resnet18d", num_classes=7)
+    for given, arch, message in (
+        (state, "resnet18", r"conv1.weight is missing"),
+        (state, seven, r"fc.bias has shape \(1000,\), expected \(7,\)"),
+        (headless, "resnet18d", r"bn1.running_var is missing"),
+        ({**state, "fc.scale": state["fc.bias"]}, "resnet18d", r"fc.scale is not a tensor of it"),
+        ({**state, "fc.num_batches_tracked": 1}, "resnet18d", r"fc.num_batches_tracked is not"),
+        (model, "resnet18d", r"it is a ResNet; pass model.state_dict\(\)"),
+        (model.bfloat16().state_dict(), "resnet18d", r"model.float\(\)"),
+    ):
+        with pytest.raises(WeightsError) as caught:
+            from_timm(given, arch)  # pyright: ignore[reportArgumentType]
+        assert re.search(message, f"{caught.value} {caught.value.problems}")
+
+
+def test_a_state_dict_of_arrays_is_taken():
+    state = {name: value.numpy() for name, value in randomised("resnet18d").state_dict().items()}
+    weights = from_timm(state, "resnet18d")
+    resnet_keras.set_weights(resnet_keras.resnet18d(), weights)
+    weights["fc.bias"].fill(7)
+    assert not (state["fc.bias"] == 7).any()

@@ -46,13 +46,23 @@ def test_the_keras_hand_never_names_tensorflow():
         assert names <= {"resnet_spec", "resnet_keras", "keras", "numpy"} | STDLIB, path.name
 
 
-STDLIB = {"__future__", "collections", "contextlib", "functools", "importlib", "math", "typing"}
+STDLIB = {
+    "__future__",
+    "collections",
+    "contextlib",
+    "functools",
+    "importlib",
+    "math",
+    "sys",
+    "typing",
+}
 
-# layers <- blocks <- model <- __init__; weights beside model; the adapter on top of both.
+# layers <- blocks <- preact_blocks <- model <- __init__; weights beside model; the adapter on top.
 ORDER = {
     "layers": set(),
     "blocks": {"layers"},
-    "model": {"layers", "blocks"},
+    "preact_blocks": {"layers", "blocks"},
+    "model": {"layers", "blocks", "preact_blocks"},
     "weights": set(),
     "adapter": {"model", "weights"},
     "__init__": {"model", "weights"},

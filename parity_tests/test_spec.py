@@ -106,9 +106,7 @@ OPTIONS = {
     "resnet101_v1": ("resnet101", 0),
     "resnet152_v1": ("resnet152", 0),
     "resnet34_small": ("resnet34", -(990 * 513) - 64 * 3 * (49 - 9)),
-    # The norm of the stem goes to the head; those of three projections go, each stage's first
-    # norm has its input's channels.
-    "resnetv2_18_small": ("resnet18_small", -1792),
+    "resnetv2_18_small": ("resnetv2_18", -(990 * 513) - 64 * 3 * (49 - 9)),
 }
 
 TIMM = [
@@ -359,6 +357,13 @@ def test_something_else_than_an_architecture_is_refused():
 def test_a_stride_that_a_small_net_does_not_have_is_refused():
     with pytest.raises(ArchitectureError, match=r"output_stride 8 cannot be had.*may be 1, 2 or 4"):
         get_architecture("resnet20", output_stride=8)
+
+
+def test_a_backbone_has_no_classes_and_a_list_of_indices():
+    with pytest.raises(ArchitectureError, match="leave num_classes out"):
+        get_architecture("resnet18", features_only=True, num_classes=7)
+    with pytest.raises(ArchitectureError, match=r"as in \(1, 4\) or \(4,\), not 4"):
+        get_architecture("resnet18", features_only=True, out_indices=4)  # pyright: ignore[reportArgumentType]
 
 
 def test_out_indices_need_features_only():

@@ -74,7 +74,7 @@ def stem_conv(x: KerasTensor, stem: StemPlan) -> KerasTensor:
 
 def max_pool(x: KerasTensor, spec: MaxPool) -> KerasTensor:
     """A max-pool: (N, H, W, C) -> (N, H/stride, W/stride, C)."""
-    # DIFFERS(pool-padding): torch pads a max-pool with -inf, Keras with the zeros of a layer.
+    # DIFFERS(pool-padding): torch pads a max-pool with -inf; Keras has no such layer.
     kernel = spec.kernel
     if spec.border == "lowest":
         # At stride 1 "same" pads with -inf, and alike on both sides; then take every stride-th.

@@ -25,7 +25,7 @@ BLOCKS = {
 """By kind, and whether the norms come first."""
 
 _DEEPEST = 100_000
-"""Calls that may be nested while Keras builds a model; ResNet-1202 needs about 5,000."""
+"""Calls that may be nested while Keras builds a model; ResNet-1202 has 5,400 layers in a row."""
 
 
 def resnet(image: KerasTensor, architecture: Architecture) -> KerasTensor | list[KerasTensor]:
@@ -47,6 +47,7 @@ def resnet(image: KerasTensor, architecture: Architecture) -> KerasTensor | list
             x = BLOCKS[block.kind, block.preactivation](x, block)
         features.append(x)
     if architecture.out_indices is not None:
+        # DIFFERS(one-feature): torch returns one feature map in a list, Keras unpacks it.
         return [features[index] for index in architecture.out_indices]
     if plan.norm is not None:
         x = batch_norm(x, plan.norm)
@@ -71,6 +72,9 @@ def create_model(
     replace fields of the architecture. `features_only` gives the feature maps of `out_indices`
     (0 is the stem, 1 the first stage; all unless given). `dtype` is a Keras dtype policy, the
     global one unless given. Images (N, H, W, in_channels) give logits (N, num_classes).
+
+    Keras walks a model by recursion. Where it does so outside this function, to load, clone or cut
+    a net of hundreds of blocks, raise Python's limit first: `sys.setrecursionlimit(100_000)`.
 
     Raises `resnet_spec.ArchitectureError` for an unknown name or field, or a combination that
     cannot be built.

@@ -11,7 +11,10 @@ from resnet_keras.layers import add, batch_norm, conv, placeholder, relu
 
 
 def pre_act_basic_block(x: KerasTensor, block: Block) -> KerasTensor:
-    """A basic block that norms first; a projection starts behind that norm and its ReLU."""
+    """A basic block that norms first: (N, H, W, in) -> (N, H/stride, W/stride, out).
+
+    A projection starts behind the first norm and its ReLU.
+    """
     identity = x
     x = batch_norm(x, block.bn1)
     x = relu(x, f"{block.name}.relu1")
@@ -29,7 +32,10 @@ def pre_act_basic_block(x: KerasTensor, block: Block) -> KerasTensor:
 
 
 def pre_act_bottleneck(x: KerasTensor, block: Block) -> KerasTensor:
-    """A bottleneck that norms first; a projection starts behind that norm and its ReLU."""
+    """A bottleneck that norms first: (N, H, W, in) -> (N, H/stride, W/stride, out).
+
+    A projection starts behind the first norm and its ReLU.
+    """
     identity = x
     x = batch_norm(x, block.bn1)
     x = relu(x, f"{block.name}.relu1")

@@ -15,10 +15,12 @@ from resnet_spec import (
     Architecture,
     Linear,
     WeightsError,
+    check_arrays,
     get_architecture,
     layer_parameters,
     make_plan,
     parameters,
+    step_counters,
 )
 
 from resnet_parity.splitmix import Stream
@@ -47,21 +49,20 @@ def adapt_weights(
     The input is only read. Raises `resnet_spec.WeightsError` when anything else does not fit.
     """
     arch = get_architecture(architecture)
+    check_arrays(weights)
     plan = make_plan(arch)
-    adapted, changes = dict(weights), []
+    counters = step_counters(arch)
+    adapted = {name: array for name, array in weights.items() if name not in counters}
+    changes = []
     stem = f"{plan.stem.convs[0].name}.weight"
     if stem in adapted and adapted[stem].ndim == 4:
         before = adapted[stem].shape[1]
         if before != arch.in_channels:
             adapted[stem] = _other_channels(adapted[stem], arch.in_channels)
             changes.append(f"{stem}: {_channels_in_words(before, arch.in_channels)}")
-    if plan.fc and _head_differs(plan.fc, weights):
-        dtype = next((str(array.dtype) for array in weights.values()), "float32")
-        adapted |= _new_head(arch, plan.fc, seed, dtype)
-        changes.append(
-            f"{plan.fc.name}: starts anew, for {plan.fc.out_features} classes instead of "
-            f"{_classes(plan.fc, weights)} (seed {seed})"
-        )
+        if plan.fc and _has_other_classes(plan.fc, adapted):
+            changes.append(f"{plan.fc.name}: {_classes_in_words(plan.fc, adapted)} (seed {seed})")
+            adapted |= _new_head(arch, plan.fc, seed, dtype=str(adapted[stem].dtype))
     changes += _drop_unneeded(arch, adapted)
     _check(arch, adapted)
     return Adapted({p.name: adapted[p.name] for p in parameters(arch)}, tuple(changes))
@@ -80,18 +81,23 @@ def _other_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
 def _channels_in_words(before: int, after: int) -> str:
     if after == 1:
         return f"summed over its {before} channels into one"
-    return f"its {before} channels repeated into {after} and scaled by {before}/{after}"
+    channels = "one channel" if before == 1 else f"{before} channels"
+    return f"its {channels} repeated into {after} and scaled by {before}/{after}"
 
 
-def _head_differs(fc: Linear, weights: Mapping[str, np.ndarray]) -> bool:
-    return any(
-        p.name not in weights or weights[p.name].shape != p.shape for p in layer_parameters(fc)
-    )
+def _has_other_classes(fc: Linear, weights: Mapping[str, np.ndarray]) -> bool:
+    """Whether there is no head, or one for the same features and other classes."""
+    kernel, bias = (weights.get(p.name) for p in layer_parameters(fc))
+    if kernel is None or bias is None:
+        return kernel is bias
+    classes = bias.size
+    return classes != fc.out_features and kernel.shape == (classes, fc.in_features)
 
 
-def _classes(fc: Linear, weights: Mapping[str, np.ndarray]) -> str:
+def _classes_in_words(fc: Linear, weights: Mapping[str, np.ndarray]) -> str:
     bias = weights.get(f"{fc.name}.bias")
-    return "none" if bias is None else str(bias.size)
+    before = "none" if bias is None else str(bias.size)
+    return f"starts anew, for {fc.out_features} classes instead of {before}"
 
 
 def _new_head(arch: Architecture, fc: Linear, seed: int, dtype: str) -> dict[str, np.ndarray]:
@@ -106,9 +112,8 @@ def _drop_unneeded(arch: Architecture, adapted: dict[str, np.ndarray]) -> list[s
     """Leave out what a shorter net has no place for; what no net of the kind has stays, to fail."""
     whole = replace(arch, num_classes=1, out_indices=None)
     kept = {p.name for p in parameters(arch)}
-    counters = {name for name in adapted if name.endswith(".num_batches_tracked")}
     unneeded = [p.name for p in parameters(whole) if p.name not in kept and p.name in adapted]
-    for name in (*unneeded, *counters):
+    for name in unneeded:
         del adapted[name]
     layers = dict.fromkeys(name.rpartition(".")[0].partition(".")[0] for name in unneeded)
     return [f"{layer}: left out, this net has none" for layer in layers]

@@ -95,7 +95,9 @@ def _add_list(commands: Any) -> None:
 
 def _add_show(commands: Any) -> None:
     parser = _add(commands, "show", _show, "one architecture: stages, shapes, parameters, MACs")
-    _add_architecture(parser, "height and width of the image in pixels (default: 224x224)")
+    _add_architecture(
+        parser, "height and width of the image in pixels (default: the row's own, see `list`)"
+    )
     parser.add_argument("--layers", action="store_true", help="print every layer in both layouts")
     parser.add_argument("--tensors", action="store_true", help="print every tensor in both layouts")
     parser.add_argument("--json", action="store_true", help="print JSON")

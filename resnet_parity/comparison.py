@@ -12,6 +12,7 @@ from resnet_spec import Architecture, mac_count, parameter_count, parameters
 from resnet_parity.tables import new_table
 
 _NO_DIFFERENCE = ("name", "source")
+_SAME_LOGITS = {"bn_decay", "zero_init_residual", "image_size"}
 
 
 def compare_json(first: Architecture, second: Architecture) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def print_compare(console: Console, first: Architecture, second: Architecture) -
     table.add_row("GMACs", *for_size)
     console.print(table)
     if not data["fields"]:
-        console.print("\nthe two are the same architecture under two names")
+        console.print("\nthe two are the same architecture")
         return
     console.print(f"\n{_tensors_in_words(data)}", soft_wrap=True)
 
@@ -87,9 +88,10 @@ def _tensors_in_words(data: dict[str, Any]) -> str:
         if kind != "equal" and names
     }
     if not others:
+        same = set(data["fields"]) <= _SAME_LOGITS
         return (
             f"all {tensors['equal']} tensors have the same names and shapes: weights of {first} "
-            f"load into {second}, and give other logits"
+            f"load into {second}, and give {'the same' if same else 'other'} logits"
         )
     words = (
         f"{tensors['equal']} tensors have the same names and shapes; {'; '.join(sorted(others))}"

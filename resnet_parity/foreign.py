@@ -2,13 +2,15 @@
 
 Each of those libraries has names of its own. A table, made from the plan, gives for every canonical
 tensor the name that it has there; the weights then come out under canonical names and in canonical
-layout, ready for `set_weights` of either hand. torchvision's state dicts and timm's for the nets of
-its `resnet.py` need no table, for their names are the canonical ones.
+layout, ready for `set_weights` of either hand. What the table does not name is refused.
+
+torchvision's state dicts, and those of timm's `resnet.py`, need no table: their names are
+the canonical ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ import numpy as np
 from resnet_spec import (
     Architecture,
     Block,
+    Norm,
     Parameter,
     WeightsError,
     get_architecture,
@@ -24,6 +27,7 @@ from resnet_spec import (
 )
 
 Layers = Iterator[tuple[str, str]]
+Read = Callable[[Any, Parameter], np.ndarray]
 
 
 def from_keras_applications(model: Any, architecture: str | Architecture) -> dict[str, np.ndarray]:
@@ -32,69 +36,87 @@ def from_keras_applications(model: Any, architecture: str | Architecture) -> dic
     The classifier may have any activation; `include_top=False` fits an architecture without
     classes.
 
-    Raises `resnet_spec.WeightsError` when a layer is missing, left over or of another shape.
+    Raises `resnet_spec.WeightsError` when a variable is missing, left over or of another shape, and
+    for a model or an architecture of another kind.
     """
     arch = get_architecture(architecture)
-    names = dict(_keras_applications_layers(arch))
-    found = {layer.name: layer for layer in model.layers if layer.weights}
-    _check_names(arch, names, found)
-    return _collect(arch, names, lambda name, p: _keras_variable(found[name], p))
+    if not all(hasattr(layer, "weights") for layer in getattr(model, "layers", [None])):
+        raise WeightsError("this is no Keras model", [f"it is a {type(model).__name__}"])
+    is_other = arch.block != "bottleneck" or arch.se or arch.stem.hidden or arch.avg_down
+    if is_other or not arch.residual:
+        raise WeightsError(
+            f"Keras Applications builds nothing like {arch.name!r}",
+            ["its ResNets are those that keras_resnet50 ... keras_resnet152v2 describe"],
+        )
+    layers = dict(_keras_applications_layers(arch))
+    table = {f"{layers[name]}/{p.keras_variable}": p for name, p in _tensors(arch)}
+    found = {
+        f"{layer.name}/{variable.path.rpartition('/')[2]}": variable
+        for layer in model.layers
+        for variable in layer.weights
+    }
+    return _collect(arch, table, found, _keras_variable)
 
 
-def _keras_variable(layer: Any, parameter: Parameter) -> np.ndarray:
-    for variable in layer.weights:
-        if variable.path.rpartition("/")[2] == parameter.keras_variable:
-            array = np.asarray(variable.numpy())
-            return np.einsum(parameter.to_torch, array) if array.ndim > 1 else array
-    raise WeightsError(
-        "the model does not fit", [f"{layer.name} has no {parameter.keras_variable}"]
-    )
+def _keras_variable(variable: Any, parameter: Parameter) -> np.ndarray:
+    array = np.asarray(variable.numpy())
+    fits = array.ndim == len(parameter.keras_axes)
+    return np.einsum(parameter.to_torch, array) if fits else array
 
 
 def from_timm(state: Mapping[str, Any], architecture: str | Architecture) -> dict[str, np.ndarray]:
     """The weights in the state dict of a timm ResNet, also of its pre-activation `resnetv2_*`.
 
-    Raises `resnet_spec.WeightsError` when a tensor is missing, left over or of another shape.
+    Values are tensors or arrays. The step counters of the norms are the only keys that are ignored.
+
+    Raises `resnet_spec.WeightsError` when a tensor is missing, left over or of another shape, and
+    for what is no state dict.
     """
     arch = get_architecture(architecture)
-    names = dict(_timm_layers(arch))
-    found = {key for key in state if not key.endswith(".num_batches_tracked")}
-    _check_names(arch, names, {key.rpartition(".")[0] for key in found})
-    return _collect(arch, names, lambda name, p: _torch_tensor(state, name, p))
+    if not isinstance(state, Mapping):
+        kind = type(state).__name__
+        raise WeightsError("this is no state dict", [f"it is a {kind}; pass model.state_dict()"])
+    layers = dict(_timm_layers(arch))
+    table = {f"{layers[name]}.{p.name.rpartition('.')[2]}": p for name, p in _tensors(arch)}
+    norms = (layers[layer.name] for layer in make_plan(arch).layers if isinstance(layer, Norm))
+    counters = {f"{norm}.num_batches_tracked" for norm in norms}
+    found = {name: value for name, value in state.items() if name not in counters}
+    return _collect(arch, table, found, _torch_tensor)
 
 
-def _torch_tensor(state: Mapping[str, Any], layer: str, parameter: Parameter) -> np.ndarray:
-    name = f"{layer}.{parameter.name.rpartition('.')[2]}"
-    if name not in state:
-        raise WeightsError("the state dict does not fit", [f"{name} is missing"])
-    array = np.asarray(state[name].detach().cpu())
+def _torch_tensor(value: Any, parameter: Parameter) -> np.ndarray:
+    if "bfloat16" in str(getattr(value, "dtype", "")):
+        raise WeightsError(
+            "NumPy has no bfloat16, convert the model first: model.float()", [parameter.name]
+        )
+    array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
     # timm's head is a 1x1 convolution where ours is a dense layer.
-    return array[:, :, 0, 0] if parameter.axes == "oi" and array.ndim == 4 else array
+    is_conv = parameter.axes == "oi" and array.shape[2:] == (1, 1)
+    return array[:, :, 0, 0] if is_conv else array
 
 
-def _collect(arch: Architecture, names: Mapping[str, str], read: Any) -> dict[str, np.ndarray]:
-    """Every tensor of the architecture as its own copy, its shape checked."""
-    weights, problems = {}, []
+def _tensors(arch: Architecture) -> Iterator[tuple[str, Parameter]]:
+    """Every tensor, with the name of its layer."""
     for layer in make_plan(arch).layers:
-        for parameter in layer_parameters(layer):
-            array = np.array(read(names[layer.name], parameter), order="C")
+        yield from ((layer.name, parameter) for parameter in layer_parameters(layer))
+
+
+def _collect(
+    arch: Architecture, table: Mapping[str, Parameter], found: Mapping[str, Any], read: Read
+) -> dict[str, np.ndarray]:
+    """Every tensor of the architecture as its own copy; one error names all that does not fit."""
+    problems = [f"{name} is missing" for name in table if name not in found]
+    problems += [f"{name} is not a tensor of it" for name in found if name not in table]
+    weights = {}
+    for name, parameter in table.items():
+        if name in found:
+            array = np.array(read(found[name], parameter), order="C")
             if array.shape != parameter.shape:
-                problems.append(
-                    f"{names[layer.name]} gives {parameter.name} the shape {array.shape}, "
-                    f"expected {parameter.shape}"
-                )
+                problems.append(f"{name} has shape {array.shape}, expected {parameter.shape}")
             weights[parameter.name] = array
     if problems:
-        raise WeightsError(f"the weights do not fit {arch.name!r}", problems)
-    return weights
-
-
-def _check_names(arch: Architecture, names: Mapping[str, str], found: Any) -> None:
-    expected = set(names.values())
-    problems = [f"{name} is missing" for name in names.values() if name not in found]
-    problems += [f"{name} is not a layer of it" for name in found if name not in expected]
-    if problems:
         raise WeightsError(f"the weights are not those of a {arch.name!r}", problems)
+    return weights
 
 
 def _keras_applications_layers(arch: Architecture) -> Layers:
@@ -115,16 +137,12 @@ def _keras_applications_layers(arch: Architecture) -> Layers:
 def _keras_applications_block(block: Block, prefix: str) -> Layers:
     for number, conv in enumerate(block.convs, start=1):
         yield conv.name, f"{prefix}_{number}_conv"
-    norms = ["1_bn", "2_bn", "3_bn"]
-    if block.preactivation:
-        norms = ["preact_bn", "1_bn", "2_bn"]
-    for norm, name in zip(block.norms, norms, strict=True):
-        yield norm.name, f"{prefix}_{name}"
-    kinds = ["0_conv", "0_bn"]
-    weighted = [layer for layer in block.layers if ".downsample." in layer.name]
-    yield from (
-        (layer.name, f"{prefix}_{kind}") for layer, kind in zip(weighted, kinds, strict=False)
-    )
+    names = ("preact", "1", "2") if block.preactivation else ("1", "2", "3")
+    for norm, name in zip(block.norms, names, strict=True):
+        yield norm.name, f"{prefix}_{name}_bn"
+    for layer in block.layers:
+        if ".downsample." in layer.name:
+            yield layer.name, f"{prefix}_0_{'bn' if isinstance(layer, Norm) else 'conv'}"
 
 
 def _timm_layers(arch: Architecture) -> Layers:

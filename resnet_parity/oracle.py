@@ -188,6 +188,8 @@ def _plus(value: Value, bias: Value) -> Value:
     """A sum of products and a bias, which may stand anywhere among them."""
     if not value.is_exact:
         return Value(value.array + bias.array)
+    if not bias.array.any():  # zeros have no unit
+        return _reduced(value)
     exponent = min(value.exponent, bias.exponent)
     terms = value.bound << (value.exponent - exponent)
     array, added = _in_units(value, exponent), _in_units(bias, exponent)
@@ -264,8 +266,9 @@ def _average_pool(pool: AveragePool, x: Value) -> Value:
     if not x.is_exact:
         return Value(totals / counts)
     magnitudes = _windows(np.abs(padded), pool.kernel, pool.stride, dilation=1).sum(axis=(4, 5))
-    full = pool.kernel**2  # 4 cells, at an edge 2 or 1: all of them powers of two
-    return _reduced(Value(totals * (full // counts), x.exponent - 2, _largest(magnitudes)))
+    # Of 4 cells an edge has 2 or 1. An engine may divide by that, or take the others twice.
+    times = pool.kernel**2 // counts
+    return _reduced(Value(totals * times, x.exponent - 2, _largest(magnitudes * times)))
 
 
 def _channel_pad(pad: ChannelPad, x: Value) -> Value:

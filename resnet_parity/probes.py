@@ -270,20 +270,28 @@ def check_exact_size(arch: Architecture, size: tuple[int, int]) -> int:
 
     Raises `ProbeError` when one is none.
     """
-    plan = make_plan(arch)
+    for name, (rows, columns) in _inexact_means(arch, size).items():
+        good = default_size(arch, "exact")
+        advice = f"take {good[0]}x{good[1]}, or a power of two times it"
+        if _inexact_means(arch, good):  # a stride of 3, say
+            advice = "no size is that for every mean of this net, so climb its other rungs"
+        raise ProbeError(
+            f"at {size[0]}x{size[1]} the map of {name} in {arch.name!r} is {rows}x{columns}; its "
+            f"mean is exact only over a power-of-two area: {advice}"
+        )
+    last = [stage.blocks[-1].name for stage in make_plan(arch).stages[-1:]]
     shapes = {tap.name: tap.shape for tap in taps(arch, *size)}
-    averaged = [block.name for block in plan.blocks if block.se]
-    last = [stage.blocks[-1].name for stage in plan.stages[-1:]]
-    for name in averaged + (last if not plan.features else []):
-        rows, columns = shapes[name][1:]
-        if (rows * columns) & (rows * columns - 1):
-            good = "x".join(str(side) for side in default_size(arch, "exact"))
-            raise ProbeError(
-                f"at {size[0]}x{size[1]} the map of {name} in {arch.name!r} is {rows}x{columns}; "
-                "its mean is exact only over a power-of-two area: "
-                f"take {good}, or a power of two times it"
-            )
     return math.prod(shapes[last[0]][1:]) if last else 1
+
+
+def _inexact_means(arch: Architecture, size: tuple[int, int]) -> dict[str, tuple[int, int]]:
+    """The maps that are averaged, by gates or at the end, over no power of two of cells."""
+    plan = make_plan(arch)
+    blocks = list(plan.blocks)
+    averaged = {block.name for block in blocks if block.se}
+    averaged |= {blocks[-1].name} if not plan.features else set()
+    maps = {t.name: (t.shape[1], t.shape[2]) for t in taps(arch, *size) if t.name in averaged}
+    return {name: (h, w) for name, (h, w) in maps.items() if h * w & (h * w - 1)}
 
 
 def exact_weights(

@@ -31,7 +31,14 @@ from resnet_spec.parts import (
 from resnet_spec.plan import Block, Feature, Plan, StagePlan, StemPlan, make_plan
 from resnet_spec.table import ARCHITECTURES, GROUPS, get_architecture
 from resnet_spec.taps import Tap, mac_count, outputs, taps
-from resnet_spec.weights import WeightsError, architecture_of, check_model, check_weights
+from resnet_spec.weights import (
+    WeightsError,
+    architecture_of,
+    check_arrays,
+    check_model,
+    check_weights,
+    step_counters,
+)
 
 __all__ = [
     "ARCHITECTURES",
@@ -62,6 +69,7 @@ __all__ = [
     "Tap",
     "WeightsError",
     "architecture_of",
+    "check_arrays",
     "check_model",
     "check_weights",
     "get_architecture",
@@ -73,5 +81,6 @@ __all__ = [
     "parameter_count",
     "parameters",
     "stages",
+    "step_counters",
     "taps",
 ]

@@ -56,9 +56,10 @@ DIFFERENCES: tuple[Difference, ...] = (
     ),
     Difference(
         "pool-padding",
-        "torch pads a max-pool with -inf, Keras with the zeros of a layer.",
-        "MaxPool2d(padding=1)",
-        'ZeroPadding2D(1), MaxPooling2D(padding="valid")',
+        "torch pads a max-pool with -inf; Keras has no such layer.",
+        "MaxPool2d(3, 2, padding=1)",
+        'behind a ReLU ZeroPadding2D(1), MaxPooling2D(3, 2); else MaxPooling2D(3, 1, "same"), '
+        "MaxPooling2D(1, 2)",
         "equal behind a ReLU; before one, with preactivation, zeros win against a negative border",
         "test_differences.py::test_pool_padding",
     ),
@@ -93,6 +94,14 @@ DIFFERENCES: tuple[Difference, ...] = (
         "moving_variance: the batch's own",
         "the running variances part at the first training step, most in the last, small maps",
         "test_differences.py::test_bn_variance",
+    ),
+    Difference(
+        "one-feature",
+        "torch returns one feature map in a list, Keras unpacks it.",
+        "features_only=True, out_indices=(4,): [map]",
+        "features_only=True, out_indices=(4,): map",
+        "a loop over the maps walks over the images of the batch instead",
+        "test_differences.py::test_one_feature",
     ),
     Difference(
         "conv-init",

@@ -89,8 +89,8 @@ def stages(*blocks: int, width: int = 64) -> tuple[Stage, ...]:
 class SqueezeExcite:
     """A gate per channel, computed from the channels' means (Hu et al. 2018, arXiv:1709.01507).
 
-    The squeezed width is `ratio` times the channels, to the nearest multiple of `divisor`, and not
-    less than one.
+    The squeezed width is `ratio` times the channels, to the nearest multiple of `divisor`, and at
+    least one `divisor`.
     """
 
     ratio: float = 1 / 16

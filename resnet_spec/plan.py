@@ -216,7 +216,9 @@ def make_plan(arch: Architecture) -> Plan:
     )
 
 
-def _features(arch: Architecture, stem: StemPlan, kept: tuple[StagePlan, ...]):
+def _features(
+    arch: Architecture, stem: StemPlan, kept: tuple[StagePlan, ...]
+) -> tuple[Feature, ...]:
     """The feature maps that a backbone gives."""
     name = "relu" if stem.norm else stem.convs[-1].name
     levels = [Feature(name, arch.stem.channels, arch.stem.stride)]
@@ -279,7 +281,9 @@ def _steps(arch: Architecture) -> Iterator[tuple[_Step, ...]]:
         yield tuple(steps)
 
 
-def _make_block(arch: Architecture, name: str, stage: Stage, in_channels: int, step: _Step):
+def _make_block(
+    arch: Architecture, name: str, stage: Stage, in_channels: int, step: _Step
+) -> Block:
     recipe = _RECIPES[arch.block]
     strided = 0 if arch.stride_in_1x1 else recipe.strided
     out_channels = stage.width * arch.expansion

@@ -135,7 +135,7 @@ GROUPS: dict[str, tuple[Architecture, ...]] = {
         _row("resnet18_small", 18, f"{_KUANGLIU} {_HE}", **_SMALL),
         _row("resnet34_small", 34, f"{_KUANGLIU} {_HE}", **_SMALL),
         _row("resnet50_small", 50, f"{_KUANGLIU} {_HE}", **_SMALL),
-        _row("resnetv2_18_small", 18, f"{_KUANGLIU} {_HE_V2}", preactivation=True, **_SMALL),
+        _row("resnetv2_18_small", 18, _HE_V2, preactivation=True, **_SMALL),
     ),
     "ResNet-C and -D": (
         _row("resnet50c", 50, f"{_TIMM} {_BAG}", stem=DEEP_STEM),
@@ -179,13 +179,18 @@ def get_architecture(
     """The row of that name, or the given row, with some fields replaced.
 
     `num_classes` and `in_channels` stay as they are unless given. `features_only` makes it a
-    backbone that gives the feature maps of `out_indices`, of every level unless given (0 is the
-    stem, 1 the first stage).
+    backbone, without classes, that gives the feature maps of `out_indices`, of every level unless
+    given (0 is the stem, 1 the first stage).
 
     Raises `ArchitectureError` for an unknown name (with the nearest known ones), an unknown
     field, or a combination that cannot be built.
     """
     row = _find(architecture)
+    is_backbone = features_only or row.out_indices is not None
+    if is_backbone and num_classes:
+        raise ArchitectureError(
+            "a backbone gives feature maps and no classes; leave num_classes out"
+        )
     known = [field.name for field in fields(Architecture)]
     for name in overrides:
         if name not in known:
@@ -198,7 +203,12 @@ def get_architecture(
     row = replace(row, **overrides)
     if features_only:
         levels = range(len(row.stages) + 1) if out_indices is None else out_indices
-        return replace(row, out_indices=tuple(levels))
+        try:
+            return replace(row, out_indices=tuple(levels))
+        except TypeError:
+            raise ArchitectureError(
+                f"out_indices are several, as in (1, 4) or (4,), not {levels!r}"
+            ) from None
     if out_indices is not None:
         raise ArchitectureError("out_indices needs features_only=True")
     return row

@@ -67,7 +67,7 @@ def check_model(
 
     Raises `WeightsError` that names every tensor which is missing, extra or mis-shaped.
     """
-    counters = _counters(arch)
+    counters = step_counters(arch)
     problems = [f"{name} is missing" for name in expected if name not in found]
     for name, shape in found.items():
         if name in counters:
@@ -88,18 +88,9 @@ def check_weights(
     Raises `WeightsError` that names all problems: missing, extra or mis-shaped tensors, another
     dtype, values that are not finite, a negative running variance.
     """
-    if not isinstance(weights, Mapping):
-        kind = type(weights).__name__
-        raise WeightsError("weights are a mapping of names to arrays", [f"this is a {kind}"])
-    kinds = {type(array).__name__ for array in weights.values() if not _is_array(array)}
-    if kinds:
-        found = f"found {', '.join(sorted(kinds))}"
-        raise WeightsError(
-            "weights are NumPy arrays",
-            [f"{found}; `get_weights` of the hand they come from gives arrays"],
-        )
+    check_arrays(weights)
     expected = {parameter.name: parameter for parameter in parameters(arch)}
-    counters = _counters(arch)
+    counters = step_counters(arch)
     problems = [f"{name} is missing" for name in expected if name not in weights]
     for name, array in weights.items():
         if name in expected:
@@ -110,12 +101,29 @@ def check_weights(
         raise WeightsError(f"the weights do not fit {arch.name!r}, nothing was set", problems)
 
 
+def check_arrays(weights: object) -> None:
+    """Check that `weights` are a mapping of names to NumPy arrays.
+
+    Raises `WeightsError` that says what they are instead.
+    """
+    if not isinstance(weights, Mapping):
+        kind = type(weights).__name__
+        raise WeightsError("weights are a mapping of names to arrays", [f"this is a {kind}"])
+    kinds = {type(array).__name__ for array in weights.values() if not _is_array(array)}
+    if kinds:
+        found = f"found {', '.join(sorted(kinds))}"
+        raise WeightsError(
+            "weights are NumPy arrays",
+            [f"{found}; `get_weights` of the hand they come from gives arrays"],
+        )
+
+
 def _is_array(value: object) -> bool:
     """Whether it is a NumPy array, without NumPy."""
     return hasattr(value, "__array_interface__")
 
 
-def _counters(arch: Architecture) -> set[str]:
+def step_counters(arch: Architecture) -> set[str]:
     """The step counters that torch keeps, one per norm."""
     layers = make_plan(arch).layers
     return {f"{layer.name}.{IGNORED_LEAF}" for layer in layers if isinstance(layer, Norm)}

@@ -68,7 +68,7 @@ def stem_conv(stem: StemPlan) -> nn.Module:
 
 def max_pool(spec: MaxPool) -> nn.Module:
     """A max-pool: (N, C, H, W) -> (N, C, H/stride, W/stride)."""
-    # DIFFERS(pool-padding): torch pads a max-pool with -inf, Keras with the zeros of a layer.
+    # DIFFERS(pool-padding): torch pads a max-pool with -inf; Keras has no such layer.
     if spec.border == "zero":
         pool = nn.MaxPool2d(spec.kernel, stride=spec.stride)
         return nn.Sequential(nn.ZeroPad2d(spec.padding), pool)

@@ -59,6 +59,7 @@ class ResNet(nn.Module):
             x = self.get_submodule(stage)(x)
             features.append(x)
         if self.architecture.out_indices is not None:
+            # DIFFERS(one-feature): torch returns one feature map in a list, Keras unpacks it.
             return [features[index] for index in self.architecture.out_indices]
         if self.norm is not None:
             x = self.norm(x)

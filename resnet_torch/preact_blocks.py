@@ -11,7 +11,10 @@ from resnet_torch.layers import add, batch_norm, conv, relu
 
 
 class PreActBasicBlock(nn.Module):
-    """A basic block that norms first; a projection starts behind that norm and its ReLU."""
+    """A basic block that norms first: (N, in, H, W) -> (N, out, H/stride, W/stride).
+
+    A projection starts behind the first norm and its ReLU.
+    """
 
     def __init__(self, block: Block) -> None:
         super().__init__()
@@ -43,7 +46,10 @@ class PreActBasicBlock(nn.Module):
 
 
 class PreActBottleneck(nn.Module):
-    """A bottleneck that norms first; a projection starts behind that norm and its ReLU."""
+    """A bottleneck that norms first: (N, in, H, W) -> (N, out, H/stride, W/stride).
+
+    A projection starts behind the first norm and its ReLU.
+    """
 
     def __init__(self, block: Block) -> None:
         super().__init__()
