@@ -46,16 +46,7 @@ def test_the_keras_hand_never_names_tensorflow():
         assert names <= {"resnet_spec", "resnet_keras", "keras", "numpy"} | STDLIB, path.name
 
 
-STDLIB = {
-    "__future__",
-    "collections",
-    "contextlib",
-    "functools",
-    "importlib",
-    "math",
-    "sys",
-    "typing",
-}
+STDLIB = {"__future__", "collections", "contextlib", "functools", "importlib", "sys", "typing"}
 
 # layers <- blocks <- preact_blocks <- model <- __init__; weights beside model; the adapter on top.
 ORDER = {

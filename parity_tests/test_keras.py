@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+
 import keras
 import numpy as np
 import pytest
 
-from resnet_spec import ARCHITECTURES, ArchitectureError, make_plan
+from resnet_spec import (
+    ARCHITECTURES,
+    Architecture,
+    ArchitectureError,
+    Stage,
+    Stem,
+    make_plan,
+)
 
 import resnet_keras
 from parity_tests.support import EVERYTHING, ONE_OF_EACH_KIND, SMALL, TINY, USERS, python, random
@@ -73,6 +82,25 @@ def test_only_stock_layers(name):
     )  # where "same" pads alike on both sides, or skips what is not
     assert not any(isinstance(layer, keras.layers.Conv2D) for layer in same)
     keras.backend.clear_session()
+
+
+def test_a_deep_net_saves_and_loads(tmp_path):
+    """Keras walks it by recursion: `create_model` makes room, a loader must, as its text says."""
+    stem = Stem(4, kernel=3, stride=1, pool=None)
+    deep = Architecture("deep", "basic", (Stage(120, 4),), stem=stem, num_classes=3)
+    limit = sys.getrecursionlimit()
+    model = resnet_keras.create_model(deep)
+    assert sys.getrecursionlimit() == limit < len(model.layers)
+    model.save(tmp_path / "deep.keras")
+    images = np.ones((1, 8, 8, 3), "float32")
+    with pytest.raises(RecursionError):
+        keras.saving.load_model(tmp_path / "deep.keras")
+    sys.setrecursionlimit(100_000)
+    try:
+        loaded = keras.saving.load_model(tmp_path / "deep.keras")
+    finally:
+        sys.setrecursionlimit(limit)
+    np.testing.assert_array_equal(loaded(images), model(images))
 
 
 def test_spatial_size_is_dynamic():
