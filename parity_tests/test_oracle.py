@@ -11,6 +11,7 @@ from resnet_spec import AveragePool, ChannelPad, Conv, Linear, MaxPool, Norm, Sq
 
 from parity_tests.support import TINY, exact
 from resnet_parity import oracle
+from resnet_parity.engine import relative_error
 from resnet_parity.oracle import Value
 from resnet_parity.tolerances import limit
 
@@ -185,3 +186,13 @@ def test_integers_and_float64_agree_on_an_exact_probe():
     assert set(trace) == set(probe.expected)
     for name, value in trace.items():
         np.testing.assert_array_equal(value.astype("float64"), probe.expected[name], err_msg=name)
+
+
+def test_the_size_of_terms_outlives_their_cancelling():
+    """Two large terms that cancel leave a small number; its error is held against the terms."""
+    weights = {"fc.weight": np.array([[3.0, -4.0]]), "fc.bias": np.array([0.0])}
+    value = oracle._linear(Linear("fc", 2, 1), weights, Value(np.array([[4.0, 3.0 + 1e-6]])))
+    assert round(value.scale, 3) == round(12 * np.sqrt(2), 3)
+    off = value.array + 1e-7
+    assert relative_error(value.array, off) > limit("float64", "inside float32")
+    assert relative_error(value.array, off, value.scale) < limit("float64", "inside float32")

@@ -37,14 +37,19 @@ def compare(
     expected: Mapping[str, np.ndarray],
     actual: Mapping[str, np.ndarray],
     limits: Mapping[str, float] | float | None,
+    scales: Mapping[str, float] | None = None,
 ) -> tuple[Row, ...]:
-    """A row per expected tap, in the order expected; `limits` is one for all, or one per tap."""
+    """A row per expected tap, in the order expected; `limits` is one for all, or one per tap.
+
+    Errors are relative to what was expected, or to its scale where that is larger.
+    """
 
     def limit_of(name: str) -> float | None:
         return limits[name] if isinstance(limits, Mapping) else limits
 
     return tuple(
-        _row(name, value, actual.get(name), limit_of(name)) for name, value in expected.items()
+        _row(name, value, actual.get(name), limit_of(name), (scales or {}).get(name, 0.0))
+        for name, value in expected.items()
     )
 
 
@@ -53,16 +58,25 @@ def first_divergence(rows: Iterable[Row]) -> Row | None:
     return next((row for row in rows if row.status != "ok"), None)
 
 
-def relative_error(expected: np.ndarray, actual: np.ndarray) -> float:
-    """The L2 norm of the difference over that of what was expected; infinite for non-numbers."""
+def relative_error(expected: np.ndarray, actual: np.ndarray, scale: float = 0.0) -> float:
+    """The L2 norm of the difference over that of what was expected; infinite for non-numbers.
+
+    `scale` takes the place of the latter where it is larger.
+    """
     if not np.isfinite(actual).all():
         return float("inf")
     reference = expected.astype("float64").ravel()
     difference = float(np.linalg.norm(actual.astype("float64").ravel() - reference))
-    return difference / (float(np.linalg.norm(reference)) or 1.0)
+    return difference / (max(float(np.linalg.norm(reference)), scale) or 1.0)
 
 
-def _row(name: str, expected: np.ndarray, actual: np.ndarray | None, limit: float | None) -> Row:
+def _row(
+    name: str,
+    expected: np.ndarray,
+    actual: np.ndarray | None,
+    limit: float | None,
+    scale: float,
+) -> Row:
     def row(status: Status, differing: int, max_abs: float, error: float) -> Row:
         return Row(name, expected.shape, expected.size, differing, max_abs, error, limit, status)
 
@@ -71,7 +85,7 @@ def _row(name: str, expected: np.ndarray, actual: np.ndarray | None, limit: floa
     if actual.shape != expected.shape:
         return row("shape", expected.size, float("inf"), float("inf"))
     differing = _differing_bits(expected, actual)
-    error = relative_error(expected, actual)
+    error = relative_error(expected, actual, scale)
     finite = error != float("inf")
     max_abs = float(np.abs(actual.astype("float64") - expected).max()) if finite else error
     within = differing == 0 if limit is None else error <= limit

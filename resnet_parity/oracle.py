@@ -42,13 +42,15 @@ OPEN_GATE = 64
 class Value:
     """The output of one tap: `array` times two to the power of `exponent`.
 
-    In an exact pass `bound` is the largest sum of absolute terms that any order of summation could
-    meet on the way to this tap, in units that divide every term, and `flaw` says in words why the
-    tap is not exact, if it is not.
+    In a float64 pass `scale` is the size of the terms of a sum that leaves few numbers; as the terms
+    may cancel, errors are held against it where it is larger. In an exact pass `bound` is the
+    largest sum of absolute terms that any order of summation could meet on the way to this tap, in
+    units that divide every term, and `flaw` says in words why the tap is not exact, if it is not.
     """
 
     array: np.ndarray
     exponent: int = 0
+    scale: float = 0.0
     bound: int = 0
     flaw: str = ""
 
@@ -126,11 +128,15 @@ def _walk_gate(se: SqueezeExcitation, weights: Weights, x: Value) -> Iterator[St
     """Means, two 1x1 convolutions, and the input times the sigmoid of what they give."""
     mean = _global_average(x)
     means = replace(mean, array=mean.array[:, :, None, None])
-    value = _conv(se.fc1, weights, means)
-    yield se.fc1.name, replace(value, flaw=mean.flaw, bound=max(value.bound, mean.bound))
-    value = _conv(se.fc2, weights, _relu(value))
-    yield se.fc2.name, value
-    yield se.name, _gated(x, value)
+    first = _conv(se.fc1, weights, means)
+    scale = 0.0 if x.is_exact else _size_of_terms(se.fc1, weights, np.abs(x.array).mean((2, 3)))
+    flaw, bound = mean.flaw, max(first.bound, mean.bound)
+    yield se.fc1.name, replace(first, scale=scale, flaw=flaw, bound=bound)
+    hidden = _relu(first)
+    second = _conv(se.fc2, weights, hidden)
+    scale = 0.0 if x.is_exact else _size_of_terms(se.fc2, weights, hidden.array[:, :, 0, 0])
+    yield se.fc2.name, replace(second, scale=scale)
+    yield se.name, _gated(x, second)
 
 
 def _walk_head(plan: Plan, weights: Weights, x: Value) -> Iterator[Step]:
@@ -166,7 +172,7 @@ def _add(x: Value, y: Value) -> Value:
     exponent = min(x.exponent, y.exponent)
     first, second = _in_units(x, exponent), _in_units(y, exponent)
     bound = _largest(np.abs(first) + np.abs(second))
-    return _reduced(Value(first + second, exponent, bound >> _common_bits(first, second)))
+    return _reduced(Value(first + second, exponent, bound=bound >> _common_bits(first, second)))
 
 
 def _conv(conv: Conv, weights: Weights, x: Value) -> Value:
@@ -177,7 +183,7 @@ def _conv(conv: Conv, weights: Weights, x: Value) -> Value:
         value = Value(_dense_sum(windows, kernel.array, conv.groups))
     else:
         array, bound = _sparse_sum(windows, kernel.array, conv.groups)
-        value = Value(array, x.exponent + kernel.exponent, bound)
+        value = Value(array, x.exponent + kernel.exponent, bound=bound)
     if not conv.bias:
         return _reduced(value)
     bias = _tensor(weights, f"{conv.name}.bias", x)
@@ -193,7 +199,8 @@ def _plus(value: Value, bias: Value) -> Value:
     exponent = min(value.exponent, bias.exponent)
     terms = value.bound << (value.exponent - exponent)
     array, added = _in_units(value, exponent), _in_units(bias, exponent)
-    return _reduced(Value(array + added, exponent, terms + _largest(np.abs(added))))
+    bound = terms + _largest(np.abs(added))
+    return _reduced(Value(array + added, exponent, bound=bound))
 
 
 def _sparse_sum(windows: np.ndarray, kernel: np.ndarray, groups: int) -> tuple[np.ndarray, int]:
@@ -240,7 +247,7 @@ def _norm(norm: Norm, weights: Weights, x: Value) -> Value:
     array = _in_units(x, exponent)
     mean, beta = (np.ldexp(each, -exponent).astype(np.int64) for each in (mean, beta))
     bound = _largest((np.abs(array) + np.abs(mean)) * np.abs(scale) + np.abs(beta))
-    return _reduced(Value((array - mean) * scale + beta, exponent, bound))
+    return _reduced(Value((array - mean) * scale + beta, exponent, bound=bound))
 
 
 def _max_pool(pool: MaxPool, x: Value) -> Value:
@@ -268,7 +275,8 @@ def _average_pool(pool: AveragePool, x: Value) -> Value:
     magnitudes = _windows(np.abs(padded), pool.kernel, pool.stride, dilation=1).sum(axis=(4, 5))
     # Of 4 cells an edge has 2 or 1. An engine may divide by that, or take the others twice.
     times = pool.kernel**2 // counts
-    return _reduced(Value(totals * times, x.exponent - 2, _largest(magnitudes * times)))
+    bound = _largest(magnitudes * times)
+    return _reduced(Value(totals * times, x.exponent - 2, bound=bound))
 
 
 def _channel_pad(pad: ChannelPad, x: Value) -> Value:
@@ -296,16 +304,28 @@ def _global_average(x: Value) -> Value:
         return Value(total / area)
     bits = area.bit_length() - 1
     flaw = "" if area == 2**bits else f"a mean over {rows}x{columns} cells is no dyadic fraction"
-    return Value(total, x.exponent - bits, _largest(np.abs(x.array).sum(axis=(2, 3))), flaw)
+    bound = _largest(np.abs(x.array).sum(axis=(2, 3)))
+    return Value(total, x.exponent - bits, bound=bound, flaw=flaw)
 
 
 def _linear(fc: Linear, weights: Weights, x: Value) -> Value:
     """(N, in) -> (N, out)."""
     kernel = _tensor(weights, f"{fc.name}.weight", x)
     bias = _tensor(weights, f"{fc.name}.bias", x)
-    bound = _largest(np.abs(x.array) @ np.abs(kernel.array.T)) if x.is_exact else 0
+    if not x.is_exact:
+        scale = _size_of_terms(fc, weights, x.array)
+        return Value(x.array @ kernel.array.T + bias.array, scale=scale)
+    bound = _largest(np.abs(x.array) @ np.abs(kernel.array.T))
     exponent = x.exponent + kernel.exponent
-    return _plus(Value(x.array @ kernel.array.T, exponent, bound), bias)
+    return _plus(Value(x.array @ kernel.array.T, exponent, bound=bound), bias)
+
+
+def _size_of_terms(layer: Conv | Linear, weights: Weights, x: np.ndarray) -> float:
+    """The norm that sums of products with x (N, in) would have if their terms were independent."""
+    kernel = weights[f"{layer.name}.weight"].astype("float64")
+    bias = weights[f"{layer.name}.bias"].astype("float64")
+    squares = x**2 @ (kernel.reshape(kernel.shape[0], -1) ** 2).T + bias**2
+    return float(np.sqrt(squares.sum()))
 
 
 def _tensor(weights: Weights, name: str, like: Value) -> Value:

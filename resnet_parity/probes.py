@@ -45,7 +45,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -81,7 +81,8 @@ class Probe:
     """Weights and images for one run, and what the oracle says must come out at every tap.
 
     Arrays are canonical: images (N, C, H, W), kernels (out, in, H, W), taps as in `oracle`.
-    `expected` is in float64, or in `dtype` for an exact probe.
+    `expected` is in float64, or in `dtype` for an exact probe. `scales` has the sizes that errors
+    are held against where they are larger than what came out, see `oracle.Value`.
     """
 
     architecture: Architecture
@@ -91,6 +92,7 @@ class Probe:
     weights: dict[str, np.ndarray]
     images: np.ndarray
     expected: dict[str, np.ndarray]
+    scales: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,8 @@ def with_images(
     """A probe of given weights and images, with the float64 oracle's answer."""
     trace = oracle.forward(arch, weights, images.astype("float64"))
     expected = {name: value.array for name, value in trace.items()}
-    return Probe(arch, kind, seed, str(images.dtype), weights, images, expected)
+    scales = {name: value.scale for name, value in trace.items()}
+    return Probe(arch, kind, seed, str(images.dtype), weights, images, expected, scales)
 
 
 def random_weights(arch: Architecture, seed: int, dtype: str) -> dict[str, np.ndarray]:

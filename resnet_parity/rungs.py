@@ -77,7 +77,7 @@ def climb(rung: str, probe: Probe, engines: tuple[Engine, ...]) -> Iterator[Verd
         outputs = {engine: engine.run(model, probe.images) for engine in own}
         is_floor = rung == "float32" and not floor
         if is_floor:
-            floor = _floor(probe.expected, outputs.values())
+            floor = _floor(probe, outputs.values())
         for engine, taps in outputs.items():
             yield _judge(rung, probe, engine, taps, floor, is_floor)
 
@@ -99,7 +99,7 @@ def no_probe(rung: str, reason: str) -> Verdict:
     )
 
 
-def _floor(expected: Taps, outputs: Iterable[Taps]) -> dict[str, float]:
+def _floor(probe: Probe, outputs: Iterable[Taps]) -> dict[str, float]:
     """PyTorch's own float32 error up to each tap, the larger of its memory layouts.
 
     It never falls from one tap to the next: rounding travels on, and an error over a handful of
@@ -108,7 +108,8 @@ def _floor(expected: Taps, outputs: Iterable[Taps]) -> dict[str, float]:
     """
     floor: dict[str, float] = {}
     error, most = LEAST_FLOOR, limit("float32", "floor")
-    for rows in zip(*(compare(expected, taps, most) for taps in outputs), strict=True):
+    judged = (compare(probe.expected, taps, most, probe.scales) for taps in outputs)
+    for rows in zip(*judged, strict=True):
         error = min(most, max(error, *(row.error for row in rows)))
         floor[rows[0].name] = error
     return floor
@@ -147,12 +148,13 @@ def _judge(
         return verdict(differing, limit("exact", "tap"), f"{differing:,} of {total:,} differ", rows)
     if rung == "float64" or is_floor:
         most = limit("float64", "tap") if rung == "float64" else limit("float32", "floor")
-        rows = compare(probe.expected, taps, most)
+        rows = compare(probe.expected, taps, most, probe.scales)
         worst = max(row.error for row in rows)
         what = "floor, <=" if is_floor else "<="
         return verdict(worst, most, f"{worst:.1e} ({what} {most:g})", rows)
     most = limit("float32", "tap")
-    rows = compare(probe.expected, taps, {name: most * error for name, error in floor.items()})
+    limits = {name: most * error for name, error in floor.items()}
+    rows = compare(probe.expected, taps, limits, probe.scales)
     worst = max(row.error / floor[row.name] for row in rows)
     return verdict(worst, most, f"{worst:.2f}x floor (<= {most:g})", rows)
 
@@ -162,5 +164,6 @@ def _obstacle(probe: Probe, engine: Engine, taps: Taps) -> str:
     why = engine.adapter.float64_obstacle() if probe.dtype == "float64" else None
     if why is None:
         return ""
-    rows = compare(probe.expected, taps, limit("float64", "inside float32"))
+    most = limit("float64", "inside float32")
+    rows = compare(probe.expected, taps, most, probe.scales)
     return "" if first_divergence(rows) else why

@@ -1,4 +1,9 @@
-"""THE table of tolerances: the only place in this project where a tolerance stands."""
+"""THE table of tolerances: the only place in this project where a tolerance stands.
+
+A relative L2 error is the norm of the difference over that of what was expected. At the classifier
+and in a gate, whose few numbers may cancel to almost nothing, it is over the norm that their terms
+would have if they were independent, where that is larger.
+"""
 
 from __future__ import annotations
 
