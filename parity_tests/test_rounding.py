@@ -7,7 +7,7 @@ import pytest
 
 from parity_tests.support import USERS, engines, random
 from resnet_parity.rungs import climb
-from resnet_parity.tolerances import LEAST_FLOOR, limit
+from resnet_parity.tolerances import least_floor, limit
 
 SPREAD = [
     "resnet18",
@@ -41,5 +41,5 @@ def test_the_floor_is_pytorchs_and_has_a_ceiling():
     assert {verdict.limit for verdict in keras} == {limit("float32", "tap")}
     errors = np.array([[row.error for row in verdict.rows] for verdict in (torch, channels_last)])
     floors = np.array([row.limit for row in keras[0].rows]) / limit("float32", "tap")
-    expected = np.maximum.accumulate(np.maximum(errors.max(axis=0), LEAST_FLOOR))
+    expected = np.maximum.accumulate(np.maximum(errors.max(axis=0), least_floor()))
     np.testing.assert_array_equal(floors, expected)

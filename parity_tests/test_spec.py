@@ -308,7 +308,7 @@ def test_backbone_features():
         ({"output_stride": 0}, "output_stride must be at least 1"),
         ({"out_indices": (4, 1)}, r"must be some of \(0, 1, 2, 3, 4\), each once and in order"),
         ({"out_indices": (5,)}, r"some of \(0, 1, 2, 3, 4\)"),
-        ({"out_indices": ()}, r"out_indices \(\) must be some of"),
+        ({"out_indices": ()}, r"out_indices \(\) of a backbone's features must be some of"),
         ({"out_indices": [1]}, "out_indices must be a tuple of int"),
         ({"stem": Stem(hidden=(0,))}, r"stem.hidden\[0\] must be at least 1"),
         ({"conv_bias": True}, "conv_bias must be one of none, unnormalised, all"),

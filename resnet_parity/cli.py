@@ -115,7 +115,8 @@ def _add_verify(commands: Any) -> None:
     _add_architecture(
         parser,
         "height and width of the probes in pixels (default: what suits the net, 64x128 on the "
-        "exact rung, 64x96 on the others); the exact rung needs a last map of a power-of-two area",
+        "exact rung, 64x96 on the others); on the exact rung the last map, and with gates every "
+        "map, needs a power-of-two area",
     )
     parser.add_argument(
         "--rung",
@@ -180,20 +181,26 @@ def _add_architecture(parser: argparse.ArgumentParser, size: str) -> None:
 
 def _size(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text)
-    if not match or "0" in match.groups():
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; write HxW in pixels, as in 64x96")
+    if not match or 0 in (int(match[1]), int(match[2])):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no size; write HxW in pixels, as in 64x96, of at most six digits each"
+        )
     return int(match[1]), int(match[2])
 
 
 def _seed(text: str) -> int:
     if not re.fullmatch(r"\d{1,18}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no seed; write a whole number from 0 on")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no seed; write a whole number from 0 on, of at most 18 digits"
+        )
     return int(text)
 
 
 def _indices(text: str) -> tuple[int, ...]:
     if not re.fullmatch(r"\d{1,3}(,\d{1,3})*", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of indices; write 1,2,3,4")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no list of indices; write them as in 1,2,3,4"
+        )
     return tuple(int(index) for index in text.split(","))
 
 

@@ -26,6 +26,12 @@ from resnet_spec import (
     make_plan,
 )
 
+_KERAS_HINT = (
+    "ResNet50 is keras_resnet50 here, ResNet50V2 is keras_resnet50v2, and without its top either "
+    "has num_classes=0"
+)
+_TIMM_HINT = "take the row of timm's name, with the num_classes of the checkpoint"
+
 Layers = Iterator[tuple[str, str]]
 Read = Callable[[Any, Parameter], np.ndarray]
 
@@ -46,7 +52,7 @@ def from_keras_applications(model: Any, architecture: str | Architecture) -> dic
     if is_other or not arch.residual:
         raise WeightsError(
             f"Keras Applications builds nothing like {arch.name!r}",
-            ["its ResNets are those that keras_resnet50 ... keras_resnet152v2 describe"],
+            [_KERAS_HINT],
         )
     layers = dict(_keras_applications_layers(arch))
     table = {f"{layers[name]}/{p.keras_variable}": p for name, p in _tensors(arch)}
@@ -55,7 +61,7 @@ def from_keras_applications(model: Any, architecture: str | Architecture) -> dic
         for layer in model.layers
         for variable in layer.weights
     }
-    return _collect(arch, table, found, _keras_variable)
+    return _collect(arch, table, found, _keras_variable, _KERAS_HINT)
 
 
 def _keras_variable(variable: Any, parameter: Parameter) -> np.ndarray:
@@ -81,7 +87,7 @@ def from_timm(state: Mapping[str, Any], architecture: str | Architecture) -> dic
     norms = (layers[layer.name] for layer in make_plan(arch).layers if isinstance(layer, Norm))
     counters = {f"{norm}.num_batches_tracked" for norm in norms}
     found = {name: value for name, value in state.items() if name not in counters}
-    return _collect(arch, table, found, _torch_tensor)
+    return _collect(arch, table, found, _torch_tensor, _TIMM_HINT)
 
 
 def _torch_tensor(value: Any, parameter: Parameter) -> np.ndarray:
@@ -102,7 +108,11 @@ def _tensors(arch: Architecture) -> Iterator[tuple[str, Parameter]]:
 
 
 def _collect(
-    arch: Architecture, table: Mapping[str, Parameter], found: Mapping[str, Any], read: Read
+    arch: Architecture,
+    table: Mapping[str, Parameter],
+    found: Mapping[str, Any],
+    read: Read,
+    hint: str,
 ) -> dict[str, np.ndarray]:
     """Every tensor of the architecture as its own copy; one error names all that does not fit."""
     problems = [f"{name} is missing" for name in table if name not in found]
@@ -115,7 +125,7 @@ def _collect(
                 problems.append(f"{name} has shape {array.shape}, expected {parameter.shape}")
             weights[parameter.name] = array
     if problems:
-        raise WeightsError(f"the weights are not those of a {arch.name!r}", problems)
+        raise WeightsError(f"the weights are not those of a {arch.name!r}; {hint}", problems)
     return weights
 
 

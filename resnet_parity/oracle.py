@@ -42,8 +42,9 @@ OPEN_GATE = 64
 class Value:
     """The output of one tap: `array` times two to the power of `exponent`.
 
-    In a float64 pass `scale` is the size of the terms of a sum that leaves few numbers; as the terms
-    may cancel, errors are held against it where it is larger. In an exact pass `bound` is the
+    In a float64 pass `scale` is the size of the terms of a sum that leaves few numbers; they may
+    cancel, so errors are held against it where it is larger; `cells` counts those of a mean, which
+    some engines sum one after another. In an exact pass `bound` is the
     largest sum of absolute terms that any order of summation could meet on the way to this tap, in
     units that divide every term, and `flaw` says in words why the tap is not exact, if it is not.
     """
@@ -51,6 +52,7 @@ class Value:
     array: np.ndarray
     exponent: int = 0
     scale: float = 0.0
+    cells: int = 1
     bound: int = 0
     flaw: str = ""
 
@@ -129,13 +131,16 @@ def _walk_gate(se: SqueezeExcitation, weights: Weights, x: Value) -> Iterator[St
     mean = _global_average(x)
     means = replace(mean, array=mean.array[:, :, None, None])
     first = _conv(se.fc1, weights, means)
-    scale = 0.0 if x.is_exact else _size_of_terms(se.fc1, weights, np.abs(x.array).mean((2, 3)))
-    flaw, bound = mean.flaw, max(first.bound, mean.bound)
-    yield se.fc1.name, replace(first, scale=scale, flaw=flaw, bound=bound)
-    hidden = _relu(first)
-    second = _conv(se.fc2, weights, hidden)
-    scale = 0.0 if x.is_exact else _size_of_terms(se.fc2, weights, hidden.array[:, :, 0, 0])
-    yield se.fc2.name, replace(second, scale=scale)
+    second = _conv(se.fc2, weights, _relu(first))
+    if x.is_exact:
+        first = replace(first, flaw=mean.flaw, bound=max(first.bound, mean.bound))
+    else:  # means of what has both signs may cancel, and so may every sum behind them
+        sizes = _sizes_of_terms(se.fc1, weights, np.abs(x.array).mean((2, 3)))
+        first = replace(first, scale=float(np.linalg.norm(sizes)), cells=mean.cells)
+        sizes = _sizes_of_terms(se.fc2, weights, sizes)
+        second = replace(second, scale=float(np.linalg.norm(sizes)))
+    yield se.fc1.name, first
+    yield se.fc2.name, second
     yield se.name, _gated(x, second)
 
 
@@ -301,7 +306,7 @@ def _global_average(x: Value) -> Value:
     area = rows * columns
     total = x.array.sum(axis=(2, 3))
     if not x.is_exact:
-        return Value(total / area)
+        return Value(total / area, cells=area)
     bits = area.bit_length() - 1
     flaw = "" if area == 2**bits else f"a mean over {rows}x{columns} cells is no dyadic fraction"
     bound = _largest(np.abs(x.array).sum(axis=(2, 3)))
@@ -313,19 +318,20 @@ def _linear(fc: Linear, weights: Weights, x: Value) -> Value:
     kernel = _tensor(weights, f"{fc.name}.weight", x)
     bias = _tensor(weights, f"{fc.name}.bias", x)
     if not x.is_exact:
-        scale = _size_of_terms(fc, weights, x.array)
+        sizes = _sizes_of_terms(fc, weights, x.array)
+        scale = float(np.linalg.norm(sizes))
         return Value(x.array @ kernel.array.T + bias.array, scale=scale)
     bound = _largest(np.abs(x.array) @ np.abs(kernel.array.T))
     exponent = x.exponent + kernel.exponent
     return _plus(Value(x.array @ kernel.array.T, exponent, bound=bound), bias)
 
 
-def _size_of_terms(layer: Conv | Linear, weights: Weights, x: np.ndarray) -> float:
-    """The norm that sums of products with x (N, in) would have if their terms were independent."""
+def _sizes_of_terms(layer: Conv | Linear, weights: Weights, x: np.ndarray) -> np.ndarray:
+    """How large sums of products with x would be if their terms were independent: (N, out)."""
     kernel = weights[f"{layer.name}.weight"].astype("float64")
     bias = weights[f"{layer.name}.bias"].astype("float64")
     squares = x**2 @ (kernel.reshape(kernel.shape[0], -1) ** 2).T + bias**2
-    return float(np.sqrt(squares.sum()))
+    return np.sqrt(squares)
 
 
 def _tensor(weights: Weights, name: str, like: Value) -> Value:

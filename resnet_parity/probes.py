@@ -82,7 +82,8 @@ class Probe:
 
     Arrays are canonical: images (N, C, H, W), kernels (out, in, H, W), taps as in `oracle`.
     `expected` is in float64, or in `dtype` for an exact probe. `scales` has the sizes that errors
-    are held against where they are larger than what came out, see `oracle.Value`.
+    are held against where they are larger than what came out, `cells` how many a mean was taken of,
+    see `oracle.Value`.
     """
 
     architecture: Architecture
@@ -93,6 +94,7 @@ class Probe:
     images: np.ndarray
     expected: dict[str, np.ndarray]
     scales: dict[str, float] = field(default_factory=dict)
+    cells: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,8 @@ def with_images(
     trace = oracle.forward(arch, weights, images.astype("float64"))
     expected = {name: value.array for name, value in trace.items()}
     scales = {name: value.scale for name, value in trace.items()}
-    return Probe(arch, kind, seed, str(images.dtype), weights, images, expected, scales)
+    cells = {name: value.cells for name, value in trace.items()}
+    return Probe(arch, kind, seed, str(images.dtype), weights, images, expected, scales, cells)
 
 
 def random_weights(arch: Architecture, seed: int, dtype: str) -> dict[str, np.ndarray]:

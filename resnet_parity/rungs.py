@@ -12,7 +12,7 @@ from resnet_spec import Architecture
 
 from resnet_parity.engine import BITWISE, Row, compare, first_divergence
 from resnet_parity.probes import Probe
-from resnet_parity.tolerances import LEAST_FLOOR, limit
+from resnet_parity.tolerances import least_floor, limit
 
 Rung = Literal["exact", "float64", "float32"]
 RUNGS: tuple[str, ...] = get_args(Rung)
@@ -107,11 +107,13 @@ def _floor(probe: Probe, outputs: Iterable[Taps]) -> dict[str, float]:
     PyTorch that errs more is no floor, and fails by itself.
     """
     floor: dict[str, float] = {}
-    error, most = LEAST_FLOOR, limit("float32", "floor")
+    error, most = least_floor(), limit("float32", "floor")
     judged = (compare(probe.expected, taps, most, probe.scales) for taps in outputs)
     for rows in zip(*judged, strict=True):
-        error = min(most, max(error, *(row.error for row in rows)))
-        floor[rows[0].name] = error
+        name = rows[0].name
+        least = least_floor(probe.cells.get(name, 1))
+        error = min(most, max(error, least, *(row.error for row in rows)))
+        floor[name] = error
     return floor
 
 

@@ -171,6 +171,6 @@ def _output_mistakes(arch: Architecture) -> Iterator[str]:
         indices = arch.out_indices
         if not indices or list(indices) != sorted(set(indices)) or indices[-1] not in levels:
             yield (
-                f"out_indices {indices} must be some of {tuple(levels)}, each once and in order "
-                "(0 is the stem, 1 the first stage)"
+                f"out_indices {indices} of a backbone's features must be some of {tuple(levels)}, "
+                "each once and in order (0 is the stem, 1 the first stage)"
             )
