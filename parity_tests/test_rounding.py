@@ -19,7 +19,7 @@ SPREAD = [
     "plain18",
     "resnet110",
     "resnet50d",
-    "seresnet50",
+    "seresnet152",
 ]
 
 

@@ -6,7 +6,8 @@ seed and the tensor, so that anyone can draw them again without a file.
 **random** probes hold float64 draws, cast down. Stream `random/NAME/SEED/TENSOR` gives numbers u in
 [0, 1), one per element in canonical order:
 
-* convolution and dense kernels: `(2u - 1) * sqrt(6 / fan_in)`, which has He's variance; biases
+* convolution and dense kernels: `(2u - 1) * sqrt(6 / fan_in)`, which has He's variance, those of
+  gates a quarter of it, or fifty gates in a row would make chaos of any rounding; biases
   `(2u - 1) / 4`;
 * norms: gamma `u + 1/2`, in the last norm of a residual block times the lesser of 1/2 and
   `4 / sqrt(blocks)`, so that deep nets stay in range; beta and running mean `(2u - 1) / 4`; running
@@ -220,7 +221,7 @@ def random_weights(arch: Architecture, seed: int, dtype: str) -> dict[str, np.nd
         layer, _, leaf = parameter.name.rpartition(".")
         if parameter.axes != "c" and leaf == "weight":
             fan_in = math.prod(parameter.shape[1:])
-            value = (2 * uniform - 1) * math.sqrt(6 / fan_in)
+            value = (2 * uniform - 1) * math.sqrt(6 / fan_in) / (4 if ".se." in layer else 1)
         elif leaf == "running_var" or leaf == "weight":
             value = (uniform + 0.5) * (damped if leaf == "weight" and layer in last_norms else 1.0)
         else:
