@@ -9,6 +9,8 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+from torch import nn
+
 from resnet_spec import (
     ARCHITECTURES,
     GROUPS,
@@ -149,6 +151,18 @@ def engines(*, every_mode: bool = True, eager: bool = False) -> tuple[Engine, ..
         *(Engine(f"torch {mode}", torch, mode) for mode in torch.modes()),
         *(Engine(f"keras {mode}", keras, mode) for mode in keras_modes),
     )
+
+
+def with_random_statistics(model: nn.Module) -> nn.Module:
+    """The model, its norms filled with numbers as training would leave them."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            state = module.state_dict()
+            for leaf in ("weight", "running_var"):
+                state[leaf].uniform_(0.5, 1.5)
+            for leaf in ("bias", "running_mean"):
+                state[leaf].normal_()
+    return model
 
 
 def python(

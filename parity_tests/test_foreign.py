@@ -15,6 +15,7 @@ from resnet_spec import GROUPS, WeightsError, get_architecture
 
 import resnet_keras
 import resnet_torch
+from parity_tests.support import with_random_statistics
 from resnet_parity.engine import relative_error
 from resnet_parity.foreign import from_keras_applications, from_timm
 from resnet_parity.tolerances import limit
@@ -102,15 +103,7 @@ def test_keras_applications_without_its_top(name, float64):
 def randomised(name: str, **options) -> nn.Module:
     """A timm model with random BN statistics."""
     torch.manual_seed(0)
-    model = timm.create_model(name, **options).eval()
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            state = module.state_dict()
-            for leaf in ("weight", "running_var"):
-                state[leaf].uniform_(0.5, 1.5)
-            for leaf in ("bias", "running_mean"):
-                state[leaf].uniform_(-0.25, 0.25)
-    return model
+    return with_random_statistics(timm.create_model(name, **options).eval())
 
 
 @pytest.mark.parametrize("name", SAME_NAMES)
@@ -151,7 +144,7 @@ def test_the_wrong_model_is_refused(float64):
         "keras_resnet50": r"not those of a 'keras_resnet50'.*\n.*predictions/kernel is missing",
         "keras_resnet101": "conv4_block7_1_conv/kernel is missing",
         "keras_resnet50v2": "conv2_block1_preact_bn/gamma is missing",
-        "resnet50": "conv1_conv/bias is not a tensor of it",
+        "resnet50": "conv1_conv/bias is not a tensor of this architecture",
         "resnet18": "builds nothing like 'resnet18'",
         "resnet50d": "builds nothing like 'resnet50d'",
         "seresnet50": "builds nothing like 'seresnet50'",
@@ -173,7 +166,11 @@ def test_the_wrong_state_dict_is_refused():
         (state, "resnet18", r"conv1.weight is missing"),
         (state, seven, r"fc.bias has shape \(1000,\), expected \(7,\)"),
         (headless, "resnet18d", r"bn1.running_var is missing"),
-        ({**state, "fc.scale": state["fc.bias"]}, "resnet18d", r"fc.scale is not a tensor of it"),
+        (
+            {**state, "fc.scale": state["fc.bias"]},
+            "resnet18d",
+            r"fc.scale is not a tensor of this architecture",
+        ),
         ({**state, "fc.num_batches_tracked": 1}, "resnet18d", r"fc.num_batches_tracked is not"),
         (model, "resnet18d", r"it is a ResNet; pass model.state_dict\(\)"),
         (model.bfloat16().state_dict(), "resnet18d", r"model.float\(\)"),

@@ -231,7 +231,7 @@ def test_zero_init_residual_with_preactivation_marks_the_last_kernel():
 
 def test_keras_applications_v2_strides_in_the_last_block_of_a_stage():
     stage = make_plan(ARCHITECTURES["keras_resnet50v2"]).stages[0]
-    assert [block.stride for block in stage.blocks] == [1, 1, 2]
+    assert [block.conv2.stride for block in stage.blocks] == [1, 1, 2]
     assert stage.blocks[2].shortcut == (MaxPool("layer1.2.downsample.0", kernel=1, stride=2),)
     assert [[conv.bias for conv in block.convs] for block in stage.blocks] == [
         [False, False, True]

@@ -18,21 +18,20 @@ from resnet_spec import (
 )
 
 import resnet_torch
-from parity_tests.support import ONE_OF_EACH_KIND, SMALL, TINY, TORCHVISION, USERS
+from parity_tests.support import (
+    ONE_OF_EACH_KIND,
+    SMALL,
+    TINY,
+    TORCHVISION,
+    USERS,
+    with_random_statistics,
+)
 
 
 def randomised(name: str) -> nn.Module:
     """Torchvision's model with random BN statistics, as a trained one would have."""
     torch.manual_seed(0)
-    model = getattr(torchvision.models, name)()
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            state = module.state_dict()
-            for leaf in ("weight", "running_var"):
-                state[leaf].uniform_(0.5, 1.5)
-            for leaf in ("bias", "running_mean"):
-                state[leaf].normal_()
-    return model
+    return with_random_statistics(getattr(torchvision.models, name)())
 
 
 @pytest.mark.parametrize("name", TORCHVISION)

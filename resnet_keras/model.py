@@ -79,9 +79,14 @@ def create_model(
     Raises `resnet_spec.ArchitectureError` for an unknown name or field, or a combination that
     cannot be built.
     """
-    backbone = {"features_only": features_only, "out_indices": out_indices}
-    given = {"num_classes": num_classes, "in_channels": in_channels, **backbone, **overrides}
-    architecture = get_architecture(architecture, **given)
+    architecture = get_architecture(
+        architecture,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        features_only=features_only,
+        out_indices=out_indices,
+        **overrides,
+    )
     # DIFFERS(dtype): torch converts a finished model, Keras fixes the dtype of layers and Input.
     with _dtype_policy(dtype) as policy:
         shape = (None, None, architecture.in_channels)

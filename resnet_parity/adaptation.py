@@ -14,8 +14,8 @@ import numpy as np
 from resnet_spec import (
     Architecture,
     Linear,
-    WeightsError,
     check_arrays,
+    check_weights,
     get_architecture,
     layer_parameters,
     make_plan,
@@ -64,7 +64,7 @@ def adapt_weights(
             changes.append(f"{plan.fc.name}: {_classes_in_words(plan.fc, adapted)} (seed {seed})")
             adapted |= _new_head(arch, plan.fc, seed, dtype=str(adapted[stem].dtype))
     changes += _drop_unneeded(arch, adapted)
-    _check(arch, adapted)
+    check_weights(arch, adapted, {name: str(array.dtype) for name, array in adapted.items()})
     return Adapted({p.name: adapted[p.name] for p in parameters(arch)}, tuple(changes))
 
 
@@ -117,15 +117,3 @@ def _drop_unneeded(arch: Architecture, adapted: dict[str, np.ndarray]) -> list[s
         del adapted[name]
     layers = dict.fromkeys(name.rpartition(".")[0].partition(".")[0] for name in unneeded)
     return [f"{layer}: left out, this net has none" for layer in layers]
-
-
-def _check(arch: Architecture, adapted: Mapping[str, np.ndarray]) -> None:
-    expected = {p.name: p.shape for p in parameters(arch)}
-    problems = [f"{name} is missing" for name in expected if name not in adapted]
-    for name, array in adapted.items():
-        if name not in expected:
-            problems.append(f"{name} is not a tensor of this architecture")
-        elif array.shape != expected[name]:
-            problems.append(f"{name} has shape {array.shape}, expected {expected[name]}")
-    if problems:
-        raise WeightsError(f"the weights cannot be adapted to {arch.name!r}", problems)

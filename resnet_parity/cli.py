@@ -205,16 +205,13 @@ def _indices(text: str) -> tuple[int, ...]:
 
 
 def _architecture(arguments: argparse.Namespace) -> Architecture:
-    dilated = (
-        {"output_stride": arguments.output_stride} if arguments.output_stride is not None else {}
-    )
     return get_architecture(
         arguments.name,
         num_classes=arguments.num_classes,
         in_channels=arguments.in_channels,
         features_only=arguments.features is not None,
         out_indices=arguments.features,
-        **dilated,
+        output_stride=arguments.output_stride,
     )
 
 

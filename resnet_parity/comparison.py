@@ -18,7 +18,7 @@ _SAME_LOGITS = {"bn_decay", "zero_init_residual", "image_size"}
 def compare_json(first: Architecture, second: Architecture) -> dict[str, Any]:
     """The differences as plain data."""
     ours, theirs = ({p.name: p.shape for p in parameters(arch)} for arch in (first, second))
-    shared = ours.keys() & theirs.keys()
+    shared = [name for name in ours if name in theirs]
     return {
         "names": [first.name, second.name],
         "fields": {
@@ -30,7 +30,7 @@ def compare_json(first: Architecture, second: Architecture) -> dict[str, Any]:
         "image_size": [first.image_size, second.image_size],
         "tensors": {
             "equal": sum(ours[name] == theirs[name] for name in shared),
-            "of another shape": [name for name in ours if name in shared - _equal(ours, theirs)],
+            "of another shape": [name for name in shared if ours[name] != theirs[name]],
             "only in the first": [name for name in ours if name not in theirs],
             "only in the second": [name for name in theirs if name not in ours],
         },
@@ -73,10 +73,6 @@ def _different(prefix: str, first: Any, second: Any) -> dict[str, tuple[Any, Any
         else:
             found[name] = (ours, theirs)
     return found
-
-
-def _equal(ours: dict[str, Any], theirs: dict[str, Any]) -> set[str]:
-    return {name for name in ours if theirs.get(name) == ours[name]}
 
 
 def _tensors_in_words(data: dict[str, Any]) -> str:

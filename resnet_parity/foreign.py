@@ -24,6 +24,7 @@ from resnet_spec import (
     get_architecture,
     layer_parameters,
     make_plan,
+    shape_problems,
 )
 
 _KERAS_HINT = (
@@ -46,7 +47,8 @@ def from_keras_applications(model: Any, architecture: str | Architecture) -> dic
     for a model or an architecture of another kind.
     """
     arch = get_architecture(architecture)
-    if not all(hasattr(layer, "weights") for layer in getattr(model, "layers", [None])):
+    layers = getattr(model, "layers", None)
+    if not layers or not all(hasattr(layer, "weights") for layer in layers):
         raise WeightsError("this is no Keras model", [f"it is a {type(model).__name__}"])
     is_other = arch.block != "bottleneck" or arch.se or arch.stem.hidden or arch.avg_down
     if is_other or not arch.residual:
@@ -54,11 +56,11 @@ def from_keras_applications(model: Any, architecture: str | Architecture) -> dic
             f"Keras Applications builds nothing like {arch.name!r}",
             [_KERAS_HINT],
         )
-    layers = dict(_keras_applications_layers(arch))
-    table = {f"{layers[name]}/{p.keras_variable}": p for name, p in _tensors(arch)}
+    names = dict(_keras_applications_layers(arch))
+    table = {f"{names[name]}/{p.keras_variable}": p for name, p in _tensors(arch)}
     found = {
         f"{layer.name}/{variable.path.rpartition('/')[2]}": variable
-        for layer in model.layers
+        for layer in layers
         for variable in layer.weights
     }
     return _collect(arch, table, found, _keras_variable, _KERAS_HINT)
@@ -82,9 +84,9 @@ def from_timm(state: Mapping[str, Any], architecture: str | Architecture) -> dic
     if not isinstance(state, Mapping):
         kind = type(state).__name__
         raise WeightsError("this is no state dict", [f"it is a {kind}; pass model.state_dict()"])
-    layers = dict(_timm_layers(arch))
-    table = {f"{layers[name]}.{p.name.rpartition('.')[2]}": p for name, p in _tensors(arch)}
-    norms = (layers[layer.name] for layer in make_plan(arch).layers if isinstance(layer, Norm))
+    names = dict(_timm_layers(arch))
+    table = {f"{names[name]}.{p.name.rpartition('.')[2]}": p for name, p in _tensors(arch)}
+    norms = (names[layer.name] for layer in make_plan(arch).layers if isinstance(layer, Norm))
     counters = {f"{norm}.num_batches_tracked" for norm in norms}
     found = {name: value for name, value in state.items() if name not in counters}
     return _collect(arch, table, found, _torch_tensor, _TIMM_HINT)
@@ -115,18 +117,15 @@ def _collect(
     hint: str,
 ) -> dict[str, np.ndarray]:
     """Every tensor of the architecture as its own copy; one error names all that does not fit."""
-    problems = [f"{name} is missing" for name in table if name not in found]
-    problems += [f"{name} is not a tensor of it" for name in found if name not in table]
-    weights = {}
-    for name, parameter in table.items():
-        if name in found:
-            array = np.array(read(found[name], parameter), order="C")
-            if array.shape != parameter.shape:
-                problems.append(f"{name} has shape {array.shape}, expected {parameter.shape}")
-            weights[parameter.name] = array
+    arrays = {
+        name: np.array(read(value, table[name]), order="C") if name in table else np.empty(0)
+        for name, value in found.items()
+    }
+    expected = {name: parameter.shape for name, parameter in table.items()}
+    problems = shape_problems(expected, {name: array.shape for name, array in arrays.items()})
     if problems:
         raise WeightsError(f"the weights are not those of a {arch.name!r}; {hint}", problems)
-    return weights
+    return {parameter.name: arrays[name] for name, parameter in table.items()}
 
 
 def _keras_applications_layers(arch: Architecture) -> Layers:

@@ -357,7 +357,7 @@ def _common_bits(*arrays: np.ndarray) -> int:
 
 def _in_units(value: Value, exponent: int) -> np.ndarray:
     """The integers of a value in units of two to that power, which is not above its own."""
-    return value.array << (value.exponent - exponent) if value.is_exact else value.array
+    return value.array << (value.exponent - exponent)
 
 
 def _reduced(value: Value) -> Value:
@@ -369,7 +369,7 @@ def _reduced(value: Value) -> Value:
 
 
 def _largest(terms: np.ndarray) -> int:
-    return int(terms.max()) if np.issubdtype(terms.dtype, np.integer) else 0
+    return int(terms.max())
 
 
 def _pad(x: np.ndarray, padding: int, value: float) -> np.ndarray:

@@ -118,7 +118,7 @@ _BITS_WHEN_SPARSE = 0.35
 
 DENSITIES = (
     *(Density(nonzeros) for nonzeros in _BITS_PER_BLOCK),
-    *(Density(2, active, 8) for active in range(7, 0, -1)),
+    *(Density(2, active, SEEDS_TO_COVER) for active in range(SEEDS_TO_COVER - 1, 0, -1)),
     *(Density(2, 1, of) for of in (16, 32, 64)),
 )
 
@@ -277,7 +277,9 @@ def check_exact_size(arch: Architecture, size: tuple[int, int]) -> int:
 
     Raises `ProbeError` when one is none.
     """
-    for name, (rows, columns) in _inexact_means(arch, size).items():
+    inexact = _inexact_means(arch, size)
+    if inexact:
+        name, (rows, columns) = next(iter(inexact.items()))
         good = default_size(arch, "exact")
         advice = f"take {good[0]}x{good[1]}, or a power of two times it"
         if _inexact_means(arch, good):  # a stride of 3, say

@@ -36,7 +36,7 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
         2.0,
         "times the floor, which is PyTorch's own float32 error up to the same tap",
         "engines sum in different orders, so their rounding differs, but not in size; the floor is "
-        "the larger error of PyTorch's two memory layouts, at least eight roundings (a quarter of "
+        "the larger error of PyTorch's two memory layouts, at least four roundings (a quarter of "
         "its cells behind a mean), and never falls from one tap to the next",
     ),
     ("float32", "floor"): Tolerance(
@@ -63,11 +63,11 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
 def least_floor(cells: int = 1) -> float:
     """Below this the size of an error over a few numbers is chance, or the order of a mean.
 
-    It is eight roundings of float32, and behind a mean over n cells at least n / 4: TensorFlow sums
+    It is four roundings of float32, and behind a mean over n cells at least n / 4: TensorFlow sums
     the cells one after another, which can err by n / 2 where the sum grows steadily (it did by 76
     roundings over 16x24 cells, PyTorch by 4), and an engine may err by twice the floor.
     """
-    return max(8, cells / 4) * 2.0**-24
+    return max(4, cells / 4) * 2.0**-24
 
 
 def limit(rung: str, quantity: str) -> float:

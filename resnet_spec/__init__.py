@@ -37,6 +37,7 @@ from resnet_spec.weights import (
     check_arrays,
     check_model,
     check_weights,
+    shape_problems,
     step_counters,
 )
 
@@ -80,6 +81,7 @@ __all__ = [
     "outputs",
     "parameter_count",
     "parameters",
+    "shape_problems",
     "stages",
     "step_counters",
     "taps",

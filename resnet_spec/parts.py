@@ -56,6 +56,8 @@ class Stem:
 
 
 CLASSIC_STEM = Stem()
+"""What a row has unless it says otherwise."""
+
 DEEP_STEM = Stem(kernel=3, hidden=(32, 32))
 """Three 3x3 convolutions for one 7x7 (He et al. 2019, arXiv:1812.01187, figure 2b)."""
 

@@ -56,9 +56,7 @@ class Block:
     name: str
     kind: BlockKind
     preactivation: bool
-    in_channels: int
     out_channels: int
-    stride: int
     convs: tuple[Conv, ...]
     norms: tuple[Norm, ...]
     se: SqueezeExcitation | None
@@ -266,6 +264,8 @@ def _steps(arch: Architecture) -> Iterator[tuple[_Step, ...]]:
     Where `output_stride` forbids a stride, the convolution that had it keeps its dilation and all
     that follow are dilated by it (Yu and Koltun 2016, arXiv:1511.07122; torchvision's
     `replace_stride_with_dilation`): the cells that the stride would have kept hold the same values.
+    Not so with gates, whose means take in all cells, nor with `avg_down`, whose second mean timm
+    takes over neighbours too.
     """
     dilation = 1
     for stage, reduction in zip(arch.stages, arch.strides[1:], strict=True):
@@ -315,9 +315,7 @@ def _make_block(
         name=name,
         kind=arch.block,
         preactivation=arch.preactivation,
-        in_channels=in_channels,
         out_channels=out_channels,
-        stride=step.stride,
         convs=tuple(convs),
         norms=tuple(norms),
         se=_squeeze_excitation(arch, f"{name}.se", out_channels),

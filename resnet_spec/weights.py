@@ -68,16 +68,20 @@ def check_model(
     Raises `WeightsError` that names every tensor which is missing, extra or mis-shaped.
     """
     counters = step_counters(arch)
+    problems = shape_problems(expected, {n: s for n, s in found.items() if n not in counters})
+    if problems:
+        raise WeightsError(f"the model is not a {arch.name!r}", problems)
+
+
+def shape_problems(expected: Mapping[str, Shape], found: Mapping[str, Shape]) -> list[str]:
+    """One line per tensor that is missing, extra or mis-shaped."""
     problems = [f"{name} is missing" for name in expected if name not in found]
     for name, shape in found.items():
-        if name in counters:
-            continue
         if name not in expected:
             problems.append(f"{name} is not a tensor of this architecture")
         elif tuple(shape) != expected[name]:
             problems.append(f"{name} has shape {tuple(shape)}, expected {expected[name]}")
-    if problems:
-        raise WeightsError(f"the model is not a {arch.name!r}", problems)
+    return problems
 
 
 def check_weights(
