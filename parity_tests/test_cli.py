@@ -14,6 +14,7 @@ from resnet_spec import ARCHITECTURES, GROUPS, parameter_count, taps
 
 from parity_tests.support import ALL_NAMES, ROOT, command, python
 from resnet_parity import cli
+from resnet_parity.commands import options
 from resnet_parity.verification import verify
 
 
@@ -286,8 +287,9 @@ sys.exit(error or f"code {p.wait()}")
 def test_a_closed_pipe_changes_no_exit_code(option, failed):
     arguments = ["list", *([option] if option else [])]
     script = (
-        "import sys\nfrom resnet_parity import cli\nlist_ = cli._list\n"
-        f"cli._list = lambda arguments: ({int(failed)}, list_(arguments)[1])\n"
+        "import sys\nfrom resnet_parity import cli\nfrom resnet_parity.commands import rows\n"
+        "list_ = rows._list\n"
+        f"rows._list = lambda arguments: ({int(failed)}, list_(arguments)[1])\n"
         f"sys.exit(cli.main({arguments!r}))"
     )
     assert python("-c", PIPE, script).stderr.strip() == f"code {int(failed)}"
@@ -326,7 +328,7 @@ def test_rungs_add_up(capsys):
 
 def test_tables_fit_eighty_columns(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr(cli, "_is_terminal", lambda: True)
+    monkeypatch.setattr(options, "is_terminal", lambda: True)
     for arguments in (["list"], ["show", "wide_resnet101_2", "--layers"]):
         assert cli.main(arguments) == 0
         lines = capsys.readouterr().out.splitlines()

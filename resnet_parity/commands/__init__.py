@@ -1,0 +1,1 @@
+"""The commands of `resnet-parity`, one module each: `add(commands)` makes its parser."""
