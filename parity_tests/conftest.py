@@ -1,7 +1,23 @@
-"""What must happen before any test module imports a framework."""
+"""What must happen before any test module imports a framework, and which tests run."""
 
 from __future__ import annotations
+
+import pytest
 
 from resnet_parity.frameworks import load_triton
 
 load_triton()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="run the slower proofs as well")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("full") and not item.config.getoption("--full"):
+        pytest.skip("one of the slower proofs; --full runs them")
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("there is no GPU that PyTorch can use")
