@@ -66,6 +66,9 @@ class MutantHand:
     def modes(self) -> tuple[str, ...]:
         return self._hand.modes()
 
+    def obstacle(self, mode: str, rung: str) -> str | None:
+        return self._hand.obstacle(mode, rung)
+
     def versions(self) -> dict[str, str]:
         return self._hand.versions()
 
@@ -83,6 +86,18 @@ class MutantHand:
 
     def run(self, model: Any, images: np.ndarray, mode: str) -> dict[str, np.ndarray]:
         return (self._mutant.run or self._hand.run)(model, images, mode)
+
+    def mixed_precision(
+        self,
+        architecture: Architecture,
+        weights: Mapping[str, np.ndarray],
+        images: np.ndarray,
+        mode: str,
+        dtype: str,
+    ) -> dict[str, np.ndarray]:
+        arch, mutated = self._mutant.architecture(architecture), self._mutant.weights(dict(weights))
+        with _patched(self._mutant.builder):
+            return self._hand.mixed_precision(arch, mutated, images, mode, dtype)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from resnet_spec import (
 
 from resnet_parity.frameworks import keras_adapter, torch_adapter
 from resnet_parity.probes import Probe, exact_probe, random_probe
-from resnet_parity.rungs import Engine
+from resnet_parity.rungs import FLOOR_MODES, Engine
 
 ROOT = Path(__file__).parent.parent
 ALL_NAMES = list(ARCHITECTURES)
@@ -148,7 +148,7 @@ def engines(*, every_mode: bool = True, eager: bool = False) -> tuple[Engine, ..
     torch, keras = torch_adapter(), keras_adapter()
     keras_modes = keras.modes() if every_mode else ("eager",) if eager else keras.modes()[:1]
     return (
-        *(Engine(f"torch {mode}", torch, mode) for mode in torch.modes()),
+        *(Engine(f"torch {mode}", torch, mode) for mode in FLOOR_MODES),
         *(Engine(f"keras {mode}", keras, mode) for mode in keras_modes),
     )
 

@@ -55,7 +55,8 @@ ORDER = {
     "preact_blocks": {"layers", "blocks"},
     "model": {"layers", "blocks", "preact_blocks"},
     "weights": set(),
-    "adapter": {"model", "weights"},
+    "modes": {"model"},
+    "adapter": {"model", "modes", "weights"},
     "__init__": {"model", "weights"},
 }
 

@@ -14,12 +14,11 @@ from resnet_spec.differences import DIFFERENCES
 from parity_tests.support import ROOT
 
 TORCH, KERAS = ROOT / "resnet_torch", ROOT / "resnet_keras"
-FILES = ("layers", "blocks", "preact_blocks", "model", "weights", "adapter", "__init__")
+FILES = ("layers", "blocks", "preact_blocks", "model", "weights", "modes", "adapter", "__init__")
 
 # (file, definition of the torch hand): why the two may have other parameters.
 SIGNATURES = {
     ("model", "ResNet"): "a torch module has __init__(architecture) and forward(image)",
-    ("adapter", "_tapped"): "torch hooks run modules, Keras builds a model in the chosen mode",
 }
 
 # A functional Keras layer is applied at once and named: where torch's function takes parameters
@@ -31,8 +30,13 @@ UNPAIRED = {
     ("layers", "pad"): "torch pads inside its layers",
     ("model", "functional"): "Keras finds the layers of a model by recursion",
     ("model", "_dtype_policy"): "torch converts a model, Keras needs a policy while it builds",
-    ("adapter", "_predict"): "torch runs a module as it is, Keras compiles one per mode",
-    ("adapter", "_canonical"): "torch's layout is the canonical one",
+    ("modes", "_compiler_obstacle"): "Keras brings its own compilers",
+    ("modes", "_tf32_rounds"): "the judge turns TF32 off for Keras, by an environment variable",
+    ("modes", "float32_products"): "the judge turns TF32 off for Keras",
+    ("modes", "device"): "Keras chooses the device itself",
+    ("modes", "placed"): "Keras has one layout and places arrays itself",
+    ("modes", "callable_in"): "torch runs a module as it is, or compiled",
+    ("modes", "predict"): "Keras compiles a model per mode",
 }
 
 

@@ -10,21 +10,17 @@ import numpy as np
 
 from resnet_spec import Architecture, keras_layer_name, outputs, taps
 
-from resnet_keras.model import create_model, functional
+from resnet_keras.model import create_model
+from resnet_keras.modes import modes as modes
+from resnet_keras.modes import obstacle as obstacle
+from resnet_keras.modes import predict
 from resnet_keras.weights import set_weights
-
-_MODES = {"tensorflow": ("graph", "eager", "xla"), "jax": ("jit",), "torch": ("eager",)}
 
 
 def versions() -> dict[str, str]:
     """The framework and the backend that it runs on, by name and version."""
     backend = keras.backend.backend()
     return {"keras": keras.__version__, backend: import_module(backend).__version__}
-
-
-def modes() -> tuple[str, ...]:
-    """The ways in which this framework can run the model, the usual one first."""
-    return _MODES[keras.backend.backend()]
 
 
 def float64_obstacle() -> str | None:
@@ -48,12 +44,31 @@ def run(model: keras.Model, images: np.ndarray, mode: str) -> dict[str, np.ndarr
     What the model returns (`logits` of a classifier) comes from a second pass in which nothing is
     tapped, as a user would run it.
     """
-    image = np.einsum("nchw->nhwc", images)
     names = [tap.name for tap in taps(model.architecture, *images.shape[2:])]
-    arrays = _tapped(model, image, names, mode)
-    returned = _predict(model.input, model.outputs, mode, image)
-    arrays |= zip(outputs(model.architecture), returned, strict=True)
-    return {name: _canonical(value) for name, value in arrays.items()}
+    arrays = _tapped(model, np.einsum("nchw->nhwc", images), names, mode)
+    arrays = {name: _canonical(value) for name, value in arrays.items()}
+    return arrays | _returned(model, images, mode)
+
+
+def mixed_precision(
+    architecture: Architecture,
+    weights: Mapping[str, np.ndarray],
+    images: np.ndarray,
+    mode: str,
+    dtype: str,
+) -> dict[str, np.ndarray]:
+    """What a model of float32 weights returns when it may compute in that narrower dtype."""
+    model = create_model(architecture, dtype=f"mixed_{dtype}")
+    set_weights(model, weights)
+    returned = _returned(model, images, mode)
+    return {name: value.astype("float32") for name, value in returned.items()}
+
+
+def _returned(model: keras.Model, images: np.ndarray, mode: str) -> dict[str, np.ndarray]:
+    """What the model returns, as a user would run it."""
+    image = np.einsum("nchw->nhwc", images)
+    arrays = map(_canonical, predict(model.input, model.outputs, mode, image))
+    return dict(zip(outputs(model.architecture), arrays, strict=True))
 
 
 def _tapped(
@@ -61,15 +76,7 @@ def _tapped(
 ) -> dict[str, np.ndarray]:
     """The outputs of the named layers."""
     tensors = [model.get_layer(keras_layer_name(name)).output for name in names]
-    return dict(zip(names, _predict(model.input, tensors, mode, image), strict=True))
-
-
-def _predict(inputs, outputs, mode: str, image: np.ndarray) -> list[np.ndarray]:
-    """What the layers between those tensors give in that mode."""
-    model = functional(inputs, outputs)
-    model.compile(run_eagerly=mode == "eager", jit_compile=mode in ("xla", "jit"))
-    arrays = model.predict_on_batch(image)
-    return arrays if isinstance(arrays, list) else [arrays]  # Keras unpacks a list of one
+    return dict(zip(names, predict(model.input, tensors, mode, image), strict=True))
 
 
 def _canonical(value: np.ndarray) -> np.ndarray:

@@ -14,8 +14,13 @@ from resnet_parity.engine import BITWISE, Row, compare, first_divergence
 from resnet_parity.probes import Probe
 from resnet_parity.tolerances import least_floor, limit
 
-Rung = Literal["exact", "float64", "float32"]
-RUNGS: tuple[str, ...] = get_args(Rung)
+Rung = Literal["exact", "float64", "float32", "half"]
+EVERY_RUNG: tuple[str, ...] = get_args(Rung)
+RUNGS = EVERY_RUNG[:3]
+"""Those that are climbed unless others are named."""
+
+FLOOR_MODES = ("nchw", "channels_last")
+"""PyTorch's memory layouts on a CPU: the larger error of the two is the floor."""
 
 Status = Literal["pass", "fail", "cannot"]
 Taps = Mapping[str, np.ndarray]
@@ -25,10 +30,19 @@ class Adapter(Protocol):
     """What the judge asks of a hand; `resnet_torch.adapter` and `resnet_keras.adapter` give it."""
 
     def modes(self) -> tuple[str, ...]: ...
+    def obstacle(self, mode: str, rung: str) -> str | None: ...
     def versions(self) -> dict[str, str]: ...
     def float64_obstacle(self) -> str | None: ...
     def build(self, architecture: Architecture, weights: Taps, dtype: str) -> Any: ...
     def run(self, model: Any, images: np.ndarray, mode: str) -> dict[str, np.ndarray]: ...
+    def mixed_precision(
+        self,
+        architecture: Architecture,
+        weights: Taps,
+        images: np.ndarray,
+        mode: str,
+        dtype: str,
+    ) -> dict[str, np.ndarray]: ...
 
 
 @dataclass(frozen=True)
@@ -38,6 +52,18 @@ class Engine:
     name: str
     adapter: Adapter
     mode: str
+
+    @property
+    def makes_floor(self) -> bool:
+        return self.mode in FLOOR_MODES
+
+    @property
+    def tf32(self) -> bool:
+        """Whether its float32 products are rounded to TF32, on purpose."""
+        return self.mode.endswith("tf32")
+
+    def obstacle(self, rung: str) -> str | None:
+        return self.adapter.obstacle(self.mode, rung)
 
     def run(self, model: Any, images: np.ndarray) -> dict[str, np.ndarray]:
         return self.adapter.run(model, images, self.mode)
@@ -69,34 +95,43 @@ class Verdict:
 
 
 def climb(rung: str, probe: Probe, engines: tuple[Engine, ...]) -> Iterator[Verdict]:
-    """One verdict per engine, in the order given; PyTorch first, for it makes the floor."""
+    """One verdict per engine, adapter by adapter; PyTorch first, for it makes the floor."""
     floor: dict[str, float] = {}
     for adapter in dict.fromkeys(engine.adapter for engine in engines):
-        model = adapter.build(probe.architecture, probe.weights, probe.dtype)
         own = [engine for engine in engines if engine.adapter is adapter]
-        outputs = {engine: engine.run(model, probe.images) for engine in own}
-        is_floor = rung == "float32" and not floor
-        if is_floor:
-            floor = _floor(probe, outputs.values())
-        for engine, taps in outputs.items():
-            yield _judge(rung, probe, engine, taps, floor, is_floor)
+        able = [engine for engine in own if not engine.obstacle(rung)]
+        model = adapter.build(probe.architecture, probe.weights, probe.dtype) if able else None
+        outputs = {engine: engine.run(model, probe.images) for engine in able}
+        if rung == "float32" and not floor:
+            floor = _floor(probe, [outputs[engine] for engine in able if engine.makes_floor])
+        for engine in own:
+            if engine in outputs:
+                yield _judge(rung, probe, engine, outputs[engine], floor)
+            else:
+                reason = str(engine.obstacle(rung))
+                yield cannot(rung, probe.kind, probe.dtype, engine.name, reason)
 
 
-def no_probe(rung: str, reason: str) -> Verdict:
-    """The verdict where a rung has no probe of that size, so that no engine could be judged."""
+def cannot(rung: str, probe: str, dtype: str, engine: str, reason: str) -> Verdict:
+    """The verdict where nothing could be run, so that nothing is judged."""
     return Verdict(
         rung=rung,
-        probe="none",
-        dtype="",
-        engine="every engine",
+        probe=probe,
+        dtype=dtype,
+        engine=engine,
         status="cannot",
         value=float("inf"),
         limit=limit(rung, "tap"),
-        figure="no probe of this size",
+        figure="not run",
         rows=(),
         logits=None,
         reason=reason,
     )
+
+
+def no_probe(rung: str, reason: str) -> Verdict:
+    """The verdict where a rung has no probe of that size."""
+    return cannot(rung, "none", "", "every engine", reason)
 
 
 def _floor(probe: Probe, outputs: Iterable[Taps]) -> dict[str, float]:
@@ -123,7 +158,6 @@ def _judge(
     engine: Engine,
     taps: Taps,
     floor: Mapping[str, float],
-    is_floor: bool,
 ) -> Verdict:
     def verdict(value: float, most: float, figure: str, rows: tuple[Row, ...]) -> Verdict:
         failed = first_divergence(rows)
@@ -148,11 +182,12 @@ def _judge(
         differing = sum(row.differing for row in rows)
         total = sum(row.elements for row in rows)
         return verdict(differing, limit("exact", "tap"), f"{differing:,} of {total:,} differ", rows)
-    if rung == "float64" or is_floor:
-        most = limit("float64", "tap") if rung == "float64" else limit("float32", "floor")
+    if rung == "float64" or engine.makes_floor or engine.tf32:
+        quantity = "tap" if rung == "float64" else "floor" if engine.makes_floor else "tf32"
+        most = limit(rung, quantity)
         rows = compare(probe.expected, taps, most, probe.scales)
         worst = max(row.error for row in rows)
-        what = "floor, <=" if is_floor else "<="
+        what = "floor, <=" if quantity == "floor" else "<="
         return verdict(worst, most, f"{worst:.1e} ({what} {most:g})", rows)
     most = limit("float32", "tap")
     limits = {name: most * error for name, error in floor.items()}

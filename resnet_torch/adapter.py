@@ -11,17 +11,15 @@ from torch import Tensor, nn
 from resnet_spec import Architecture, outputs, taps
 
 from resnet_torch.model import ResNet, create_model
+from resnet_torch.modes import callable_in, device, float32_products, placed
+from resnet_torch.modes import modes as modes
+from resnet_torch.modes import obstacle as obstacle
 from resnet_torch.weights import set_weights
 
 
 def versions() -> dict[str, str]:
     """The framework, by name and version."""
     return {"torch": torch.__version__}
-
-
-def modes() -> tuple[str, ...]:
-    """The ways in which this framework can run the model, the usual one first."""
-    return ("nchw", "channels_last")
 
 
 def float64_obstacle() -> str | None:
@@ -42,19 +40,38 @@ def run(model: ResNet, images: np.ndarray, mode: str) -> dict[str, np.ndarray]:
     What the model returns (`logits` of a classifier) comes from a second pass in which nothing is
     tapped, as a user would run it.
     """
-    layout = torch.channels_last if mode == "channels_last" else torch.contiguous_format
-    model = model.to(memory_format=layout)
-    image = torch.from_numpy(images).to(memory_format=layout)
     names = [tap.name for tap in taps(model.architecture, *images.shape[2:])]
-    with torch.inference_mode():
-        arrays = _tapped(model, image, names)
-        returned = model(image)
+    with float32_products(mode), torch.inference_mode():
+        arrays = _tapped(placed(model, mode), placed(torch.from_numpy(images), mode), names, mode)
+    arrays = {name: _canonical(value) for name, value in arrays.items()}
+    return arrays | _returned(model, images, mode)
+
+
+def mixed_precision(
+    architecture: Architecture,
+    weights: Mapping[str, np.ndarray],
+    images: np.ndarray,
+    mode: str,
+    dtype: str,
+) -> dict[str, np.ndarray]:
+    """What a model of float32 weights returns when it may compute in that narrower dtype."""
+    model = build(architecture, weights, "float32")
+    with torch.autocast(device(mode), getattr(torch, dtype)):
+        returned = _returned(model, images, mode)
+    return {name: value.astype("float32") for name, value in returned.items()}
+
+
+def _returned(model: ResNet, images: np.ndarray, mode: str) -> dict[str, np.ndarray]:
+    """What the model returns, as a user would run it."""
+    image = placed(torch.from_numpy(images), mode)
+    with float32_products(mode), torch.inference_mode():
+        returned = callable_in(placed(model, mode), mode)(image)
     returned = returned if isinstance(returned, list) else [returned]
-    arrays |= zip(outputs(model.architecture), returned, strict=True)
-    return {name: value.contiguous().numpy() for name, value in arrays.items()}
+    arrays = map(_canonical, returned)
+    return dict(zip(outputs(model.architecture), arrays, strict=True))
 
 
-def _tapped(model: nn.Module, image: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+def _tapped(model: nn.Module, image: Tensor, names: Sequence[str], mode: str) -> dict[str, Tensor]:
     """The outputs of the named modules, copied before an in-place ReLU overwrites them."""
     arrays: dict[str, Tensor] = {}
 
@@ -63,8 +80,14 @@ def _tapped(model: nn.Module, image: Tensor, names: Sequence[str]) -> dict[str, 
 
     hooks = [model.get_submodule(name).register_forward_hook(keep(name)) for name in names]
     try:
-        model(image)
+        callable_in(model, mode)(image)
     finally:
         for hook in hooks:
             hook.remove()
     return arrays
+
+
+def _canonical(value: Tensor) -> np.ndarray:
+    """A tensor as an array of its own; NumPy has no bfloat16."""
+    value = value.float() if value.dtype is torch.bfloat16 else value
+    return value.cpu().contiguous().numpy()

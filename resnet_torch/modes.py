@@ -1,0 +1,94 @@
+"""The ways in which PyTorch can run a model: two memory layouts, its compiler, a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+CPU = ("nchw", "channels_last", "compile")
+GPU = ("cuda", "cuda tf32")
+
+_TF32_LIMIT = 2**11
+"""The integers that TF32, whose significand has 11 bits, holds without a gap."""
+
+
+def modes() -> tuple[str, ...]:
+    """The ways in which this framework can run the model, the usual one first."""
+    return CPU + (GPU if torch.cuda.is_available() else ())
+
+
+@cache
+def obstacle(mode: str, rung: str) -> str | None:
+    """Why this mode cannot stand on that rung, on this machine; None where it can."""
+    if mode == "compile":
+        return _compiler_obstacle()
+    if mode not in GPU:
+        return None
+    if not torch.cuda.is_available():
+        return "PyTorch finds no GPU here"
+    rounds = _tf32_rounds(mode)
+    if mode == "cuda":
+        return "TF32 is on although it was turned off" if rounds else None
+    if not rounds:
+        return "this GPU does not round to TF32"
+    return "TF32 rounds what it multiplies to 11 bits" if rung == "exact" else None
+
+
+@cache
+def _compiler_obstacle() -> str | None:
+    """The compiler writes C++; whether it works is known when it has compiled something."""
+    try:
+        torch.compile(lambda x: x + 1, fullgraph=True)(torch.ones(8))
+    except Exception as error:  # the compiler's own, the C++ compiler's, the linker's
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return f"torch.compile does not work here: {next(iter(lines), type(error).__name__)}"
+    return None
+
+
+def _tf32_rounds(mode: str) -> bool:
+    """Whether a convolution or a matrix product, large enough for tensor cores, loses a bit."""
+    image = torch.full((8, 64, 16, 16), _TF32_LIMIT + 1.0, device="cuda")
+    kernel = torch.eye(64, device="cuda")
+    with torch.inference_mode(), float32_products(mode):
+        convolved = nn.functional.conv2d(image, kernel[:, :, None, None])
+        multiplied = image.flatten(2).mT @ kernel
+    return bool((convolved != image).any() or (multiplied != image.flatten(2).mT).any())
+
+
+@contextmanager
+def float32_products(mode: str) -> Iterator[None]:
+    """On a GPU, float32 products in float32, or in TF32 where the mode says so; put back after."""
+    cudnn: Any = torch.backends.cudnn  # PyTorch's annotations leave `conv` out
+    switches = (torch.backends.cuda.matmul, cudnn.conv) if mode in GPU else ()
+    before = [switch.fp32_precision for switch in switches]
+    try:
+        for switch in switches:
+            switch.fp32_precision = "tf32" if mode == "cuda tf32" else "ieee"
+        yield
+    finally:
+        for switch, precision in zip(switches, before, strict=True):
+            switch.fp32_precision = precision
+
+
+def device(mode: str) -> str:
+    """Where that mode runs."""
+    return "cuda" if mode in GPU else "cpu"
+
+
+def placed(value: Any, mode: str) -> Any:
+    """A model or images (N, C, H, W), on the device and in the memory layout of that mode."""
+    layout = torch.channels_last if mode == "channels_last" else torch.contiguous_format
+    return value.to(device(mode), memory_format=layout)
+
+
+def callable_in(model: nn.Module, mode: str) -> Callable[[Tensor], Any]:
+    """The model as it is called in that mode, with the hooks that it has now."""
+    if mode != "compile":
+        return model
+    torch.compiler.reset()  # or a graph that was made with other hooks might be taken
+    return torch.compile(model, fullgraph=True)
