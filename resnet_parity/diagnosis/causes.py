@@ -1,0 +1,190 @@
+"""THE table of causes: what each fault is, in words, and the line that mends it.
+
+`{a}` and `{b}` stand for the two numbers, as `A` and as `B` have them. A mend is written for the
+framework of B, for it is B that is to become A.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A kind of fault: one sentence, and what to write instead in either framework."""
+
+    what: str
+    torch: str
+    keras: str
+    trains: bool = False
+    """Whether only training shows it."""
+
+    def mend(self, framework: str) -> str:
+        """The line for that framework."""
+        return self.torch if framework == "torch" else self.keras
+
+
+_PADDED = "ZeroPadding2D(p), then the layer with padding='valid', where p is A's padding"
+
+CAUSES: dict[str, Cause] = {
+    "same-padding": Cause(
+        "SAME padding at stride 2 adds more behind than before on an even map; A pads {a}, B {b}",
+        "Conv2d(..., padding=p) or F.pad with the four numbers of A",
+        _PADDED,
+    ),
+    "padding": Cause(
+        "the convolution is padded otherwise: A pads {a}, B {b}",
+        "Conv2d(..., padding=p) with A's p",
+        _PADDED,
+    ),
+    "same-pool": Cause(
+        "the pool pads SAME, which on an even map adds only behind; A pads {a}, B {b}",
+        "MaxPool2d(kernel, stride, padding=p) with A's p",
+        "ZeroPadding2D(p), then MaxPooling2D(padding='valid'), where p is A's padding",
+    ),
+    "pool-padding": Cause(
+        "the pool is padded otherwise: A pads {a}, B {b}",
+        "MaxPool2d(kernel, stride, padding=p) with A's p",
+        "ZeroPadding2D(p), then MaxPooling2D(padding='valid'), where p is A's padding",
+    ),
+    "pool-border": Cause(
+        "the max-pool is padded with {b} where A has {a}, and what comes in is not all positive",
+        "MaxPool2d(padding=p) pads with -inf, ZeroPad2d before it with zeros",
+        "pool at stride 1 with padding='same', which pads with -inf, then take every second cell; "
+        "ZeroPadding2D pads with zeros",
+    ),
+    "pool-average": Cause(
+        "the average-pool counts its padding or its last cells otherwise: A {a}, B {b}",
+        "AvgPool2d(ceil_mode=..., count_include_pad=...) as A has it",
+        "AveragePooling2D(padding='same') never counts its padding; ZeroPadding2D before it does",
+    ),
+    "stride-1x1": Cause(
+        "the block strides in its {b}, in A in its {a}",
+        "move stride=2 to the convolution that has it in A",
+        "move strides=2 to the convolution that has it in A",
+    ),
+    "extra-stride": Cause(
+        "B strides by {b} where A strides by {a}: the map shrinks once more",
+        "stride=1 in this block",
+        "strides=1 in this block",
+    ),
+    "missing-stride": Cause(
+        "B strides by {b} where A strides by {a}: the map stays too large",
+        "stride=2 in this block, on the shortcut as well",
+        "strides=2 in this block, on the shortcut as well",
+    ),
+    "dilation": Cause(
+        "the convolution is dilated by {b}, in A by {a}", "dilation=", "dilation_rate="
+    ),
+    "kernel-size": Cause(
+        "the layer has another shape: A {a}, B {b}",
+        "give it A's kernel size, channels and groups",
+        "give it A's kernel size, filters and groups",
+    ),
+    "pool-size": Cause(
+        "the pool takes windows of {b}, in A of {a}", "kernel_size as in A", "pool_size as in A"
+    ),
+    "eps": Cause(
+        "the norm adds eps {b} to the variance, A {a}",
+        "BatchNorm2d(..., eps={a})",
+        "BatchNormalization(epsilon={a}); Keras' default is 1e-3, PyTorch's 1e-5",
+    ),
+    "momentum": Cause(
+        "in training the running statistics keep {b} of the old at each step, in A {a}",
+        "BatchNorm2d(momentum=1 - {a}): it is the weight of the NEW statistic",
+        "BatchNormalization(momentum={a}): it is the weight of the OLD statistic",
+        trains=True,
+    ),
+    "momentum-inverted": Cause(
+        "the norm's momentum has the other framework's meaning: in training B keeps {b} of the old "
+        "statistics, A {a}",
+        "BatchNorm2d(momentum=1 - {a}): it is the weight of the NEW statistic",
+        "BatchNormalization(momentum={a}): it is the weight of the OLD statistic",
+        trains=True,
+    ),
+    "biased-variance": Cause(
+        "in training A tracks the {a} variance of a batch, B the {b} one",
+        "BatchNorm2d tracks the unbiased variance, n / (n - 1) times the batch's",
+        "track n / (n - 1) times the batch's variance in a BatchNormalization of your own; Keras' "
+        "own tracks the biased one",
+        trains=True,
+    ),
+    "training-mode": Cause(
+        "the norm of {b} uses the statistics of the batch, that of {a} its running ones",
+        "model.eval(), and training=self.training where batch_norm is called",
+        "call the layer without training=True",
+    ),
+    "conv-bias": Cause(
+        "the convolution has {b}, in A {a}; they part as soon as a bias is not zero",
+        "Conv2d(..., bias=...) as in A, or fold the bias into the norm's running mean",
+        "Conv2D(..., use_bias=...) as in A, or fold the bias into the norm's moving mean",
+    ),
+    "folding": Cause(
+        "A's norm is folded into B's convolution, but with other numbers",
+        "weight * gamma / sqrt(var + eps), bias = beta - mean * gamma / sqrt(var + eps)",
+        "kernel * gamma / sqrt(var + eps), bias = beta - mean * gamma / sqrt(var + eps)",
+    ),
+    "kernel-layout": Cause(
+        "B's kernel is A's with {b}",
+        "kernel.transpose(3, 2, 0, 1) turns Keras' hwio into oihw",
+        "weight.transpose(2, 3, 1, 0) turns PyTorch's oihw into hwio",
+    ),
+    "dense-layout": Cause(
+        "B's dense kernel is A's with {b}",
+        "kernel.T turns Keras' (in, out) into (out, in)",
+        "weight.T turns PyTorch's (out, in) into (in, out)",
+    ),
+    "bgr": Cause(
+        "the colours come in the other order, BGR for RGB: {b}",
+        "images[:, [2, 1, 0]], or the first kernel with its input channels reversed",
+        "images[..., ::-1], or the first kernel with its input channels reversed",
+    ),
+    "preprocessing": Cause(
+        "only one of both prepares the image, or each in its way: A has {a}, B {b}",
+        "normalise in both or in neither, with the same mean and deviation",
+        "normalise in both or in neither, with the same mean and deviation",
+    ),
+    "softmax": Cause(
+        "one gives logits and the other probabilities: A ends with {a}, B with {b}",
+        "return the output of the last Linear, without softmax",
+        "Dense(classes) without activation='softmax'",
+    ),
+    "layout": Cause(
+        "an axis is taken for another one, as between NCHW and NHWC: A has {a}, B {b}",
+        "channels stand at axis 1: permute(0, 3, 1, 2), never reshape",
+        "channels stand at axis -1: Permute or transpose, never reshape; "
+        "BatchNormalization(axis=-1), data_format='channels_last'",
+    ),
+    "gamma-beta": Cause(
+        "the norm's gamma and beta are swapped",
+        "weight is gamma, bias is beta",
+        "set_weights takes gamma, beta, moving mean, moving variance, in this order",
+    ),
+    "swapped-layers": Cause(
+        "B's layer holds the weights that A has at {b}",
+        "copy weights by name, not by order of creation",
+        "copy weights by name, not by order of creation",
+    ),
+    "weights": Cause(
+        "the layer's own numbers are others: {b}",
+        "copy A's tensors; `resnet_torch.set_weights` names what does not fit",
+        "copy A's tensors; `resnet_keras.set_weights` names what does not fit",
+    ),
+    "activation": Cause(
+        "another activation: A has {a}, B {b}", "use A's activation", "use A's activation"
+    ),
+    "block-order": Cause(
+        "the layers of a block stand in another order: in A {a}, in B {b}",
+        "apply them in A's order",
+        "apply them in A's order",
+    ),
+    "missing-layer": Cause("B lacks {a}", "add it", "add it"),
+    "extra-layer": Cause("B has {b}, and A has not", "take it out", "take it out"),
+    "other-layer": Cause("in the place of {a}, B has {b}", "build what A has", "build what A has"),
+    "wiring": Cause(
+        "the layer reads what comes from {b}, in A from {a}",
+        "feed it as A does",
+        "feed it as A does",
+    ),
+    "number": Cause("a number of the layer is another: A has {a}, B {b}", "write A's", "write A's"),
+}

@@ -1,0 +1,53 @@
+"""What the doctor found: one fault, where it is, and how it was proven."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from resnet_parity.diagnosis.causes import CAUSES
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A proven fault: the place in either record (an index, None where it has none) and the figure.
+
+    `error` is the relative difference of the outputs, on A's input, that this fault alone makes;
+    infinite where their shapes differ.
+    """
+
+    cause: str
+    at: int
+    """The step of A, or the one before which something of B stands; it orders the findings."""
+    a: str
+    b: str
+    error: float
+    here: str = ""
+    there: str = ""
+    places: tuple[tuple[str, str], ...] = field(default=())
+
+    @property
+    def what(self) -> str:
+        """The cause in a sentence."""
+        return CAUSES[self.cause].what.format(a=self.a, b=self.b)
+
+    def mend(self, framework: str) -> str:
+        """What to write instead."""
+        return CAUSES[self.cause].mend(framework).replace("{a}", self.a).replace("{b}", self.b)
+
+
+def grouped(findings: list[Finding]) -> tuple[Finding, ...]:
+    """One finding for all places with the same cause and the same numbers, in order of execution.
+
+    Its figure is the largest.
+    """
+    groups: dict[tuple[str, str, str], Finding] = {}
+    for each in sorted(findings, key=lambda finding: finding.at):
+        key = (each.cause, each.a, each.b)
+        place = ((each.here, each.there),)
+        if key in groups:
+            first = groups[key]
+            worst = max(first.error, each.error)
+            groups[key] = replace(first, error=worst, places=first.places + place)
+        else:
+            groups[key] = replace(each, places=place)
+    return tuple(groups.values())

@@ -1,0 +1,151 @@
+"""Layer against layer: A's tensor goes into B's layer too, and every difference is proven there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from resnet_parity.diagnosis.align import Pairs
+from resnet_parity.diagnosis.arithmetic import evaluate
+from resnet_parity.diagnosis.finding import Finding
+from resnet_parity.diagnosis.record import ADD, CONV, NORM, Array, Record, Step
+from resnet_parity.diagnosis.suspects import Suspect, differing, suspects, text
+from resnet_parity.engine import relative_error
+from resnet_parity.tolerances import limit
+
+Values = Mapping[int, Array]
+
+
+def run(record: Record, image: Array) -> dict[int, Array]:
+    """What every step of a record gives, in float64."""
+    values = {0: image.astype("float64")}
+    for index, step in enumerate(record.steps[1:], 1):
+        values[index] = evaluate(step, [values[each] for each in step.inputs])
+    return values
+
+
+def difference(expected: Array, step: Step, inputs: Sequence[Array]) -> float:
+    """The relative error of what a step makes of those inputs; infinite where it does not fit."""
+    try:
+        actual = evaluate(step, inputs)
+    except ValueError:
+        return float("inf")
+    if actual.shape != expected.shape:
+        return float("inf")
+    return relative_error(expected, actual)
+
+
+def allowed(*steps: Step) -> float:
+    """The error that rounding alone may leave: what the model's own operation gives is float32."""
+    is_float32 = any(step.call is not None or step.numbers.get("folded") for step in steps)
+    return limit("float32", "floor") if is_float32 else limit("float64", "tap")
+
+
+def layer_findings(a: Record, b: Record, pairs: Pairs, values: Values) -> list[Finding]:
+    """A finding for each number or tensor of each pair of layers that is proven to matter."""
+    found = []
+    for there, here in pairs.items():
+        one, other = a.steps[here], b.steps[there]
+        if not differing(one, other) and one.call is None:
+            continue
+        inputs = [values[index] for index in one.inputs]
+        for cause, keys, error in _proven(one, other, a, inputs):
+            suspect = Suspect(cause.cause, keys, cause.a, cause.b)
+            found.append(_finding(suspect, here, one, other, error))
+        if one.kind == NORM and other.kind == NORM:
+            found += _in_training(here, one, other, inputs[0])
+    return _named_strides(found, a)
+
+
+def _finding(suspect: Suspect, at: int, one: Step, other: Step, error: float) -> Finding:
+    return Finding(suspect.cause, at, suspect.a, suspect.b, error, one.place, other.place)
+
+
+def _proven(
+    a: Step, b: Step, record: Record, inputs: Sequence[Array]
+) -> Iterator[tuple[Suspect, tuple[str, ...], float]]:
+    """Each suspect that changes A's layer when it is brought in, and B's when it is taken away."""
+    expected = evaluate(a, inputs)
+    whole = difference(expected, b, inputs)
+    if whole <= allowed(a, b):
+        return
+    try:
+        wrong = evaluate(b, inputs)
+    except ValueError:
+        wrong = None
+    explained = False
+    for suspect in suspects(a, b, record):
+        error = difference(expected, _with(a, b, suspect.keys), inputs)
+        mended = _with(b, a, suspect.keys)
+        matters = wrong is None or difference(wrong, mended, inputs) > allowed(a, b)
+        if error > allowed(a, b) and matters:
+            explained = True
+            yield suspect, suspect.keys, error
+    if not explained:
+        name = a.numbers.get("operation", a.kind), b.numbers.get("operation", b.kind)
+        yield Suspect("other-layer", (), *map(str, name)), (), whole
+
+
+def _with(step: Step, other: Step, keys: Sequence[str]) -> Step:
+    """The step with those numbers and tensors of the other one."""
+    parts = {key: other.numbers.get(key, other.tensors.get(key)) for key in keys}
+    changed = step.changed(**parts)
+    return replace(changed, call=other.call if "operation" in keys else step.call)
+
+
+def _in_training(at: int, a: Step, b: Step, x: Array) -> Iterator[Finding]:
+    """What one update of the running statistics, on A's tensor, would make different."""
+    if x.ndim != 4 or x.shape[1] != len(a.tensors["mean"]):
+        return
+    keys = differing(a, b)
+    decays = a.numbers["decay"], b.numbers["decay"]
+    if "decay" in keys:
+        mean, old = x.mean(axis=(0, 2, 3)), a.tensors["mean"].astype("float64")
+        updates = [old if d is None else d * old + (1 - d) * mean for d in decays]
+        inverted = None not in decays and round(sum(decays), 9) == 1  # type: ignore
+        cause = "momentum-inverted" if inverted else "momentum"
+        words = Suspect(cause, ("decay",), *(_decay(decay) for decay in decays))
+        yield _finding(words, at, a, b, relative_error(*updates))
+    if "unbiased" in keys:
+        variance = x.var(axis=(0, 2, 3))
+        count = x.size / x.shape[1]
+        both = [
+            variance * (count / (count - 1) if n["unbiased"] else 1) for n in (a.numbers, b.numbers)
+        ]
+        names = ["unbiased" if step.numbers["unbiased"] else "biased" for step in (a, b)]
+        yield _finding(Suspect("biased-variance", (), *names), at, a, b, relative_error(*both))
+
+
+def _decay(decay: float | None) -> str:
+    return "a plain mean of all" if decay is None else text("decay", decay)
+
+
+def _named_strides(found: list[Finding], a: Record) -> list[Finding]:
+    """Two strides of one block that changed places are one fault: the stride on the 1x1."""
+    ends = [index for index, step in enumerate(a.steps) if step.kind == ADD]
+    blocks: dict[int, list[Finding]] = {}
+    for each in found:
+        if each.cause in ("extra-stride", "missing-stride") and a.steps[each.at].kind == CONV:
+            block = next((end for end in ends if end > each.at), -1)
+            blocks.setdefault(block, []).append(each)
+    for both in blocks.values():
+        if len(both) != 2 or {each.cause for each in both} != {"extra-stride", "missing-stride"}:
+            continue
+        extra, missing = sorted(both, key=lambda each: each.cause)
+        if (extra.a, extra.b) != (missing.b, missing.a):
+            continue
+        names = [_size(a.steps[each.at]) for each in (missing, extra)]
+        first = min(both, key=lambda each: each.at)
+        named = replace(
+            first, cause="stride-1x1", a=names[0], b=names[1], error=max(e.error for e in both)
+        )
+        found = [
+            named if each is first else each for each in found if each is first or each not in both
+        ]
+    return found
+
+
+def _size(step: Step) -> str:
+    return "x".join(map(str, np.shape(step.tensors["weight"])[2:])) + " convolution"

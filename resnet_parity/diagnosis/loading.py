@@ -1,0 +1,171 @@
+"""Who comes to the doctor: a name of the table, a `module:callable`, or a `.keras` file."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from resnet_spec import ARCHITECTURES, get_architecture
+
+from resnet_parity.errors import ParityError
+from resnet_parity.frameworks import keras_adapter, load_triton, torch_adapter
+from resnet_parity.probes import random_weights
+
+HANDS = ("torch", "keras")
+
+_MAX_BYTES = 4 * 2**30
+"""Unpacked; a ResNet-152 in float64 has half a gigabyte."""
+
+_MAX_CONFIG = 2**26
+
+
+@dataclass(frozen=True)
+class Patient:
+    """A model to examine: what the user called it, and the images that it takes."""
+
+    name: str
+    framework: str
+    model: Any
+    channels: int
+    size: tuple[int, int] | None = None
+    ours: bool = False
+    """Built from the table, with weights that mean nothing."""
+
+
+def check_name(text: str) -> None:
+    """Refuse what can be no model before a framework is imported; raises `ParityError`."""
+    if text.endswith(".keras"):
+        _check_file(Path(text))
+        return
+    hand, colon, name = text.partition(":")
+    if not colon or hand in HANDS:
+        get_architecture(name if colon else text)
+    elif not name or not hand:
+        raise ParityError(
+            f"{text!r} is no model; write NAME, torch:NAME, keras:NAME, "
+            "module:callable or FILE.keras"
+        )
+
+
+def load(text: str, default: str, seed: int) -> Patient:
+    """The model that a user named; a bare name of the table is built in the hand `default`.
+
+    Raises `ParityError` (the file, the module or the callable is no good),
+    `MissingFrameworkError` and `resnet_spec.ArchitectureError`.
+    """
+    if text.endswith(".keras"):
+        return examined(text, _from_file(Path(text)))
+    hand, colon, name = text.partition(":")
+    if not colon or hand in HANDS:
+        return _ours(text, hand if colon else default, name if colon else text, seed)
+    return examined(text, _called(hand, name))
+
+
+def _ours(text: str, hand: str, name: str, seed: int) -> Patient:
+    adapter = torch_adapter() if hand == "torch" else keras_adapter()
+    arch = ARCHITECTURES.get(name) or get_architecture(name)
+    model = adapter.build(arch, random_weights(arch, seed, "float32"), "float32")
+    return Patient(text, hand, model, arch.in_channels, ours=True)
+
+
+def examined(text: str, model: Any) -> Patient:
+    """A user's model, with what can be read off it."""
+    torch, keras = sys.modules.get("torch.nn"), sys.modules.get("keras")
+    if torch is not None and isinstance(model, torch.Module):
+        convs = (m.in_channels for m in model.modules() if isinstance(m, torch.Conv2d))
+        return Patient(text, "torch", model, next(convs, 3))
+    if keras is not None and isinstance(model, keras.Model):
+        return Patient(text, "keras", model, *_keras_input(text, model))
+    raise ParityError(
+        f"{text} gives a {type(model).__name__}, not a torch.nn.Module or a keras.Model"
+    )
+
+
+def _keras_input(text: str, model: Any) -> tuple[int, tuple[int, int] | None]:
+    """Channels, and height and width where the model has fixed them."""
+    inputs = getattr(model, "inputs", None)
+    if not inputs:
+        return 3, None
+    shape = tuple(inputs[0].shape)
+    if len(inputs) != 1 or len(shape) != 4:
+        raise ParityError(f"{text} takes {[tuple(i.shape) for i in inputs]}, not images")
+    first = shape[1] is not None and shape[1] <= 4 and (shape[3] is None or shape[3] > 4)
+    channels, *extents = (shape[1], *shape[2:]) if first else (shape[3], *shape[1:3])
+    if channels is None:
+        raise ParityError(f"{text} does not say how many channels its images have")
+    return channels, None if None in extents else (extents[0], extents[1])
+
+
+def _called(module: str, name: str) -> Any:
+    """What the user's callable returns; whatever it raises becomes one message."""
+    load_triton()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        found = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+        return found()
+    except ModuleNotFoundError as error:
+        hint = "; the module must be importable from here" if error.name == module else ""
+        raise ParityError(f"{module}:{name} cannot be imported: {error}{hint}") from error
+    except Exception as error:
+        reason = (str(error).strip() or "no message").splitlines()[0]
+        raise ParityError(f"{module}:{name} raised {type(error).__name__}: {reason}") from error
+
+
+def _check_file(path: Path) -> None:
+    """A zip of sane size that holds a model of Keras' own layers and nothing else."""
+    if not path.is_file():
+        raise ParityError(f"there is no file {path}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {info.filename: info.file_size for info in archive.infolist()}
+            if sum(members.values()) > _MAX_BYTES:
+                raise ParityError(f"{path} unpacks to more than {_MAX_BYTES:,} bytes")
+            if not 0 < members.get("config.json", 0) <= _MAX_CONFIG:
+                raise ParityError(f"{path} has no config.json of a Keras model")
+            config = json.loads(archive.read("config.json"))
+    except (zipfile.BadZipFile, ValueError, RecursionError) as error:
+        raise ParityError(f"{path} is no .keras file: {error}") from error
+    for module, name in _objects(config):
+        if name == "Lambda" or not module.split(".")[0] == "keras":
+            raise ParityError(
+                f"{path} holds {module}.{name}, which would run code of the file's author; "
+                "load it yourself and give module:callable"
+            )
+
+
+def _objects(config: Any) -> Iterator[tuple[str, str]]:
+    """Every (module, class) that the file asks Keras to build."""
+    waiting = [config]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            name = node.get("class_name")
+            if isinstance(name, str) and not (name.startswith("__") and node.get("module") is None):
+                yield str(node.get("module") or node.get("registered_name") or "keras"), name
+            waiting += node.values()
+        elif isinstance(node, list):
+            waiting += node
+
+
+def _from_file(path: Path) -> Any:
+    _check_file(path)
+    keras_adapter()
+    keras = importlib.import_module("keras")
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ParityError(f"{path} cannot be loaded: {reason}") from error

@@ -1,0 +1,213 @@
+"""What may be wrong with one layer: a cause for each number or tensor in which two steps differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from resnet_parity.diagnosis.record import (
+    AFFINE,
+    AVERAGE_POOL,
+    CONV,
+    DENSE,
+    MAX_POOL,
+    NORM,
+    SAME,
+    Array,
+    Record,
+    Step,
+)
+
+TRAINING = frozenset({"decay", "unbiased"})
+"""Numbers that only training reads."""
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A cause that would explain some numbers and tensors, and how to say them of A and of B."""
+
+    cause: str
+    keys: tuple[str, ...]
+    a: str = ""
+    b: str = ""
+
+
+def differing(a: Step, b: Step) -> set[str]:
+    """The names of the numbers and tensors that are not the same in both."""
+    keys = {key for key in {*a.numbers, *b.numbers} if a.numbers.get(key) != b.numbers.get(key)}
+    for name in {*a.tensors, *b.tensors}:
+        one, other = a.tensors.get(name), b.tensors.get(name)
+        if one is None or other is None or not np.array_equal(one, other):
+            keys.add(name)
+    return keys
+
+
+def suspects(a: Step, b: Step, record: Record) -> Iterator[Suspect]:
+    """A suspect for every number and tensor that differs; `record` is A's, all of it."""
+    keys = differing(a, b) - TRAINING
+    tensors = {key for key in keys if key in a.tensors or key in b.tensors}
+    for key in sorted(keys - tensors):
+        here, there = a.numbers.get(key), b.numbers.get(key)
+        cause = _cause_of_number(a, key, (here, there))
+        yield Suspect(cause, (key,), text(key, here), text(key, there))
+    if tensors:
+        yield from _of_tensors(a, b, tensors, record)
+
+
+def _cause_of_number(a: Step, key: str, values: tuple[Any, Any]) -> str:
+    if a.kind == CONV and key == "pad":
+        return "same-padding" if SAME in values and max(a.numbers["stride"]) > 1 else "padding"
+    if a.kind == MAX_POOL and key == "pad":
+        return "same-pool" if SAME in values else "pool-padding"
+    if key == "stride":
+        return "extra-stride" if np.prod(values[1]) > np.prod(values[0]) else "missing-stride"
+    if a.kind == AVERAGE_POOL and key in ("pad", "ceil", "counted"):
+        return "pool-average"
+    names = {
+        "eps": "eps",
+        "training": "training-mode",
+        "axis": "layout",
+        "order": "layout",
+        "axes": "layout",
+        "border": "pool-border",
+        "kernel": "pool-size",
+        "dilation": "dilation",
+        "groups": "kernel-size",
+        "slope": "activation",
+        "most": "activation",
+        "operation": "other-layer",
+    }
+    return names.get(key, "number")
+
+
+def text(key: str, value: Any) -> str:
+    """A number as people say it."""
+    if key == "training":
+        return "the one that trains" if value else "the other"
+    if key == "axis":
+        return f"a norm over axis {str(value).upper()}"
+    if key == "order":
+        return f"a flattening of {str(value).upper()}"
+    if key == "slope":
+        return f"a slope of {value:g} below zero"
+    if key == "most":
+        return "no upper limit" if value is None else f"an upper limit of {value:g}"
+    if key == "pad" and value != SAME and value is not None:
+        (top, bottom), (left, right) = value
+        alike = top == bottom == left == right
+        return f"{top} on every side" if alike else f"{top}+{bottom} rows, {left}+{right} columns"
+    if isinstance(value, tuple) and len(set(value)) == 1:
+        return str(value[0])
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _of_tensors(a: Step, b: Step, keys: set[str], record: Record) -> Iterator[Suspect]:
+    if (
+        a.kind in (CONV, DENSE)
+        and "bias" in keys
+        and ("bias" in a.tensors) != ("bias" in b.tensors)
+    ):
+        words = [f"{'a' if 'bias' in step.tensors else 'no'} bias" for step in (a, b)]
+        if not a.numbers.get("folded") and not b.numbers.get("folded"):
+            yield Suspect("conv-bias", ("bias",), *words)
+            keys = keys - {"bias"}
+    if not keys:
+        return
+    names = tuple(sorted(keys))
+    if a.kind == AFFINE:
+        yield Suspect("preprocessing", names, rescaling(a), rescaling(b))
+    elif a.numbers.get("folded") or b.numbers.get("folded"):
+        yield Suspect("folding", names)
+    elif _shapes(a) != _shapes(b):
+        yield Suspect("kernel-size", names, _shapes(a), _shapes(b))
+    elif a.kind == NORM and _are_swapped(a, b):
+        yield Suspect("gamma-beta", ("beta", "gamma"))
+        rest = tuple(name for name in names if name not in ("beta", "gamma"))
+        if rest:
+            yield Suspect("weights", rest, "", _listed(a, b, rest))
+    else:
+        yield _of_same_shape(a, b, names, record)
+
+
+def _of_same_shape(a: Step, b: Step, names: tuple[str, ...], record: Record) -> Suspect:
+    if "weight" in names:
+        change = _relayout(a.tensors["weight"], b.tensors["weight"])
+        if change:
+            cause = "dense-layout" if a.kind == DENSE else "kernel-layout"
+            return Suspect("bgr" if change == BGR else cause, ("weight",), "", change)
+    for other in record.steps:
+        if other is not a and other.kind == a.kind and _holds(other, b, names):
+            return Suspect("swapped-layers", names, "", other.place)
+    return Suspect("weights", names, "", _listed(a, b, names))
+
+
+def _shapes(step: Step) -> str:
+    main = step.tensors.get("weight", step.tensors.get("mean", np.zeros(0)))
+    return "x".join(map(str, main.shape))
+
+
+def _holds(other: Step, b: Step, names: Sequence[str]) -> bool:
+    return all(
+        name in other.tensors and np.array_equal(other.tensors[name], b.tensors[name])
+        for name in names
+        if name in b.tensors
+    )
+
+
+def _are_swapped(a: Step, b: Step) -> bool:
+    tensors = [step.tensors.get(name) for step in (a, b) for name in ("gamma", "beta")]
+    if any(tensor is None for tensor in tensors):
+        return False
+    gamma, beta, other_gamma, other_beta = tensors
+    return np.array_equal(gamma, other_beta) and np.array_equal(beta, other_gamma)  # type: ignore
+
+
+def _listed(a: Step, b: Step, names: Sequence[str]) -> str:
+    return ", ".join(names)
+
+
+BGR = "its first kernel has its input channels reversed"
+
+
+def _relayout(a: Array, b: Array) -> str | None:
+    """How B's kernel comes from A's, if only its axes are mistaken."""
+    if a.ndim == 2:
+        changes = {
+            "in and out swapped": lambda: a.T,
+            "its numbers read in the other layout's order, a reshape for a transpose": lambda: (
+                a.reshape(a.shape[::-1]).T
+            ),
+            "its numbers read in the other layout's order: a reshape for a transpose": lambda: (
+                a.T.reshape(a.shape)
+            ),
+        }
+    else:
+        out, into, height, width = a.shape
+        changes = {
+            BGR: lambda: a[:, ::-1] if into == 3 else a[:0],
+            "height and width swapped": lambda: a.swapaxes(2, 3),
+            "in and out swapped": lambda: a.swapaxes(0, 1),
+            "in and out, height and width swapped": lambda: a.transpose(1, 0, 3, 2),
+            "both axes turned round, a true convolution for a correlation": lambda: a[
+                :, :, ::-1, ::-1
+            ],
+            "its numbers read in the other layout's order, a reshape for a transpose": lambda: (
+                np.einsum("hwio->oihw", a.reshape(height, width, into, out))
+            ),
+            "its numbers read in the other layout's order: a reshape for a transpose": lambda: (
+                np.einsum("oihw->hwio", a).reshape(a.shape)
+            ),
+        }
+    return next((say for say, make in changes.items() if np.array_equal(make(), b)), None)
+
+
+def rescaling(step: Step) -> str:
+    """An affine map in words."""
+    scale, offset = (
+        ", ".join(f"{value:.4g}" for value in np.unique(step.tensors[name]))
+        for name in ("scale", "offset")
+    )
+    return f"x * ({scale}) + ({offset})"

@@ -1,0 +1,123 @@
+"""Whose weights are meant: a fresh model's are free, a trained one's are the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from resnet_parity.diagnosis.align import Pairs
+from resnet_parity.diagnosis.record import CONV, Array, Record, Step
+from resnet_parity.splitmix import Stream
+
+_FRESH = {"gamma": 1.0, "beta": 0.0, "mean": 0.0, "variance": 1.0}
+
+
+def is_fresh(record: Record) -> bool:
+    """Whether no norm has ever seen a batch: every mean is zero, every variance one."""
+    return bool(record.norms) and all(
+        _is(norm, name) for norm in record.norms for name in ("mean", "variance")
+    )
+
+
+def _is(norm: Step, name: str) -> bool:
+    return name not in norm.tensors or bool((norm.tensors[name] == _FRESH[name]).all())
+
+
+def prepare(
+    a: Record, b: Record, pairs: Pairs, free: tuple[bool, bool], seed: int
+) -> tuple[str, ...]:
+    """Give both models the weights with which they should be the same function; say what was done.
+
+    A model of our own table, or one that was never trained, takes the other's weights. Where
+    neither was trained, statistics and biases are filled with random numbers, for zeros and ones
+    hide faults. The weights of two trained models stay what they are.
+    """
+    fresh = is_fresh(a), is_fresh(b)
+    forward = [(a.steps[here], b.steps[there]) for there, here in pairs.items()]
+    if all(fresh) and not any(free) and _same_kernels(forward):
+        _fill_norms(a, seed, ("mean", "variance"))
+        _move(forward, ("mean", "variance"))
+        return ("both have the same kernels but fresh norms, whose statistics are now random",)
+    notes = []
+    if all(fresh):
+        _fill_norms(a, seed, tuple(_FRESH))
+        _fill_biases(a.steps, seed)
+        notes.append("A was never trained: its norms and biases are filled with random numbers")
+    if free[1] or fresh[1]:
+        _move(forward)
+        notes.append("B takes A's weights, layer by layer" + _why(free[1]))
+        notes += _fill_rest(b, {there: a.steps[here] for there, here in pairs.items()}, seed, "B")
+    elif free[0] or fresh[0]:
+        _move([(target, source) for source, target in forward])
+        notes.append("A takes B's weights, layer by layer" + _why(free[0]))
+        notes += _fill_rest(a, {here: b.steps[there] for there, here in pairs.items()}, seed, "A")
+    else:
+        notes.append("both models keep their own weights, which are compared")
+    return tuple(notes)
+
+
+def _why(free: bool) -> str:
+    return "" if free else ", for it was never trained"
+
+
+def _same_kernels(pairs: Sequence[tuple[Step, Step]]) -> bool:
+    """Whether someone has already copied the kernels."""
+    kernels = [(a.tensors["weight"], b.tensors["weight"]) for a, b in pairs if a.kind == CONV]
+    return sum(np.array_equal(*both) for both in kernels) > len(kernels) / 2
+
+
+def _fill_norms(record: Record, seed: int, leaves: Sequence[str]) -> None:
+    """Random numbers for what no training has touched."""
+    for step in record.norms:
+        for leaf in leaves:
+            if leaf in step.assign and _is(step, leaf):
+                _set(step, leaf, _drawn(step, leaf, seed))
+
+
+def _fill_biases(steps: Sequence[Step], seed: int) -> bool:
+    """Random biases for convolutions whose biases are all zero."""
+    zero = [
+        s for s in steps if s.kind == CONV and "bias" in s.assign and not s.tensors["bias"].any()
+    ]
+    for step in zero:
+        _set(step, "bias", _drawn(step, "bias", seed))
+    return bool(zero)
+
+
+def _fill_rest(record: Record, partners: Mapping[int, Step], seed: int, name: str) -> Iterator[str]:
+    """Random numbers where a model that took weights has tensors that the other lacks."""
+    own = [
+        step
+        for index, step in enumerate(record.steps)
+        if "bias" not in partners.get(index, step).tensors or index not in partners
+    ]
+    if _fill_biases(own, seed):
+        yield f"{name}'s biases that the other lacks are filled with random numbers"
+    alone = tuple(step for index, step in enumerate(record.steps) if index not in partners)
+    _fill_norms(replace(record, steps=alone), seed, tuple(_FRESH))
+
+
+def _drawn(step: Step, leaf: str, seed: int) -> Array:
+    """Numbers as training leaves them, drawn under the name of the place."""
+    count = step.tensors[leaf].size
+    uniform = Stream(f"diagnose/{seed}/{step.place}/{leaf}").uniform(count)
+    numbers = uniform + 0.5 if leaf in ("gamma", "variance") else (2 * uniform - 1) / 4
+    return numbers.reshape(step.tensors[leaf].shape)
+
+
+def _move(pairs: list[tuple[Step, Step]], only: Sequence[str] = ()) -> None:
+    """Copy every tensor that has the same name and shape in both."""
+    for source, target in pairs:
+        for name in target.assign:
+            tensor = source.tensors.get(name)
+            fits = tensor is not None and tensor.shape == target.tensors[name].shape
+            if fits and name in (only or (name,)):
+                _set(target, name, tensor)
+
+
+def _set(step: Step, name: str, value: Array) -> None:
+    """Change a tensor of the model, and in its record."""
+    step.assign[name](value)
+    step.tensors[name][...] = value
