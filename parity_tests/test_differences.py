@@ -12,10 +12,14 @@ from keras import layers
 from torch import nn
 from torch.nn import functional
 
-from resnet_spec import ChannelPad, MaxPool
+from resnet_spec import ChannelPad, MaxPool, Recipe
 
 import resnet_keras.layers
+import resnet_keras.optimizer
+import resnet_keras.training
 import resnet_torch.layers
+import resnet_torch.optimizer
+import resnet_torch.training
 from parity_tests.support import TINY
 from resnet_parity.engine import relative_error
 from resnet_parity.tolerances import limit
@@ -161,14 +165,72 @@ def test_bn_momentum():
 def test_bn_variance():
     x = images(2, 4, 2, 3)  # 12 values per channel
     module = nn.BatchNorm2d(4, momentum=0.1)
-    layer = layers.BatchNormalization(momentum=0.9, dtype="float64")
-    _train_once(module, layer, x)
+    stock = layers.BatchNormalization(momentum=0.9, dtype="float64")
+    _train_once(module, stock, x)
     batch = x.var(axis=(0, 2, 3))
     ours = module.state_dict()["running_var"].numpy()
-    close = limit("float64", "inside float32")  # Keras rounds its momentum to float32
-    assert relative_error(0.9 + 0.1 * batch * 12 / 11, ours) < close
-    assert relative_error(0.9 + 0.1 * batch, np.asarray(layer.moving_variance)) < close
-    assert relative_error(ours, np.asarray(layer.moving_variance)) > VISIBLE
+    close = limit("float64", "inside float32")  # the stock layer rounds its momentum to float32
+    assert relative_error(0.9 + 0.1 * batch * 12 / 11, ours) < limit("float64", "tap")
+    assert relative_error(0.9 + 0.1 * batch, np.asarray(stock.moving_variance)) < close
+    assert relative_error(ours, np.asarray(stock.moving_variance)) > VISIBLE
+    layer = resnet_keras.training.BatchNormalization(momentum=0.9, dtype="float64")
+    layer(nhwc(x), training=True)
+    assert relative_error(ours, np.asarray(layer.moving_variance)) < limit("float64", "tap")
+
+
+STEPS = ((0.5, np.array([[1.0, -2.0]])), (0.125, np.array([[0.5, 3.0]])), (0.125, np.zeros((1, 2))))
+"""Learning rates and gradients of a tensor that starts at one."""
+
+
+def _torch_descent(**options) -> np.ndarray:
+    value = torch.ones(1, 2, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.SGD([value], lr=1, momentum=0.5, **options)
+    for rate, gradient in STEPS:
+        optimizer.param_groups[0]["lr"] = rate
+        value.grad = torch.from_numpy(gradient)
+        optimizer.step()
+    return value.detach().numpy()
+
+
+def _keras_descent(kind, **options) -> np.ndarray:
+    value = keras.Variable(np.ones((1, 2)), dtype="float64")
+    optimizer = kind(1.0, momentum=0.5, **options)
+    for rate, gradient in STEPS:
+        optimizer.learning_rate = rate
+        optimizer.apply([keras.ops.convert_to_tensor(gradient)], [value])
+    return np.asarray(value)
+
+
+OURS, STOCK = resnet_keras.optimizer.CoupledSGD, keras.optimizers.SGD
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_buffer(nesterov):
+    expected = _torch_descent(nesterov=nesterov)
+    ours, stock = (_keras_descent(kind, nesterov=nesterov) for kind in (OURS, STOCK))
+    assert relative_error(expected, ours) < limit("float64", "tap")
+    assert relative_error(expected, stock) > VISIBLE
+
+
+def test_weight_decay():
+    expected = _torch_descent(weight_decay=0.25)
+    ours, stock = _keras_descent(OURS, l2=0.25), _keras_descent(STOCK, weight_decay=0.25)
+    assert relative_error(expected, ours) < limit("float64", "tap")
+    assert relative_error(expected, stock) > VISIBLE
+
+
+def test_labels():
+    logits, labels = images(4, 10), np.array([1, 0, 9, 9])
+    recipe = Recipe(label_smoothing=0.1)
+    torch_model = resnet_torch.create_model(TINY, dtype=torch.float64)
+    keras_model = resnet_keras.create_model(TINY, dtype="float64")
+    theirs = resnet_torch.training.cross_entropy(torch_model, recipe)
+    expected = theirs(torch.from_numpy(logits), torch.from_numpy(labels)).numpy()
+    one_hot = keras.utils.to_categorical(labels, 10)
+    ours = resnet_keras.training.cross_entropy(keras_model, recipe)(one_hot, logits)
+    assert relative_error(expected, np.asarray(ours)) < limit("float64", "tap")
+    stock = keras.losses.CategoricalCrossentropy(label_smoothing=0.1)(one_hot, logits)
+    assert not relative_error(expected, np.asarray(stock)) < VISIBLE
 
 
 @pytest.mark.parametrize("hand", [resnet_torch, resnet_keras], ids=lambda hand: hand.__name__)

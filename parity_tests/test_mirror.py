@@ -14,7 +14,19 @@ from resnet_spec.differences import DIFFERENCES
 from parity_tests.support import ROOT
 
 TORCH, KERAS = ROOT / "resnet_torch", ROOT / "resnet_keras"
-FILES = ("layers", "blocks", "preact_blocks", "model", "weights", "modes", "adapter", "__init__")
+FILES = (
+    "layers",
+    "blocks",
+    "preact_blocks",
+    "model",
+    "weights",
+    "optimizer",
+    "training",
+    "trainee",
+    "modes",
+    "adapter",
+    "__init__",
+)
 
 # (file, definition of the torch hand): why the two may have other parameters.
 SIGNATURES = {
@@ -30,6 +42,12 @@ UNPAIRED = {
     ("layers", "pad"): "torch pads inside its layers",
     ("model", "functional"): "Keras finds the layers of a model by recursion",
     ("model", "_dtype_policy"): "torch converts a model, Keras needs a policy while it builds",
+    ("model", "deep_recursion"): "Keras walks a model by recursion",
+    ("model", "floatx"): "Keras makes losses and learning rates in a global dtype",
+    ("optimizer", "CoupledSGD"): "torch's own optimiser follows the rule, Keras' does not",
+    ("training", "BatchNormalization"): "torch's own layer follows the rule, Keras' does not",
+    ("training", "_fused"): "a part of that layer, on TensorFlow",
+    ("training", "_unfused"): "a part of that layer, elsewhere",
     ("modes", "_compiler_obstacle"): "Keras brings its own compilers",
     ("modes", "_tf32_rounds"): "the judge turns TF32 off for Keras, by an environment variable",
     ("modes", "float32_products"): "the judge turns TF32 off for Keras",

@@ -47,7 +47,7 @@ def conv(x: KerasTensor, spec: Conv) -> KerasTensor:
 def batch_norm(x: KerasTensor, spec: Norm) -> KerasTensor:
     """A batch normalisation over N, H and W: (N, H, W, C) -> (N, H, W, C)."""
     # DIFFERS(bn-momentum): torch's momentum weighs the new statistic, Keras' the old one.
-    # DIFFERS(bn-variance): in training torch tracks the unbiased variance, Keras the biased one.
+    # DIFFERS(bn-variance): torch tracks the unbiased variance, Keras' stock layer the biased one.
     return layers.BatchNormalization(
         axis=-1,
         epsilon=spec.eps,

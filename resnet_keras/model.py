@@ -99,10 +99,17 @@ def create_model(
 
 def functional(inputs: KerasTensor, outputs: Any, **options: Any) -> keras.Model:
     """A `keras.Model`, however deep: Keras finds its layers by recursion, one call for each."""
+    with deep_recursion():
+        return keras.Model(inputs, outputs, **options)
+
+
+@contextmanager
+def deep_recursion() -> Iterator[None]:
+    """Room for the calls that Keras nests where it walks a model; the old limit comes back."""
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, _DEEPEST))
     try:
-        return keras.Model(inputs, outputs, **options)
+        yield
     finally:
         sys.setrecursionlimit(limit)
 
@@ -116,3 +123,14 @@ def _dtype_policy(dtype: str | None) -> Iterator[Any]:
         yield keras.config.dtype_policy()
     finally:
         keras.config.set_dtype_policy(previous)
+
+
+@contextmanager
+def floatx(model: keras.Model) -> Iterator[None]:
+    """Inside, Keras' default float is that of the model: rates and losses are made of it."""
+    previous = keras.config.floatx()
+    keras.config.set_floatx(model.input.dtype)
+    try:
+        yield
+    finally:
+        keras.config.set_floatx(previous)

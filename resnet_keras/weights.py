@@ -27,7 +27,7 @@ def get_weights(
 
     Raises `resnet_spec.WeightsError` when the model's tensors are not those of the architecture.
     """
-    variables = _variables(model, architecture_of(model, architecture))
+    variables = variables_of(model, architecture_of(model, architecture))
     # DIFFERS(kernel-layout): torch keeps a kernel as (out, in, H, W), Keras as (H, W, in, out).
     arrays = {p: keras.ops.convert_to_numpy(value) for p, value in variables.items()}
     return {p.name: np.einsum(p.to_torch, array).copy() for p, array in arrays.items()}
@@ -46,7 +46,7 @@ def set_weights(
     non-finite tensor, and every negative variance.
     """
     arch = architecture_of(model, architecture)
-    variables = _variables(model, arch)
+    variables = variables_of(model, arch)
     dtypes = {p.name: str(value.dtype) for p, value in variables.items()}
     check_weights(arch, weights, dtypes)
     # DIFFERS(kernel-layout): torch keeps a kernel as (out, in, H, W), Keras as (H, W, in, out).
@@ -54,7 +54,7 @@ def set_weights(
         value.assign(np.einsum(p.to_keras, weights[p.name]))
 
 
-def _variables(model: keras.Model, arch: Architecture) -> dict[Parameter, keras.Variable]:
+def variables_of(model: keras.Model, arch: Architecture) -> dict[Parameter, keras.Variable]:
     """Each parameter of the architecture with the model's variable for it, one to one."""
     if not isinstance(model, keras.Model):
         raise WeightsError("this is no Keras model", [f"it is a {type(model).__name__}"])

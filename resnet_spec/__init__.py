@@ -31,6 +31,7 @@ from resnet_spec.parts import (
 from resnet_spec.plan import Block, Feature, Plan, StagePlan, StemPlan, make_plan
 from resnet_spec.table import ARCHITECTURES, GROUPS, get_architecture
 from resnet_spec.taps import Tap, mac_count, outputs, taps
+from resnet_spec.training import SCHEDULES, Recipe, RecipeError, momentum_name
 from resnet_spec.weights import (
     WeightsError,
     architecture_of,
@@ -45,6 +46,7 @@ __all__ = [
     "ARCHITECTURES",
     "DEEP_STEM",
     "GROUPS",
+    "SCHEDULES",
     "SMALL_STEM",
     "Architecture",
     "ArchitectureError",
@@ -60,6 +62,8 @@ __all__ = [
     "Parameter",
     "Plan",
     "Pool",
+    "Recipe",
+    "RecipeError",
     "ShortcutLayer",
     "SqueezeExcitation",
     "SqueezeExcite",
@@ -78,6 +82,7 @@ __all__ = [
     "layer_parameters",
     "mac_count",
     "make_plan",
+    "momentum_name",
     "outputs",
     "parameter_count",
     "parameters",

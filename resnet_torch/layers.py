@@ -44,7 +44,7 @@ def conv(spec: Conv) -> nn.Conv2d:
 def batch_norm(spec: Norm) -> nn.BatchNorm2d:
     """A batch normalisation over N, H and W: (N, C, H, W) -> (N, C, H, W)."""
     # DIFFERS(bn-momentum): torch's momentum weighs the new statistic, Keras' the old one.
-    # DIFFERS(bn-variance): in training torch tracks the unbiased variance, Keras the biased one.
+    # DIFFERS(bn-variance): torch tracks the unbiased variance, Keras' stock layer the biased one.
     layer = nn.BatchNorm2d(spec.channels, eps=spec.eps, momentum=spec.update)
     nn.init.constant_(layer.weight, spec.gamma_init)
     return layer

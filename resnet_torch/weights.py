@@ -28,7 +28,7 @@ def get_weights(
 
     Raises `resnet_spec.WeightsError` when the model's tensors are not those of the architecture.
     """
-    variables = _variables(model, architecture_of(model, architecture))
+    variables = variables_of(model, architecture_of(model, architecture))
     wide = [p.name for p, value in variables.items() if value.dtype is torch.bfloat16]
     if wide:
         raise WeightsError("NumPy has no bfloat16, convert the model first: model.float()", wide)
@@ -49,7 +49,7 @@ def set_weights(
     non-finite tensor, and every negative variance.
     """
     arch = architecture_of(model, architecture)
-    variables = _variables(model, arch)
+    variables = variables_of(model, arch)
     dtypes = {p.name: str(value.dtype).removeprefix("torch.") for p, value in variables.items()}
     check_weights(arch, weights, dtypes)
     # DIFFERS(kernel-layout): torch keeps a kernel as (out, in, H, W), Keras as (H, W, in, out).
@@ -58,7 +58,7 @@ def set_weights(
             value.copy_(torch.from_numpy(np.require(weights[p.name], requirements=["C", "W"])))
 
 
-def _variables(model: nn.Module, arch: Architecture) -> dict[Parameter, Tensor]:
+def variables_of(model: nn.Module, arch: Architecture) -> dict[Parameter, Tensor]:
     """Each parameter of the architecture with the model's variable for it, one to one."""
     if not isinstance(model, nn.Module):
         raise WeightsError("this is no PyTorch module", [f"it is a {type(model).__name__}"])

@@ -1,0 +1,97 @@
+"""Training by a `resnet_spec.Recipe`, in Keras."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import keras
+import numpy as np
+from keras import ops
+
+from resnet_spec import Recipe
+
+from resnet_keras.model import deep_recursion, floatx
+from resnet_keras.optimizer import CoupledSGD
+
+
+@keras.saving.register_keras_serializable("resnet_keras")
+class BatchNormalization(keras.layers.BatchNormalization):
+    """The stock layer, but for the variance that it tracks in training: the unbiased one."""
+
+    def call(self, inputs, training=None, mask=None):
+        if not (training and self.trainable):
+            return super().call(inputs, training=training, mask=mask)
+        x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+        fused = keras.backend.backend() == "tensorflow" and x.dtype == "float32"
+        y, mean, variance = (_fused if fused else _unfused)(x, self)
+        self.moving_mean.assign(self.moving_mean * self.momentum + mean * (1 - self.momentum))
+        self.moving_variance.assign(
+            self.moving_variance * self.momentum + variance * (1 - self.momentum)
+        )
+        return ops.cast(y, self.compute_dtype)
+
+
+def _fused(x, layer: BatchNormalization) -> tuple:
+    """Output, mean and unbiased variance, from TensorFlow's one operation for all three."""
+    result = import_module("tensorflow").raw_ops.FusedBatchNormV3(
+        x=x, scale=layer.gamma, offset=layer.beta, mean=[], variance=[], epsilon=layer.epsilon
+    )
+    return result.y, result.batch_mean, result.batch_variance
+
+
+def _unfused(x, layer: BatchNormalization) -> tuple:
+    """Output, mean and unbiased variance; that of a single value is zero."""
+    mean = ops.mean(x, axis=(0, 1, 2))
+    deviation = x - mean
+    variance = ops.mean(ops.square(deviation), axis=(0, 1, 2))
+    y = deviation * (ops.rsqrt(variance + layer.epsilon) * layer.gamma) + layer.beta
+    count = ops.cast(ops.size(x[..., 0]), x.dtype)
+    return y, mean, variance * (count / ops.maximum(count - 1, 1))
+
+
+def for_training(model: keras.Model) -> keras.Model:
+    """A copy of the model, weights included, that tracks the unbiased variance.
+
+    Its layers have the same names, so `get_weights` gives what the stock model takes in
+    `set_weights`; that one is for others.
+    """
+
+    # DIFFERS(bn-variance): torch tracks the unbiased variance, Keras' stock layer the biased one.
+    def own(layer: keras.layers.Layer) -> keras.layers.Layer:
+        is_norm = isinstance(layer, keras.layers.BatchNormalization)
+        return (BatchNormalization if is_norm else type(layer)).from_config(layer.get_config())
+
+    with deep_recursion():
+        copy = keras.models.clone_model(model, clone_function=own)
+    copy.set_weights(model.get_weights())
+    copy.architecture, copy.feature_info = model.architecture, model.feature_info
+    return copy
+
+
+def cross_entropy(model: keras.Model, recipe: Recipe) -> keras.losses.Loss:
+    """The loss from labels (N, classes), one-hot, and logits (N, classes): a mean over the batch.
+
+    It is of the model's own dtype.
+    """
+    # DIFFERS(labels): torch smooths labels given as numbers, Keras only those given as vectors.
+    with floatx(model):
+        return keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=recipe.label_smoothing
+        )
+
+
+def train_step(
+    model: keras.Model,
+    optimizer: CoupledSGD,
+    loss: keras.losses.Loss,
+    images: np.ndarray,
+    labels: np.ndarray,
+    learning_rate: float,
+) -> float:
+    """One step on images (N, H, W, C) and labels (N,); the loss before it."""
+    with floatx(model):
+        if getattr(model, "optimizer", None) is not optimizer:
+            model.compile(optimizer, loss)
+        optimizer.learning_rate = learning_rate
+        one_hot = keras.utils.to_categorical(labels, model.output_shape[-1])
+        return float(model.train_on_batch(images, one_hot))

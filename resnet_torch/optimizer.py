@@ -1,0 +1,61 @@
+"""Stochastic gradient descent by the rule of `resnet_spec.training`, in PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from resnet_spec import Recipe, WeightsError, shape_problems
+
+
+def sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+    """Stochastic gradient descent over the model's tensors, by the rule of the recipe."""
+    # DIFFERS(momentum-buffer): torch's buffer holds gradients, Keras' holds them times the rate.
+    # DIFFERS(weight-decay): torch's decay is part of the gradient, Keras' goes beside it.
+    values = list(model.parameters())
+    decayed = [value for value in values if recipe.decays(value.shape)]
+    exempt = [value for value in values if not recipe.decays(value.shape)]
+    return torch.optim.SGD(
+        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": exempt}],
+        lr=recipe.learning_rate_at(0),
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+    )
+
+
+def get_momentum(model: nn.Module, optimizer: torch.optim.SGD) -> dict[str, np.ndarray]:
+    """The buffer of each trained tensor, by canonical name and in canonical layout.
+
+    Before the first step they are zero; without momentum there are none.
+    """
+    buffers = _buffers(model, optimizer)
+    return {name: buffer.cpu().numpy().copy() for name, buffer in buffers.items()}
+
+
+def set_momentum(
+    model: nn.Module, optimizer: torch.optim.SGD, buffers: Mapping[str, np.ndarray]
+) -> None:
+    """Set every buffer, or none of them; `buffers` are as `get_momentum` gives them.
+
+    Raises `resnet_spec.WeightsError` that names every missing, extra or mis-shaped buffer.
+    """
+    own = _buffers(model, optimizer)
+    expected = {name: tuple(buffer.shape) for name, buffer in own.items()}
+    problems = shape_problems(expected, {name: each.shape for name, each in buffers.items()})
+    if problems:
+        raise WeightsError("the buffers do not fit the optimiser, nothing was set", problems)
+    for name, buffer in own.items():
+        buffer.copy_(torch.from_numpy(np.require(buffers[name], requirements=["C", "W"])))
+
+
+def _buffers(model: nn.Module, optimizer: torch.optim.SGD) -> dict[str, Tensor]:
+    """The optimiser's tensor for each trained tensor of the model."""
+    if not optimizer.defaults["momentum"]:
+        return {}
+    return {
+        name: optimizer.state[value].setdefault("momentum_buffer", torch.zeros_like(value).detach())
+        for name, value in model.named_parameters()
+    }

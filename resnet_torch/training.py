@@ -1,0 +1,41 @@
+"""Training by a `resnet_spec.Recipe`, in PyTorch."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from resnet_spec import Recipe
+
+from resnet_torch.model import ResNet
+
+
+def for_training(model: ResNet) -> ResNet:
+    """The model itself, in training mode."""
+    # DIFFERS(bn-variance): torch tracks the unbiased variance, Keras' stock layer the biased one.
+    return model.train()
+
+
+def cross_entropy(model: nn.Module, recipe: Recipe) -> nn.CrossEntropyLoss:
+    """The loss from logits (N, classes) and labels (N,): a mean over the batch."""
+    # DIFFERS(labels): torch smooths labels given as numbers, Keras only those given as vectors.
+    return nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+
+
+def train_step(
+    model: nn.Module,
+    optimizer: torch.optim.SGD,
+    loss: nn.CrossEntropyLoss,
+    images: np.ndarray,
+    labels: np.ndarray,
+    learning_rate: float,
+) -> float:
+    """One step on images (N, C, H, W) and labels (N,); the loss before it."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+    optimizer.zero_grad()
+    value: Tensor = loss(model(torch.from_numpy(images)), torch.from_numpy(labels))
+    value.backward()
+    optimizer.step()
+    return value.item()
