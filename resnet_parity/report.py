@@ -17,7 +17,7 @@ from resnet_parity.rungs import Verdict
 from resnet_parity.tables import new_table, shape_text
 from resnet_parity.verification import Report
 
-_COLOUR = {"pass": "green", "fail": "red", "cannot": "yellow"}
+COLOUR = {"pass": "green", "fail": "red", "cannot": "yellow"}
 
 
 def as_json(report: Report, *, layers: bool) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def _verdict_table(verdicts: tuple[Verdict, ...]) -> Table:
             verdict.dtype if verdict.rung == "exact" else verdict.probe,
             verdict.engine,
             verdict.figure,
-            Text(verdict.status, _COLOUR[verdict.status]),
+            Text(verdict.status, COLOUR[verdict.status]),
         )
     return table
 
@@ -134,7 +134,7 @@ def _print_trouble(console: Console, verdict: Verdict) -> None:
         f"{where}: first divergence at {row.name} {row.shape}: {row.status}, "
         f"{row.differing:,} of {row.elements:,} elements differ, "
         f"relative error {row.error:.1e}, largest difference {row.max_abs:.1e}",
-        style=_COLOUR[verdict.status],
+        style=COLOUR[verdict.status],
         soft_wrap=True,
     )
 

@@ -45,6 +45,40 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
         "rounding gave at most 2e-6 over all taps of the table's nets; above this PyTorch is not "
         "a floor but the one that is wrong",
     ),
+    ("float32", "tf32"): Tolerance(
+        4e-3,
+        "relative L2 error of PyTorch on a GPU with TF32 on, against the float64 oracle",
+        "TF32 rounds the factors of each product to 11 bits; doing so on a CPU gave at most 1.4e-3 "
+        "over all taps of the table's nets, and a GPU may also cut bits off instead of rounding",
+    ),
+    ("half", "tap"): Tolerance(
+        3.0,
+        "times the floor of the dtype, PyTorch's own error of what the model returns in it",
+        "each framework rounds to half precision at places of its own: Keras, which does so in its "
+        "norms too, erred by 0.9 to 1.3 times PyTorch's error over the table's nets",
+    ),
+    ("bfloat16", "least floor"): Tolerance(
+        2.0**-8,
+        "relative L2 error",
+        "one rounding to the 8 bits of bfloat16, for what the model returns is rounded as well; an "
+        "error of fewer is chance",
+    ),
+    ("bfloat16", "floor"): Tolerance(
+        2e-2,
+        "relative L2 error of PyTorch itself against the float64 oracle",
+        "rounding gave at most 6.4e-3 over the table's nets; above this PyTorch is no floor",
+    ),
+    ("float16", "least floor"): Tolerance(
+        2.0**-11,
+        "relative L2 error",
+        "one rounding to the 11 bits of float16, for what the model returns is rounded as well; an "
+        "error of fewer is chance",
+    ),
+    ("float16", "floor"): Tolerance(
+        2.5e-3,
+        "relative L2 error of PyTorch itself against the float64 oracle",
+        "rounding gave at most 8.2e-4 over the table's nets; above this PyTorch is no floor",
+    ),
     ("logits", "careless"): Tolerance(
         1e-3,
         "largest absolute or relative difference",
@@ -56,6 +90,21 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
         "relative L2 error against the float64 oracle",
         "a float64 model that its engine partly computes in float32 errs like float32; more than "
         "that is a defect and not excused",
+    ),
+    ("lockstep", "float64"): Tolerance(
+        1e-10,
+        "relative L2 error between the hands in a loss, weight, running statistic or buffer",
+        "TODO",
+    ),
+    ("lockstep", "float32"): Tolerance(
+        2.0,
+        "times the floor, which is PyTorch's own float32 error in the same quantity or before it",
+        "TODO",
+    ),
+    ("lockstep", "floor"): Tolerance(
+        1e-4,
+        "relative L2 error of PyTorch's float32 step against its float64 step from one state",
+        "TODO",
     ),
     ("diagnosis", "output"): Tolerance(
         1e-4,

@@ -16,6 +16,7 @@ from resnet_spec.preprocessing import CROP
 from resnet_parity import photographs
 from resnet_parity.errors import ParityError, ProbeError
 from resnet_parity.frameworks import keras_adapter, torch_adapter
+from resnet_parity.half import climb_half
 from resnet_parity.probes import (
     BATCH,
     Probe,
@@ -27,7 +28,16 @@ from resnet_parity.probes import (
     random_weights,
     with_images,
 )
-from resnet_parity.rungs import RUNGS, Adapter, Engine, Verdict, climb, no_probe
+from resnet_parity.rungs import (
+    EVERY_RUNG,
+    FLOOR_MODES,
+    RUNGS,
+    Adapter,
+    Engine,
+    Verdict,
+    climb,
+    no_probe,
+)
 
 Progress = Callable[[str, int], None]
 """Told which step begins, and how many there are in all."""
@@ -97,6 +107,22 @@ class Report:
         return all(len(orders) == 1 for orders in ranks.values())
 
 
+@dataclass(frozen=True)
+class Step:
+    """One probe of one rung, made when its turn comes."""
+
+    rung: str
+    dtype: str
+    title: str
+    make_probe: Callable[[], Probe]
+
+    def climb(self, engines: tuple[Engine, ...]) -> Iterator[Verdict]:
+        """A verdict per engine (and dtype); raises `ProbeError` where there is no such probe."""
+        return (climb_half if self.rung == "half" else partial(climb, self.rung))(
+            self.make_probe(), engines
+        )
+
+
 def _top(logits: np.ndarray) -> tuple[tuple[int, float], ...]:
     best = np.argsort(-logits, kind="stable")[:_TOP]
     return tuple((int(index), float(logits[index])) for index in best)
@@ -117,7 +143,8 @@ def verify(
 
     `size` is height and width in pixels of the probes. `images` are files that the float64 and
     float32 rungs are climbed with as well. `every_mode` adds the slower ways to run Keras (for
-    TensorFlow: eager and XLA beside the graph that `predict` and `fit` run).
+    TensorFlow: eager and XLA beside the graph that `predict` and `fit` run) and PyTorch (compiled,
+    and on a GPU where there is one).
 
     Raises `ParityError` (a framework is missing, a probe cannot exist, an image cannot be read) and
     `resnet_spec.ArchitectureError`.
@@ -129,19 +156,19 @@ def verify(
     _check_memory(arch, BATCH, size or default_size(arch, "exact"))
     _check_memory(arch, len(images), (CROP, CROP))
     photos = photographs.load_all([str(path) for path in images]) if images else None
-    recipes = [recipe for rung in rungs for recipe in _recipes(arch, rung, seed, size, photos)]
-    progress("loading the frameworks", len(recipes) + 1)
+    steps = [step for rung in rungs for step in make_steps(arch, rung, seed, size, photos)]
+    progress("loading the frameworks", len(steps) + 1)
     hands = torch_adapter(), keras_adapter(keras_backend)
     engines = _engines(hands, every_mode)
     verdicts: list[Verdict] = []
-    for rung, title, make_probe in recipes:
-        progress(f"{rung} rung, {title}", len(recipes) + 1)
+    for step in steps:
+        progress(f"{step.rung} rung, {step.title}", len(steps) + 1)
         try:
-            verdicts += climb(rung, make_probe(), engines)
+            verdicts += step.climb(engines)
         except ProbeError as error:
             if len(rungs) == 1:
                 raise
-            verdicts.append(no_probe(rung, str(error)))
+            verdicts.append(no_probe(step.rung, str(error)))
     versions = {name: number for hand in hands for name, number in hand.versions().items()}
     return Report(
         architecture=arch,
@@ -154,21 +181,28 @@ def verify(
     )
 
 
-def _recipes(
+def make_steps(
     arch: Architecture,
     rung: str,
     seed: int,
-    size: tuple[int, int] | None,
-    photos: np.ndarray | None,
-) -> Iterator[tuple[str, str, Callable[[], Probe]]]:
-    """The probes that a rung is climbed with: (rung, title, how to make it when its turn comes)."""
+    size: tuple[int, int] | None = None,
+    photos: np.ndarray | None = None,
+) -> Iterator[Step]:
+    """The probes that a rung is climbed with; photographs on those that judge every tap."""
     if rung == "exact":
         for dtype in ("float32", "float64"):
-            yield rung, f"exact probe in {dtype}", partial(exact_probe, arch, seed, dtype, size)
+            make = partial(exact_probe, arch, seed, dtype, size)
+            yield Step(rung, dtype, f"exact probe in {dtype}", make)
         return
-    yield rung, f"random probe in {rung}", partial(random_probe, arch, seed, rung, size)
+    if rung == "half":
+        make = partial(random_probe, arch, seed, "float32", size)
+        yield Step(rung, "float32", "random probe in bfloat16 and float16", make)
+        return
+    make = partial(random_probe, arch, seed, rung, size)
+    yield Step(rung, rung, f"random probe in {rung}", make)
     if photos is not None:
-        yield rung, f"photographs in {rung}", partial(_photo_probe, arch, seed, rung, photos)
+        make = partial(_photo_probe, arch, seed, rung, photos)
+        yield Step(rung, rung, f"photographs in {rung}", make)
 
 
 def _photo_probe(arch: Architecture, seed: int, dtype: str, photos: np.ndarray) -> Probe:
@@ -183,10 +217,10 @@ def _check(
         raise ParityError("rungs and images are sequences, such as ('exact',)")
     if not isinstance(seed, int) or seed < 0:
         raise ParityError(f"a seed is a whole number from 0 on, not {seed!r}")
-    unknown = [rung for rung in rungs if rung not in RUNGS]
+    unknown = [rung for rung in rungs if rung not in EVERY_RUNG]
     if unknown or not rungs:
-        raise ParityError(f"unknown rung {unknown}; rungs are: {', '.join(RUNGS)}")
-    if images and set(rungs) == {"exact"}:
+        raise ParityError(f"unknown rung {unknown}; rungs are: {', '.join(EVERY_RUNG)}")
+    if images and not {"float64", "float32"} & set(rungs):
         raise ParityError("photographs are no exact probes; add rung float64 or float32")
     if images and arch.in_channels != 3:
         raise ParityError(f"photographs have 3 channels, {arch.name!r} takes {arch.in_channels}")
@@ -209,11 +243,12 @@ def _check_memory(arch: Architecture, batch: int, size: tuple[int, int]) -> None
 
 
 def _engines(hands: Sequence[Adapter], every_mode: bool) -> tuple[Engine, ...]:
-    """Both layouts of PyTorch, for they make the floor; the usual mode of Keras, or all."""
+    """Both layouts of PyTorch, for they make the floor; the usual mode of Keras; or all."""
     torch, keras = hands
-    modes = keras.modes() if every_mode else keras.modes()[:1]
+    torch_modes = torch.modes() if every_mode else FLOOR_MODES
+    keras_modes = keras.modes() if every_mode else keras.modes()[:1]
     backend = list(keras.versions())[-1]
     return (
-        *(Engine(f"torch {mode}", torch, mode) for mode in torch.modes()),
-        *(Engine(f"keras {backend} {mode}", keras, mode) for mode in modes),
+        *(Engine(f"torch {mode}", torch, mode) for mode in torch_modes),
+        *(Engine(f"keras {backend} {mode}", keras, mode) for mode in keras_modes),
     )

@@ -29,10 +29,10 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--rung",
-        choices=("exact", "float64", "float32", "all"),
+        choices=("exact", "float64", "float32", "half", "all"),
         action="append",
-        help="which proof, may be given again (default: all); a rung named alone must hold, one of "
-        "several may say that it cannot on this engine or at this size",
+        help="which proof, may be given again (default: all but half); a rung named alone must "
+        "hold, one of several may say that it cannot on this engine or at this size",
     )
     parser.add_argument("--layers", action="store_true", help="print every tap")
     parser.add_argument(
@@ -54,7 +54,8 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--every-mode",
         action="store_true",
-        help="run Keras in every mode of its backend (TensorFlow: graph, eager and XLA)",
+        help="run Keras in every mode of its backend (TensorFlow: graph, eager and XLA), and "
+        "PyTorch compiled too, and on a GPU where there is one",
     )
 
 
@@ -63,13 +64,14 @@ def _verify(arguments: argparse.Namespace) -> Result:
 
     from resnet_parity import report
     from resnet_parity.progress import progress_line
-    from resnet_parity.verification import RUNGS, verify
+    from resnet_parity.rungs import EVERY_RUNG, RUNGS
+    from resnet_parity.verification import verify
 
-    named = arguments.rung or ["all"]
+    named = arguments.rung or RUNGS
     with progress_line() as progress:
         result = verify(
             arch,
-            rungs=tuple(rung for rung in RUNGS if rung in named or "all" in named),
+            rungs=tuple(rung for rung in EVERY_RUNG if rung in named or "all" in named),
             seed=arguments.seed,
             size=arguments.size,
             images=arguments.image,
