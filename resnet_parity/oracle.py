@@ -1,67 +1,50 @@
-"""The oracle: a third, independent forward pass in NumPy, straight from the plan.
+"""The oracle: a third, independent pass in NumPy, straight from the graph of the spec.
 
 It shares no code with either hand. In float64 it says what a net *should* give. On an exact probe
-it computes in int64 with a power of two as the unit, so that it gives the one right answer and,
-with it, a bound on every partial sum, whatever the order of summation: the proof that float32 or
-float64 arithmetic cannot round anywhere.
+it computes with integers times a power of two, so that it gives the one right answer and, with it,
+the proof that float32 or float64 arithmetic cannot round anywhere (see `values`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from resnet_spec import (
+    IMAGE,
+    Add,
     Architecture,
     AveragePool,
-    Block,
     ChannelPad,
     Conv,
-    Identity,
+    Gate,
+    GlobalAverage,
     Linear,
     MaxPool,
+    Node,
     Norm,
-    Plan,
-    ShortcutLayer,
-    SqueezeExcitation,
-    make_plan,
+    Operation,
+    Relu,
+    make_graph,
     outputs,
 )
 
-Weights = Mapping[str, np.ndarray]
-Step = tuple[str, "Value"]
+from resnet_parity.values import (
+    Value,
+    Weights,
+    coarse,
+    in_units,
+    largest,
+    reduced,
+    tensor,
+    total,
+)
 
 OPEN_GATE = 64
 """From here on a sigmoid is exactly 1 in float32 and in float64: exp(-64) < 2^-53."""
-
-
-@dataclass(frozen=True)
-class Value:
-    """The output of one tap: `array` times two to the power of `exponent`.
-
-    In a float64 pass `scale` is the size of the terms of a sum that leaves few numbers; they may
-    cancel, so errors are held against it where it is larger; `cells` counts those of a mean, which
-    some engines sum one after another. In an exact pass `bound` is the
-    largest sum of absolute terms that any order of summation could meet on the way to this tap, in
-    units that divide every term, and `flaw` says in words why the tap is not exact, if it is not.
-    """
-
-    array: np.ndarray
-    exponent: int = 0
-    scale: float = 0.0
-    cells: int = 1
-    bound: int = 0
-    flaw: str = ""
-
-    @property
-    def is_exact(self) -> bool:
-        return np.issubdtype(self.array.dtype, np.integer)
-
-    def astype(self, dtype: str) -> np.ndarray:
-        return np.ldexp(self.array.astype(dtype), self.exponent)
 
 
 def forward(arch: Architecture, weights: Weights, images: np.ndarray) -> dict[str, Value]:
@@ -70,129 +53,77 @@ def forward(arch: Architecture, weights: Weights, images: np.ndarray) -> dict[st
     float64 images give a float64 pass. int64 images give an exact one, for weights that are
     integers and norms that scale by zero or a power of two.
     """
-    trace = dict(walk(arch, weights, images))
+    trace = {node.name: value for node, value in walk(arch, weights, images) if node.is_tap}
     return trace | {name: trace[tap] for name, tap in outputs(arch).items()}
 
 
-def walk(arch: Architecture, weights: Weights, images: np.ndarray) -> Iterator[Step]:
-    """The taps of `forward`, one by one in execution order."""
-    plan = make_plan(arch)
-    x = Value(images)
-    for name, value in _walk_stem(plan, weights, x):
-        yield name, value
-        x = value
-    for block in plan.blocks:
-        for name, value in _walk_block(block, weights, x):
-            yield name, value
-            x = value
-    if not plan.features:
-        yield from _walk_head(plan, weights, x)
+def walk(
+    arch: Architecture, weights: Weights, images: np.ndarray, *, training: bool = False
+) -> Iterator[tuple[Node, Value]]:
+    """Every operation with its output, in execution order; `training` norms by the batch."""
+    values = {IMAGE: Value(images)}
+    for node in make_graph(arch):
+        inputs = [values[name] for name in node.inputs]
+        values[node.name] = _apply(node.operation, weights, inputs, training)
+        yield node, values[node.name]
 
 
-def _walk_stem(plan: Plan, weights: Weights, x: Value) -> Iterator[Step]:
-    for layer in plan.stem.layers:
-        x = _layer(layer, weights, x)
-        yield layer.name, x
-        if layer in plan.stem.hidden_norms:
-            x = _relu(x)
-    if plan.stem.norm:
-        x = _relu(x)
-        yield "relu", x
-    if plan.stem.pool:
-        x = _max_pool(plan.stem.pool, x)
-        yield plan.stem.pool.name, x
+def _apply(operation: Operation, weights: Weights, inputs: list[Value], training: bool) -> Value:
+    x = inputs[0]
+    match operation:
+        case Conv():
+            return _conv(operation, weights, x)
+        case Norm():
+            if training:
+                return _norm(operation, {**weights, **batch_statistics(operation, x)}, x)
+            return _norm(operation, weights, x)
+        case Relu():
+            return _relu(x)
+        case MaxPool():
+            return _max_pool(operation, x)
+        case AveragePool():
+            return _average_pool(operation, x)
+        case ChannelPad():
+            return _channel_pad(operation, x)
+        case GlobalAverage():
+            return _global_average(operation, x)
+        case Gate():
+            return _gate(x, inputs[1])
+        case Add():
+            return total(*inputs)
+        case Linear():
+            return _linear(operation, weights, x)
+        case _:
+            return x  # an identity
 
 
-def _walk_block(block: Block, weights: Weights, x: Value) -> Iterator[Step]:
-    """Every tap of one block; the last is its output."""
-    way_around, last = x, block.norms[-1]
-    for layer in block.branch:
-        x = _layer(layer, weights, x)
-        yield layer.name, x
-        if isinstance(layer, Norm) and (block.preactivation or layer is not last):
-            x = _relu(x)
-        if layer is block.bn1 and block.preactivation and block.projects:
-            way_around = x
-    if block.se:
-        for name, value in _walk_gate(block.se, weights, x):
-            yield name, value
-            x = value
-    for layer in block.shortcut or ():
-        way_around = _layer(layer, weights, way_around)
-        if not isinstance(layer, Identity):
-            yield layer.name, way_around
-    if block.shortcut is not None:
-        x = _add(x, way_around)
-    yield block.name, x if block.preactivation else _relu(x)
-
-
-def _walk_gate(se: SqueezeExcitation, weights: Weights, x: Value) -> Iterator[Step]:
-    """Means, two 1x1 convolutions, and the input times the sigmoid of what they give."""
-    mean = _global_average(x)
-    means = replace(mean, array=mean.array[:, :, None, None])
-    first = _conv(se.fc1, weights, means)
-    second = _conv(se.fc2, weights, _relu(first))
-    if x.is_exact:
-        first = replace(first, flaw=mean.flaw, bound=max(first.bound, mean.bound))
-    else:  # means of what has both signs may cancel, and so may every sum behind them
-        sizes = _sizes_of_terms(se.fc1, weights, np.abs(x.array).mean((2, 3)))
-        first = replace(first, scale=float(np.linalg.norm(sizes)), cells=mean.cells)
-        sizes = _sizes_of_terms(se.fc2, weights, sizes)
-        second = replace(second, scale=float(np.linalg.norm(sizes)))
-    yield se.fc1.name, first
-    yield se.fc2.name, second
-    yield se.name, _gated(x, second)
-
-
-def _walk_head(plan: Plan, weights: Weights, x: Value) -> Iterator[Step]:
-    if plan.norm:
-        x = _norm(plan.norm, weights, x)
-        yield plan.norm.name, x
-        x = _relu(x)
-    x = _global_average(x)
-    yield "avgpool", x
-    if plan.fc:
-        yield plan.fc.name, _linear(plan.fc, weights, x)
-
-
-def _layer(layer: ShortcutLayer, weights: Weights, x: Value) -> Value:
-    if isinstance(layer, Conv):
-        return _conv(layer, weights, x)
-    if isinstance(layer, Norm):
-        return _norm(layer, weights, x)
-    if isinstance(layer, MaxPool):
-        return _max_pool(layer, x)
-    if isinstance(layer, AveragePool):
-        return _average_pool(layer, x)
-    return _channel_pad(layer, x) if isinstance(layer, ChannelPad) else x
+def batch_statistics(norm: Norm, x: Value) -> dict[str, np.ndarray]:
+    """What a norm divides by in training: mean and biased variance of the batch."""
+    axes = (0, 2, 3)
+    mean, variance = x.array.mean(axes), x.array.var(axes)
+    return {f"{norm.name}.running_mean": mean, f"{norm.name}.running_var": variance}
 
 
 def _relu(x: Value) -> Value:
-    return Value(np.maximum(x.array, 0), x.exponent)
-
-
-def _add(x: Value, y: Value) -> Value:
-    if not x.is_exact:
-        return Value(x.array + y.array)
-    exponent = min(x.exponent, y.exponent)
-    first, second = _in_units(x, exponent), _in_units(y, exponent)
-    bound = _largest(np.abs(first) + np.abs(second))
-    return _reduced(Value(first + second, exponent, bound=bound >> _common_bits(first, second)))
+    return Value(np.maximum(x.array, 0), x.exponent, terms=x.terms)
 
 
 def _conv(conv: Conv, weights: Weights, x: Value) -> Value:
     """(N, in, H, W) -> (N, out, H', W')."""
-    kernel, x = _tensor(weights, f"{conv.name}.weight", x), _coarse(x)
-    windows = _windows(_pad(x.array, conv.padding, 0), conv.kernel, conv.stride, conv.dilation)
+    kernel, x = tensor(weights, f"{conv.name}.weight", x), coarse(x)
+    windows = conv_windows(conv, x.array)
     if not x.is_exact:
         value = Value(_dense_sum(windows, kernel.array, conv.groups))
     else:
         array, bound = _sparse_sum(windows, kernel.array, conv.groups)
         value = Value(array, x.exponent + kernel.exponent, bound=bound)
-    if not conv.bias:
-        return _reduced(value)
-    bias = _tensor(weights, f"{conv.name}.bias", x)
-    return _plus(value, replace(bias, array=bias.array[:, None, None]))
+    if conv.bias:
+        bias = tensor(weights, f"{conv.name}.bias", x)
+        value = _plus(value, replace(bias, array=bias.array[:, None, None]))
+    if x.terms is None:
+        return reduced(value)
+    terms = _sizes_of_terms(conv, weights, x.terms)
+    return replace(value, terms=terms[:, :, None, None], cells=x.cells)
 
 
 def _plus(value: Value, bias: Value) -> Value:
@@ -200,12 +131,12 @@ def _plus(value: Value, bias: Value) -> Value:
     if not value.is_exact:
         return Value(value.array + bias.array)
     if not bias.array.any():  # zeros have no unit
-        return _reduced(value)
+        return reduced(value)
     exponent = min(value.exponent, bias.exponent)
     terms = value.bound << (value.exponent - exponent)
-    array, added = _in_units(value, exponent), _in_units(bias, exponent)
-    bound = terms + _largest(np.abs(added))
-    return _reduced(Value(array + added, exponent, bound=bound))
+    array, added = in_units(value, exponent), in_units(bias, exponent)
+    bound = terms + largest(np.abs(added))
+    return reduced(Value(array + added, exponent, bound=bound))
 
 
 def _sparse_sum(windows: np.ndarray, kernel: np.ndarray, groups: int) -> tuple[np.ndarray, int]:
@@ -222,7 +153,7 @@ def _sparse_sum(windows: np.ndarray, kernel: np.ndarray, groups: int) -> tuple[n
     batch, _, height, width = windows.shape[:4]
     result = np.zeros((kernel.shape[0], batch, height, width), dtype=kernel.dtype)
     result[filled] = np.add.reduceat(terms, starts, axis=0)
-    bound = _largest(np.add.reduceat(np.abs(terms), starts, axis=0))
+    bound = largest(np.add.reduceat(np.abs(terms), starts, axis=0))
     return np.ascontiguousarray(result.swapaxes(0, 1)), bound
 
 
@@ -249,18 +180,18 @@ def _norm(norm: Norm, weights: Weights, x: Value) -> Value:
         return Value((x.array - mean) / deviation * gamma + beta)
     scale = np.rint(gamma / deviation).astype(np.int64)
     exponent = min(x.exponent, 0)
-    array = _in_units(x, exponent)
+    array = in_units(x, exponent)
     mean, beta = (np.ldexp(each, -exponent).astype(np.int64) for each in (mean, beta))
-    bound = _largest((np.abs(array) + np.abs(mean)) * np.abs(scale) + np.abs(beta))
-    return _reduced(Value((array - mean) * scale + beta, exponent, bound=bound))
+    bound = largest((np.abs(array) + np.abs(mean)) * np.abs(scale) + np.abs(beta))
+    return reduced(Value((array - mean) * scale + beta, exponent, bound=bound))
 
 
 def _max_pool(pool: MaxPool, x: Value) -> Value:
     """(N, C, H, W) -> (N, C, H', W'); the border never wins, unless it is of zeros."""
     lowest = np.iinfo(x.array.dtype).min if x.is_exact else -np.inf
     border = 0 if pool.border == "zero" else lowest
-    padded = _pad(x.array, pool.padding, border)
-    windows = _windows(padded, pool.kernel, pool.stride, dilation=1)
+    padded = surround(x.array, pool.padding, border)
+    windows = windows_of(padded, pool.kernel, pool.stride, dilation=1)
     return Value(windows.max(axis=(4, 5)), x.exponent)
 
 
@@ -273,15 +204,15 @@ def _average_pool(pool: AveragePool, x: Value) -> Value:
     cells = np.ones_like(x.array[:1, :1])
     padded = np.pad(x.array, behind)
     cells = np.pad(cells, behind, constant_values=1 if pool.zeros else 0)
-    totals = _windows(padded, pool.kernel, pool.stride, dilation=1).sum(axis=(4, 5))
-    counts = _windows(cells, pool.kernel, pool.stride, dilation=1).sum(axis=(4, 5))
+    totals = windows_of(padded, pool.kernel, pool.stride, dilation=1).sum(axis=(4, 5))
+    counts = windows_of(cells, pool.kernel, pool.stride, dilation=1).sum(axis=(4, 5))
     if not x.is_exact:
         return Value(totals / counts)
-    magnitudes = _windows(np.abs(padded), pool.kernel, pool.stride, dilation=1).sum(axis=(4, 5))
+    magnitudes = windows_of(np.abs(padded), pool.kernel, pool.stride, dilation=1).sum(axis=(4, 5))
     # Of 4 cells an edge has 2 or 1. An engine may divide by that, or take the others twice.
     times = pool.kernel**2 // counts
-    bound = _largest(magnitudes * times)
-    return _reduced(Value(totals * times, x.exponent - 2, bound=bound))
+    bound = largest(magnitudes * times)
+    return reduced(Value(totals * times, x.exponent - 2, bound=bound))
 
 
 def _channel_pad(pad: ChannelPad, x: Value) -> Value:
@@ -290,38 +221,49 @@ def _channel_pad(pad: ChannelPad, x: Value) -> Value:
     return replace(x, array=np.pad(x.array, around))
 
 
-def _gated(x: Value, gate: Value) -> Value:
+def _gate(x: Value, gate: Value) -> Value:
     """The input times the sigmoid of the gate, which in an exact pass is a half or one."""
     if not x.is_exact:
-        return Value(x.array / (1 + np.exp(-gate.array)))
+        return Value(x.array * sigmoid(gate.array))
+    shut, flaw = _shut(gate)
+    return reduced(Value(x.array * np.where(shut, 1, 2), x.exponent - 1, flaw=flaw))
+
+
+def _shut(gate: Value) -> tuple[np.ndarray, str]:
+    """Where an exact gate is a half and not one, and why it may be neither."""
     shut = gate.array == 0
     is_open = np.ldexp(gate.array.astype("float64"), gate.exponent) >= OPEN_GATE
-    flaw = "" if (shut | is_open).all() else "a sigmoid is met between 0 and 64, or below 0"
-    return _reduced(Value(x.array * np.where(shut, 1, 2), x.exponent - 1, flaw=flaw))
+    return shut, "" if (shut | is_open).all() else "a sigmoid is met between 0 and 64, or below 0"
 
 
-def _global_average(x: Value) -> Value:
-    """(N, C, H, W) -> (N, C)."""
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x)): the shape stays."""
+    return 1 / (1 + np.exp(-x))
+
+
+def _global_average(pool: GlobalAverage, x: Value) -> Value:
+    """(N, C, H, W) -> (N, C), or (N, C, 1, 1) in a gate."""
     rows, columns = x.array.shape[2:]
-    area = rows * columns
-    total = x.array.sum(axis=(2, 3))
+    area, keep = rows * columns, not pool.flat
+    total = x.array.sum(axis=(2, 3), keepdims=keep)
     if not x.is_exact:
-        return Value(total / area, cells=area)
+        # Means of what has both signs may cancel, and so may every sum behind them in a gate.
+        terms = np.abs(x.array).mean(axis=(2, 3), keepdims=True) if keep else None
+        return Value(total / area, terms=terms, cells=area)
     bits = area.bit_length() - 1
     flaw = "" if area == 2**bits else f"a mean over {rows}x{columns} cells is no dyadic fraction"
-    bound = _largest(np.abs(x.array).sum(axis=(2, 3)))
+    bound = largest(np.abs(x.array).sum(axis=(2, 3)))
     return Value(total, x.exponent - bits, bound=bound, flaw=flaw)
 
 
 def _linear(fc: Linear, weights: Weights, x: Value) -> Value:
     """(N, in) -> (N, out)."""
-    kernel = _tensor(weights, f"{fc.name}.weight", x)
-    bias = _tensor(weights, f"{fc.name}.bias", x)
+    kernel = tensor(weights, f"{fc.name}.weight", x)
+    bias = tensor(weights, f"{fc.name}.bias", x)
     if not x.is_exact:
-        sizes = _sizes_of_terms(fc, weights, x.array)
-        scale = float(np.linalg.norm(sizes))
-        return Value(x.array @ kernel.array.T + bias.array, scale=scale)
-    bound = _largest(np.abs(x.array) @ np.abs(kernel.array.T))
+        terms = _sizes_of_terms(fc, weights, x.array)
+        return Value(x.array @ kernel.array.T + bias.array, terms=terms)
+    bound = largest(np.abs(x.array) @ np.abs(kernel.array.T))
     exponent = x.exponent + kernel.exponent
     return _plus(Value(x.array @ kernel.array.T, exponent, bound=bound), bias)
 
@@ -330,54 +272,23 @@ def _sizes_of_terms(layer: Conv | Linear, weights: Weights, x: np.ndarray) -> np
     """How large sums of products with x would be if their terms were independent: (N, out)."""
     kernel = weights[f"{layer.name}.weight"].astype("float64")
     bias = weights[f"{layer.name}.bias"].astype("float64")
-    squares = x**2 @ (kernel.reshape(kernel.shape[0], -1) ** 2).T + bias**2
+    flat = x.reshape(x.shape[:2])
+    squares = flat**2 @ (kernel.reshape(kernel.shape[0], -1) ** 2).T + bias**2
     return np.sqrt(squares)
 
 
-def _tensor(weights: Weights, name: str, like: Value) -> Value:
-    """Weights for a pass of the same kind."""
-    return _coarse(Value(weights[name].astype(like.array.dtype)))
-
-
-def _coarse(value: Value) -> Value:
-    """The same numbers in the largest unit that divides them all."""
-    if not value.is_exact:
-        return value
-    bits = _common_bits(value.array)
-    return replace(value, array=value.array >> bits, exponent=value.exponent + bits)
-
-
-def _common_bits(*arrays: np.ndarray) -> int:
-    """How often two divides every integer."""
-    together = 0
-    for array in arrays:
-        together |= int(np.bitwise_or.reduce(array, axis=None))
-    return (together & -together).bit_length() - 1 if together else 0
-
-
-def _in_units(value: Value, exponent: int) -> np.ndarray:
-    """The integers of a value in units of two to that power, which is not above its own."""
-    return value.array << (value.exponent - exponent)
-
-
-def _reduced(value: Value) -> Value:
-    """The same numbers with smaller integers, where they are fractions and need not be."""
-    if value.exponent >= 0:
-        return value
-    bits = min(_common_bits(value.array), -value.exponent) if value.array.any() else -value.exponent
-    return replace(value, array=value.array >> bits, exponent=value.exponent + bits)
-
-
-def _largest(terms: np.ndarray) -> int:
-    return int(terms.max())
-
-
-def _pad(x: np.ndarray, padding: int, value: float) -> np.ndarray:
+def surround(x: np.ndarray, padding: int, value: float) -> np.ndarray:
     return np.pad(x, ((0, 0), (0, 0), (padding,) * 2, (padding,) * 2), constant_values=value)
 
 
-def _windows(x: np.ndarray, kernel: int, stride: int, dilation: int) -> np.ndarray:
+def windows_of(x: np.ndarray, kernel: int, stride: int, dilation: int) -> np.ndarray:
     """What each output cell sees: (N, C, H, W) -> (N, C, H', W', kernel, kernel), no copy."""
     reach = dilation * (kernel - 1) + 1
     windows = sliding_window_view(x, (reach, reach), axis=(2, 3))
     return windows[:, :, ::stride, ::stride, ::dilation, ::dilation]
+
+
+def conv_windows(conv: Conv, x: np.ndarray) -> np.ndarray:
+    """What each output cell of a convolution sees, zeros beyond the edge."""
+    padded = surround(x, conv.padding, 0)
+    return windows_of(padded, conv.kernel, conv.stride, conv.dilation)

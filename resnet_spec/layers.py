@@ -122,8 +122,40 @@ class Linear:
         return 1 / math.sqrt(self.in_features)
 
 
+@dataclass(frozen=True)
+class Relu:
+    """max(x, 0)."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class GlobalAverage:
+    """The mean of each channel's whole map; `flat` is without the two extents of one."""
+
+    name: str
+    flat: bool = True
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The first input times the sigmoid of the second, which has one number per channel."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Add:
+    """The residual sum of two inputs."""
+
+    name: str
+
+
 Weighted = Conv | Norm | Linear
 """A layer that holds weights."""
 
 ShortcutLayer = Conv | Norm | MaxPool | AveragePool | ChannelPad | Identity
 """A layer that may stand on the way around a block."""
+
+Operation = ShortcutLayer | Linear | Relu | GlobalAverage | Gate | Add
+"""All that a net does, with or without weights."""

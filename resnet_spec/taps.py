@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from resnet_spec.architecture import Architecture, ArchitectureError
+from resnet_spec.graph import IMAGE, make_graph
 from resnet_spec.layers import (
     AveragePool,
     ChannelPad,
     Conv,
-    Identity,
+    GlobalAverage,
+    Linear,
     MaxPool,
-    ShortcutLayer,
-    SqueezeExcitation,
+    Operation,
 )
-from resnet_spec.plan import Block, StemPlan, make_plan
+from resnet_spec.plan import make_plan
 
 Shape = tuple[int, ...]
 Size = tuple[int, int]
@@ -68,76 +69,34 @@ def outputs(arch: Architecture) -> dict[str, str]:
     return {"logits": plan.fc.name} if plan.fc else {"features": "avgpool"}
 
 
-def _walk(arch: Architecture, shape: Shape) -> Iterator[Tap]:
-    plan = make_plan(arch)
-    for tap in _walk_stem(plan.stem, shape):
-        yield tap
-        shape = tap.shape
-    for block in plan.blocks:
-        *inside, output = _walk_block(block, shape)
-        yield from inside
-        yield output
-        shape = output.shape
-    if plan.features:
-        return
-    if plan.norm:
-        yield Tap(plan.norm.name, shape)
-    yield Tap("avgpool", shape[:1])
-    if plan.fc:
-        macs = plan.fc.in_features * plan.fc.out_features
-        yield Tap(plan.fc.name, (plan.fc.out_features,), macs)
-
-
-def _walk_stem(stem: StemPlan, shape: Shape) -> Iterator[Tap]:
-    for layer in stem.layers:
-        tap = _layer_tap(layer, shape)
-        yield tap
-        shape = tap.shape
-    if stem.norm:
-        yield Tap("relu", shape)
-    if stem.pool:
-        yield _layer_tap(stem.pool, shape)
-
-
-def _walk_block(block: Block, shape: Shape) -> Iterator[Tap]:
-    branch = way_around = shape
-    for layer in block.branch:
-        tap = _layer_tap(layer, branch)
-        yield tap
-        branch = tap.shape
-    if block.se:
-        yield from _walk_gate(block.se, branch)
-    for layer in block.shortcut or ():
-        tap = _layer_tap(layer, way_around)
-        way_around = tap.shape
-        if not isinstance(layer, Identity):
+def _walk(arch: Architecture, image: Shape) -> Iterator[Tap]:
+    shapes = {IMAGE: image}
+    for node in make_graph(arch):
+        tap = _tap(node.operation, shapes[node.inputs[0]])
+        shapes[node.name] = tap.shape
+        if node.is_tap:
             yield tap
-    yield Tap(block.name, branch)
 
 
-def _walk_gate(se: SqueezeExcitation, shape: Shape) -> Iterator[Tap]:
-    yield _layer_tap(se.fc1, (shape[0], 1, 1))
-    yield _layer_tap(se.fc2, (se.fc1.out_channels, 1, 1))
-    yield Tap(se.name, shape)
-
-
-def _layer_tap(layer: ShortcutLayer, shape: Shape) -> Tap:
-    """The output of one layer for an input of that shape."""
-    channels, *extents = shape
-    size = (extents[0], extents[1])
-    if isinstance(layer, Conv):
-        size = output_size(layer, size)
-        per_output = layer.in_channels // layer.groups * layer.kernel**2
-        macs = layer.out_channels * size[0] * size[1] * per_output
-        return Tap(layer.name, (layer.out_channels, *size), macs)
-    if isinstance(layer, MaxPool):
-        return Tap(layer.name, (channels, *output_size(layer, size)))
-    if isinstance(layer, AveragePool):
-        rows, columns = (-(-extent // layer.stride) for extent in size)
-        return Tap(layer.name, (channels, rows, columns))
-    if isinstance(layer, ChannelPad):
-        return Tap(layer.name, (layer.out_channels, *size))
-    return Tap(layer.name, shape)
+def _tap(operation: Operation, shape: Shape) -> Tap:
+    """The output of one operation whose first input has that shape."""
+    name = operation.name
+    if isinstance(operation, Conv):
+        size = output_size(operation, (shape[1], shape[2]))
+        per_output = operation.in_channels // operation.groups * operation.kernel**2
+        macs = operation.out_channels * size[0] * size[1] * per_output
+        return Tap(name, (operation.out_channels, *size), macs)
+    if isinstance(operation, Linear):
+        return Tap(name, (operation.out_features,), operation.in_features * operation.out_features)
+    if isinstance(operation, MaxPool):
+        return Tap(name, (shape[0], *output_size(operation, (shape[1], shape[2]))))
+    if isinstance(operation, AveragePool):
+        return Tap(name, (shape[0], *(-(-extent // operation.stride) for extent in shape[1:])))
+    if isinstance(operation, ChannelPad):
+        return Tap(name, (operation.out_channels, *shape[1:]))
+    if isinstance(operation, GlobalAverage):
+        return Tap(name, shape[:1] if operation.flat else (shape[0], 1, 1))
+    return Tap(name, shape)
 
 
 def mac_count(arch: Architecture, height: int | None = None, width: int | None = None) -> int:

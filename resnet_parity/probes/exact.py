@@ -1,21 +1,7 @@
-"""Probes: inputs and weights that can *see* a difference.
+"""Exact probes: small integers, so that no arithmetic in the net ever rounds.
 
-Two kinds, both drawn from SplitMix64 (see `splitmix`) under names that hold the architecture, the
-seed and the tensor, so that anyone can draw them again without a file.
-
-**random** probes hold float64 draws, cast down. Stream `random/NAME/SEED/TENSOR` gives numbers u in
-[0, 1), one per element in canonical order:
-
-* convolution and dense kernels: `(2u - 1) * sqrt(6 / fan_in)`, which has He's variance, those of
-  gates a quarter of it, or fifty gates in a row would make chaos of any rounding; biases
-  `(2u - 1) / 4`;
-* norms: gamma `u + 1/2`, in the last norm of a residual block times the lesser of 1/2 and
-  `4 / sqrt(blocks)`, so that deep nets stay in range; beta and running mean `(2u - 1) / 4`; running
-  variance `u + 1/2`;
-* `image`: `2u - 1`.
-
-**exact** probes hold small integers, so that no arithmetic in the net ever rounds and every engine
-must give the same bits. Stream `exact/NAME/SEED/LAYER` is read in this order:
+Every engine must give the same bits, forward and, with frozen norms, backward. Stream
+`exact/NAME/SEED/LAYER` is read in this order:
 
 * kernels are zero but for `n` places per output channel, alternately +1 and -1 (or -1 and +1, by
   one draw per output channel): a difference of two non-negative maps is no larger than the maps,
@@ -37,16 +23,18 @@ must give the same bits. Stream `exact/NAME/SEED/LAYER` is read in this order:
 * a kernel behind an average of 2x2 cells is times four;
 * the dense kernel as a 1x1 convolution, then its bias in -8 ... 8;
 * `image`: integers in -8 ... 8.
+* `cotangent/OUTPUT`: the weights of the sum whose gradients are taken, zero but for 32 draws of a
+  place per image, then as many draws of a sign. Where two places coincide, the later one stands.
 
 `n`, `active` and `of` follow from the depth, see `density`; where the oracle finds a sum that does
-not fit, the next sparser of `DENSITIES` is taken, until one does.
+not fit, forwards or backwards, the next sparser of `DENSITIES` is taken, until one does.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -56,46 +44,24 @@ from resnet_spec import (
     AveragePool,
     Conv,
     Linear,
-    MaxPool,
     Norm,
     Plan,
+    make_graph,
     make_plan,
     outputs,
-    parameters,
     taps,
 )
 
-from resnet_parity import oracle
 from resnet_parity.errors import ProbeError
+from resnet_parity.probes.probe import BATCH, Probe, default_size, gradients_of, trace
 from resnet_parity.splitmix import Stream
 
-BATCH = 2
 SEEDS_TO_COVER = 8
 """So many exact probes, seeds 0 ... 7, read every channel of every layer."""
 
 _MANTISSA_BITS = {"float32": 24, "float64": 53}
 _OPENING = 2**20
-
-
-@dataclass(frozen=True)
-class Probe:
-    """Weights and images for one run, and what the oracle says must come out at every tap.
-
-    Arrays are canonical: images (N, C, H, W), kernels (out, in, H, W), taps as in `oracle`.
-    `expected` is in float64, or in `dtype` for an exact probe. `scales` has the sizes that errors
-    are held against where they are larger than what came out, `cells` how many a mean was taken of,
-    see `oracle.Value`.
-    """
-
-    architecture: Architecture
-    kind: str
-    seed: int
-    dtype: str
-    weights: dict[str, np.ndarray]
-    images: np.ndarray
-    expected: dict[str, np.ndarray]
-    scales: dict[str, float] = field(default_factory=dict)
-    cells: dict[str, int] = field(default_factory=dict)
+_COTANGENTS = 32
 
 
 @dataclass(frozen=True)
@@ -107,13 +73,16 @@ class Density:
     of: int = 1
 
 
-# Bits that one residual block adds to the largest sum, by nonzeros per output channel: the steepest
-# growth over nets of 8 to 80 blocks and seeds 0 ... 3, rounded up. Before the first block stand
-# about 7 bits, and the global sum adds log2 of its area.
-_BITS_PER_BLOCK = {8: 2.4, 6: 1.8, 4: 1.1, 3: 0.85, 2: 0.27}
-_BITS_BEFORE = 7
+# Bits that one block adds to the largest sum of the backward pass, which is the larger one, by
+# nonzeros per output channel: as measured on resnet18, resnet50 and resnet152, rounded up. The
+# weight gradients of the first layers, which sum over all cells, stand at about 5 bits before the
+# first block and log2 of the last map's area.
+_BITS_PER_BLOCK = {8: 3.1, 6: 2.5, 4: 1.7, 3: 1.2, 2: 0.6}
+_BITS_BEFORE = 5
 # Deeper nets keep two nonzeros and thin out their last gammas; all of them would add this much.
-_BITS_WHEN_SPARSE = 0.35
+_BITS_WHEN_SPARSE = 0.7
+# A gate has gradients of its own, sums over its map of products with small fractions.
+_TIMES_WITH_GATES = 3
 
 
 DENSITIES = (
@@ -128,7 +97,7 @@ def density(arch: Architecture, area: int, dtype: str) -> Density:
 
     `area` is the cell count of the last feature map.
     """
-    blocks = max(1, len(list(make_plan(arch).blocks)))
+    blocks = max(1, len(list(make_plan(arch).blocks))) * (_TIMES_WITH_GATES if arch.se else 1)
     bits = _MANTISSA_BITS[dtype] - _BITS_BEFORE - math.log2(area)
     for nonzeros, growth in _BITS_PER_BLOCK.items():
         if growth * blocks <= bits:
@@ -136,98 +105,6 @@ def density(arch: Architecture, area: int, dtype: str) -> Density:
     share = bits / (_BITS_WHEN_SPARSE * blocks)
     sparse = (each for each in DENSITIES if each.of > 1 and each.active <= share * each.of)
     return next(sparse, DENSITIES[-1])
-
-
-def default_size(arch: Architecture, kind: str) -> tuple[int, int]:
-    """Height and width of a probe: unequal, even before every stride, small, at least 32 high.
-
-    An exact probe ends in a map of a power-of-two area, so that its mean is exact.
-    """
-    cells = 2
-    while True:
-        height = cells * arch.reduction
-        size = (height, 2 * height) if kind == "exact" else (height, height * 3 // 2)
-        if height >= 32 and not blind_spots(arch, size):
-            return size
-        cells *= 2
-
-
-def blind_spots(arch: Architecture, size: tuple[int, int]) -> list[str]:
-    """What a probe of that size could not see, in words; empty for a good size.
-
-    On an odd extent padding of one on both sides and "same" padding give the same values, and a
-    kernel that reaches over the whole map has only its middle row or column on it.
-    """
-    spots = []
-    if size[0] == size[1]:
-        spots.append("height equals width, so swapping them may go unseen")
-    odd, beyond = [], []
-    before = size
-    shapes = {tap.name: tap.shape for tap in taps(arch, *size)}
-    for layer in _spatial_layers(arch):
-        if layer.stride > 1 and any(extent % 2 for extent in before):
-            odd.append(layer.name)
-        if layer.kernel > 1 and any(extent <= layer.padding for extent in before):
-            beyond.append(layer.name)
-        before = shapes[layer.name][1:]
-    if odd:
-        spots.append(f"odd extents before {', '.join(odd)}, so wrong padding may go unseen")
-    if beyond:
-        spots.append(f"{', '.join(beyond)} reach past the whole map, so their rims go unseen")
-    return spots
-
-
-def _spatial_layers(arch: Architecture) -> Iterator[Conv | MaxPool]:
-    """Every convolution and pool on the way through the branches."""
-    plan = make_plan(arch)
-    yield from plan.stem.convs
-    if plan.stem.pool:
-        yield plan.stem.pool
-    for block in plan.blocks:
-        yield from block.convs
-
-
-def random_probe(
-    arch: Architecture, seed: int, dtype: str, size: tuple[int, int] | None = None
-) -> Probe:
-    """Weights and images with random values of ordinary size, see the module's docstring."""
-    weights = random_weights(arch, seed, dtype)
-    height, width = size or default_size(arch, "random")
-    stream = Stream(f"random/{arch.name}/{seed}/image")
-    shape = (BATCH, arch.in_channels, height, width)
-    images = (2 * stream.uniform(math.prod(shape)) - 1).reshape(shape).astype(dtype)
-    return with_images(arch, seed, weights, images, kind="random")
-
-
-def with_images(
-    arch: Architecture, seed: int, weights: dict[str, np.ndarray], images: np.ndarray, kind: str
-) -> Probe:
-    """A probe of given weights and images, with the float64 oracle's answer."""
-    trace = oracle.forward(arch, weights, images.astype("float64"))
-    expected = {name: value.array for name, value in trace.items()}
-    scales = {name: value.scale for name, value in trace.items()}
-    cells = {name: value.cells for name, value in trace.items()}
-    return Probe(arch, kind, seed, str(images.dtype), weights, images, expected, scales, cells)
-
-
-def random_weights(arch: Architecture, seed: int, dtype: str) -> dict[str, np.ndarray]:
-    """The weights of a random probe, by canonical name."""
-    blocks = list(make_plan(arch).blocks)
-    last_norms = {block.norms[-1].name for block in blocks if arch.residual}
-    damped = min(0.5, 4 / math.sqrt(max(1, len(blocks))))
-    weights = {}
-    for parameter in parameters(arch):
-        uniform = Stream(f"random/{arch.name}/{seed}/{parameter.name}").uniform(parameter.size)
-        layer, _, leaf = parameter.name.rpartition(".")
-        if parameter.axes != "c" and leaf == "weight":
-            fan_in = math.prod(parameter.shape[1:])
-            value = (2 * uniform - 1) * math.sqrt(6 / fan_in) / (4 if ".se." in layer else 1)
-        elif leaf == "running_var" or leaf == "weight":
-            value = (uniform + 0.5) * (damped if leaf == "weight" and layer in last_norms else 1.0)
-        else:
-            value = (2 * uniform - 1) / 4
-        weights[parameter.name] = value.reshape(parameter.shape).astype(dtype)
-    return weights
 
 
 def exact_probe(
@@ -243,24 +120,54 @@ def exact_probe(
     shape = (BATCH, arch.in_channels, height, width)
     stream = Stream(f"exact/{arch.name}/{seed}/image")
     images = (stream.below(17, math.prod(shape)) - 8).reshape(shape)
+    cotangents = _cotangents(arch, seed, (height, width))
     reason = None
     for each in DENSITIES[DENSITIES.index(density(arch, area, dtype)) :]:
         weights = exact_weights(arch, seed, dtype, each)
         try:
-            expected = _exact_trace(arch, weights, images, dtype)
-            return Probe(arch, "exact", seed, dtype, weights, images.astype(dtype), expected)
+            exact = _exact_trace(arch, weights, images, cotangents, dtype)
         except ProbeError as error:
             reason = error
+            continue
+        return Probe(
+            arch,
+            "exact",
+            seed,
+            dtype,
+            weights,
+            images.astype(dtype),
+            expected=_taps(arch, exact),
+            cotangents={name: array.astype(dtype) for name, array in cotangents.items()},
+            gradients=gradients_of(arch, exact),
+        )
     raise ProbeError(f"no exact probe of {arch.name!r} fits {dtype}: {reason}")
 
 
+def _cotangents(arch: Architecture, seed: int, size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Few ones, plus and minus: most weights of the sum are zero, so that gradients stay small."""
+    shapes = {tap.name: tap.shape for tap in taps(arch, *size)}
+    cotangents = {}
+    for output, tap in outputs(arch).items():
+        stream = Stream(f"exact/{arch.name}/{seed}/cotangent/{output}")
+        array = np.zeros((BATCH, math.prod(shapes[tap])), dtype=np.int64)
+        place = stream.below(array.shape[1], BATCH * _COTANGENTS).reshape(BATCH, -1)
+        sign = 1 - 2 * stream.below(2, BATCH * _COTANGENTS).reshape(BATCH, -1)
+        np.put_along_axis(array, place, sign, axis=1)
+        cotangents[output] = array.reshape(BATCH, *shapes[tap])
+    return cotangents
+
+
 def _exact_trace(
-    arch: Architecture, weights: Mapping[str, np.ndarray], images: np.ndarray, dtype: str
+    arch: Architecture,
+    weights: Mapping[str, np.ndarray],
+    images: np.ndarray,
+    cotangents: Mapping[str, np.ndarray],
+    dtype: str,
 ) -> dict[str, np.ndarray]:
-    """What the oracle says must come out; raises `ProbeError` at the first tap that may round."""
+    """What the oracle says must come out; raises `ProbeError` at the first sum that may round."""
     bits = _MANTISSA_BITS[dtype]
-    expected = {}
-    for name, value in oracle.walk(arch, weights, images):
+    exact = {}
+    for name, value in trace(arch, weights, images, cotangents):
         if value.flaw:
             raise ProbeError(f"at {name} {value.flaw}")
         if value.bound > 2**bits:
@@ -268,7 +175,12 @@ def _exact_trace(
                 f"sums at {name} may reach 2^{math.log2(value.bound):.1f}, above 2^{bits}; "
                 "take a smaller size or fewer blocks"
             )
-        expected[name] = value.astype(dtype)
+        exact[name] = value.astype(dtype)
+    return exact
+
+
+def _taps(arch: Architecture, exact: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    expected = {node.name: exact[node.name] for node in make_graph(arch) if node.is_tap}
     return expected | {name: expected[tap] for name, tap in outputs(arch).items()}
 
 
