@@ -26,13 +26,17 @@ def run(record: Record, image: Array) -> dict[int, Array]:
     return values
 
 
-def difference(expected: Array, step: Step, inputs: Sequence[Array]) -> float:
-    """The relative error of what a step makes of those inputs; infinite where it does not fit."""
+def attempt(step: Step, inputs: Sequence[Array]) -> Array | None:
+    """What a step makes of those inputs, None where they do not fit it."""
     try:
-        actual = evaluate(step, inputs)
+        return evaluate(step, inputs)
     except ValueError:
-        return float("inf")
-    if actual.shape != expected.shape:
+        return None
+
+
+def apart(expected: Array, actual: Array | None) -> float:
+    """The relative error; infinite where the shapes differ or there is nothing."""
+    if actual is None or actual.shape != expected.shape:
         return float("inf")
     return relative_error(expected, actual)
 
@@ -51,8 +55,7 @@ def layer_findings(a: Record, b: Record, pairs: Pairs, values: Values) -> list[F
         if not differing(one, other) and one.call is None:
             continue
         inputs = [values[index] for index in one.inputs]
-        for cause, keys, error in _proven(one, other, a, inputs):
-            suspect = Suspect(cause.cause, keys, cause.a, cause.b)
+        for suspect, error in _proven(one, other, a, (inputs, values[here])):
             found.append(_finding(suspect, here, one, other, error))
         if one.kind == NORM and other.kind == NORM:
             found += _in_training(here, one, other, inputs[0])
@@ -64,28 +67,27 @@ def _finding(suspect: Suspect, at: int, one: Step, other: Step, error: float) ->
 
 
 def _proven(
-    a: Step, b: Step, record: Record, inputs: Sequence[Array]
-) -> Iterator[tuple[Suspect, tuple[str, ...], float]]:
-    """Each suspect that changes A's layer when it is brought in, and B's when it is taken away."""
-    expected = evaluate(a, inputs)
-    whole = difference(expected, b, inputs)
-    if whole <= allowed(a, b):
+    a: Step, b: Step, record: Record, known: tuple[Sequence[Array], Array]
+) -> Iterator[tuple[Suspect, float]]:
+    """Each suspect that changes A's layer when it is brought in, and B's when it is taken away.
+
+    `known` is what A's layer is fed with, and what it gives.
+    """
+    inputs, expected = known
+    wrong, most = attempt(b, inputs), allowed(a, b)
+    if apart(expected, wrong) <= most:
         return
-    try:
-        wrong = evaluate(b, inputs)
-    except ValueError:
-        wrong = None
     explained = False
     for suspect in suspects(a, b, record):
-        error = difference(expected, _with(a, b, suspect.keys), inputs)
-        mended = _with(b, a, suspect.keys)
-        matters = wrong is None or difference(wrong, mended, inputs) > allowed(a, b)
-        if error > allowed(a, b) and matters:
+        error = apart(expected, attempt(_with(a, b, suspect.keys), inputs))
+        if error <= most:
+            continue
+        if wrong is None or apart(wrong, attempt(_with(b, a, suspect.keys), inputs)) > most:
             explained = True
-            yield suspect, suspect.keys, error
+            yield suspect, error
     if not explained:
-        name = a.numbers.get("operation", a.kind), b.numbers.get("operation", b.kind)
-        yield Suspect("other-layer", (), *map(str, name)), (), whole
+        names = (str(step.numbers.get("operation", step.kind)) for step in (a, b))
+        yield Suspect("other-layer", (), *names), apart(expected, wrong)
 
 
 def _with(step: Step, other: Step, keys: Sequence[str]) -> Step:

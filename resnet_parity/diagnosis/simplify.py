@@ -38,9 +38,10 @@ def simplify(record: Record) -> Record:
         steps[index] = _on_a_vector(step, shapes)
     for index in list(steps):
         _drop(steps, index)
+    uses = Counter(each for index in _ordered(steps, last) for each in steps[index].inputs)
     for index in list(steps):
         if len(steps[index].inputs) == 1:
-            _merge(steps, index, _uses(steps, last))
+            _merge(steps, index, uses)
     order = list(_ordered(steps, last))
     number = {old: new for new, old in enumerate(order)}
     return Record(
@@ -87,11 +88,6 @@ def _drop(steps: Steps, index: int) -> None:
     for other, behind in steps.items():
         feeds = tuple(step.inputs[0] if each == index else each for each in behind.inputs)
         steps[other] = replace(behind, inputs=feeds)
-
-
-def _uses(steps: Steps, last: int) -> Counter[int]:
-    """How many steps on the way to the output read each step."""
-    return Counter(index for each in _ordered(steps, last) for index in steps[each].inputs)
 
 
 def _merge(steps: Steps, index: int, uses: Counter[int]) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from resnet_parity.diagnosis.align import Pairs
 from resnet_parity.diagnosis.arithmetic import evaluate
 from resnet_parity.diagnosis.finding import Finding
-from resnet_parity.diagnosis.layers import Values, allowed, difference
+from resnet_parity.diagnosis.layers import Values, allowed, apart, attempt
 from resnet_parity.diagnosis.record import (
     AFFINE,
     FLATTEN,
@@ -85,7 +85,7 @@ def _error(expected: Array, one: Step, other: Step, source: Callable[[int], Arra
         return float("inf")
     if len(inputs) != len(one.inputs):
         return float("inf")
-    return difference(expected, one, inputs)
+    return apart(expected, attempt(one, inputs))
 
 
 def _behind(record: Record, starts: Sequence[int], known: Callable[[int], bool]) -> tuple[int, ...]:
