@@ -24,9 +24,14 @@ def obstacle(mode: str, rung: str) -> str | None:
     return f"Keras on {keras.backend.backend()} has no mode {mode}"
 
 
+def compile_options(mode: str) -> dict[str, bool]:
+    """How `compile` is told of that mode."""
+    return {"run_eagerly": mode == "eager", "jit_compile": mode in ("xla", "jit")}
+
+
 def predict(inputs: Any, outputs: Any, mode: str, image: np.ndarray) -> list[np.ndarray]:
     """What the layers between those tensors give in that mode."""
     model = functional(inputs, outputs)
-    model.compile(run_eagerly=mode == "eager", jit_compile=mode in ("xla", "jit"))
+    model.compile(**compile_options(mode))
     arrays = model.predict_on_batch(image)
     return arrays if isinstance(arrays, list) else [arrays]  # Keras unpacks a list of one
