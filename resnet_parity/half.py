@@ -83,7 +83,10 @@ def _returned(probe: Probe, engine: Engine, dtype: str) -> dict[str, np.ndarray]
 def is_refusal(error: Exception) -> bool:
     """Whether a framework says that it has no such operation: each does so in words of its own."""
     words = f"{type(error).__name__} {error}".lower()
-    return any(word in words for word in ("unimplemented", "not implemented", "unsupported"))
+    return any(
+        word in words
+        for word in ("unimplemented", "not implemented", "notimplemented", "unsupported")
+    )
 
 
 def _beyond_range(probe: Probe, dtype: str) -> str | None:

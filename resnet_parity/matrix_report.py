@@ -37,14 +37,16 @@ def as_json(matrix: Matrix) -> dict[str, Any]:
 
 def column(verdict: Verdict) -> str:
     """The title of what this verdict judges."""
-    if verdict.rung == "exact":
-        return f"exact {verdict.dtype}"
-    return verdict.dtype if verdict.rung == "half" else verdict.rung
+    title = f"exact {verdict.dtype}" if verdict.rung == "exact" else verdict.dtype
+    return title if verdict.probe in ("exact", "random", "none") else f"{title} {verdict.probe}"
 
 
 def _rows(verdicts: Sequence[Verdict]) -> Iterator[dict[str, Any]]:
     for engine in dict.fromkeys(verdict.engine for verdict in verdicts):
-        cells = {column(v): _cell(v) for v in verdicts if v.engine == engine}
+        own = [verdict for verdict in verdicts if verdict.engine == engine]
+        cells = {column(verdict): _cell(verdict) for verdict in own}
+        if len(cells) < len(own):
+            raise AssertionError(f"two verdicts of {engine} fall into one cell")
         yield {"engine": engine, "cells": cells}
 
 

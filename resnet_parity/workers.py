@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -44,8 +45,9 @@ class RemoteAdapter:
         self._forgotten: list[int] = []
         folder = TemporaryDirectory(prefix="resnet-parity-")
         self._noise = Path(folder.name) / "stderr"
-        self._process = _start(hand, folder.name, self._noise, environment or {})
-        self._finish = weakref.finalize(self, _end, self._process, folder)
+        with _uninterrupted():
+            self._process = _start(hand, folder.name, self._noise, environment or {})
+            self._finish = weakref.finalize(self, _end, self._process, folder)
         assert self._process.stdin and self._process.stdout
         self._mailbox = Mailbox(
             Path(folder.name), "judge", self._process.stdout, self._process.stdin
@@ -121,6 +123,22 @@ def remote_adapters(*hands: str) -> Iterator[dict[str, Adapter]]:
             stack.callback(adapter.close)
             adapters[hand] = cast(Adapter, adapter)
         yield adapters
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put off Ctrl-C, or it might come between a worker's start and the promise to end it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Ctrl-C is for the main thread alone
+        return
+    pressed = []
+    previous = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def _start(
