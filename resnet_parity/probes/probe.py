@@ -1,0 +1,125 @@
+"""What every probe has, and of which size it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from resnet_spec import IMAGE, Architecture, Conv, MaxPool, make_plan, outputs, parameters, taps
+
+from resnet_parity import derivatives, oracle
+from resnet_parity.values import Value
+
+BATCH = 2
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Weights and images for one run, and what the oracle says must come out at every tap.
+
+    Arrays are canonical: images (N, C, H, W), kernels (out, in, H, W), taps as in `oracle`.
+    `expected` is in float64, or in `dtype` for an exact probe. `scales` has the sizes that errors
+    are held against where they are larger than what came out, `cells` how many a mean was taken of,
+    see `values.Value`.
+
+    `gradients` are those of every parameter and of the image, for the sum of what the net returns,
+    weighted by `cotangents`; `training` says that norms go by the batch. A probe without
+    cotangents has none.
+    """
+
+    architecture: Architecture
+    kind: str
+    seed: int
+    dtype: str
+    weights: dict[str, np.ndarray]
+    images: np.ndarray
+    expected: dict[str, np.ndarray]
+    scales: dict[str, float] = field(default_factory=dict)
+    cells: dict[str, int] = field(default_factory=dict)
+    cotangents: dict[str, np.ndarray] = field(default_factory=dict)
+    gradients: dict[str, np.ndarray] = field(default_factory=dict)
+    training: bool = False
+
+
+def trace(
+    arch: Architecture,
+    weights: Mapping[str, np.ndarray],
+    images: np.ndarray,
+    cotangents: Mapping[str, np.ndarray],
+    *,
+    training: bool = False,
+) -> Iterator[tuple[str, Value]]:
+    """Every operation of the oracle's forward pass, then every gradient of its backward pass.
+
+    Integer images give an exact pass, others one in float64 (see `oracle.forward`).
+    Gradients carry the name of their tensor behind "d ", those of what operations give out too.
+    """
+    is_exact = np.issubdtype(images.dtype, np.integer)
+    values = {IMAGE: Value(images if is_exact else images.astype("float64"))}
+    for node, value in oracle.walk(arch, weights, values[IMAGE].array, training=training):
+        values[node.name] = value
+        yield node.name, value
+    start = {
+        outputs(arch)[name]: Value(array.astype(values[IMAGE].array.dtype))
+        for name, array in cotangents.items()
+    }
+    for name, value in derivatives.backward(arch, weights, values, start, training=training):
+        yield f"d {name}", value
+
+
+def gradients_of(arch: Architecture, traced: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a trace that belong to the image or a parameter, in the order of their making."""
+    wanted = {f"d {name}": name for name in (IMAGE, *(p.name for p in parameters(arch)))}
+    return {wanted[name]: value for name, value in traced.items() if name in wanted}
+
+
+def default_size(arch: Architecture, kind: str) -> tuple[int, int]:
+    """Height and width of a probe: unequal, even before every stride, small, at least 32 high.
+
+    An exact probe ends in a map of a power-of-two area, so that its mean is exact.
+    """
+    cells = 2
+    while True:
+        height = cells * arch.reduction
+        size = (height, 2 * height) if kind == "exact" else (height, height * 3 // 2)
+        if height >= 32 and not blind_spots(arch, size):
+            return size
+        cells *= 2
+
+
+def blind_spots(arch: Architecture, size: tuple[int, int]) -> list[str]:
+    """What a probe of that size could not see, in words; empty for a good size.
+
+    On an odd extent padding of one on both sides and "same" padding give the same values, and a
+    kernel that reaches over the whole map has only its middle row or column on it.
+    """
+    spots = []
+    if size[0] == size[1]:
+        spots.append("height equals width, so swapping them may go unseen")
+    odd, beyond = [], []
+    before = size
+    shapes = {tap.name: tap.shape for tap in taps(arch, *size)}
+    for layer in _spatial_layers(arch):
+        if layer.stride > 1 and any(extent % 2 for extent in before):
+            odd.append(layer.name)
+        if layer.kernel > 1 and any(extent <= layer.padding for extent in before):
+            beyond.append(layer.name)
+        before = shapes[layer.name][1:]
+    if odd:
+        spots.append(f"odd extents before {', '.join(odd)}, so wrong padding may go unseen")
+    if beyond:
+        spots.append(f"{', '.join(beyond)} reach past the whole map, so their rims go unseen")
+    return spots
+
+
+def _spatial_layers(arch: Architecture) -> Iterator[Conv | MaxPool]:
+    """Every convolution and pool on the way through the branches."""
+    plan = make_plan(arch)
+    yield from plan.stem.convs
+    if plan.stem.pool:
+        yield plan.stem.pool
+    for block in plan.blocks:
+        yield from block.convs
