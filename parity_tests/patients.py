@@ -186,11 +186,8 @@ def dilated_conv(self, x, filters: int, size: int, stride: int, name: str):
 
 
 def lacking_conv(self, x, filters: int, size: int, stride: int, name: str):
-    """Pads every convolution but one."""
-    if name == "block1_conv2":
-        x = layers.Cropping2D(1)(layers.ZeroPadding2D(2)(x))
-    elif size > 1:
-        x = layers.ZeroPadding2D(size // 2)(x)
+    """Pads the first convolution by two instead of three."""
+    x = layers.ZeroPadding2D(2 if name == "conv" else size // 2)(x)
     return layers.Conv2D(filters, size, stride, use_bias=False, name=name)(x)
 
 
@@ -222,10 +219,6 @@ def caffe(self, x):
 
 def reversed_colours(self, x):
     return x[..., ::-1]
-
-
-def swapped_axes(self, x):
-    return layers.Permute((2, 1, 3))(layers.Permute((1, 2, 3))(x))
 
 
 def relu_before_norm(self, x, width: int, number: int):

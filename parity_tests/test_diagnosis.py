@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -27,6 +26,7 @@ from resnet_parity.errors import ParityError
 
 
 def examine(a: Callable[[], Any], b: Callable[[], Any], **options: Any) -> Diagnosis:
+    options = {"size": (32, 48)} | options
     return diagnose(examined("a", a()), examined("b", b()), **options)
 
 
@@ -48,7 +48,7 @@ IN_KERAS: dict[str, tuple[list[str], Callable[[], keras.Model]]] = {
     "1x1": (["stride-1x1"], keras_with(strides=((1, 1, 1), (2, 1, 2)))),
     "extra stride": (["extra-stride"], keras_with(strides=((2, 1, 2), (1, 2, 2)))),
     "missing stride": (["missing-stride"], keras_with(strides=((1, 1, 1), (1, 1, 1)))),
-    "dilation": (["padding", "dilation"], keras_with(conv=patients.dilated_conv)),
+    "dilation": (["dilation", "padding"], keras_with(conv=patients.dilated_conv)),
     "bias": (["conv-bias"], keras_with(conv=patients.biased_conv)),
     "training": (["training-mode"], keras_with(norm=patients.training_norm)),
     "softmax": (["softmax"], keras_with(head="softmax")),
@@ -143,11 +143,11 @@ IN_TORCH: dict[str, tuple[list[str], Callable[[nn.Module], None]]] = {
     "momentum": (["momentum-inverted"], _set("bn", momentum=0.9)),
     "stride": (["stride-1x1"], _strides),
     "padding": (["padding"], _set("conv", padding=(2, 2))),
-    "ceil": (["number"], lambda m: m.pool.__init__(3, 2, 0, ceil_mode=True)),
+    "ceil": (["number", "pool-padding"], lambda m: m.pool.__init__(3, 2, 0, ceil_mode=True)),
     "gamma and beta": (["gamma-beta"], _swapped_norm),
-    "two norms": (["swapped-layers"], _exchanged),
+    "two norms": (["swapped-layers"] * 2, _exchanged),
     "training": (["training-mode"], _always_training),
-    "no relu": (["missing-layer"], lambda m: setattr(m.block1, "bn2", nn.Identity())),
+    "no norm": (["missing-layer"], lambda m: setattr(m.block1, "bn2", nn.Identity())),
     "a sigmoid at the end": (
         ["extra-layer"],
         lambda m: setattr(m, "fc", nn.Sequential(m.fc, nn.Sigmoid())),
@@ -160,3 +160,334 @@ IN_TORCH: dict[str, tuple[list[str], Callable[[nn.Module], None]]] = {
 def test_a_fault_in_torch_is_named(fault):
     causes, change = IN_TORCH[fault]
     assert named(examine(healthy_torch, torch_with(change))) == causes
+
+
+# The layout: axes taken for others.
+
+
+def flattened_torch() -> nn.Module:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 6 * 4, 7))
+
+
+def flattened_keras() -> keras.Model:
+    model = keras.Sequential(
+        [
+            keras.Input((8, 6, 3)),
+            keras.layers.Conv2D(4, 3, activation="relu", name="0"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(7, name="3"),
+        ]
+    )
+    state = {name: value.numpy() for name, value in flattened_torch().state_dict().items()}
+    model.get_layer("0").set_weights([state["0.weight"].transpose(2, 3, 1, 0), state["0.bias"]])
+    model.get_layer("3").set_weights([state["3.weight"].T, state["3.bias"]])
+    return model
+
+
+def norm_over_height() -> keras.Model:
+    image = keras.Input((32, 48, 3))
+    x = keras.layers.BatchNormalization(axis=1)(keras.layers.Conv2D(4, 1)(image))
+    return keras.Model(image, keras.layers.GlobalAveragePooling2D()(x))
+
+
+class Reshaped(nn.Module):
+    """Takes the memory of NCHW for NHWC."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image):
+        batch, channels, height, width = image.shape
+        return self.net(image.reshape(batch, height, width, channels).permute(0, 3, 1, 2))
+
+
+def norm_over_channels() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "causes"),
+    [
+        (flattened_torch, flattened_keras, ["layout"]),
+        (healthy_torch, lambda: Reshaped(healthy_torch()), ["layout"]),
+        (norm_over_channels, norm_over_height, ["layout"]),
+    ],
+)
+def test_an_axis_taken_for_another(a, b, causes):
+    found = [
+        cause
+        for cause in named(examine(a, b, size=(8, 6) if a is flattened_torch else (32, 48)))
+        if not cause.startswith(("momentum", "eps"))
+    ]
+    assert found == causes
+
+
+def folded(gamma: float = 1.0) -> Callable[[], nn.Module]:
+    """The first norm folded into its convolution."""
+
+    def build() -> nn.Module:
+        model = healthy_torch()
+        conv, norm = model.get_submodule("conv"), model.get_submodule("bn")
+        model.conv = torch.nn.utils.fusion.fuse_conv_bn_eval(conv, norm)  # type: ignore
+        model.conv.weight.data *= gamma  # type: ignore
+        model.bn = nn.Identity()
+        return model
+
+    return build
+
+
+def test_a_folded_norm_is_no_fault_unless_it_is_folded_wrong():
+    assert examine(healthy_torch, folded()).same
+    assert examine(folded(), healthy_torch).same
+    assert named(examine(healthy_torch, folded(1.01))) == ["folding"]
+
+
+class Unbiased(keras.layers.BatchNormalization):
+    """Tracks n / (n - 1) times the variance of a batch."""
+
+    def call(self, inputs, training=None, mask=None):
+        before = keras.ops.copy(self.moving_variance.value)
+        result = super().call(inputs, training=training)
+        if training:
+            count = inputs.shape[0] * inputs.shape[1] * inputs.shape[2]
+            step = self.moving_variance - self.momentum * before
+            self.moving_variance.assign(self.momentum * before + step * count / (count - 1))
+        return result
+
+
+def unbiased_norm(self, x, name: str):
+    return Unbiased(epsilon=self.eps, momentum=self.decay, name=name)(x)
+
+
+def test_the_variance_of_a_batch_counts_where_training_does():
+    """PyTorch's is unbiased and Keras' biased: known, and told; no fault unless asked for."""
+    diagnosis = examine(healthy_torch, healthy_keras)
+    assert diagnosis.same
+    assert "unbiased" in diagnosis.remarks[0]
+    assert named(examine(healthy_torch, healthy_keras, training=True)) == ["biased-variance"]
+    unbiased = keras_with(norm=unbiased_norm)
+    assert examine(healthy_torch, unbiased, training=True).same
+    assert named(examine(unbiased, healthy_keras)) == ["biased-variance"]
+
+
+# More than one fault, and none.
+
+
+def test_all_faults_are_named_in_order_of_execution():
+    changes: dict[str, Any] = {"conv": patients.same_conv, "pool": patients.same_pool}
+    sick = keras_with(
+        **changes, eps=1e-3, decay=0.99, strides=((1, 1, 1), (2, 1, 2)), head="softmax"
+    )
+    diagnosis = examine(healthy_torch, sick)
+    assert named(diagnosis) == [
+        "same-padding",
+        "eps",
+        "momentum",
+        "same-pool",
+        "stride-1x1",
+        "softmax",
+    ]
+    eps = diagnosis.findings[1]
+    assert len(eps.places) == 9
+    assert eps.places[0] == ("bn (BatchNorm2d)", "bn (BatchNormalization)")
+    assert diagnosis.divergence is not None
+    assert diagnosis.divergence.there == "conv (Conv2D)"
+
+
+def test_faults_of_weights_and_of_numbers_together():
+    sick = spoilt(
+        conv_weight=lambda k: k[:, :, ::-1],
+        fc_weight=lambda k: k.T,
+        block1_bn2_running_var=lambda variance: 2 * variance,
+    )
+    assert named(examine(healthy_torch, sick)) == ["bgr", "weights", "dense-layout"]
+
+
+def ours(hand: Any, framework: str, arch: Any) -> Patient:
+    return Patient(arch.name, framework, hand.create_model(arch), arch.in_channels, ours=True)
+
+
+@pytest.mark.parametrize("arch", [TINY, SMALL, *KINDS, EVERYTHING, *USERS], ids=lambda a: a.name)
+def test_no_false_alarm(arch):
+    size = (48, 72) if arch.name == "dilated-stride-three" else (64, 96)
+    a, b = ours(resnet_torch, "torch", arch), ours(resnet_keras, "keras", arch)
+    diagnosis = diagnose(a, b, size=size)
+    assert (named(diagnosis), diagnosis.same) == ([], True)
+    assert diagnosis.aligned == max(diagnosis.layers)
+
+
+def test_no_false_alarm_in_one_framework_or_turned_round():
+    for a, b in (
+        (healthy_torch, healthy_torch),
+        (healthy_keras, healthy_keras),
+        (healthy_keras, healthy_torch),
+        (healthy_torch, patients.fresh_keras),
+        (patients.fresh_keras, healthy_torch),
+    ):
+        assert examine(a, b).same
+
+
+def test_torchvision_and_the_keras_hand_are_one():
+    a = examined("torchvision", patients.torchvision_resnet18())
+    assert diagnose(a, load("keras:resnet18", "keras", 0), size=(32, 64)).same
+
+
+@pytest.mark.full
+def test_keras_applications_and_its_row_are_one():
+    a = examined("keras.applications", patients.keras_applications_resnet50())
+    assert diagnose(a, load("torch:keras_resnet50", "torch", 0)).same
+
+
+def test_the_tutorials_resnet50_against_torchvisions():
+    """Every difference between them, in order, and none that is not there."""
+    diagnosis = examine(patients.torchvision_resnet50, patients.tutorial_resnet50, size=(32, 64))
+    found = [(finding.cause, len(finding.places)) for finding in diagnosis.findings]
+    assert found == [
+        ("same-padding", 1),
+        ("conv-bias", 53),
+        ("eps", 53),
+        ("momentum", 53),
+        ("same-pool", 1),
+        ("extra-stride", 2),
+        ("stride-1x1", 3),
+        ("softmax", 1),
+    ]
+
+
+class Strange(nn.Module):
+    """Something that no words are for."""
+
+    def __init__(self, power: float) -> None:
+        super().__init__()
+        self.net, self.power = healthy_torch(), power
+
+    def forward(self, image):
+        return torch.sinh(self.net(torch.pow(image, self.power)))
+
+
+def test_what_has_no_words_is_run_and_compared():
+    assert examine(lambda: Strange(2.0), lambda: Strange(2.0)).same
+    assert named(examine(lambda: Strange(2.0), lambda: Strange(3.0))) == ["other-layer"]
+
+
+def test_every_cause_is_planted():
+    planted = {
+        cause for table in (IN_KERAS, IN_TORCH) for row in table.values() for cause in row[0]
+    }
+    elsewhere = {"layout", "folding", "biased-variance", "other-layer"}
+    assert planted | elsewhere == set(CAUSES)
+
+
+# How models are named, and what is refused.
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with a user's module in it."""
+    (tmp_path / "theirs_parity.py").write_text(
+        "import torch\n"
+        "from torch import nn\n"
+        "def net(): torch.manual_seed(0); return nn.Sequential(nn.Conv2d(3, 4, 3))\n"
+        "def other(): model = net(); model[0].padding = (1, 1); return model\n"
+        "def broken(): raise RuntimeError('out of order\\nat all')\n"
+        "def number(): return 3\n"
+        "def gray(): return nn.Conv2d(1, 4, 3)\n"
+        "def picky(): return nn.Sequential(nn.Flatten(), nn.Linear(7, 7), nn.Conv2d(3, 1, 1))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    sys.modules.pop("theirs_parity", None)
+
+
+def test_the_command_prints_and_says_json(here, capsys):
+    arguments = ["diagnose", "theirs_parity:net", "theirs_parity:other"]
+    assert cli.main([*arguments, "--json", "--size", "8x12"]) == 1
+    data = json.loads(capsys.readouterr().out)
+    (finding,) = data["findings"]
+    assert (finding["cause"], data["same"], data["error"]) == ("padding", False, None)
+    assert finding["places"] == [{"a": "0 (Conv2d)", "b": "0 (Conv2d)"}]
+    assert cli.main(arguments) == 1
+    printed = capsys.readouterr()
+    assert "1. the convolution is padded otherwise: A pads 0 on every side, B 1" in printed.out
+    assert "1 fault is proven" in printed.out
+    assert "..." in printed.err
+    assert cli.main(["diagnose", "theirs_parity:net", "theirs_parity:net"]) == 0
+    assert "the same function" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("resnet5", "unknown architecture 'resnet5'"),
+        ("keras:nothing", "unknown architecture 'nothing'"),
+        ("nowhere_at_all:net", "No module named 'nowhere_at_all'; the module must be importable"),
+        ("theirs_parity:missing", "AttributeError: module 'theirs_parity' has no attribute"),
+        ("theirs_parity:broken", "theirs_parity:broken raised RuntimeError: out of order"),
+        ("theirs_parity:number", "gives a int, not a torch.nn.Module or a keras.Model"),
+        ("theirs_parity:gray", "takes images of 3 channels, theirs_parity:gray of 1"),
+        ("theirs_parity:picky", "cannot be run on images of 64x96"),
+        ("gone.keras", "there is no file gone.keras"),
+        (":net", "is no model; write NAME"),
+    ],
+)
+def test_a_users_mistake_is_one_message(here, capsys, model, message):
+    assert cli.main(["diagnose", "theirs_parity:net", model]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_a_keras_file_is_loaded_and_nothing_in_it_is_run(here, capsys):
+    healthy_keras().save("healthy.keras")
+    assert diagnose(load("healthy.keras", "keras", 0), examined("b", healthy_torch())).same
+    image = keras.Input((8, 8, 3))
+    keras.Model(image, keras.layers.Lambda(lambda x: x + 1)(image)).save("lambda.keras")
+    keras.Model(image, Unbiased()(image)).save("custom.keras")
+    (here / "text.keras").write_text("no zip")
+    with zipfile.ZipFile("empty.keras", "w") as archive:
+        archive.writestr("metadata.json", "{}")
+    with zipfile.ZipFile("other.keras", "w") as archive:
+        archive.writestr("config.json", '{"module": "os", "class_name": "system"}')
+    for name, message in {
+        "lambda": "holds keras.layers.Lambda, which would run code",
+        "custom": "Unbiased, which would run code",
+        "text": "is no .keras file",
+        "empty": "has no config.json of a Keras model",
+        "other": "holds os.system, which would run code",
+    }.items():
+        with pytest.raises(ParityError, match=message):
+            check_name(f"{name}.keras")
+
+
+BLOCKER = """
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {forbidden!r}:
+            raise ModuleNotFoundError(f"{{name}} is forbidden here")
+sys.meta_path.insert(0, Blocker())
+from resnet_parity import cli
+sys.exit(cli.main({arguments!r}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("hand", "forbidden"), [("torch", ("keras", "tensorflow")), ("keras", ("torch", "jax"))]
+)
+def test_two_models_of_one_framework_need_no_other(hand, forbidden):
+    from parity_tests.support import python
+
+    arguments = ["diagnose", f"{hand}:resnet20", f"{hand}:resnet20", "--size", "16x32", "--json"]
+    result = python("-c", BLOCKER.format(forbidden=forbidden, arguments=arguments))
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["same"] is True
+
+
+def test_keras_on_torch_can_be_examined():
+    arguments = ("diagnose", "torch:resnet20", "keras:resnet20", "--size", "16x32")
+    result = command(*arguments, KERAS_BACKEND="torch")
+    assert (result.returncode, "the same function" in result.stdout) == (0, True), result.stderr

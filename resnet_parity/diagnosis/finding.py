@@ -36,18 +36,19 @@ class Finding:
 
 
 def grouped(findings: list[Finding]) -> tuple[Finding, ...]:
-    """One finding for all places with the same cause and the same numbers, in order of execution.
+    """One finding for all places where B has the same fault, in order of execution.
 
-    Its figure is the largest.
+    Its figure is the largest; what A has there is listed.
     """
-    groups: dict[tuple[str, str, str], Finding] = {}
+    groups: dict[tuple[str, str], list[Finding]] = {}
     for each in sorted(findings, key=lambda finding: finding.at):
-        key = (each.cause, each.a, each.b)
-        place = ((each.here, each.there),)
-        if key in groups:
-            first = groups[key]
-            worst = max(first.error, each.error)
-            groups[key] = replace(first, error=worst, places=first.places + place)
-        else:
-            groups[key] = replace(each, places=place)
-    return tuple(groups.values())
+        groups.setdefault((each.cause, each.b), []).append(each)
+    return tuple(
+        replace(
+            members[0],
+            a=" or ".join(dict.fromkeys(each.a for each in members)),
+            error=max(each.error for each in members),
+            places=tuple((each.here, each.there) for each in members),
+        )
+        for members in groups.values()
+    )

@@ -77,7 +77,28 @@ def _before(keras: Any, layer: Any, kwargs: Any) -> Any:
     if not isinstance(layer, keras.layers.BatchNormalization) or not layer.built:
         return None
     training = bool(kwargs.get("training")) and layer.trainable
-    return lambda layout: norm(layer, layout, training, False)
+    is_stock = type(layer).__module__.partition(".")[0] == "keras"
+    unbiased = False if is_stock else _tracks_unbiased(keras, layer)
+    return lambda layout: norm(layer, layout, training, unbiased)
+
+
+def _tracks_unbiased(keras: Any, layer: Any) -> bool:
+    """Whether one training step moves the running variance towards n / (n - 1) times the batch's.
+
+    It is tried on two numbers per channel, whose unbiased variance is twice the biased one; then
+    the statistics are put back.
+    """
+    statistics = layer.moving_mean, layer.moving_variance
+    kept = [_numbers(keras, each) for each in statistics]
+    shape = [1, 1, 1, 1]
+    shape[layer.axis if isinstance(layer.axis, int) else layer.axis[0]] = kept[0].size
+    pair = np.concatenate([np.full(shape, value) for value in (-1.0, 1.0)])  # variance one
+    layer.call(keras.ops.convert_to_tensor(pair, dtype=layer.compute_dtype), training=True)
+    variance = _numbers(keras, layer.moving_variance)
+    for each, value in zip(statistics, kept, strict=True):
+        each.assign(value)
+    step = (variance - layer.momentum * kept[1]) / (1 - layer.momentum)
+    return bool(np.rint(step).mean() == 2)
 
 
 def _note(

@@ -71,6 +71,8 @@ def _gaps(a: Record, b: Record, pairs: Pairs, values: Values) -> list[Gap]:
             continue
         missing = _behind(a, one.inputs, partners.__contains__)
         extra = _behind(b, other.inputs, pairs.__contains__)
+        if (missing or extra) and any((g.missing, g.extra) == (missing, extra) for g in gaps):
+            continue  # two layers read what comes from the same place
         error = _error(values[here], one, other, source)
         if error > allowed(*(b.steps[each] for each in extra)):
             gaps.append(Gap(here, there, missing, extra, error))

@@ -101,6 +101,8 @@ def text(key: str, value: Any) -> str:
         return f"{top} on every side" if alike else f"{top}+{bottom} rows, {left}+{right} columns"
     if isinstance(value, tuple) and len(set(value)) == 1:
         return str(value[0])
+    if isinstance(value, bool):
+        return f"{key}={value}"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
