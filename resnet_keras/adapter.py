@@ -10,6 +10,7 @@ import numpy as np
 
 from resnet_spec import Architecture, keras_layer_name, outputs, taps
 
+from resnet_keras.gradients import gradients as gradients
 from resnet_keras.model import create_model
 from resnet_keras.modes import modes as modes
 from resnet_keras.modes import obstacle as obstacle

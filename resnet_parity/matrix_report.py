@@ -38,6 +38,8 @@ def as_json(matrix: Matrix) -> dict[str, Any]:
 def column(verdict: Verdict) -> str:
     """The title of what this verdict judges."""
     title = f"exact {verdict.dtype}" if verdict.rung == "exact" else verdict.dtype
+    if verdict.subject == "gradients":
+        return f"{title} gradients"
     return title if verdict.probe in ("exact", "random", "none") else f"{title} {verdict.probe}"
 
 

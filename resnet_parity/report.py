@@ -53,6 +53,7 @@ def _verdict_json(verdict: Verdict, layers: bool) -> dict[str, Any]:
     data = {
         "rung": verdict.rung,
         "probe": verdict.probe,
+        "subject": verdict.subject,
         "dtype": verdict.dtype,
         "engine": verdict.engine,
         "status": verdict.status,
@@ -64,7 +65,7 @@ def _verdict_json(verdict: Verdict, layers: bool) -> dict[str, Any]:
         "first_divergence": _row_json(divergence) if divergence else None,
         "reason": verdict.reason,
     }
-    return data | ({"taps": [_row_json(row) for row in verdict.rows]} if layers else {})
+    return data | ({verdict.subject: [_row_json(row) for row in verdict.rows]} if layers else {})
 
 
 def _row_json(row: Row) -> dict[str, Any]:
@@ -111,11 +112,12 @@ def print_report(console: Console, report: Report, *, layers: bool) -> None:
 
 
 def _verdict_table(verdicts: tuple[Verdict, ...]) -> Table:
-    table = new_table("rung", "probe", "engine", "figure", "verdict")
+    table = new_table("rung", "probe", "compared", "engine", "figure", "verdict")
     for verdict in verdicts:
         table.add_row(
             verdict.rung,
             verdict.dtype if verdict.rung == "exact" else verdict.probe,
+            verdict.subject,
             verdict.engine,
             verdict.figure,
             Text(verdict.status, COLOUR[verdict.status]),
@@ -124,7 +126,10 @@ def _verdict_table(verdicts: tuple[Verdict, ...]) -> Table:
 
 
 def _print_trouble(console: Console, verdict: Verdict) -> None:
-    where = f"{verdict.rung} rung, {verdict.probe} probe, {verdict.dtype}, {verdict.engine}"
+    where = (
+        f"{verdict.rung} rung, {verdict.probe} probe, {verdict.dtype}, {verdict.subject}, "
+        f"{verdict.engine}"
+    )
     if verdict.reason:
         console.print(f"{where}: cannot hold. {verdict.reason}.", style="yellow", soft_wrap=True)
     row = verdict.divergence
@@ -150,12 +155,15 @@ def _class_table(report: Report) -> Table:
 
 def _tap_tables(verdicts: tuple[Verdict, ...]):
     """One table per rung and probe: a row per tap, a column per engine."""
-    groups: dict[tuple[str, str, str], list[Verdict]] = {}
+    groups: dict[tuple[str, str, str, str], list[Verdict]] = {}
     for verdict in verdicts:
-        groups.setdefault((verdict.rung, verdict.probe, verdict.dtype), []).append(verdict)
-    for (rung, probe, dtype), group in groups.items():
-        table = new_table("tap", "shape", *(verdict.engine for verdict in group))
-        table.title = f"{rung} rung, {probe} probe, {dtype}: " + (
+        key = (verdict.rung, verdict.probe, verdict.dtype, verdict.subject)
+        groups.setdefault(key, []).append(verdict)
+    for (rung, probe, dtype, subject), group in groups.items():
+        group = [verdict for verdict in group if verdict.rows]
+        engines = (verdict.engine for verdict in group)
+        table = new_table(subject.removesuffix("s"), "shape", *engines)
+        table.title = f"{rung} rung, {probe} probe, {dtype}, {subject}: " + (
             "elements that differ" if rung == "exact" else "relative error"
         )
         for rows in zip(*(verdict.rows for verdict in group), strict=True):

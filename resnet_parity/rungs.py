@@ -22,6 +22,19 @@ RUNGS = EVERY_RUNG[:3]
 FLOOR_MODES = ("nchw", "channels_last")
 """PyTorch's memory layouts on a CPU: the larger error of the two is the floor."""
 
+Subject = Literal["taps", "gradients"]
+
+_QUANTITY = {
+    ("taps", "error"): "tap",
+    ("taps", "floor"): "floor",
+    ("taps", "tf32"): "tf32",
+    ("taps", "inside float32"): "inside float32",
+    ("gradients", "error"): "gradient",
+    ("gradients", "floor"): "gradient floor",
+    ("gradients", "inside float32"): "gradient inside float32",
+}
+"""The rows of the table of tolerances."""
+
 Status = Literal["pass", "fail", "cannot"]
 Taps = Mapping[str, np.ndarray]
 
@@ -35,6 +48,9 @@ class Adapter(Protocol):
     def float64_obstacle(self) -> str | None: ...
     def build(self, architecture: Architecture, weights: Taps, dtype: str) -> Any: ...
     def run(self, model: Any, images: np.ndarray, mode: str) -> dict[str, np.ndarray]: ...
+    def gradients(
+        self, model: Any, images: np.ndarray, cotangents: Taps, mode: str, *, training: bool
+    ) -> dict[str, np.ndarray]: ...
     def mixed_precision(
         self,
         architecture: Architecture,
@@ -62,19 +78,28 @@ class Engine:
         """Whether its float32 products are rounded to TF32, on purpose."""
         return self.mode.endswith("tf32")
 
-    def obstacle(self, rung: str) -> str | None:
+    def obstacle(self, rung: str, subject: Subject = "taps") -> str | None:
+        """Why this engine cannot stand there."""
+        if self.tf32 and subject == "gradients":
+            return "what TF32 does to gradients has no budget"
         return self.adapter.obstacle(self.mode, rung)
 
-    def run(self, model: Any, images: np.ndarray) -> dict[str, np.ndarray]:
-        return self.adapter.run(model, images, self.mode)
+    def run(self, model: Any, probe: Probe, subject: Subject) -> dict[str, np.ndarray]:
+        """What the engine gives for all that is compared of that subject."""
+        if subject == "taps":
+            return self.adapter.run(model, probe.images, self.mode)
+        return self.adapter.gradients(
+            model, probe.images, probe.cotangents, self.mode, training=probe.training
+        )
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What one engine showed on one probe.
 
-    `value` is the quantity that the rung judges (elements that differ, largest relative error, or
-    largest ratio to the floor), `limit` what it may be. `reason` explains a "cannot".
+    `subject` is what was compared: every tap, or every gradient. `value` is the quantity that the
+    rung judges (elements that differ, largest relative error, or largest ratio to the floor),
+    `limit` what it may be. `reason` explains a "cannot".
     """
 
     rung: str
@@ -86,7 +111,8 @@ class Verdict:
     limit: float
     figure: str
     rows: tuple[Row, ...]
-    logits: np.ndarray | None
+    logits: np.ndarray | None = None
+    subject: Subject = "taps"
     reason: str = ""
 
     @property
@@ -95,24 +121,50 @@ class Verdict:
 
 
 def climb(rung: str, probe: Probe, engines: tuple[Engine, ...]) -> Iterator[Verdict]:
-    """One verdict per engine, adapter by adapter; PyTorch first, for it makes the floor."""
-    floor: dict[str, float] = {}
+    """A verdict per engine and subject, adapter by adapter; PyTorch first, it makes the floor."""
+    floors: dict[Subject, dict[str, float]] = {subject: {} for subject in subjects(probe)}
     for adapter in dict.fromkeys(engine.adapter for engine in engines):
         own = [engine for engine in engines if engine.adapter is adapter]
-        able = [engine for engine in own if not engine.obstacle(rung)]
-        model = adapter.build(probe.architecture, probe.weights, probe.dtype) if able else None
-        outputs = {engine: engine.run(model, probe.images) for engine in able}
-        if rung == "float32" and not floor:
-            floor = _floor(probe, [outputs[engine] for engine in able if engine.makes_floor])
-        for engine in own:
-            if engine in outputs:
-                yield _judge(rung, probe, engine, outputs[engine], floor)
-            else:
-                reason = str(engine.obstacle(rung))
-                yield cannot(rung, probe.kind, probe.dtype, engine.name, reason)
+        is_able = any(not engine.obstacle(rung) for engine in own)
+        model = adapter.build(probe.architecture, probe.weights, probe.dtype) if is_able else None
+        for subject, floor in floors.items():
+            yield from _climb(rung, probe, subject, own, model, floor)
 
 
-def cannot(rung: str, probe: str, dtype: str, engine: str, reason: str) -> Verdict:
+def _climb(
+    rung: str,
+    probe: Probe,
+    subject: Subject,
+    engines: list[Engine],
+    model: Any,
+    floor: dict[str, float],
+) -> Iterator[Verdict]:
+    """A verdict per engine of one adapter; fills the floor where it is still to be made."""
+    able = [engine for engine in engines if not engine.obstacle(rung, subject)]
+    outputs = {engine: engine.run(model, probe, subject) for engine in able}
+    if rung == "float32" and not floor:
+        makers = [outputs[engine] for engine in able if engine.makes_floor]
+        floor |= _floor(probe, subject, makers)
+    for engine in engines:
+        if engine in outputs:
+            yield _judge(rung, probe, subject, engine, outputs[engine], floor)
+        else:
+            reason = str(engine.obstacle(rung, subject))
+            yield cannot(rung, probe.kind, probe.dtype, engine.name, reason, subject)
+
+
+def subjects(probe: Probe) -> tuple[Subject, ...]:
+    """What a probe can compare: taps unless norms go by the batch, gradients if it has any."""
+    found: tuple[tuple[Subject, bool], ...] = (
+        ("taps", not probe.training),
+        ("gradients", bool(probe.gradients)),
+    )
+    return tuple(subject for subject, there in found if there)
+
+
+def cannot(
+    rung: str, probe: str, dtype: str, engine: str, reason: str, subject: Subject = "taps"
+) -> Verdict:
     """The verdict where nothing could be run, so that nothing is judged."""
     return Verdict(
         rung=rung,
@@ -124,7 +176,7 @@ def cannot(rung: str, probe: str, dtype: str, engine: str, reason: str) -> Verdi
         limit=limit(rung, "tap"),
         figure="not run",
         rows=(),
-        logits=None,
+        subject=subject,
         reason=reason,
     )
 
@@ -134,16 +186,16 @@ def no_probe(rung: str, reason: str) -> Verdict:
     return cannot(rung, "none", "", "every engine", reason)
 
 
-def _floor(probe: Probe, outputs: Iterable[Taps]) -> dict[str, float]:
-    """PyTorch's own float32 error up to each tap, the larger of its memory layouts.
+def _floor(probe: Probe, subject: Subject, outputs: Iterable[Taps]) -> dict[str, float]:
+    """PyTorch's own float32 error up to each tap or gradient, the larger of its memory layouts.
 
-    It never falls from one tap to the next: rounding travels on, and an error over a handful of
+    It never falls from one to the next: rounding travels on, and an error over a handful of
     logits would be small or large by chance. Nor does it rise above what rounding can be: a
     PyTorch that errs more is no floor, and fails by itself.
     """
     floor: dict[str, float] = {}
-    error, most = least_floor(), limit("float32", "floor")
-    judged = (compare(probe.expected, taps, most, probe.scales) for taps in outputs)
+    error, most = least_floor(), limit("float32", _QUANTITY[subject, "floor"])
+    judged = (_compare(probe, subject, taps, most) for taps in outputs)
     for rows in zip(*judged, strict=True):
         name = rows[0].name
         least = least_floor(probe.cells.get(name, 1))
@@ -152,55 +204,73 @@ def _floor(probe: Probe, outputs: Iterable[Taps]) -> dict[str, float]:
     return floor
 
 
+def _compare(
+    probe: Probe, subject: Subject, found: Taps, limits: Mapping[str, float] | float | None
+) -> tuple[Row, ...]:
+    expected = probe.expected if subject == "taps" else probe.gradients
+    return compare(expected, found, limits, probe.scales)
+
+
 def _judge(
     rung: str,
     probe: Probe,
+    subject: Subject,
     engine: Engine,
-    taps: Taps,
+    found: Taps,
     floor: Mapping[str, float],
 ) -> Verdict:
-    def verdict(value: float, most: float, figure: str, rows: tuple[Row, ...]) -> Verdict:
-        failed = first_divergence(rows)
-        obstacle = _obstacle(probe, engine, taps) if failed else ""
-        status = "pass" if not failed else "cannot" if obstacle else "fail"
-        return Verdict(
-            rung=rung,
-            probe=probe.kind,
-            dtype=probe.dtype,
-            engine=engine.name,
-            status=status,
-            value=value,
-            limit=most,
-            figure=figure,
-            rows=rows,
-            logits=taps.get("logits"),
-            reason=obstacle,
-        )
+    value, most, figure, rows = _measure(rung, probe, subject, engine, found, floor)
+    failed = first_divergence(rows)
+    obstacle = _obstacle(probe, subject, engine, found) if failed else ""
+    return Verdict(
+        rung=rung,
+        probe=probe.kind,
+        dtype=probe.dtype,
+        engine=engine.name,
+        status="pass" if not failed else "cannot" if obstacle else "fail",
+        value=value,
+        limit=most,
+        figure=figure,
+        rows=rows,
+        logits=found.get("logits"),
+        subject=subject,
+        reason=obstacle,
+    )
 
+
+def _measure(
+    rung: str,
+    probe: Probe,
+    subject: Subject,
+    engine: Engine,
+    found: Taps,
+    floor: Mapping[str, float],
+) -> tuple[float, float, str, tuple[Row, ...]]:
+    """What the rung judges: a value, what it may be, both in words, and the rows behind it."""
     if rung == "exact":
-        rows = compare(probe.expected, taps, BITWISE)
+        rows = _compare(probe, subject, found, BITWISE)
         differing = sum(row.differing for row in rows)
         total = sum(row.elements for row in rows)
-        return verdict(differing, limit("exact", "tap"), f"{differing:,} of {total:,} differ", rows)
+        figure = f"{differing:,} of {total:,} differ"
+        return differing, limit("exact", _QUANTITY[subject, "error"]), figure, rows
     if rung == "float64" or engine.makes_floor or engine.tf32:
-        quantity = "tap" if rung == "float64" else "floor" if engine.makes_floor else "tf32"
-        most = limit(rung, quantity)
-        rows = compare(probe.expected, taps, most, probe.scales)
+        what = "error" if rung == "float64" else "floor" if engine.makes_floor else "tf32"
+        most = limit(rung, _QUANTITY[subject, what])
+        rows = _compare(probe, subject, found, most)
         worst = max(row.error for row in rows)
-        what = "floor, <=" if quantity == "floor" else "<="
-        return verdict(worst, most, f"{worst:.1e} ({what} {most:g})", rows)
-    most = limit("float32", "tap")
+        words = "floor, <=" if what == "floor" else "<="
+        return worst, most, f"{worst:.1e} ({words} {most:g})", rows
+    most = limit("float32", _QUANTITY[subject, "error"])
     limits = {name: most * error for name, error in floor.items()}
-    rows = compare(probe.expected, taps, limits, probe.scales)
+    rows = _compare(probe, subject, found, limits)
     worst = max(row.error / floor[row.name] for row in rows)
-    return verdict(worst, most, f"{worst:.2f}x floor (<= {most:g})", rows)
+    return worst, most, f"{worst:.2f}x floor (<= {most:g})", rows
 
 
-def _obstacle(probe: Probe, engine: Engine, taps: Taps) -> str:
+def _obstacle(probe: Probe, subject: Subject, engine: Engine, found: Taps) -> str:
     """Why this engine cannot hold a float64 rung; empty when it should, or errs beyond rounding."""
     why = engine.adapter.float64_obstacle() if probe.dtype == "float64" else None
     if why is None:
         return ""
-    most = limit("float64", "inside float32")
-    rows = compare(probe.expected, taps, most, probe.scales)
-    return "" if first_divergence(rows) else why
+    most = limit("float64", _QUANTITY[subject, "inside float32"])
+    return "" if first_divergence(_compare(probe, subject, found, most)) else why

@@ -52,6 +52,26 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
         "2.4e-3 over all taps of 31 nets of the table and 8.3e-3 in plain56, which has no "
         "shortcuts; a GPU may cut bits off, which errs by twice as much",
     ),
+    ("exact", "gradient"): Tolerance(
+        0,
+        "elements that differ in any bit (but for the sign of a zero)",
+        "the backward pass of an exact probe holds such numbers alone as well; norms are frozen",
+    ),
+    ("float64", "gradient"): Tolerance(
+        1e-12,
+        "relative L2 error against the float64 oracle",
+        "TODO",
+    ),
+    ("float32", "gradient"): Tolerance(
+        2.0,
+        "times the floor, which is PyTorch's own float32 error up to the same gradient",
+        "as for taps; the floor never falls on the way backwards",
+    ),
+    ("float32", "gradient floor"): Tolerance(
+        1e-3,
+        "relative L2 error of PyTorch itself against the float64 oracle",
+        "TODO",
+    ),
     ("half", "tap"): Tolerance(
         3.0,
         "times the floor of the dtype, PyTorch's own error of what the model returns in it",
@@ -91,6 +111,11 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
         "relative L2 error against the float64 oracle",
         "a float64 model that its engine partly computes in float32 errs like float32; more than "
         "that is a defect and not excused",
+    ),
+    ("float64", "gradient inside float32"): Tolerance(
+        1e-3,
+        "relative L2 error against the float64 oracle",
+        "as for taps: what float32 errs by in a gradient",
     ),
     ("lockstep", "float64"): Tolerance(
         1e-10,

@@ -26,6 +26,7 @@ from resnet_parity.probes import (
     exact_probe,
     random_probe,
     random_weights,
+    training_probe,
     with_images,
 )
 from resnet_parity.rungs import (
@@ -200,6 +201,8 @@ def make_steps(
         return
     make = partial(random_probe, arch, seed, rung, size)
     yield Step(rung, rung, f"random probe in {rung}", make)
+    make = partial(training_probe, arch, seed, rung, size)
+    yield Step(rung, rung, f"training probe in {rung}", make)
     if photos is not None:
         make = partial(_photo_probe, arch, seed, rung, photos)
         yield Step(rung, rung, f"photographs in {rung}", make)

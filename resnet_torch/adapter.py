@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from resnet_spec import Architecture, outputs, taps
 
+from resnet_torch.gradients import gradients as gradients
 from resnet_torch.model import ResNet, create_model
 from resnet_torch.modes import callable_in, device, float32_products, placed
 from resnet_torch.modes import modes as modes
