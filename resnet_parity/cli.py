@@ -10,7 +10,7 @@ from typing import Any
 
 from resnet_spec import ArchitectureError
 
-from resnet_parity.commands import diagnose, matrix, rows, verify
+from resnet_parity.commands import diagnose, lockstep, matrix, rows, verify
 from resnet_parity.errors import ParityError
 
 _EPILOG = """exit codes:
@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     rows.add(commands)
     verify.add(commands)
+    lockstep.add(commands)
     matrix.add(commands)
     diagnose.add(commands)
     return parser

@@ -20,11 +20,17 @@ Trainee = tuple[ResNet, torch.optim.SGD, nn.CrossEntropyLoss]
 
 
 def start(
-    architecture: Architecture, weights: Mapping[str, np.ndarray], recipe: Recipe, dtype: str
+    architecture: Architecture,
+    weights: Mapping[str, np.ndarray],
+    recipe: Recipe,
+    dtype: str,
+    layout: str = "nchw",
 ) -> Trainee:
-    """A model that holds those weights, before its first step."""
+    """A model that holds those weights, before its first step; `layout` is that of its memory."""
     model = create_model(architecture, dtype=getattr(torch, dtype))
     set_weights(model, weights)
+    if layout == "channels_last":
+        model = model.to(memory_format=torch.channels_last)
     model = for_training(model)
     return model, sgd(model, recipe), cross_entropy(model, recipe)
 

@@ -76,6 +76,11 @@ def training_probe(
     )
 
 
+def training_weights(arch: Architecture, seed: int, dtype: str) -> dict[str, np.ndarray]:
+    """The weights of a training probe's first attempt, for images of one's own."""
+    return _weights(arch, seed, f"training/{arch.name}/{seed}", dtype)
+
+
 def _probe(
     arch: Architecture,
     seed: int,

@@ -1,0 +1,180 @@
+"""Training in lockstep: both hands train alike, and every step all their numbers are compared.
+
+Every loss, weight, running statistic and momentum buffer: over many free steps in float64, and in
+float32 over single steps from one state.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Literal, cast
+
+from resnet_spec import Architecture, Recipe, get_architecture, parameters, taps
+
+from resnet_parity.errors import ParityError
+from resnet_parity.frameworks import keras_adapter, torch_adapter
+from resnet_parity.lockstep.course import Course, Trainees, make_course
+from resnet_parity.lockstep.free import Step, Worst, free_steps
+from resnet_parity.lockstep.single import floor_of, synchronised
+from resnet_parity.probes import blind_spots, default_size, random_weights
+from resnet_parity.probes.training import training_weights
+from resnet_parity.tolerances import limit
+
+__all__ = ["DEFAULT", "Lockstep", "Step", "Trial", "Worst", "lockstep"]
+
+Progress = Callable[[str, int], None]
+Status = Literal["pass", "fail", "cannot"]
+Hands = tuple[Trainees, Trainees]
+
+DEFAULT = Recipe(learning_rate=0.05)
+"""The rule unless another is asked for."""
+
+_REPORTS = 10
+_MAX_ELEMENTS = 2**29
+"""Four gigabytes of float64; more is refused before anything is allocated."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one hand showed in one dtype.
+
+    `value` is the largest error, in float32 Keras' largest ratio to the floor, `limit` what it may
+    be, and `furthest` the quantity that has it. `departed` is the first free step, from 0, behind
+    which something was off. `reason` explains a "cannot".
+    """
+
+    dtype: str
+    engine: str
+    status: Status
+    value: float = math.inf
+    limit: float = 0.0
+    furthest: str = ""
+    departed: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Lockstep:
+    """Everything that a training in lockstep showed, as data."""
+
+    architecture: Architecture
+    recipe: Recipe
+    seed: int
+    size: tuple[int, int]
+    batch: int
+    versions: dict[str, str]
+    steps: tuple[Step, ...]
+    trials: tuple[Trial, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Nothing failed, and a trial that was asked for alone is proven."""
+        statuses = [trial.status for trial in self.trials]
+        return "fail" not in statuses and statuses[-1] == "pass"
+
+
+def lockstep(
+    architecture: str | Architecture,
+    recipe: Recipe = DEFAULT,
+    *,
+    steps: int = 20,
+    single_steps: int = 3,
+    seed: int = 0,
+    size: tuple[int, int] | None = None,
+    batch: int = 4,
+    keras_backend: str | None = None,
+    progress: Progress = lambda step, total: None,
+) -> Lockstep:
+    """Train both hands: `steps` free steps in float64, `single_steps` from one state in float32.
+
+    `size` is height and width of the images in pixels.
+
+    Raises `ParityError` (a framework is missing, there are no classes to train for, a number is out
+    of range) and `resnet_spec.ArchitectureError`.
+    """
+    arch = get_architecture(architecture)
+    size = size or default_size(arch, "random")
+    _check(arch, steps, single_steps, seed, size, batch)
+    total = 1 + min(steps, _REPORTS) + (single_steps > 0)
+    progress("loading the frameworks", total)
+    adapters = torch_adapter(), keras_adapter(keras_backend)
+    hands = _hand("resnet_torch"), _hand("resnet_keras")
+    course = make_course(arch, recipe, seed, size, batch)
+    ran: list[Step] = []
+    trials: list[Trial] = []
+    obstacle = adapters[1].float64_obstacle()
+    if steps and obstacle:
+        trials.append(Trial("float64", "keras", "cannot", reason=obstacle))
+    elif steps:
+        for step in free_steps(course, hands, random_weights(arch, seed, "float64"), steps):
+            ran.append(step)
+            if step.index % math.ceil(steps / _REPORTS) == 0:
+                progress(f"float64, step {len(ran)} of {steps}", total)
+        trials.append(_free_trial(ran))
+    if single_steps:
+        progress(f"float32, {single_steps} synchronised steps", total)
+        trials += _single_trials(course, hands, seed, single_steps)
+    return Lockstep(
+        architecture=arch,
+        recipe=recipe,
+        seed=seed,
+        size=size,
+        batch=batch,
+        versions={k: v for adapter in adapters for k, v in adapter.versions().items()},
+        steps=tuple(ran),
+        trials=tuple(trials),
+        warnings=tuple(blind_spots(arch, size)),
+    )
+
+
+def _hand(package: str) -> Trainees:
+    return cast(Trainees, import_module(f"{package}.trainee"))
+
+
+def _free_trial(steps: list[Step]) -> Trial:
+    departed = next((step.index for step in steps if step.departed), None)
+    # What departs first has the cause in it; what is furthest off later is only its echo.
+    told = max(steps, key=lambda s: s.furthest.error) if departed is None else steps[departed]
+    worst = told.furthest
+    status: Status = "pass" if departed is None else "fail"
+    most = limit("lockstep", "float64")
+    return Trial("float64", "both", status, worst.error, most, worst.name, departed)
+
+
+def _single_trials(course: Course, hands: Hands, seed: int, count: int) -> list[Trial]:
+    weights = training_weights(course.architecture, seed, "float32")
+    ours, theirs = synchronised(course, hands, weights, count)
+    floor = floor_of(ours)
+    ratios = {name: error / floor[name] for name, error in theirs.items()}
+
+    def trial(engine: str, values: dict[str, float], most: float) -> Trial:
+        name = max(values, key=lambda each: values[each])
+        status: Status = "pass" if values[name] <= most else "fail"
+        return Trial("float32", engine, status, values[name], most, name)
+
+    return [
+        trial("torch", ours, limit("lockstep", "floor")),
+        trial("keras", ratios, limit("lockstep", "float32")),
+    ]
+
+
+def _check(
+    arch: Architecture, steps: int, single_steps: int, seed: int, size: tuple[int, int], batch: int
+) -> None:
+    if arch.out_indices is not None or not arch.num_classes:
+        raise ParityError(f"{arch.name!r} gives no logits to train; leave it its classes")
+    if min(steps, single_steps, seed) < 0 or steps + single_steps == 0:
+        raise ParityError("there must be at least one step, in float64 or in float32")
+    if batch < 2:
+        raise ParityError("a norm in training needs at least two images in a batch")
+    tensors = sum(parameter.size for parameter in parameters(arch))
+    elements = batch * sum(math.prod(tap.shape) for tap in taps(arch, *size))
+    if max(tensors, elements) > _MAX_ELEMENTS:
+        raise ParityError(
+            f"{arch.name!r} at {size[0]}x{size[1]} in batches of {batch} holds "
+            f"{max(tensors, elements):,} numbers, more than {_MAX_ELEMENTS:,}; take less"
+        )

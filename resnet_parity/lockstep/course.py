@@ -1,0 +1,105 @@
+"""What both hands train on, and what is compared: images, labels, quantities and their scales."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from resnet_spec import Architecture, Recipe, momentum_name, parameters
+
+from resnet_parity.engine import relative_error
+from resnet_parity.splitmix import Stream
+
+State = Mapping[str, np.ndarray]
+
+BATCHES = 4
+"""So many batches take turns, so that the loss falls."""
+
+LOSS = "loss"
+KINDS = (LOSS, "weights", "running statistics", "momentum buffers")
+_SHARED = ("weights", "momentum buffers")
+
+
+class Trainees(Protocol):
+    """What the judge asks of a hand in training; `resnet_torch.trainee`, `resnet_keras.trainee`."""
+
+    def start(
+        self, architecture: Architecture, weights: State, recipe: Recipe, dtype: str, **layout: str
+    ) -> Any: ...
+    def step(
+        self, trainee: Any, images: np.ndarray, labels: np.ndarray, learning_rate: float
+    ) -> float: ...
+    def get_state(self, trainee: Any) -> dict[str, np.ndarray]: ...
+    def set_state(self, trainee: Any, state: State) -> None: ...
+
+
+@dataclass(frozen=True)
+class Course:
+    """Batches of images (N, C, H, W) and labels (N,), which take turns, and the rule."""
+
+    architecture: Architecture
+    recipe: Recipe
+    images: np.ndarray
+    labels: np.ndarray
+
+    def step(self, hand: Trainees, trainee: Any, index: int, dtype: str) -> dict[str, np.ndarray]:
+        """The state of a trainee behind one more step, and the loss before it."""
+        turn = index % BATCHES
+        images, rate = self.images[turn].astype(dtype), self.recipe.learning_rate_at(index)
+        loss = hand.step(trainee, images, self.labels[turn], rate)
+        return {LOSS: np.array(loss)} | hand.get_state(trainee)
+
+
+def make_course(
+    arch: Architecture, recipe: Recipe, seed: int, size: tuple[int, int], batch: int
+) -> Course:
+    """Images between -1 and 1, and labels; streams `lockstep/NAME/SEED/images` and `.../labels`."""
+    stream = f"lockstep/{arch.name}/{seed}"
+    shape = (BATCHES, batch, arch.in_channels, *size)
+    images = 2 * Stream(f"{stream}/images").uniform(math.prod(shape)) - 1
+    labels = Stream(f"{stream}/labels").below(arch.num_classes, BATCHES * batch)
+    return Course(arch, recipe, images.reshape(shape), labels.reshape(BATCHES, batch))
+
+
+def kinds_of(arch: Architecture) -> dict[str, str]:
+    """What kind of quantity each name in a state is: in the order in which a step makes them.
+
+    Statistics come with the forward pass, then the loss, then buffers and weights with the backward
+    pass, from the last layer to the first.
+    """
+    _, weights, statistics, buffers = KINDS
+    tensors = parameters(arch)
+    trained = [p.name for p in reversed(tensors) if p.trainable]
+    kinds = {p.name: statistics for p in tensors if not p.trainable} | {LOSS: LOSS}
+    kinds |= {momentum_name(name): buffers for name in trained}
+    return kinds | dict.fromkeys(trained, weights)
+
+
+def errors_of(arch: Architecture, expected: State, actual: State) -> dict[str, float]:
+    """The relative error of every quantity, in the order of `kinds_of`.
+
+    A gradient may vanish (that of a bias before a norm always does), and then all of it is
+    rounding. So a trained tensor and its buffer are held against the largest size per element in
+    their layer, where that is larger than their own.
+    """
+    sizes: dict[tuple[str, str], float] = {}
+    kinds = {name: kind for name, kind in kinds_of(arch).items() if name in expected}
+    for name, kind in kinds.items():
+        per_element = float(np.sqrt(np.mean(np.square(expected[name], dtype="float64"))))
+        key = kind, _layer(name)
+        sizes[key] = max(per_element, sizes.get(key, 0.0))
+    errors = {}
+    for name, kind in kinds.items():
+        shared = sizes[kind, _layer(name)] if kind in _SHARED else 0.0
+        scale = shared * math.sqrt(expected[name].size)
+        errors[name] = relative_error(expected[name], actual[name], scale)
+    return errors
+
+
+def _layer(name: str) -> str:
+    """The layer that a tensor or its buffer belongs to."""
+    return name.removesuffix(momentum_name("")).rpartition(".")[0]

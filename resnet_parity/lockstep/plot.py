@@ -1,0 +1,67 @@
+"""The curve of both losses and their distance, drawn with matplotlib into a PNG file."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+from resnet_parity.errors import MissingFrameworkError, ParityError
+from resnet_parity.lockstep import Lockstep
+
+
+def check_plot(path: Path) -> None:
+    """Raise what would keep the plot from being drawn: before the training, not behind it.
+
+    Raises `MissingFrameworkError` without matplotlib, `ParityError` for a path that cannot be
+    written.
+    """
+    if path.suffix.lower() != ".png":
+        raise ParityError(f"{path} is no PNG file; give a name that ends in .png")
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ParityError(f"{path} cannot be written; give a file in a folder that can be")
+    if find_spec("matplotlib") is None:
+        raise MissingFrameworkError(
+            "matplotlib is not installed; install it with: python -m pip install 'matplotlib>=3.9'"
+        )
+
+
+def draw(result: Lockstep, path: Path) -> None:
+    """Both losses, and below them their distance on a logarithmic axis; the file is whole or not.
+
+    matplotlib keeps its caches in a folder of their own, that goes again.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ.setdefault("MPLCONFIGDIR", folder)
+        figure = _figure(result)
+        handle, name = tempfile.mkstemp(suffix=".png", dir=path.parent)
+        os.close(handle)
+        try:
+            figure.savefig(name, dpi=120)
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def _figure(result: Lockstep):
+    from matplotlib.figure import Figure  # without pyplot, so without a display
+
+    at = [step.index + 1 for step in result.steps]
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    losses, distances = figure.subplots(2, sharex=True)
+    losses.set_title(f"{result.architecture.name} in float64, PyTorch and Keras in lockstep")
+    losses.plot(at, [step.torch_loss for step in result.steps], label="PyTorch", linewidth=4)
+    losses.plot(at, [step.keras_loss for step in result.steps], label="Keras")
+    losses.set_ylabel("loss")
+    losses.legend()
+    worst = [step.furthest.error for step in result.steps]
+    distances.plot(at, [step.distance for step in result.steps], ".", label="of the losses")
+    distances.plot(at, worst, label="largest relative error of all quantities")
+    distances.set_yscale("log", nonpositive="mask")
+    distances.set_ylabel("distance")
+    distances.set_xlabel("step")
+    distances.legend()
+    return figure
