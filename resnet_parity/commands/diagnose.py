@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import sys
 from typing import Any
 
 from resnet_parity.commands.options import (
@@ -59,7 +61,8 @@ def _diagnose(arguments: argparse.Namespace) -> Result:
 
     for name in (arguments.a, arguments.b):
         loading.check_name(name)  # a wrong one is told before anything heavy is imported
-    with progress_line() as progress:
+    # What a user's module prints must not get into the result.
+    with progress_line() as progress, contextlib.redirect_stdout(sys.stderr):
         progress("loading the models", 4)
         diagnosis = diagnose(
             loading.load(arguments.a, "torch", arguments.seed),

@@ -91,10 +91,11 @@ def diagnose(
     images = 2 * Stream(f"diagnose/{seed}/image").uniform(BATCH * int(np.prod(shape))) - 1
     images = images.reshape(BATCH, *shape)
     progress("tracing both models", 3)
-    one, other = _trace(a, images, prove=False), _trace(b, images, prove=False)
-    notes = prepare(one, other, align(one, other), (a.ours, b.ours), seed)
+    one, other = (_trace(each, images, prove=not each.ours) for each in (a, b))
+    notes, changed = prepare(one, other, align(one, other), (a.ours, b.ours), seed)
     progress("tracing them with their weights", 3)
-    one, other = _trace(a, images), _trace(b, images)
+    one = _trace(a, images) if a.ours or changed[0] else one
+    other = _trace(b, images) if b.ours or changed[1] else other
     one, other, pairs = _aligned(one, other)
     progress("feeding the layers of both", 3)
     values = run(one, images)

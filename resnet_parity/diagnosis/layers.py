@@ -109,7 +109,7 @@ def _in_training(at: int, a: Step, b: Step, x: Array) -> Iterator[Finding]:
         inverted = None not in decays and round(sum(decays), 9) == 1  # type: ignore
         cause = "momentum-inverted" if inverted else "momentum"
         words = Suspect(cause, ("decay",), *(_decay(decay) for decay in decays))
-        yield _finding(words, at, a, b, relative_error(*updates))
+        yield _finding(words, at, a, b, relative_error(updates[0], updates[1]))
     if "unbiased" in keys:
         variance = x.var(axis=(0, 2, 3))
         count = x.size / x.shape[1]
@@ -117,7 +117,9 @@ def _in_training(at: int, a: Step, b: Step, x: Array) -> Iterator[Finding]:
             variance * (count / (count - 1) if n["unbiased"] else 1) for n in (a.numbers, b.numbers)
         ]
         names = ["unbiased" if step.numbers["unbiased"] else "biased" for step in (a, b)]
-        yield _finding(Suspect("biased-variance", (), *names), at, a, b, relative_error(*both))
+        yield _finding(
+            Suspect("biased-variance", (), *names), at, a, b, relative_error(both[0], both[1])
+        )
 
 
 def _decay(decay: float | None) -> str:

@@ -112,14 +112,16 @@ def _called(module: str, name: str) -> Any:
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
-        found = importlib.import_module(module)
+        found: Any = importlib.import_module(module)
         for part in name.split("."):
             found = getattr(found, part)
         return found()
     except ModuleNotFoundError as error:
+        if error.name in HANDS:
+            (torch_adapter if error.name == "torch" else keras_adapter)()  # says how to install it
         hint = "; the module must be importable from here" if error.name == module else ""
         raise ParityError(f"{module}:{name} cannot be imported: {error}{hint}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = (str(error).strip() or "no message").splitlines()[0]
         raise ParityError(f"{module}:{name} raised {type(error).__name__}: {reason}") from error
 

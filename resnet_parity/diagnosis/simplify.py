@@ -17,6 +17,7 @@ from resnet_parity.diagnosis.record import (
     CONV,
     DENSE,
     FLATTEN,
+    GLOBAL_AVERAGE,
     IDENTITY,
     MAX_POOL,
     PAD,
@@ -33,9 +34,13 @@ def simplify(record: Record) -> Record:
     """The same function in fewer steps, in an order that does not depend on who wrote it."""
     steps = dict(enumerate(record.steps))
     last = len(record.steps) - 1
-    shapes = {index: value.shape for index, value in record.outputs.items()}
+    vectors: set[int] = set()
     for index, step in list(steps.items()):
-        steps[index] = _on_a_vector(step, shapes)
+        if step.inputs and vectors.issuperset(step.inputs):
+            steps[index] = _on_a_vector(step)
+            vectors.add(index)
+        elif step.kind in (GLOBAL_AVERAGE, FLATTEN):
+            vectors.add(index)
     for index in list(steps):
         _drop(steps, index)
     uses = Counter(each for index in _ordered(steps, last) for each in steps[index].inputs)
@@ -55,10 +60,8 @@ def _renumbered(step: Step, number: dict[int, int]) -> Step:
     return replace(step, inputs=tuple(number[index] for index in step.inputs))
 
 
-def _on_a_vector(step: Step, shapes: dict[int, tuple[int, ...]]) -> Step:
-    """On one cell a 1x1 convolution is a dense layer, and a flattening is nothing."""
-    if len(step.inputs) != 1 or shapes.get(step.inputs[0], ())[2:] != (1, 1):
-        return step
+def _on_a_vector(step: Step) -> Step:
+    """Behind a mean over the map a 1x1 convolution is a dense layer, and a flattening nothing."""
     if step.kind == FLATTEN:
         return replace(step, kind=IDENTITY)
     if step.kind != CONV or step.tensors["weight"].shape[2:] != (1, 1):

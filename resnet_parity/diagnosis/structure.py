@@ -142,6 +142,8 @@ def _finding(gap: Gap, a: Record, b: Record, pairs: Pairs) -> Finding:
     if cause == "wiring":
         feeds = a.steps[gap.here].inputs, [pairs[each] for each in b.steps[gap.there].inputs]
         words = tuple(" and ".join(a.steps[i].place for i in sorted(each)) for each in feeds)
+    if cause == "softmax":
+        words = tuple("a softmax" if steps else "logits" for steps in (lost, gained))
     if cause == "extra-layer":
         words = "", words[1]
     if cause == "missing-layer":

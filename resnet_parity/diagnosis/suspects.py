@@ -24,6 +24,8 @@ from resnet_parity.diagnosis.record import (
 TRAINING = frozenset({"decay", "unbiased"})
 """Numbers that only training reads."""
 
+_NORM_TENSORS = ("gamma", "beta", "mean", "variance")
+
 
 @dataclass(frozen=True)
 class Suspect:
@@ -48,6 +50,14 @@ def differing(a: Step, b: Step) -> set[str]:
 def suspects(a: Step, b: Step, record: Record) -> Iterator[Suspect]:
     """A suspect for every number and tensor that differs; `record` is A's, all of it."""
     keys = differing(a, b) - TRAINING
+    if "axis" in keys:
+        words = (text("axis", step.numbers["axis"]) for step in (a, b))
+        yield Suspect("layout", tuple(sorted(keys)), *words)
+        return
+    if _shapes(a) != _shapes(b):
+        of_size = keys & {"weight", "bias", "pad", "dilation", "groups", *_NORM_TENSORS}
+        yield Suspect("kernel-size", tuple(sorted(of_size)), _shapes(a), _shapes(b))
+        keys = keys - of_size
     tensors = {key for key in keys if key in a.tensors or key in b.tensors}
     for key in sorted(keys - tensors):
         here, there = a.numbers.get(key), b.numbers.get(key)
@@ -95,7 +105,9 @@ def text(key: str, value: Any) -> str:
         return f"a slope of {value:g} below zero"
     if key == "most":
         return "no upper limit" if value is None else f"an upper limit of {value:g}"
-    if key == "pad" and value != SAME and value is not None:
+    if value == SAME:
+        return "SAME"
+    if key == "pad" and value is not None:
         (top, bottom), (left, right) = value
         alike = top == bottom == left == right
         return f"{top} on every side" if alike else f"{top}+{bottom} rows, {left}+{right} columns"
@@ -123,8 +135,6 @@ def _of_tensors(a: Step, b: Step, keys: set[str], record: Record) -> Iterator[Su
         yield Suspect("preprocessing", names, rescaling(a), rescaling(b))
     elif a.numbers.get("folded") or b.numbers.get("folded"):
         yield Suspect("folding", names)
-    elif _shapes(a) != _shapes(b):
-        yield Suspect("kernel-size", names, _shapes(a), _shapes(b))
     elif a.kind == NORM and _are_swapped(a, b):
         yield Suspect("gamma-beta", ("beta", "gamma"))
         rest = tuple(name for name in names if name not in ("beta", "gamma"))

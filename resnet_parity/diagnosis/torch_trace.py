@@ -25,11 +25,13 @@ def trace(model: Any, images: Array, *, prove: bool = True) -> Record:
     overrides = importlib.import_module("torch.overrides")
     model.eval()
     first = next(model.parameters(), None)
+    if first is not None and first.dtype in (torch.float16, torch.bfloat16):
+        model.float()
     image = torch.from_numpy(images.copy())
     if first is not None:
         image = image.to(first.device, first.dtype)
     recorder = Recorder("torch", image, numbers_of(image), "nchw", prove=prove)
-    names: list[str] = []
+    names: list[tuple[str, bool]] = []
 
     class Mode(overrides.TorchFunctionMode):
         def __torch_function__(self, function, types, args=(), kwargs=None):
@@ -52,12 +54,13 @@ def trace(model: Any, images: Array, *, prove: bool = True) -> Record:
 
 
 @contextmanager
-def _named(model: Any, names: list[str]) -> Iterator[None]:
+def _named(model: Any, names: list[tuple[str, bool]]) -> Iterator[None]:
     """While it lasts, `names` ends with the module that is running."""
     hooks = []
     for name, module in model.named_modules():
         text = f"{name or 'forward'} ({type(module).__name__})"
-        hooks.append(module.register_forward_pre_hook(lambda *_, text=text: names.append(text)))
+        entry = (text, not list(module.children()))
+        hooks.append(module.register_forward_pre_hook(lambda *_, entry=entry: names.append(entry)))
         hooks.append(module.register_forward_hook(lambda *_: names.pop() and None))
     try:
         yield
@@ -67,7 +70,11 @@ def _named(model: Any, names: list[str]) -> Iterator[None]:
 
 
 def _prepare(
-    recorder: Recorder, function: Any, args: Sequence[Any], kwargs: Any, names: Sequence[str]
+    recorder: Recorder,
+    function: Any,
+    args: Sequence[Any],
+    kwargs: Any,
+    names: Sequence[tuple[str, bool]],
 ) -> Callable[[Any], None] | None:
     """What to do with the result of a call; None for a call that touches no tensor of the net.
 
@@ -79,11 +86,9 @@ def _prepare(
     if not known:
         return None
     name = getattr(function, "__name__", str(function))
-    place = names[-1] if names else "forward"
+    module, is_leaf = names[-1]
+    place = module if is_leaf else f"{module}: {name}"
     operands, chain = _words(recorder, name, args, kwargs, known)
-    layers = ("Conv2d", "BatchNorm2d", "Linear", "ReLU")
-    inside = any(f"({layer})" in place for layer in layers)
-    place = place if inside or name in place.lower() else f"{place}: {name}"
     chain = [replace(step, place=place) for step in chain]
     call = _caller(function, args, kwargs, operands)
 
@@ -134,7 +139,7 @@ def _caller(function: Any, args: Sequence[Any], kwargs: Any, operands: Sequence[
         fresh = {}
         for operand, array in zip(operands, arrays, strict=True):
             value = array.reshape(array.shape[: operand.dim()])
-            fresh[id(operand)] = torch.from_numpy(np.ascontiguousarray(value)).to(operand.dtype)
+            fresh[id(operand)] = torch.from_numpy(np.ascontiguousarray(value)).to(operand)
 
         def swap(value: Any) -> Any:
             if isinstance(value, list | tuple) and any(id(each) in fresh for each in value):

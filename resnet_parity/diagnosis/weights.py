@@ -27,8 +27,10 @@ def _is(norm: Step, name: str) -> bool:
 
 def prepare(
     a: Record, b: Record, pairs: Pairs, free: tuple[bool, bool], seed: int
-) -> tuple[str, ...]:
-    """Give both models the weights with which they should be the same function; say what was done.
+) -> tuple[tuple[str, ...], tuple[bool, bool]]:
+    """Give both models the weights with which they should be the same function.
+
+    Returns what was done, in words, and which of both models was changed.
 
     A model of our own table, or one that was never trained, takes the other's weights. Where
     neither was trained, statistics and biases are filled with random numbers, for zeros and ones
@@ -39,23 +41,26 @@ def prepare(
     if all(fresh) and not any(free) and _same_kernels(forward):
         _fill_norms(a, seed, ("mean", "variance"))
         _move(forward, ("mean", "variance"))
-        return ("both have the same kernels but fresh norms, whose statistics are now random",)
+        note = "both have the same kernels but fresh norms, whose statistics are now random"
+        return (note,), (True, True)
     notes = []
     if all(fresh):
         _fill_norms(a, seed, tuple(_FRESH))
         _fill_biases(a.steps, seed)
         notes.append("A was never trained: its norms and biases are filled with random numbers")
-    if free[1] or fresh[1]:
+    loose = free[0] or fresh[0], free[1] or fresh[1]
+    if loose[1]:
         _move(forward)
         notes.append("B takes A's weights, layer by layer" + _why(free[1]))
         notes += _fill_rest(b, {there: a.steps[here] for there, here in pairs.items()}, seed, "B")
-    elif free[0] or fresh[0]:
+    elif loose[0]:
         _move([(target, source) for source, target in forward])
         notes.append("A takes B's weights, layer by layer" + _why(free[0]))
         notes += _fill_rest(a, {here: b.steps[there] for there, here in pairs.items()}, seed, "A")
     else:
         notes.append("both models keep their own weights, which are compared")
-    return tuple(notes)
+    changed = all(fresh) or (loose[0] and not loose[1]), loose[1]
+    return tuple(notes), changed
 
 
 def _why(free: bool) -> str:
@@ -112,8 +117,9 @@ def _move(pairs: list[tuple[Step, Step]], only: Sequence[str] = ()) -> None:
     for source, target in pairs:
         for name in target.assign:
             tensor = source.tensors.get(name)
-            fits = tensor is not None and tensor.shape == target.tensors[name].shape
-            if fits and name in (only or (name,)):
+            if tensor is None or tensor.shape != target.tensors[name].shape:
+                continue
+            if name in (only or (name,)):
                 _set(target, name, tensor)
 
 
