@@ -5,6 +5,7 @@ Run as a module it writes them into README.md; with --check it only says whether
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -13,7 +14,10 @@ from pathlib import Path
 from resnet_spec import GROUPS, mac_count, parameter_count
 from resnet_spec.differences import DIFFERENCES
 
+from resnet_parity.matrix_report import markdown
 from resnet_parity.tolerances import TOLERANCES
+
+MATRIX = Path(__file__).parents[1] / "docs" / "results" / "matrix.json"
 
 
 def architectures() -> str:
@@ -54,10 +58,16 @@ def tolerances() -> str:
     )
 
 
+def matrix() -> str:
+    """Every engine on every rung, as `resnet-parity matrix --json` found it."""
+    return markdown(json.loads(MATRIX.read_text(encoding="utf-8")))
+
+
 SECTIONS: dict[str, Callable[[], str]] = {
     "architectures": architectures,
     "differences": differences,
     "tolerances": tolerances,
+    "matrix": matrix,
 }
 
 
