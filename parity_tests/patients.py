@@ -217,6 +217,27 @@ def caffe(self, x):
     return layers.Normalization(mean=[103.939, 116.779, 123.68], variance=[1.0, 1.0, 1.0])(x)
 
 
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def normalised(self, x):
+    x = layers.Rescaling(1 / 255)(x)
+    return layers.Normalization(mean=MEAN, variance=[each**2 for each in DEVIATION])(x)
+
+
+class Normalised(nn.Module):
+    """The healthy net behind torchvision's preparation of an image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = healthy_torch()
+        self.mean = torch.tensor(MEAN).reshape(3, 1, 1)
+        self.deviation = torch.tensor(DEVIATION).reshape(3, 1, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.net((image / 255 - self.mean) / self.deviation)
+
+
 def reversed_colours(self, x):
     return x[..., ::-1]
 

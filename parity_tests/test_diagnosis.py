@@ -336,6 +336,7 @@ def test_no_false_alarm_in_one_framework_or_turned_round():
         (healthy_keras, healthy_torch),
         (healthy_torch, patients.fresh_keras),
         (patients.fresh_keras, healthy_torch),
+        (patients.Normalised, keras_with(prepare=patients.normalised)),
     ):
         assert examine(a, b).same
 
@@ -411,6 +412,13 @@ IN_ROWS: dict[str, tuple[list[str], Callable[[], nn.Module], Callable[[], nn.Mod
 def test_a_fault_in_a_row_of_layers_is_named(fault):
     causes, a, b = IN_ROWS[fault]
     assert named(examine(a, b)) == causes
+
+
+def test_preparations_that_differ_are_named():
+    caffe = keras_with(prepare=patients.caffe)
+    assert named(examine(patients.Normalised, caffe)) == ["bgr", "preprocessing"]
+    assert named(examine(patients.Normalised, healthy_keras)) == ["preprocessing"]
+    assert "nothing" in examine(patients.Normalised, healthy_keras).findings[0].what
 
 
 class Strange(nn.Module):

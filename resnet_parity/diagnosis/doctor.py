@@ -11,7 +11,7 @@ import numpy as np
 from resnet_parity.diagnosis.align import Pairs, align
 from resnet_parity.diagnosis.finding import Finding, grouped
 from resnet_parity.diagnosis.fold import fold
-from resnet_parity.diagnosis.layers import Values, layer_findings, run
+from resnet_parity.diagnosis.layers import Values, is_rounded, layer_findings, run
 from resnet_parity.diagnosis.loading import Patient
 from resnet_parity.diagnosis.record import Array, Record
 from resnet_parity.diagnosis.simplify import simplify
@@ -97,6 +97,8 @@ def diagnose(
     one = _trace(a, images) if a.ours or changed[0] else one
     other = _trace(b, images) if b.ours or changed[1] else other
     one, other, pairs = _aligned(one, other)
+    if shape[1] == shape[2]:
+        notes = (*notes, "the images are square, so that height and width swapped may go unseen")
     progress("feeding the layers of both", 3)
     values = run(one, images)
     found = layer_findings(one, other, pairs, values)
@@ -185,7 +187,7 @@ def _apart(expected: Array, actual: Array) -> float:
 
 
 def _limit(a: Record, b: Record) -> float:
-    is_float32 = any(s.call or s.numbers.get("folded") for r in (a, b) for s in r.steps)
+    is_float32 = any(map(is_rounded, (*a.steps, *b.steps)))
     return limit("diagnosis", "output") if is_float32 else limit("float64", "tap")
 
 

@@ -9,15 +9,15 @@ from resnet_parity.diagnosis.causes import CAUSES
 
 @dataclass(frozen=True)
 class Finding:
-    """A proven fault: the place in either record (an index, None where it has none) and the figure.
+    """A proven fault: where it is in either model, and the figure that proves it.
 
     `error` is the relative difference of the outputs, on A's input, that this fault alone makes;
     infinite where their shapes differ.
     """
 
     cause: str
-    at: int
-    """The step of A, or the one before which something of B stands; it orders the findings."""
+    at: float
+    """The step of A, or just before it where something of B stands; it orders the findings."""
     a: str
     b: str
     error: float

@@ -10,7 +10,7 @@ import numpy as np
 from resnet_parity.diagnosis.align import Pairs
 from resnet_parity.diagnosis.arithmetic import evaluate
 from resnet_parity.diagnosis.finding import Finding
-from resnet_parity.diagnosis.record import ADD, CONV, NORM, Array, Record, Step
+from resnet_parity.diagnosis.record import ADD, AFFINE, CONV, NORM, Array, Record, Step
 from resnet_parity.diagnosis.suspects import Suspect, differing, suspects, text
 from resnet_parity.engine import relative_error
 from resnet_parity.tolerances import limit
@@ -42,9 +42,13 @@ def apart(expected: Array, actual: Array | None) -> float:
 
 
 def allowed(*steps: Step) -> float:
-    """The error that rounding alone may leave: what the model's own operation gives is float32."""
-    is_float32 = any(step.call is not None or step.numbers.get("folded") for step in steps)
-    return limit("float32", "floor") if is_float32 else limit("float64", "tap")
+    """The error that rounding alone may leave, of float32 where someone has rounded to it."""
+    return limit("float32", "floor") if any(map(is_rounded, steps)) else limit("float64", "tap")
+
+
+def is_rounded(step: Step) -> bool:
+    """Whether the step is only known in float32: run by its framework, folded, or constants."""
+    return step.call is not None or bool(step.numbers.get("folded")) or step.kind == AFFINE
 
 
 def layer_findings(a: Record, b: Record, pairs: Pairs, values: Values) -> list[Finding]:
@@ -131,7 +135,7 @@ def _named_strides(found: list[Finding], a: Record) -> list[Finding]:
     ends = [index for index, step in enumerate(a.steps) if step.kind == ADD]
     blocks: dict[int, list[Finding]] = {}
     for each in found:
-        if each.cause in ("extra-stride", "missing-stride") and a.steps[each.at].kind == CONV:
+        if each.cause in ("extra-stride", "missing-stride") and a.steps[int(each.at)].kind == CONV:
             block = next((end for end in ends if end > each.at), -1)
             blocks.setdefault(block, []).append(each)
     for both in blocks.values():
@@ -140,7 +144,7 @@ def _named_strides(found: list[Finding], a: Record) -> list[Finding]:
         extra, missing = sorted(both, key=lambda each: each.cause)
         if (extra.a, extra.b) != (missing.b, missing.a):
             continue
-        names = [_size(a.steps[each.at]) for each in (missing, extra)]
+        names = [_size(a.steps[int(each.at)]) for each in (missing, extra)]
         first = min(both, key=lambda each: each.at)
         named = replace(
             first, cause="stride-1x1", a=names[0], b=names[1], error=max(e.error for e in both)

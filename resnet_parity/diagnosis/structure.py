@@ -150,7 +150,7 @@ def _finding(gap: Gap, a: Record, b: Record, pairs: Pairs) -> Finding:
         words = words[0], ""
     here = lost[0].place if lost else f"before {a.steps[gap.here].place}"
     there = gained[0].place if gained else f"before {b.steps[gap.there].place}"
-    at = min((gap.here, *gap.missing))
+    at = min((gap.here - 0.5, *gap.missing))  # what stands before a layer comes before its faults
     return replace(Finding(cause, at, "", "", gap.error, here, there), a=words[0], b=words[1])
 
 

@@ -139,7 +139,7 @@ def _of_tensors(a: Step, b: Step, keys: set[str], record: Record) -> Iterator[Su
         yield Suspect("gamma-beta", ("beta", "gamma"))
         rest = tuple(name for name in names if name not in ("beta", "gamma"))
         if rest:
-            yield Suspect("weights", rest, "", _listed(a, b, rest))
+            yield Suspect("weights", rest, "", ", ".join(rest))
     else:
         yield _of_same_shape(a, b, names, record)
 
@@ -153,7 +153,7 @@ def _of_same_shape(a: Step, b: Step, names: tuple[str, ...], record: Record) -> 
     for other in record.steps:
         if other is not a and other.kind == a.kind and _holds(other, b, names):
             return Suspect("swapped-layers", names, "", other.place)
-    return Suspect("weights", names, "", _listed(a, b, names))
+    return Suspect("weights", names, "", ", ".join(names))
 
 
 def _shapes(step: Step) -> str:
@@ -175,10 +175,6 @@ def _are_swapped(a: Step, b: Step) -> bool:
         return False
     gamma, beta, other_gamma, other_beta = tensors
     return np.array_equal(gamma, other_beta) and np.array_equal(beta, other_gamma)  # type: ignore
-
-
-def _listed(a: Step, b: Step, names: Sequence[str]) -> str:
-    return ", ".join(names)
 
 
 BGR = "its first kernel has its input channels reversed"
