@@ -23,7 +23,7 @@ from resnet_spec import (
 )
 
 from resnet_parity.frameworks import keras_adapter, torch_adapter
-from resnet_parity.probes import Probe, exact_probe, random_probe
+from resnet_parity.probes import Probe, exact_probe, random_probe, training_probe
 from resnet_parity.rungs import FLOOR_MODES, Engine
 
 ROOT = Path(__file__).parent.parent
@@ -130,15 +130,21 @@ USERS = (
 
 @cache
 def exact(name: str, dtype: str, seed: int = 0) -> Probe:
-    return exact_probe(_find(name), seed, dtype)
+    return exact_probe(find(name), seed, dtype)
 
 
 @cache
 def random(name: str, dtype: str, seed: int = 0) -> Probe:
-    return random_probe(_find(name), seed, dtype)
+    return random_probe(find(name), seed, dtype)
 
 
-def _find(name: str) -> Architecture:
+@cache
+def training(name: str, dtype: str, seed: int = 0) -> Probe:
+    return training_probe(find(name), seed, dtype)
+
+
+def find(name: str) -> Architecture:
+    """One of these, or a row of the table."""
     own = {arch.name: arch for arch in (TINY, SMALL, *KINDS, EVERYTHING, *USERS)}
     return own.get(name) or get_architecture(name)
 

@@ -7,13 +7,22 @@ import pytest
 import torch
 from torch.nn import functional
 
-from resnet_spec import AveragePool, ChannelPad, Conv, Linear, MaxPool, Norm, SqueezeExcitation
+from resnet_spec import (
+    AveragePool,
+    ChannelPad,
+    Conv,
+    GlobalAverage,
+    Linear,
+    MaxPool,
+    Norm,
+    SqueezeExcitation,
+)
 
 from parity_tests.support import TINY, exact
 from resnet_parity import oracle
 from resnet_parity.engine import relative_error
-from resnet_parity.oracle import Value
 from resnet_parity.tolerances import limit
+from resnet_parity.values import Value
 
 CONVS = [
     Conv("c", 4, 6, 3, stride=2),
@@ -130,10 +139,17 @@ def gate(kernel: int, bias: int) -> tuple[SqueezeExcitation, dict[str, np.ndarra
     }
 
 
+def run_gate(se: SqueezeExcitation, weights: dict[str, np.ndarray], x: np.ndarray) -> Value:
+    """The gate's operations one after another, as the graph has them."""
+    mean = oracle._global_average(GlobalAverage("mean", flat=False), Value(x))
+    hidden = oracle._relu(oracle._conv(se.fc1, weights, mean))
+    return oracle._gate(Value(x), oracle._conv(se.fc2, weights, hidden))
+
+
 def test_a_gate_is_pytorchs():
     x = np.random.default_rng(0).normal(size=(2, 4, 4, 6))
     se, weights = gate(kernel=3, bias=-1)
-    *_, (_, ours) = oracle._walk_gate(se, weights, Value(x))
+    ours = run_gate(se, weights, x)
     mean = torch.from_numpy(x).mean((2, 3), keepdim=True)
     theirs = torch.from_numpy(x) * torch.sigmoid(3 * torch.relu(mean) - 1)
     assert np.abs(ours.array - theirs.numpy()).max() < limit("float64", "tap")
@@ -142,18 +158,20 @@ def test_a_gate_is_pytorchs():
 def test_an_exact_gate_is_a_half_or_one_and_says_when_it_is_neither():
     x = np.random.default_rng(0).integers(-9, 10, (2, 4, 4, 8))
     se, weights = gate(kernel=2**20, bias=0)
-    *_, (_, value) = oracle._walk_gate(se, weights, Value(x))
+    value = run_gate(se, weights, x)
     positive = x.mean(axis=(2, 3), keepdims=True) > 0
     np.testing.assert_array_equal(value.astype("float64"), x * np.where(positive, 1, 0.5))
     assert value.flaw == ""
     assert 0 < positive.mean() < 1
     for wrong in (gate(kernel=1, bias=0), gate(kernel=2**20, bias=-1)):
-        *_, (_, value) = oracle._walk_gate(*wrong, Value(x))
+        value = run_gate(*wrong, x)
         assert "sigmoid" in value.flaw
 
 
 def test_a_mean_that_is_no_dyadic_fraction_says_so():
-    value = oracle._global_average(Value(np.ones((2, 3, 2, 6), dtype=np.int64)))
+    value = oracle._global_average(
+        GlobalAverage("avgpool"), Value(np.ones((2, 3, 2, 6), dtype=np.int64))
+    )
     assert "2x6" in value.flaw
 
 
@@ -172,7 +190,7 @@ def test_norm_is_pytorchs():
 def test_the_head_keeps_its_fractions():
     """Average and logits of an integer pass stand for the exact quotient."""
     x = np.arange(2 * 3 * 2 * 4).reshape(2, 3, 2, 4)
-    pooled = oracle._global_average(Value(x))
+    pooled = oracle._global_average(GlobalAverage("avgpool"), Value(x))
     np.testing.assert_array_equal(pooled.astype("float64"), x.mean(axis=(2, 3)))
     weights = {"fc.weight": np.array([[1, -1, 0], [0, 2, 1]]), "fc.bias": np.array([3, -4])}
     logits = oracle._linear(Linear("fc", 3, 2), weights, pooled).astype("float64")

@@ -10,7 +10,7 @@ from typing import Any
 
 from resnet_spec import ArchitectureError
 
-from resnet_parity.commands import diagnose, lockstep, matrix, rows, verify
+from resnet_parity.commands import diagnose, lockstep, matrix, rows, vectors, verify
 from resnet_parity.errors import ParityError
 
 _EPILOG = """exit codes:
@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     rows.add(commands)
     verify.add(commands)
     lockstep.add(commands)
+    vectors.add(commands)
     matrix.add(commands)
     diagnose.add(commands)
     return parser

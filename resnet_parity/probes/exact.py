@@ -139,6 +139,7 @@ def exact_probe(
             expected=_taps(arch, exact),
             cotangents={name: array.astype(dtype) for name, array in cotangents.items()},
             gradients=gradients_of(arch, exact),
+            density=(each.nonzeros, each.active, each.of),
         )
     raise ProbeError(f"no exact probe of {arch.name!r} fits {dtype}: {reason}")
 

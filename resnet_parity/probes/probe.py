@@ -27,7 +27,7 @@ class Probe:
 
     `gradients` are those of every parameter and of the image, for the sum of what the net returns,
     weighted by `cotangents`; `training` says that norms go by the batch. A probe without
-    cotangents has none.
+    cotangents has none. `density` is that of an exact probe, see `exact.Density`.
     """
 
     architecture: Architecture
@@ -42,6 +42,7 @@ class Probe:
     cotangents: dict[str, np.ndarray] = field(default_factory=dict)
     gradients: dict[str, np.ndarray] = field(default_factory=dict)
     training: bool = False
+    density: tuple[int, int, int] | None = None
 
 
 def trace(

@@ -1,0 +1,137 @@
+"""Gradients: the oracle's held to PyTorch's, and both hands' held to the oracle's."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import torch
+
+from resnet_spec import IMAGE, Relu, make_graph, outputs, parameters
+
+import resnet_torch
+from parity_tests.support import (
+    ALL_NAMES,
+    EVERYTHING,
+    KINDS,
+    ONE_OF_EACH_KIND,
+    SMALL,
+    TINY,
+    USERS,
+    engines,
+    exact,
+    find,
+    training,
+)
+from resnet_parity.derivatives import backward
+from resnet_parity.engine import relative_error
+from resnet_parity.oracle import walk
+from resnet_parity.probes import random_weights
+from resnet_parity.probes.training import NEAREST_KINK, nearest_kinks
+from resnet_parity.rungs import climb
+from resnet_parity.tolerances import limit
+from resnet_parity.values import Value
+
+NETS = [arch.name for arch in (TINY, SMALL, *KINDS, EVERYTHING, *USERS)]
+SPREAD = ["resnet18", "resnet50d", "keras_resnet50v2", "seresnet18", "plain20", "resnet34_a"]
+
+
+@pytest.mark.parametrize("by_batch", [False, True], ids=["frozen", "training"])
+@pytest.mark.parametrize("name", NETS)
+def test_the_oracle_differentiates_as_pytorch_does(name, by_batch):
+    """On random weights, with dense cotangents, kinks and all."""
+    arch, generator = find(name), np.random.default_rng(0)
+    weights = random_weights(arch, 0, "float64")
+    images = generator.normal(size=(3, arch.in_channels, 64, 96))
+    values = {IMAGE: Value(images)}
+    values |= {node.name: v for node, v in walk(arch, weights, images, training=by_batch)}
+    start = {tap: generator.normal(size=values[tap].array.shape) for tap in outputs(arch).values()}
+    cotangents = {tap: Value(array) for tap, array in start.items()}
+    ours = dict(backward(arch, weights, values, cotangents, training=by_batch))
+    model = resnet_torch.create_model(arch, dtype=torch.float64).train(by_batch)
+    resnet_torch.set_weights(model, weights)
+    tensors = {**dict(model.named_parameters()), IMAGE: torch.from_numpy(images).requires_grad_()}
+    returned = model(tensors[IMAGE])
+    sums = [torch.from_numpy(array) for array in start.values()]
+    theirs = torch.autograd.grad(returned, list(tensors.values()), sums)
+    for name_, gradient in zip(tensors, theirs, strict=True):
+        error = relative_error(gradient.numpy(), ours[name_].array, ours[name_].scale)
+        assert error < limit("float64", "gradient"), name_
+
+
+@pytest.mark.parametrize("name", [*NETS, *ONE_OF_EACH_KIND])
+def test_an_exact_probe_reaches_every_tensor(name):
+    """All but the first layer of a gate: what is behind it is dead when shut and flat when open."""
+    probe = exact(name, "float32")
+    assert set(probe.gradients) == {IMAGE, *(p.name for p in parameters(find(name)) if p.trainable)}
+    silent = {name for name, gradient in probe.gradients.items() if not gradient.any()}
+    assert all(".se.fc1." in name for name in silent), silent
+    exact.cache_clear()
+
+
+def test_a_bound_is_met_by_no_partial_sum_of_a_gradient():
+    """Float32 sums over all cells, in three orders, equal the integers."""
+    probe = exact(SMALL.name, "float32")
+    arch, name = SMALL, "layer1.0.conv1"
+    values = {IMAGE: Value(probe.images.astype("int64"))}
+    values |= {node.name: v for node, v in walk(arch, probe.weights, values[IMAGE].array)}
+    start = {"fc": Value(probe.cotangents["logits"].astype("int64"))}
+    found = dict(backward(arch, probe.weights, values, start))
+    x, g = values["maxpool"].astype("float32"), found[f"d {name}"].astype("float32")
+    terms = np.einsum("nihw,nohw->oinhw", x, g).reshape(g.shape[1], x.shape[1], -1)
+    for order in (terms, terms[..., ::-1], np.sort(terms, axis=-1)):
+        total = np.cumsum(order, axis=-1, dtype="float32")[..., -1]
+        np.testing.assert_array_equal(total, probe.gradients[f"{name}.weight"][:, :, 0, 0])
+
+
+@pytest.mark.parametrize("name", [*NETS, "resnet18", "plain20", "seresnet18"])
+def test_a_training_probe_stays_away_from_kinks(name):
+    """Both sides of every ReLU are met, and no rounding of float32 changes sides."""
+    probe = training(name, "float32")
+    arch = probe.architecture
+    images = probe.images.astype("float64")
+    values = {IMAGE: Value(images)}
+    values |= {node.name: v for node, v in walk(arch, probe.weights, images, training=True)}
+    nearest = nearest_kinks(arch, values)
+    assert all(nearest[kind] >= least for kind, least in NEAREST_KINK.items())
+    model = resnet_torch.create_model(arch).train()
+    resnet_torch.set_weights(model, probe.weights)
+    is_open: list[np.ndarray] = []
+    for module in model.modules():
+        if isinstance(module, torch.nn.ReLU):
+            module.register_forward_hook(lambda _, inputs, x: is_open.append(x.numpy() > 0))
+    with torch.no_grad():
+        model(torch.from_numpy(probe.images))
+    names = [node.name for node in make_graph(arch) if isinstance(node.operation, Relu)]
+    for name_, narrow in zip(names, is_open, strict=True):
+        wide = values[name_].array > 0
+        np.testing.assert_array_equal(narrow, wide, err_msg=name_)
+        assert 0 < wide.mean() < 1, name_
+
+
+def check(name: str, rung: str, probe) -> None:
+    verdicts = [
+        v
+        for v in climb(rung, probe, engines(every_mode=False, eager=True))
+        if v.subject == "gradients"
+    ]
+    assert len(verdicts) == 3
+    for verdict in verdicts:
+        assert verdict.status == "pass", f"{verdict.engine}: {verdict.figure}, {verdict.divergence}"
+        assert {row.name for row in verdict.rows} == set(probe.gradients)
+    exact.cache_clear()
+    training.cache_clear()
+    keras.backend.clear_session()
+
+
+@pytest.mark.parametrize("rung", ["float64", "float32"])
+@pytest.mark.parametrize("name", [*SPREAD, *(arch.name for arch in (*KINDS, EVERYTHING, *USERS))])
+def test_gradients_in_training(name, rung):
+    check(name, rung, training(name, rung))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("rung", ["float64", "float32"])
+@pytest.mark.parametrize("name", [name for name in ALL_NAMES if name not in SPREAD])
+def test_gradients_in_training_of_every_row(name, rung):
+    check(name, rung, training(name, rung))

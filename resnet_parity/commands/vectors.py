@@ -1,0 +1,97 @@
+"""`vectors`: conformance vectors for implementations elsewhere, made or checked."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from resnet_spec import get_architecture
+
+from resnet_parity.commands.options import Result, add_command, console, print_json
+
+
+def add(commands: Any) -> None:
+    """The parser of `vectors`."""
+    parser = add_command(
+        commands, "vectors", _vectors, "conformance vectors: make the file, or check it"
+    )
+    parser.add_argument(
+        "names",
+        metavar="NAME",
+        nargs="*",
+        help="rows to make or check (default: the whole table); others stay as they are",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="hold the oracle, PyTorch and Keras to the file instead of making it",
+    )
+    parser.add_argument("--file", type=Path, metavar="FILE", help="instead of the project's own")
+    parser.add_argument(
+        "--keras-backend",
+        choices=("tensorflow", "jax", "torch"),
+        help="what Keras runs on (default: KERAS_BACKEND, else tensorflow)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _vectors(arguments: argparse.Namespace) -> Result:
+    names = [get_architecture(name).name for name in arguments.names]
+    return _check(arguments, names) if arguments.check else _make(arguments, names)
+
+
+def _make(arguments: argparse.Namespace, names: list[str]) -> Result:
+    from resnet_spec import ARCHITECTURES
+
+    from resnet_parity.files import check_writable, write_atomically
+    from resnet_parity.progress import progress_line
+    from resnet_parity.vectors import FILE, as_text, make_vectors, read_vectors
+
+    path = arguments.file or FILE
+    kept = read_vectors(path, [])["architectures"] if names and path.exists() else {}
+    if not arguments.json:
+        check_writable(path)
+    with progress_line() as progress:
+        data = make_vectors(names or list(ARCHITECTURES), progress)
+    if arguments.json:
+        return 0, lambda: print_json(data)
+    made = {**kept, **data["architectures"]}
+    data["architectures"] = {name: made[name] for name in ARCHITECTURES if name in made}
+    write_atomically(path, as_text(data).encode())
+    count = sum(map(len, made.values()))
+    return 0, lambda: console().print(f"{path} holds {count} vectors", soft_wrap=True)
+
+
+def _check(arguments: argparse.Namespace, names: list[str]) -> Result:
+    from resnet_spec import ARCHITECTURES
+
+    from resnet_parity.frameworks import keras_adapter, torch_adapter
+    from resnet_parity.progress import progress_line
+    from resnet_parity.rungs import Engine
+    from resnet_parity.vectors import FILE, check_vectors, read_vectors
+
+    names = names or list(ARCHITECTURES)
+    data = read_vectors(arguments.file or FILE, names)
+    hands = {"torch": torch_adapter(), "keras": keras_adapter(arguments.keras_backend)}
+    # Eagerly where that is possible: each row is run but three times, which no compiling repays.
+    modes = {name: _mode(hand) for name, hand in hands.items()}
+    engines = [Engine(f"{name} {mode}", hands[name], mode) for name, mode in modes.items()]
+    with progress_line() as progress:
+        checks = list(check_vectors(data, names, engines, progress=progress))
+    wrong = [check for check in checks if check.differing]
+
+    def show() -> None:
+        if arguments.json:
+            print_json([vars(check) for check in checks])
+            return
+        for check in wrong:
+            where = f"{check.name}, seed {check.seed}, {check.maker}"
+            console().print(f"{where}: {', '.join(check.differing)} differ", style="red")
+        console().print(f"{len(checks) - len(wrong)} of {len(checks)} makers gave the same bits")
+
+    return (1 if wrong else 0), show
+
+
+def _mode(hand: Any) -> str:
+    return "eager" if "eager" in hand.modes() else hand.modes()[0]

@@ -1,0 +1,154 @@
+"""Conformance vectors: what every row of the table must give on its exact probes, as hashes.
+
+The oracle makes them; whoever has a ResNet elsewhere draws probe and weights again (see `probes`)
+and compares. `conformance/README.md` says how.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from resnet_spec import ARCHITECTURES, IMAGE, Architecture, make_plan, outputs, parameters
+
+from resnet_parity.errors import ParityError
+from resnet_parity.probes import Probe, exact_probe
+from resnet_parity.rungs import Engine
+
+FILE = Path(__file__).parents[1] / "conformance" / "vectors.json"
+SEEDS = (0, 1, 2)
+DTYPE = "float32"
+FORMAT = 1
+_IN_CLEAR = 4
+
+Progress = Callable[[str, int], None]
+
+
+@dataclass(frozen=True)
+class Check:
+    """Whether one maker of vectors (the oracle or an engine) gave what the file has.
+
+    `differing` are the entries that it gave otherwise.
+    """
+
+    name: str
+    seed: int
+    maker: str
+    differing: tuple[str, ...]
+
+
+def make_vectors(
+    names: Sequence[str] = tuple(ARCHITECTURES), progress: Progress = lambda step, total: None
+) -> dict[str, Any]:
+    """The whole file as plain data, from the oracle."""
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    for name, seed in ((name, seed) for name in names for seed in SEEDS):
+        progress(f"{name}, seed {seed}", len(names) * len(SEEDS))
+        probe = exact_probe(ARCHITECTURES[name], seed, DTYPE)
+        rows[name].append(_vector(probe, probe.expected, probe.gradients))
+    return {"format": FORMAT, "dtype": DTYPE, "architectures": rows}
+
+
+def check_vectors(
+    data: Mapping[str, Any],
+    names: Sequence[str],
+    engines: Sequence[Engine],
+    seeds: Sequence[int] = SEEDS,
+    progress: Progress = lambda step, total: None,
+) -> Iterator[Check]:
+    """The oracle and every engine against the file, for the rows and seeds named."""
+    for name, seed in ((name, seed) for name in names for seed in seeds):
+        progress(f"{name}, seed {seed}", len(names) * len(seeds))
+        wanted = next(row for row in data["architectures"][name] if row["seed"] == seed)
+        probe = exact_probe(ARCHITECTURES[name], seed, DTYPE)
+        makers = {"oracle": lambda probe=probe: (probe.expected, probe.gradients)}
+        for engine in engines:
+            makers[engine.name] = lambda probe=probe, engine=engine: _run(probe, engine)
+        for maker, make in makers.items():
+            yield Check(name, seed, maker, _differing(wanted, _vector(probe, *make())))
+
+
+def read_vectors(path: Path, names: Sequence[str]) -> dict[str, Any]:
+    """The file as plain data; raises `ParityError` where it lacks a row, or is none."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        rows = data["architectures"] if data["format"] == FORMAT else None
+        held = {name for name in names if {row["seed"] for row in rows[name]} == set(SEEDS)}
+    except OSError as error:
+        raise ParityError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ParityError(
+            f"{path} holds no conformance vectors of format {FORMAT} for {', '.join(names)}; "
+            "make them with: resnet-parity vectors"
+        ) from error
+    if missing := [name for name in names if name not in held]:
+        raise ParityError(f"{path} lacks seeds of {', '.join(missing)}")
+    return data
+
+
+def as_text(data: Mapping[str, Any]) -> str:
+    """JSON with a line per entry of a vector."""
+    rows = []
+    for name, vectors in data["architectures"].items():
+        texts = (
+            ",\n".join(f"   {json.dumps(key)}: {json.dumps(value)}" for key, value in each.items())
+            for each in vectors
+        )
+        rows.append(
+            f" {json.dumps(name)}: [\n" + ",\n".join(f"  {{\n{t}\n  }}" for t in texts) + "]"
+        )
+    head = ", ".join(f"{json.dumps(key)}: {json.dumps(data[key])}" for key in ("format", "dtype"))
+    return f'{{{head}, "architectures": {{\n' + ",\n".join(rows) + "\n}}\n"
+
+
+def _run(probe: Probe, engine: Engine) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]:
+    model = engine.adapter.build(probe.architecture, probe.weights, probe.dtype)
+    return engine.run(model, probe, "taps"), engine.run(model, probe, "gradients")
+
+
+def _vector(
+    probe: Probe, taps: Mapping[str, np.ndarray], gradients: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    arch = probe.architecture
+    (output,) = outputs(arch)
+    stages = {stage.name: taps[stage.blocks[-1].name] for stage in make_plan(arch).stages}
+    return {
+        "seed": probe.seed,
+        "image shape": list(probe.images.shape),
+        "density": dict(zip(("n", "active", "of"), probe.density, strict=True)),
+        "image": _sha256([probe.images]),
+        "weights": _sha256(probe.weights[p.name] for p in parameters(arch)),
+        **{name: _sha256([array]) for name, array in stages.items()},
+        output: _sha256([taps[output]]),
+        f"first {output}": [float(value) for value in taps[output].ravel()[:_IN_CLEAR]],
+        "gradient of image": _sha256([gradients[IMAGE]]),
+        "gradients of weights": _sha256(gradients[name] for name in _trained(arch)),
+        "first gradients": [float(value) for value in _first_nonzero(gradients[_trained(arch)[0]])],
+    }
+
+
+def _trained(arch: Architecture) -> list[str]:
+    return [p.name for p in parameters(arch) if p.trainable]
+
+
+def _first_nonzero(gradient: np.ndarray) -> np.ndarray:
+    flat = gradient.ravel()
+    return flat[flat != 0][:_IN_CLEAR]
+
+
+def _sha256(arrays: Iterable[np.ndarray]) -> str:
+    """Of little-endian float32 numbers one after another; a zero has no sign."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array.astype("<f4") + np.float32(0)).data)
+    return digest.hexdigest()
+
+
+def _differing(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(key for key in {**wanted, **found} if wanted.get(key) != found.get(key))
