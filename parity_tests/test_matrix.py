@@ -147,6 +147,7 @@ def test_it_prints_a_table(monkeypatch, capsys):
     assert captured.err.splitlines() == [
         "starting a worker for each framework ...",
         "resnet20: float32 rung, random probe in float32 ...",
+        "resnet20: float32 rung, training probe in float32 ...",
     ]
 
 
