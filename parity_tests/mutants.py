@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from keras import layers
+from keras import layers, ops
 
 from resnet_spec import (
     Architecture,
@@ -86,6 +86,17 @@ class MutantHand:
 
     def run(self, model: Any, images: np.ndarray, mode: str) -> dict[str, np.ndarray]:
         return (self._mutant.run or self._hand.run)(model, images, mode)
+
+    def gradients(
+        self,
+        model: Any,
+        images: np.ndarray,
+        cotangents: Mapping[str, np.ndarray],
+        mode: str,
+        *,
+        training: bool,
+    ) -> dict[str, np.ndarray]:
+        return self._hand.gradients(model, images, cotangents, mode, training=training)
 
     def mixed_precision(
         self,
@@ -256,7 +267,83 @@ def _taps(model: Any, images: np.ndarray) -> dict[str, str]:
     return {keras_layer_name(tap.name): tap.name for tap in found}
 
 
+# Defects of the backward pass alone: forwards nothing differs.
+
+
+class _ReluThatLetsAllBack(layers.Layer):
+    """max(x, 0) with the gradient of x."""
+
+    def call(self, x):
+        return x + ops.stop_gradient(ops.relu(x) - x)
+
+
+def _relu_that_lets_all_back(patch: pytest.MonkeyPatch) -> None:
+    def relu(x, name: str):
+        return _ReluThatLetsAllBack(name=keras_layer_name(name))(x)
+
+    patch.setattr(resnet_keras.blocks, "relu", relu)
+
+
+class _Detached(layers.Layer):
+    def call(self, x):
+        return ops.stop_gradient(x)
+
+
+def _shortcut_without_gradient(patch: pytest.MonkeyPatch) -> None:
+    right = resnet_keras.blocks.shortcut
+
+    def shortcut(x, block: Block):
+        return right(_Detached(name=keras_layer_name(f"{block.name}.detached"))(x), block)
+
+    patch.setattr(resnet_keras.blocks, "shortcut", shortcut)
+
+
+class _SharedMaximum(layers.Layer):
+    """A 3x3 maximum at stride 2 whose gradient goes to all cells that reach it."""
+
+    def call(self, x):
+        x = ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        rows, columns = ops.shape(x)[1] - 2, ops.shape(x)[2] - 2
+        cells = [x[:, r : r + rows : 2, c : c + columns : 2] for r in range(3) for c in range(3)]
+        best = ops.stop_gradient(ops.max(ops.stack(cells), axis=0))
+        ties = [ops.cast(cell == best, x.dtype) for cell in cells]
+        return sum(cell * tie for cell, tie in zip(cells, ties, strict=True)) / sum(ties)
+
+
+def _maximum_shared(patch: pytest.MonkeyPatch) -> None:
+    def max_pool(x, spec: MaxPool):
+        return _SharedMaximum(name=spec.name)(x)
+
+    patch.setattr(resnet_keras.model, "max_pool", max_pool)
+
+
+class _ConstantStatistics(layers.BatchNormalization):
+    """Norms by the batch, but no gradient flows through its mean and variance."""
+
+    def call(self, x, training=None, mask=None):
+        if not training:
+            return super().call(x, training=False)
+        mean, variance = (ops.stop_gradient(each) for each in ops.moments(x, (0, 1, 2)))
+        return (x - mean) * ops.rsqrt(variance + self.epsilon) * self.gamma + self.beta
+
+
+class _AlwaysFrozen(layers.BatchNormalization):
+    """Norms by its running statistics, in training too."""
+
+    def call(self, x, training=None, mask=None):
+        return super().call(x, training=False)
+
+
+def _norms(kind: type[layers.BatchNormalization]) -> Callable[[pytest.MonkeyPatch], None]:
+    def plant(patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(layers, "BatchNormalization", kind)
+
+    return plant
+
+
 ALL = frozenset({"exact", "float64", "float32"})
+BACKWARDS = frozenset({"exact gradients", "float64 gradients", "float32 gradients"})
+BY_BATCH = BACKWARDS - {"exact gradients"}
 FINE = frozenset({"exact", "float64"})
 EXACT = frozenset({"exact"})
 
@@ -351,4 +438,25 @@ MUTANTS = (
         weights=_changed("layer1.0.conv1.bias", lambda bias: 0 * bias),
     ),
     Mutant("dilated one convolution too early", ALL, net="dilated", builder=_dilated_too_early),
+    Mutant("ReLU that lets every gradient back", BACKWARDS, ALL, builder=_relu_that_lets_all_back),
+    Mutant("no gradient through the shortcut", BACKWARDS, ALL, builder=_shortcut_without_gradient),
+    # Away from kinks there are no ties.
+    Mutant(
+        "gradient of a maximum shared among equals",
+        frozenset({"exact gradients"}),
+        missed_by=ALL | BY_BATCH,
+        builder=_maximum_shared,
+    ),
+    Mutant(
+        "batch statistics as constants",
+        BY_BATCH,
+        missed_by=ALL | {"exact gradients"},
+        builder=_norms(_ConstantStatistics),
+    ),
+    Mutant(
+        "running statistics in training",
+        BY_BATCH,
+        missed_by=ALL | {"exact gradients"},
+        builder=_norms(_AlwaysFrozen),
+    ),
 )

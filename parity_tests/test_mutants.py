@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from parity_tests.mutants import MUTANTS, Mutant, MutantHand
-from parity_tests.support import SMALL, exact, random
+from parity_tests.support import SMALL, exact, random, training
 from resnet_parity.frameworks import keras_adapter, torch_adapter
 from resnet_parity.probes import Probe
 from resnet_parity.rungs import Adapter, Engine, climb
 from resnet_parity.tolerances import limit
 
 RUNGS = ("exact", "float64", "float32")
+GRADIENTS = tuple(f"{rung} gradients" for rung in RUNGS)
 
 
 def probes(rung: str, net: str) -> tuple[Probe, ...]:
-    if rung == "exact":
-        return exact(net, "float32"), exact(net, "float64")
-    return (random(net, rung),)
+    """Those of a rung that compare taps alone, or gradients alone."""
+    rung, _, gradients = rung.partition(" ")
+    if rung != "exact":
+        return ((training if gradients else random)(net, rung),)
+    both = exact(net, "float32"), exact(net, "float64")
+    return both if gradients else tuple(replace(probe, gradients={}) for probe in both)
 
 
 def planted() -> list:
@@ -42,14 +48,15 @@ def engines(mutant: Mutant | None, hand: str) -> tuple[Engine, ...]:
 
 def accused(rung: str, net: str, mutant: Mutant | None, hand: str) -> list[set[str]]:
     """For each probe of the rung, the hands that it finds fault with."""
+    subject = "gradients" if rung in GRADIENTS else "taps"
+    verdicts = (climb(rung.split()[0], probe, engines(mutant, hand)) for probe in probes(rung, net))
     return [
-        {v.engine for v in climb(rung, probe, engines(mutant, hand)) if v.status != "pass"}
-        for probe in probes(rung, net)
+        {v.engine for v in each if v.subject == subject and v.status != "pass"} for each in verdicts
     ]
 
 
 @pytest.mark.parametrize("net", sorted({mutant.net for mutant in MUTANTS}))
-@pytest.mark.parametrize("rung", RUNGS)
+@pytest.mark.parametrize("rung", [*RUNGS, *GRADIENTS])
 def test_the_healthy_pair_is_not_accused(rung, net):
     assert not any(accused(rung, net, None, "keras"))
 
@@ -82,5 +89,12 @@ def test_at_least_three_mutants_are_of_that_kind():
 
 def test_the_exact_rung_misses_one_kind_alone():
     """It meets a sigmoid at its two ends, so what lies between them is for the other rungs."""
-    missed = [mutant.name for mutant in MUTANTS if "exact" not in mutant.killed_by]
+    forwards = [mutant for mutant in MUTANTS if mutant.killed_by & set(RUNGS)]
+    missed = [mutant.name for mutant in forwards if "exact" not in mutant.killed_by]
     assert missed == ["gate with a hard sigmoid"]
+
+
+def test_taps_are_blind_to_defects_of_the_backward_pass():
+    backwards = [mutant for mutant in MUTANTS if not mutant.killed_by & set(RUNGS)]
+    assert len(backwards) >= 5
+    assert all(mutant.missed_by >= set(RUNGS) for mutant in backwards)

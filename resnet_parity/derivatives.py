@@ -7,7 +7,7 @@ training they divide by the batch's own deviation, through which the gradient fl
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -110,11 +110,19 @@ def _conv(conv: Conv, weights: Weights, x: Value, g: Value) -> tuple[Gradients, 
         return _scattered(conv, _rows(g, conv.groups) @ matrix, g.shape[2:], x.array.shape)
 
     kernel = weights[f"{conv.name}.weight"]
-    tensors = {"weight": products(of_kernel, x, g)}
+    tensors = {"weight": _with_terms(of_kernel, x, g)}
     if conv.bias:
         tensors["bias"] = _sum_over_cells(g)
     like = Value(kernel.astype(x.array.dtype))
     return tensors, [products(of_input, like, g)]
+
+
+def _with_terms(contract: Callable[..., np.ndarray], x: Value, g: Value) -> Value:
+    """Sums of products over all cells: behind a norm they cancel, for those of its gradient do."""
+    value = products(contract, x, g)
+    if x.is_exact:
+        return value
+    return replace(value, terms=np.sqrt(contract(x.array**2, g.array**2)))
 
 
 def _rows(g: np.ndarray, groups: int) -> np.ndarray:
@@ -159,7 +167,7 @@ def _linear(fc: Linear, weights: Weights, x: Value, g: Value) -> tuple[Gradients
     """Of (N, in) and (N, out)."""
     kernel = Value(weights[f"{fc.name}.weight"].astype(x.array.dtype))
     tensors = {
-        "weight": products(lambda x, g: g.T @ x, x, g),
+        "weight": _with_terms(lambda x, g: g.T @ x, x, g),
         "bias": _sum_over_cells(replace(g, array=g.array[:, :, None, None])),
     }
     return tensors, [products(lambda kernel, g: g @ kernel, kernel, g)]
@@ -170,14 +178,10 @@ def _sum_over_cells(g: Value) -> Value:
     axes, g = (0, 2, 3), coarse(g)
     if not g.is_exact:
         return Value(g.array.sum(axes), terms=np.sqrt((g.array**2).sum(axes)))
-    return reduced(
-        Value(g.array.sum(axes), g.exponent, bound=largest(np.abs(g.array).sum(axes)))
-    )
+    return reduced(Value(g.array.sum(axes), g.exponent, bound=largest(np.abs(g.array).sum(axes))))
 
 
-def _frozen_norm(
-    norm: Norm, weights: Weights, x: Value, g: Value
-) -> tuple[Gradients, list[Value]]:
+def _frozen_norm(norm: Norm, weights: Weights, x: Value, g: Value) -> tuple[Gradients, list[Value]]:
     """y = (x - mean) / deviation * gamma + beta, where mean and deviation are constants."""
     gamma, mean, variance = (
         weights[f"{norm.name}.{leaf}"].astype("float64")

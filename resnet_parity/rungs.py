@@ -189,9 +189,10 @@ def no_probe(rung: str, reason: str) -> Verdict:
 def _floor(probe: Probe, subject: Subject, outputs: Iterable[Taps]) -> dict[str, float]:
     """PyTorch's own float32 error up to each tap or gradient, the larger of its memory layouts.
 
-    It never falls from one to the next: rounding travels on, and an error over a handful of
-    logits would be small or large by chance. Nor does it rise above what rounding can be: a
-    PyTorch that errs more is no floor, and fails by itself.
+    It never falls from one tap to the next: rounding travels on, and an error over a handful of
+    logits would be small or large by chance. A gradient has the rounding of the whole net in it,
+    so for those the floor is the largest error of any. Nor does it rise above what rounding can
+    be: a PyTorch that errs more is no floor, and fails by itself.
     """
     floor: dict[str, float] = {}
     error, most = least_floor(), limit("float32", _QUANTITY[subject, "floor"])
@@ -201,7 +202,7 @@ def _floor(probe: Probe, subject: Subject, outputs: Iterable[Taps]) -> dict[str,
         least = least_floor(probe.cells.get(name, 1))
         error = min(most, max(error, least, *(row.error for row in rows)))
         floor[name] = error
-    return floor
+    return floor if subject == "taps" else dict.fromkeys(floor, error)
 
 
 def _compare(

@@ -100,10 +100,18 @@ def _probe(
         images,
         expected=returned,
         scales={name: value.scale for name, value in gradients.items()},
+        # Without shortcuts each norm amplifies what the order of summation left in the one before.
+        cells={} if arch.residual else dict.fromkeys(gradients, _cells(arch, images)),
         cotangents=cotangents,
         gradients={name: value.array for name, value in gradients.items()},
         training=True,
     )
+
+
+def _cells(arch: Architecture, images: np.ndarray) -> int:
+    """How many the first norm takes its means over."""
+    first = taps(arch, images.shape[2], images.shape[3])[0]
+    return len(images) * math.prod(first.shape[1:])
 
 
 def _weights(arch: Architecture, seed: int, streams: str, dtype: str) -> dict[str, np.ndarray]:
