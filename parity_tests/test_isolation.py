@@ -17,6 +17,7 @@ FORBIDDEN = {
     "resnet_parity.cli": FRAMEWORKS,
     "resnet_parity.verification": FRAMEWORKS,
     "resnet_parity.report": FRAMEWORKS,
+    "resnet_parity.lockstep": FRAMEWORKS,
 }
 
 BLOCKER = """

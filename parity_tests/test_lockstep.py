@@ -13,7 +13,7 @@ from resnet_spec import Architecture, Recipe
 
 import resnet_parity.lockstep as judge
 import resnet_parity.lockstep.plot as plotting
-from parity_tests.support import EVERYTHING, TINY
+from parity_tests.support import EVERYTHING, TINY, python
 from parity_tests.training_mutants import FULL, TRAINING_MUTANTS, TrainingMutant
 from resnet_keras import trainee as keras_hand
 from resnet_parity import cli
@@ -139,6 +139,25 @@ def test_a_float64_that_cannot_be_is_told(monkeypatch):
     alone = judge.lockstep(TINY, steps=2, single_steps=0)
     assert [(trial.status, trial.reason) for trial in alone.trials] == [("cannot", "it rounds")]
     assert not alone.passed
+
+
+BACKEND = """
+import json, sys
+from dataclasses import asdict
+from parity_tests.support import TINY
+from resnet_parity.lockstep import lockstep
+result = lockstep(TINY, steps=1, single_steps=1, keras_backend=sys.argv[1])
+print(json.dumps([asdict(trial) for trial in result.trials]))
+"""
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_on_the_other_backends_of_keras(backend):
+    result = python("-c", BACKEND, backend)
+    assert result.returncode == 0, result.stderr
+    free, *singles = json.loads(result.stdout)
+    assert (free["status"], "in float32" in free["reason"]) == ("cannot", True)
+    assert [trial["status"] for trial in singles] == ["pass", "pass"]
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ FILES = (
 # (file, definition of the torch hand): why the two may have other parameters.
 SIGNATURES = {
     ("model", "ResNet"): "a torch module has __init__(architecture) and forward(image)",
+    ("trainee", "start"): "PyTorch has two memory layouts",
 }
 
 # A functional Keras layer is applied at once and named: where torch's function takes parameters

@@ -34,8 +34,10 @@ def train_step(
     """One step on images (N, C, H, W) and labels (N,); the loss before it."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
+    device = next(model.parameters()).device
+    image, label = (torch.from_numpy(array).to(device) for array in (images, labels))
     optimizer.zero_grad()
-    value: Tensor = loss(model(torch.from_numpy(images)), torch.from_numpy(labels))
+    value: Tensor = loss(model(image), label)
     value.backward()
     optimizer.step()
     return value.item()

@@ -1,6 +1,9 @@
 #!/usr/bin/env python
 """Compares the eager forward pass with torchvision's: `python scripts/benchmark.py [NAME ...]`.
 
+With `--norms` it compares a training step in Keras on TensorFlow: our batch normalisation, which is
+one operation, with the stock layer.
+
 Both models run in turn, in changing order, in one process, so that a busy machine slows both; what
 counts is the ratio of the medians, with the quartiles of the ratios of neighbouring runs beside it.
 """
@@ -10,12 +13,19 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from collections.abc import Callable
+from importlib import import_module, metadata
+from typing import Any
 
+import numpy as np
 import torch
 import torchvision
 from torch import nn
 
+from resnet_spec import Recipe
+
 import resnet_torch
+from resnet_parity.frameworks import keras_adapter
 
 
 def main() -> None:
@@ -23,7 +33,14 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=["resnet18", "resnet50"], metavar="NAME")
     parser.add_argument("--rounds", type=int, default=30, metavar="N")
     parser.add_argument("--batch", type=int, default=4, metavar="N")
+    parser.add_argument("--norms", action="store_true", help="compare training steps in Keras")
     arguments = parser.parse_args()
+    if arguments.norms:
+        keras_adapter("tensorflow")
+        print(f"keras {metadata.version('keras')}, tensorflow {metadata.version('tensorflow')}")
+        for name in arguments.names:
+            print(compare_norms(name, arguments.rounds, arguments.batch))
+        return
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, eval mode")
     for name in arguments.names:
         print(compare(name, arguments.rounds, arguments.batch))
@@ -35,23 +52,47 @@ def compare(name: str, rounds: int, batch: int) -> str:
     theirs = getattr(torchvision.models, name)().eval()
     ours.load_state_dict(theirs.state_dict())
     images = torch.randn(batch, 3, 224, 224)
-    for model in (ours, theirs) * 3:  # warm up
-        seconds(model, images)
-    times: dict[nn.Module, list[float]] = {ours: [], theirs: []}
+
+    def forward(model: nn.Module) -> Callable[[], object]:
+        return torch.inference_mode()(lambda: model(images))
+
+    return f"{name}: {ratio(forward(ours), forward(theirs), rounds)} of torchvision's time"
+
+
+def compare_norms(name: str, rounds: int, batch: int) -> str:
+    """One line: how long a step takes per unit of one with stock norms, on images of 224x224."""
+    hand, training = import_module("resnet_keras"), import_module("resnet_keras.training")
+    sgd = import_module("resnet_keras.optimizer").sgd
+    stock = getattr(hand, name)()
+    images = np.random.default_rng(0).normal(size=(batch, 224, 224, 3)).astype("float32")
+    labels = np.arange(batch)
+
+    def step(model: Any) -> Callable[[], object]:
+        optimizer, loss = sgd(model, Recipe()), training.cross_entropy(model, Recipe())
+        return lambda: training.train_step(model, optimizer, loss, images, labels, 0.01)
+
+    ours = training.for_training(stock)
+    return f"{name}: {ratio(step(ours), step(stock), rounds)} of the stock norm's time"
+
+
+def ratio(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> str:
+    """The ratio of the median times, with the quartiles of the ratios of neighbouring runs."""
+    for run in (ours, theirs) * 3:  # warm up
+        seconds(run)
+    times: dict[Callable[[], object], list[float]] = {ours: [], theirs: []}
     for index in range(rounds):
-        for model in (ours, theirs) if index % 2 else (theirs, ours):
-            times[model].append(seconds(model, images))
-    ratio = statistics.median(times[ours]) / statistics.median(times[theirs])
+        for run in (ours, theirs) if index % 2 else (theirs, ours):
+            times[run].append(seconds(run))
+    middle = statistics.median(times[ours]) / statistics.median(times[theirs])
     low, _, high = statistics.quantiles(
         (a / b for a, b in zip(times[ours], times[theirs], strict=True)), n=4
     )
-    return f"{name}: {ratio:.3f} of torchvision's time (quartiles {low:.3f} ... {high:.3f})"
+    return f"{middle:.3f} (quartiles {low:.3f} ... {high:.3f})"
 
 
-@torch.inference_mode()
-def seconds(model: nn.Module, images: torch.Tensor) -> float:
+def seconds(run: Callable[[], object]) -> float:
     start = time.perf_counter()
-    model(images)
+    run()
     return time.perf_counter() - start
 
 

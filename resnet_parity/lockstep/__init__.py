@@ -29,8 +29,9 @@ Progress = Callable[[str, int], None]
 Status = Literal["pass", "fail", "cannot"]
 Hands = tuple[Trainees, Trainees]
 
-DEFAULT = Recipe(learning_rate=0.05)
-"""The rule unless another is asked for."""
+DEFAULT = Recipe(learning_rate=0.01)
+"""The rule unless another is asked for; at 0.05 the loss of resnet18 jumps about, and roundings with
+it: they grew from 1e-14 to 1e-10 in 50 steps, where at 0.01 they stayed below 2e-13."""
 
 _REPORTS = 10
 _MAX_ELEMENTS = 2**29

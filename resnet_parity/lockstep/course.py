@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -27,9 +27,11 @@ _SHARED = ("weights", "momentum buffers")
 class Trainees(Protocol):
     """What the judge asks of a hand in training; `resnet_torch.trainee`, `resnet_keras.trainee`."""
 
-    def start(
-        self, architecture: Architecture, weights: State, recipe: Recipe, dtype: str, **layout: str
-    ) -> Any: ...
+    @property
+    def start(self) -> Callable[..., Any]:
+        """From (architecture, weights, recipe, dtype); PyTorch's also takes a memory `layout`."""
+        ...
+
     def step(
         self, trainee: Any, images: np.ndarray, labels: np.ndarray, learning_rate: float
     ) -> float: ...
