@@ -11,7 +11,7 @@ from parity_tests.mutants import MUTANTS, Mutant, MutantHand
 from parity_tests.support import SMALL, exact, random, training
 from resnet_parity.frameworks import keras_adapter, torch_adapter
 from resnet_parity.probes import Probe
-from resnet_parity.rungs import Adapter, Engine, climb
+from resnet_parity.rungs import FLOOR_MODES, Adapter, Engine, climb
 from resnet_parity.tolerances import limit
 
 RUNGS = ("exact", "float64", "float32")
@@ -38,12 +38,14 @@ def planted() -> list:
 
 
 def engines(mutant: Mutant | None, hand: str) -> tuple[Engine, ...]:
-    """PyTorch and Keras, run eagerly, one of them with the defect."""
+    """PyTorch in both layouts, for they make the floor, and Keras; one hand with the defect."""
     adapters: dict[str, Adapter] = {"torch": torch_adapter(), "keras": keras_adapter()}
     if mutant:
         adapters[hand] = MutantHand(adapters[hand], mutant)
-    modes = {"torch": "nchw", "keras": "eager"}
-    return tuple(Engine(name, each, modes[name]) for name, each in adapters.items())
+    modes = {"torch": FLOOR_MODES, "keras": ("eager",)}
+    return tuple(
+        Engine(name, each, mode) for name, each in adapters.items() for mode in modes[name]
+    )
 
 
 def accused(rung: str, net: str, mutant: Mutant | None, hand: str) -> list[set[str]]:
