@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from parity_tests.support import TINY, exact, random
+from parity_tests.support import TINY, exact, random, training
 from resnet_parity.engine import BITWISE, compare, first_divergence, relative_error
 from resnet_parity.rungs import Engine, climb
 from resnet_parity.tolerances import limit
@@ -61,6 +63,9 @@ class Fake:
     def modes(self):
         return ("eager",)
 
+    def obstacle(self, mode, rung):
+        return None
+
     def versions(self):
         return {"fake": "1"}
 
@@ -73,9 +78,22 @@ class Fake:
     def run(self, model, images, mode):
         return self._outputs
 
+    def gradients(self, model, images, cotangents, mode, *, training):
+        return self._outputs
 
-def fake(outputs: dict[str, np.ndarray], obstacle: str | None = None) -> Engine:
-    return Engine("fake", Fake(outputs, obstacle), "eager")
+    def mixed_precision(self, architecture, weights, images, mode, dtype):
+        return self._outputs
+
+
+def fake(
+    outputs: dict[str, np.ndarray], obstacle: str | None = None, mode: str = "eager"
+) -> Engine:
+    return Engine("fake", Fake(outputs, obstacle), mode)
+
+
+def floor(outputs: dict[str, np.ndarray]) -> Engine:
+    """One that runs as PyTorch does where it makes the floor."""
+    return fake(outputs, mode="nchw")
 
 
 def shifted(taps, error: float):
@@ -95,7 +113,7 @@ def test_an_obstacle_excuses_rounding_and_nothing_else():
 
 
 def test_an_obstacle_does_not_excuse_float32():
-    probe = exact(TINY.name, "float32")
+    probe = replace(exact(TINY.name, "float32"), gradients={})
     (verdict,) = climb("exact", probe, (fake(shifted(probe.expected, 1e-7), "rounds"),))
     assert verdict.status == "fail"
 
@@ -104,7 +122,7 @@ def test_an_obstacle_does_not_excuse_float32():
 def test_missing_logits_fail(rung):
     probe = (exact if rung == "exact" else random)(TINY.name, "float64")
     taps = {name: value for name, value in probe.expected.items() if name != "logits"}
-    (verdict,) = climb(rung, probe, (fake(taps),))
+    verdict, *_ = climb(rung, probe, (fake(taps),))
     assert [row.status for row in verdict.rows if row.name == "logits"] == ["missing"]
     assert (verdict.status, verdict.logits) == ("fail", None)
 
@@ -121,16 +139,37 @@ def test_a_broken_floor_is_accused_and_hides_nothing():
     wrong, right = shifted(probe.expected, 1e-3), dict(probe.expected)
     lost = {name: value for name, value in right.items() if name != "fc"}
     for broken in (wrong, lost):
-        first, second, third = climb("float32", probe, (fake(broken), fake(right), fake(wrong)))
+        first, second, third = climb("float32", probe, (floor(broken), fake(right), fake(wrong)))
         assert (first.status, first.limit) == ("fail", limit("float32", "floor"))
         assert (second.status, third.status) == ("pass", "fail")
 
 
 def test_twice_the_floor_is_the_limit():
     probe = random(TINY.name, "float32")
-    floor = fake(shifted(probe.expected, 1e-6))
+    first = floor(shifted(probe.expected, 1e-6))
     statuses = []
     for error in (1.9e-6, 2.1e-6):
-        _, second = climb("float32", probe, (floor, fake(shifted(probe.expected, error))))
+        _, second = climb("float32", probe, (first, fake(shifted(probe.expected, error))))
         statuses.append(second.status)
     assert statuses == ["pass", "fail"]
+
+
+def test_the_floor_of_gradients_is_the_largest_error_of_any():
+    """An engine may err in one gradient by twice what PyTorch errs by in another."""
+    probe = training(TINY.name, "float32")
+    first, *rest = probe.gradients
+    torch = {**probe.gradients, first: probe.gradients[first] * (1 + 1e-5)}
+    verdicts = []
+    for error in (1.5e-5, 4e-5):
+        other = {**probe.gradients, **{name: probe.gradients[name] * (1 + error) for name in rest}}
+        _, verdict = climb("float32", probe, (floor(torch), fake(other)))
+        verdicts.append((verdict.subject, verdict.status))
+    assert verdicts == [("gradients", "pass"), ("gradients", "fail")]
+
+
+def test_tf32_has_no_budget_for_gradients():
+    probe = training(TINY.name, "float32")
+    _, verdict = climb(
+        "float32", probe, (floor(probe.gradients), fake(probe.gradients, mode="cuda tf32"))
+    )
+    assert (verdict.status, "no budget" in verdict.reason) == ("cannot", True)

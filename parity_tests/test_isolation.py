@@ -60,7 +60,8 @@ ORDER = {
     "training": {"model", "optimizer"},
     "trainee": {"model", "weights", "optimizer", "training"},
     "modes": {"model"},
-    "adapter": {"model", "modes", "weights"},
+    "gradients": {"model", "modes", "weights"},
+    "adapter": {"model", "modes", "weights", "gradients"},
     "__init__": {"model", "weights"},
 }
 

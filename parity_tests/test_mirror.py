@@ -24,6 +24,7 @@ FILES = (
     "training",
     "trainee",
     "modes",
+    "gradients",
     "adapter",
     "__init__",
 )
@@ -56,6 +57,11 @@ UNPAIRED = {
     ("modes", "placed"): "Keras has one layout and places arrays itself",
     ("modes", "callable_in"): "torch runs a module as it is, or compiled",
     ("modes", "predict"): "Keras compiles a model per mode",
+    ("modes", "compile_options"): "Keras is told of a mode as it compiles",
+    ("gradients", "Differentiated"): "Keras' trainer has gradients of a model's own tensors alone",
+    ("gradients", "Recorder"): "on every backend, Keras shows gradients to its optimiser alone",
+    ("gradients", "WeightedSum"): "Keras' trainer starts from a loss, torch from cotangents",
+    ("gradients", "_channels_last"): "torch's layout is the canonical one",
 }
 
 
