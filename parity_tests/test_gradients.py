@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from resnet_spec import IMAGE, Relu, make_graph, outputs, parameters
+from resnet_spec import IMAGE, AveragePool, Norm, Relu, make_graph, outputs, parameters
 
 import resnet_torch
 from parity_tests.support import (
@@ -23,6 +23,7 @@ from parity_tests.support import (
     find,
     training,
 )
+from resnet_parity import derivatives
 from resnet_parity.derivatives import backward
 from resnet_parity.engine import relative_error
 from resnet_parity.oracle import walk
@@ -135,3 +136,29 @@ def test_gradients_in_training(name, rung):
 @pytest.mark.parametrize("name", [name for name in ALL_NAMES if name not in SPREAD])
 def test_gradients_in_training_of_every_row(name, rung):
     check(name, rung, training(name, rung))
+
+
+@pytest.mark.parametrize("size", [(6, 6), (7, 9), (6, 8)])
+@pytest.mark.parametrize("stride", [2, 3])
+def test_an_average_sends_back_what_pytorch_sends(size, stride):
+    """At stride 3 some cells are in no window."""
+    generator = np.random.default_rng(0)
+    x = torch.from_numpy(generator.normal(size=(2, 3, *size))).requires_grad_()
+    options = {"ceil_mode": True, "count_include_pad": False}
+    y = torch.nn.functional.avg_pool2d(x, 2, stride, **options)
+    g = generator.normal(size=y.shape)
+    (theirs,) = torch.autograd.grad(y, x, torch.from_numpy(g))
+    ours = derivatives._average_pool(
+        AveragePool("p", 2, stride), Value(x.detach().numpy()), Value(g)
+    )
+    np.testing.assert_array_equal(ours.array, theirs.numpy())
+
+
+def test_a_bound_counts_the_mean_and_the_map_apart():
+    """All sums of both are even, and a term alone is not."""
+    norm = Norm("n", 1, eps=0.0, decay=0.9)
+    weights = {"n.weight": 1, "n.bias": 0, "n.running_mean": 3, "n.running_var": 1}
+    weights = {name: np.array([value]) for name, value in weights.items()}
+    x, g = (np.array(each).reshape(1, 1, 1, 2) for each in ([1, 5], [1, 1]))
+    tensors, _ = derivatives._frozen_norm(norm, weights, Value(x), Value(g))
+    assert tensors["weight"].bound == (1 + 3) + (5 + 3)

@@ -99,7 +99,11 @@ def test_a_wrong_hash_is_named(data, tmp_path, capsys):
         ("no json", "holds no conformance vectors of format 1 for resnet20"),
         ('{"format": 2, "architectures": {}}', "holds no conformance vectors of format 1"),
         ('{"format": 1, "architectures": {}}', "holds no conformance vectors of format 1"),
-        ('{"format": 1, "architectures": {"resnet20": [{"seed": 0}]}}', "lacks seeds of resnet20"),
+        (
+            '{"format": 1, "dtype": "float32", "architectures": {"resnet20": [{"seed": 0}]}}',
+            "lacks seeds of resnet20",
+        ),
+        ('{"format": 1, "dtype": "float32", "architectures": [1]}', "holds no conformance"),
     ],
 )
 def test_a_bad_file_is_told(text, said, tmp_path, capsys):

@@ -65,12 +65,12 @@ def gradients(
     with floatx(model):
         differentiated = Differentiated(model, image.shape, training)
         recorder = Recorder(learning_rate=0.0)
-        differentiated.compile(recorder, WeightedSum("sum"), **compile_options(mode))
+        differentiated.compile(recorder, WeightedSum(reduction=None), **compile_options(mode))
         differentiated.train_on_batch(image, weights if len(weights) > 1 else weights[0])
     for variable, value in statistics:
         variable.assign(value)
-    trained = differentiated.trainable_variables
-    found = {id(v): ops.convert_to_numpy(g) for v, g in zip(trained, recorder.gradients, strict=True)}
+    pairs = zip(differentiated.trainable_variables, recorder.gradients, strict=True)
+    found = {id(variable): ops.convert_to_numpy(gradient) for variable, gradient in pairs}
     variables = variables_of(model, model.architecture)
     arrays = {
         p.name: np.einsum(p.to_torch, found[id(value)]).copy()

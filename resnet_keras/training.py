@@ -16,7 +16,16 @@ from resnet_keras.optimizer import CoupledSGD
 
 @keras.saving.register_keras_serializable("resnet_keras")
 class BatchNormalization(keras.layers.BatchNormalization):
-    """The stock layer, but for the variance that it tracks in training: the unbiased one."""
+    """The stock layer, but for the variance that it tracks in training: the unbiased one.
+
+    It is for maps (N, H, W, C), with gamma and beta, on one device; others raise `ValueError`.
+    """
+
+    def build(self, input_shape):
+        is_whole = self.scale and self.center and not self.synchronized
+        if len(input_shape) != 4 or self.axis not in (-1, 3) or not is_whole:
+            raise ValueError("this norm is for maps (N, H, W, C), with gamma and beta")
+        super().build(input_shape)
 
     def call(self, inputs, training=None, mask=None):
         if not (training and self.trainable):
@@ -90,7 +99,9 @@ def train_step(
 ) -> float:
     """One step on images (N, H, W, C) and labels (N,); the loss before it."""
     with floatx(model):
-        if getattr(model, "optimizer", None) is not optimizer:
+        held = getattr(model, "optimizer", None)
+        held = getattr(held, "inner_optimizer", held)  # float16 wraps it, to scale the loss
+        if held is not optimizer or model.loss is not loss:
             model.compile(optimizer, loss)
         optimizer.learning_rate = learning_rate
         one_hot = keras.utils.to_categorical(labels, model.output_shape[-1])

@@ -30,7 +30,17 @@ from resnet_spec import (
 )
 
 from resnet_parity import oracle
-from resnet_parity.values import Value, Weights, coarse, in_units, largest, products, reduced, total
+from resnet_parity.values import (
+    Value,
+    Weights,
+    coarse,
+    common_bits,
+    in_units,
+    largest,
+    products,
+    reduced,
+    total,
+)
 
 Gradients = dict[str, Value]
 """By the name of the tensor whose gradient it is."""
@@ -197,10 +207,11 @@ def _frozen_norm(norm: Norm, weights: Weights, x: Value, g: Value) -> tuple[Grad
     array, g = in_units(x, exponent), coarse(g)
     mean = np.ldexp(mean, -exponent).astype(np.int64)[:, None, None]
     sums = products(lambda x, g: (x * g).sum((0, 2, 3)), Value(array - mean, exponent), g)
-    terms = products(lambda x, g: (x * g).sum((0, 2, 3)), Value(np.abs(array) + np.abs(mean)), g)
+    sizes = (np.abs(array) + np.abs(mean)).astype("float64") * np.abs(g.array)
+    bound = largest(sizes.sum((0, 2, 3))) >> common_bits(array, mean)
     bits = round(np.log2(deviation[0]))
     tensors = {
-        "weight": reduced(replace(sums, exponent=sums.exponent - bits, bound=terms.bound)),
+        "weight": reduced(replace(sums, exponent=sums.exponent - bits, bound=bound)),
         "bias": _sum_over_cells(g),
     }
     scale = np.rint(gamma / deviation).astype(np.int64)[:, None, None]
@@ -266,13 +277,14 @@ def _max_pool(pool: MaxPool, x: Value, g: Value) -> Value:
 def _average_pool(pool: AveragePool, x: Value, g: Value) -> Value:
     """A share to each cell of each window."""
     (rows, columns), (height, width) = g.array.shape[2:], x.array.shape[2:]
-    room = ((rows - 1) * pool.stride + pool.kernel, (columns - 1) * pool.stride + pool.kernel)
+    reach = ((rows - 1) * pool.stride + pool.kernel, (columns - 1) * pool.stride + pool.kernel)
+    room = (max(reach[0], height), max(reach[1], width))  # a wide stride may leave cells out
     there = np.zeros((1, 1, *room), dtype=g.array.dtype)
     extra = 1 if pool.zeros else 0
     there[:, :, : height + extra, : width + extra] = 1
     counts = oracle.windows_of(there, pool.kernel, pool.stride, dilation=1).sum(axis=(4, 5))
     share = g.array * (pool.kernel**2 // counts) if x.is_exact else g.array / counts
-    back, sizes = np.zeros((*g.array.shape[:2], *room), g.array.dtype), 0 * there
+    back = np.zeros((*g.array.shape[:2], *room), g.array.dtype)
     sizes = np.zeros_like(back)
     for row, column in np.ndindex(pool.kernel, pool.kernel):
         cells = _cells(pool.stride, (rows, columns), row, column)

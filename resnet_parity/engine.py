@@ -63,7 +63,7 @@ def relative_error(expected: np.ndarray, actual: np.ndarray, scale: float = 0.0)
 
     `scale` takes the place of the latter where it is larger.
     """
-    if not np.isfinite(actual).all():
+    if not (np.isfinite(actual).all() and np.isfinite(expected).all()):
         return float("inf")
     reference = expected.astype("float64").ravel()
     difference = float(np.linalg.norm(actual.astype("float64").ravel() - reference))

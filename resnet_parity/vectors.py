@@ -82,14 +82,19 @@ def read_vectors(path: Path, names: Sequence[str]) -> dict[str, Any]:
     """The file as plain data; raises `ParityError` where it lacks a row, or is none."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        rows = data["architectures"] if data["format"] == FORMAT else {}
+        if (data["format"], data["dtype"]) != (FORMAT, DTYPE):
+            raise ValueError("another format")
+        rows = dict(data["architectures"])
         held = {name for name in names if {row["seed"] for row in rows[name]} == set(SEEDS)}
     except OSError as error:
-        raise ParityError(f"{path} cannot be read: {error.strerror}") from error
+        raise ParityError(
+            f"{path} cannot be read: {error.strerror}; it is part of a checkout, not of an "
+            "installed package; name another with --file"
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise ParityError(
             f"{path} holds no conformance vectors of format {FORMAT} for {', '.join(names)}; "
-            "make them with: resnet-parity vectors"
+            "make them with: resnet-parity vectors --file FILE"
         ) from error
     if missing := [name for name in names if name not in held]:
         raise ParityError(f"{path} lacks seeds of {', '.join(missing)}")

@@ -91,7 +91,7 @@ DIFFERENCES: tuple[Difference, ...] = (
         "bn-variance",
         "torch tracks the unbiased variance, Keras' stock layer the biased one.",
         "running_var: n / (n - 1) times the batch's",
-        "moving_variance: the batch's own; in `for_training` n / (n - 1) times that",
+        "moving_variance: the batch's own; for_training: n / (n - 1) times that",
         "the running variances part at the first training step, most in the last, small maps",
         "test_differences.py::test_bn_variance",
     ),

@@ -6,9 +6,9 @@ One step, for each trained tensor w with its gradient g and, with momentum, its 
     v = momentum * v + g              from zero; it holds gradients, never a learning rate
     w = w - learning_rate * v         Nesterov: w - learning_rate * (g + momentum * v)
 
-So a learning rate that changes acts on the whole buffer at once. It is the rule of PyTorch's SGD
-(Sutskever et al. 2013, section 2, in other variables). Keras' own folds the learning rate into its
-buffer, which is the same only while the rate is constant, and decays beside the buffer.
+So a learning rate that changes acts on the whole buffer at once. It is the rule of PyTorch's SGD.
+That of Sutskever et al. 2013, section 2, which Keras follows, has the learning rate inside the
+buffer, which is the same only while the rate is constant; and Keras' decay goes beside the buffer.
 
 The loss is the mean over the batch of the cross-entropy against smoothed labels: a share
 `label_smoothing` of each label is spread evenly over all classes (Szegedy et al. 2015,

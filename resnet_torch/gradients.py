@@ -29,7 +29,8 @@ def gradients(
     """
     model = placed(copy.deepcopy(model), mode).train(training)
     image = placed(torch.from_numpy(images), mode).requires_grad_()
-    weights = [torch.from_numpy(cotangents[name]).to(device(mode)) for name in outputs(model.architecture)]
+    names = outputs(model.architecture)
+    weights = [torch.from_numpy(cotangents[name]).to(device(mode)) for name in names]
     tensors = {**dict(model.named_parameters()), IMAGE: image}
     with float32_products(mode):
         returned = callable_in(model, mode)(image)

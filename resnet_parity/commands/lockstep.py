@@ -20,7 +20,7 @@ from resnet_parity.commands.options import (
 from resnet_parity.errors import ParityError
 
 _NUMBERS = {
-    "learning-rate": (float, 0.01, "of the first step"),
+    "learning-rate": (float, 0.001, "of the first step"),
     "momentum": (float, 0.9, "share of the buffer that stays"),
     "weight-decay": (float, 1e-4, "L2, coupled: it passes through the buffer"),
     "label-smoothing": (float, 0.0, "share of each label that is spread over all classes"),

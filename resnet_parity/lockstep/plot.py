@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
 from resnet_parity.errors import MissingFrameworkError, ParityError
+from resnet_parity.files import check_writable, write_atomically
 from resnet_parity.lockstep import Lockstep
 
 
@@ -19,8 +21,7 @@ def check_plot(path: Path) -> None:
     """
     if path.suffix.lower() != ".png":
         raise ParityError(f"{path} is no PNG file; give a name that ends in .png")
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ParityError(f"{path} cannot be written; give a file in a folder that can be")
+    check_writable(path)
     if find_spec("matplotlib") is None:
         raise MissingFrameworkError(
             "matplotlib is not installed; install it with: python -m pip install 'matplotlib>=3.9'"
@@ -35,15 +36,9 @@ def draw(result: Lockstep, path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ.setdefault("MPLCONFIGDIR", folder)
         figure = _figure(result)
-        handle, name = tempfile.mkstemp(suffix=".png", dir=path.parent)
-        os.close(handle)
-        try:
-            figure.savefig(name, dpi=120)
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        image = io.BytesIO()
+        figure.savefig(image, dpi=120, format="png")
+        write_atomically(path, image.getvalue())
 
 
 def _figure(result: Lockstep):

@@ -5,7 +5,9 @@ Every engine must give the same bits, forward and, with frozen norms, backward. 
 
 * kernels are zero but for `n` places per output channel, alternately +1 and -1 (or -1 and +1, by
   one draw per output channel): a difference of two non-negative maps is no larger than the maps,
-  which keeps 152 layers below 2^24. Then n row draws and n column draws per output channel. Place j
+  which keeps 152 layers below 2^24. The draw is 0 for + first, here as for every sign. Then come
+  the rows of all channels, n each, then the columns of all channels, n each. Here n is at least
+  `ceil(in_per_group / (8 out_per_group))`, or a thin layer could not read a wide one. Place j
   of output channel o (counted within its group) reads input channel
   `P[((S * out_per_group + o) * n + j) mod in_per_group]`, where `P` is the permutation from stream
   `exact/NAME/LAYER` and `S` is the seed modulo 8: seeds 0 ... 7 read every channel. Where two
@@ -17,10 +19,11 @@ Every engine must give the same bits, forward and, with frozen norms, backward. 
   nets the last gamma of a block is zero but for `active` of every `of` channels, those whose rank
   in `exact/NAME/LAYER`, plus the seed, is below `active` modulo `of`;
 * what stands before a squeeze-and-excitation gate, a norm's gamma and beta or a kernel and its
-  bias, is doubled, for the gate may halve it. The gate's second kernel has only +2^20, and its
-  biases are 2^20 in one of eight draws (a zero) and else 0: what reaches the sigmoid is 0, or at
-  least 64, where it is exactly 1/2, or 1;
-* a kernel behind an average of 2x2 cells is times four;
+  bias, is doubled, for the gate may halve it. The gate's second kernel has only +2^20. Its biases
+  are 2^20 in one of eight draws (a zero) and else 0, drawn behind those that any convolution
+  draws, which are thrown away: what reaches the sigmoid is 0, or at least 64, where it is exactly
+  1/2, or 1;
+* a kernel behind an average of 2x2 cells is times four, and so is its bias;
 * the dense kernel as a 1x1 convolution, then its bias in -8 ... 8;
 * `image`: integers in -8 ... 8.
 * `cotangent/OUTPUT`: the weights of the sum whose gradients are taken, zero but for 32 draws of a
@@ -171,7 +174,7 @@ def _exact_trace(
     for name, value in trace(arch, weights, images, cotangents):
         if value.flaw:
             raise ProbeError(f"at {name} {value.flaw}")
-        if value.bound > 2**bits:
+        if value.bound >= 2**bits:
             raise ProbeError(
                 f"sums at {name} may reach 2^{math.log2(value.bound):.1f}, above 2^{bits}; "
                 "take a smaller size or fewer blocks"
