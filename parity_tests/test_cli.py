@@ -22,7 +22,7 @@ from resnet_parity.verification import verify
 def verified() -> dict:
     result = command("verify", "resnet18", "--layers", "--json", "--size", "32x64")
     assert result.returncode == 0, result.stderr
-    assert len(result.stderr.splitlines()) == 5, "a line of progress per probe and nothing else"
+    assert len(result.stderr.splitlines()) == 7, "a line of progress per probe and nothing else"
     return json.loads(result.stdout)
 
 
@@ -34,7 +34,11 @@ def test_verify_prints_pure_json(verified):
     for verdict in verified["verdicts"]:
         assert verdict["status"] == "pass"
         assert verdict["first_divergence"] is None
-        assert {"layer1.0.conv1", "fc", "logits"} <= {tap["name"] for tap in verdict["taps"]}
+        some = {
+            "taps": {"layer1.0.conv1", "fc", "logits"},
+            "gradients": {"layer1.0.conv1.weight", "fc.bias", "image"},
+        }[verdict["subject"]]
+        assert some <= {row["name"] for row in verdict[verdict["subject"]]}
         if verdict["rung"] == "exact":
             assert (verdict["value"], verdict["differing"]) == (0, 0)
             assert verdict["elements"] > 100_000
@@ -44,7 +48,7 @@ def test_verify_prints_a_table_and_progress_goes_to_stderr(capsys):
     arguments = ["verify", "resnet18", "--rung", "exact", "--size", "32x64", "--seed", "5"]
     assert cli.main(arguments) == 0
     captured = capsys.readouterr()
-    assert "parity holds: 6 of 6 verdicts pass" in captured.out
+    assert "parity holds: 12 of 12 verdicts pass" in captured.out
     assert "0 of" in captured.out
     assert " differ" in captured.out
     assert "..." not in captured.out

@@ -91,7 +91,7 @@ _TIMES_WITH_GATES = 3
 DENSITIES = (
     *(Density(nonzeros) for nonzeros in _BITS_PER_BLOCK),
     *(Density(2, active, SEEDS_TO_COVER) for active in range(SEEDS_TO_COVER - 1, 0, -1)),
-    *(Density(2, 1, of) for of in (16, 32, 64)),
+    *(Density(2, 1, of) for of in (16, 32, 64, 128)),
 )
 
 
