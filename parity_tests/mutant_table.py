@@ -30,7 +30,7 @@ def text() -> str:
     count = len(MUTANTS) + len(TRAINING_MUTANTS)
     lines = [
         _HEAD,
-        f"{count} mutants, {count} killed.",
+        f"{count} mutants.",
         "",
         "| defect | net | killed by | cannot see it | blind |",
         "| --- | --- | --- | --- | --- |",
