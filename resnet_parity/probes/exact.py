@@ -30,7 +30,8 @@ Every engine must give the same bits, forward and, with frozen norms, backward. 
   place per image, then as many draws of a sign. Where two places coincide, the later one stands.
 
 `n`, `active` and `of` follow from the depth, see `density`; where the oracle finds a sum that does
-not fit, forwards or backwards, the next sparser of `DENSITIES` is taken, until one does.
+not fit, forwards or backwards, the next sparser of `DENSITIES` is taken, until one does; behind
+the sparsest, 4 draws of cotangents and then 1 instead of 32.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ SEEDS_TO_COVER = 8
 _MANTISSA_BITS = {"float32": 24, "float64": 53}
 _OPENING = 2**20
 _COTANGENTS = 32
+_FEWER_COTANGENTS = (4, 1)
 
 
 @dataclass(frozen=True)
@@ -123,9 +125,11 @@ def exact_probe(
     shape = (BATCH, arch.in_channels, height, width)
     stream = Stream(f"exact/{arch.name}/{seed}/image")
     images = (stream.below(17, math.prod(shape)) - 8).reshape(shape)
-    cotangents = _cotangents(arch, seed, (height, width))
     reason = None
-    for each in DENSITIES[DENSITIES.index(density(arch, area, dtype)) :]:
+    start = DENSITIES.index(density(arch, area, dtype))
+    trials = [(each, _COTANGENTS) for each in DENSITIES[start:]]
+    for each, draws in trials + [(DENSITIES[-1], fewer) for fewer in _FEWER_COTANGENTS]:
+        cotangents = _cotangents(arch, seed, (height, width), draws)
         weights = exact_weights(arch, seed, dtype, each)
         try:
             exact = _exact_trace(arch, weights, images, cotangents, dtype)
@@ -147,15 +151,17 @@ def exact_probe(
     raise ProbeError(f"no exact probe of {arch.name!r} fits {dtype}: {reason}")
 
 
-def _cotangents(arch: Architecture, seed: int, size: tuple[int, int]) -> dict[str, np.ndarray]:
+def _cotangents(
+    arch: Architecture, seed: int, size: tuple[int, int], draws: int
+) -> dict[str, np.ndarray]:
     """Few ones, plus and minus: most weights of the sum are zero, so that gradients stay small."""
     shapes = {tap.name: tap.shape for tap in taps(arch, *size)}
     cotangents = {}
     for output, tap in outputs(arch).items():
         stream = Stream(f"exact/{arch.name}/{seed}/cotangent/{output}")
         array = np.zeros((BATCH, math.prod(shapes[tap])), dtype=np.int64)
-        place = stream.below(array.shape[1], BATCH * _COTANGENTS).reshape(BATCH, -1)
-        sign = 1 - 2 * stream.below(2, BATCH * _COTANGENTS).reshape(BATCH, -1)
+        place = stream.below(array.shape[1], BATCH * draws).reshape(BATCH, -1)
+        sign = 1 - 2 * stream.below(2, BATCH * draws).reshape(BATCH, -1)
         np.put_along_axis(array, place, sign, axis=1)
         cotangents[output] = array.reshape(BATCH, *shapes[tap])
     return cotangents
