@@ -118,7 +118,8 @@ def as_text(data: Mapping[str, Any]) -> str:
 
 def _run(probe: Probe, engine: Engine) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]:
     model = engine.adapter.build(probe.architecture, probe.weights, probe.dtype)
-    return engine.run(model, probe, "taps"), engine.run(model, probe, "gradients")
+    gradients = engine.run(model, probe, "gradients") if probe.gradients else {}
+    return engine.run(model, probe, "taps"), gradients
 
 
 def _vector(
@@ -136,6 +137,12 @@ def _vector(
         **{name: _sha256([array]) for name, array in stages.items()},
         output: _sha256([taps[output]]),
         f"first {output}": [float(value) for value in taps[output].ravel()[:_IN_CLEAR]],
+        **(_of_gradients(arch, gradients) if gradients else {}),
+    }
+
+
+def _of_gradients(arch: Architecture, gradients: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    return {
         "gradient of image": _sha256([gradients[IMAGE]]),
         "gradients of weights": _sha256(gradients[name] for name in _trained(arch)),
         "first gradients": [float(value) for value in _first_nonzero(gradients[_trained(arch)[0]])],

@@ -63,6 +63,8 @@ def trace(
     for node, value in oracle.walk(arch, weights, values[IMAGE].array, training=training):
         values[node.name] = value
         yield node.name, value
+    if not cotangents:
+        return
     start = {
         outputs(arch)[name]: Value(array.astype(values[IMAGE].array.dtype))
         for name, array in cotangents.items()
