@@ -71,7 +71,7 @@ def test_other_commands_name_what_exists():
 
 def test_extras_are_those_that_the_readme_names():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert set(project["optional-dependencies"]) == {"torch", "keras", "jax", "onnx", "all"}
+    assert set(project["optional-dependencies"]) == {"torch", "keras", "jax", "onnx", "plot", "all"}
     for extra in project["optional-dependencies"]:
         assert f"`{extra}`" in README
     assert all(row in README for row in ARCHITECTURES)

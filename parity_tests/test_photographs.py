@@ -108,7 +108,7 @@ def test_both_hands_see_the_same_classes(photo, tmp_path):
     Image.fromarray(load_sample_images().images[1]).save(other)
     report = verify(TINY, rungs=("float64", "float32"), images=[photo, other])
     assert report.passed
-    assert {verdict.probe for verdict in report.verdicts} == {"random", PHOTOGRAPHS}
+    assert {verdict.probe for verdict in report.verdicts} == {"random", "training", PHOTOGRAPHS}
     engines = {verdict.engine for verdict in report.verdicts}
     assert len(report.top_classes) == 2 * 2 * len(engines)
     for image in report.images:

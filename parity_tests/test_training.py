@@ -58,8 +58,8 @@ def test_learning_rates():
     step = Recipe(0.5, schedule="step", period=3)
     assert [step.learning_rate_at(i) for i in (0, 2, 3, 6)] == [0.5, 0.5, 0.05, 0.005]
     cosine = Recipe(0.5, schedule="cosine", period=4)
-    rates = [cosine.learning_rate_at(i) for i in (0, 2, 4, 9)]
-    assert rates == pytest.approx([0.5, 0.25, 0, 0], abs=least_floor())
+    rates = np.array([cosine.learning_rate_at(i) for i in (0, 2, 4, 9)])
+    assert np.abs(rates - [0.5, 0.25, 0, 0]).max() < least_floor()
 
 
 def test_what_is_decayed():

@@ -75,7 +75,8 @@ def products(contract: Callable[..., np.ndarray], x: Value, y: Value) -> Value:
     x, y = coarse(x), coarse(y)
     first, second = x.array.astype("float64"), y.array.astype("float64")
     bound = largest(contract(np.abs(first), np.abs(second)))
-    array = contract(first, second).astype(np.int64)
+    with np.errstate(invalid="ignore"):  # what does not fit is told by the bound
+        array = contract(first, second).astype(np.int64)
     return reduced(Value(array, x.exponent + y.exponent, bound=bound))
 
 

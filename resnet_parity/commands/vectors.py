@@ -49,9 +49,9 @@ def _make(arguments: argparse.Namespace, names: list[str]) -> Result:
     from resnet_parity.vectors import FILE, as_text, make_vectors, read_vectors
 
     path = arguments.file or FILE
-    kept = read_vectors(path, [])["architectures"] if names and path.exists() else {}
     if not arguments.json:
         check_writable(path)
+    kept = read_vectors(path, [])["architectures"] if names and path.exists() else {}
     with progress_line() as progress:
         data = make_vectors(names or list(ARCHITECTURES), progress)
     if arguments.json:

@@ -11,6 +11,7 @@ from resnet_parity.probes.exact import (
     Density,
     check_exact_size,
     density,
+    exact_images,
     exact_probe,
     exact_weights,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "check_exact_size",
     "default_size",
     "density",
+    "exact_images",
     "exact_probe",
     "exact_weights",
     "random_probe",

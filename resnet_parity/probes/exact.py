@@ -9,15 +9,18 @@ Every engine must give the same bits, forward and, with frozen norms, backward. 
   the rows of all channels, n each, then the columns of all channels, n each. Here n is at least
   `ceil(in_per_group / (8 out_per_group))`, or a thin layer could not read a wide one. Place j
   of output channel o (counted within its group) reads input channel
-  `P[((S * out_per_group + o) * n + j) mod in_per_group]`, where `P` is the permutation from stream
-  `exact/NAME/LAYER` and `S` is the seed modulo 8: seeds 0 ... 7 read every channel. Where two
-  places coincide, the later one stands;
+  `P[(S * s + o * n + j) mod in_per_group]`, where `P` is the permutation from stream
+  `exact/NAME/LAYER`, `S` the seed modulo 8 and `s` is `out_per_group * n`, or 1 where that is not
+  below `in_per_group`: seeds 0 ... 7 read every channel. Where two places coincide, the later one
+  stands;
 * biases of convolutions: -3 ... 3;
 * norms: gamma `+d` or `-d` per draw, beta in -3 ... 3, running mean in -3 ... 3, and the running
   variance `d^2 - eps`, where `d^2` is the least power of four that is at least `2 eps`: the norm
   divides by exactly d, and so small a variance makes the least error of eps visible. In very deep
   nets the last gamma of a block is zero but for `active` of every `of` channels, those whose rank
-  in `exact/NAME/LAYER`, plus the seed, is below `active` modulo `of`;
+  in `exact/NAME/LAYER`, plus the seed, is below `active` modulo `of`. Where `of` is above 8 the
+  same stream then gives a draw below `of` to add, or every block would keep the same ranks, and
+  thin ones would never lose all;
 * what stands before a squeeze-and-excitation gate, a norm's gamma and beta or a kernel and its
   bias, is doubled, for the gate may halve it. The gate's second kernel has only +2^20. Its biases
   are 2^20 in one of eight draws (a zero) and else 0, drawn behind those that any convolution
@@ -27,11 +30,11 @@ Every engine must give the same bits, forward and, with frozen norms, backward. 
 * the dense kernel as a 1x1 convolution, then its bias in -8 ... 8;
 * `image`: integers in -8 ... 8.
 * `cotangent/OUTPUT`: the weights of the sum whose gradients are taken, zero but for 32 draws of a
-  place per image, then as many draws of a sign. Where two places coincide, the later one stands.
+  place per image (4 in nets with gates), then as many draws of a sign. Where two places coincide,
+  the later one stands.
 
 `n`, `active` and `of` follow from the depth, see `density`; where the oracle finds a sum that does
-not fit, forwards or backwards, the next sparser of `DENSITIES` is taken, until one does; behind
-the sparsest, 4 draws of cotangents and then 1 instead of 32, and at last no gradients at all.
+not fit, forwards or backwards, the next sparser of `DENSITIES` is taken, until one does.
 """
 
 from __future__ import annotations
@@ -59,6 +62,7 @@ from resnet_spec import (
 from resnet_parity.errors import ProbeError
 from resnet_parity.probes.probe import BATCH, Probe, default_size, gradients_of, trace
 from resnet_parity.splitmix import Stream
+from resnet_parity.values import Value
 
 SEEDS_TO_COVER = 8
 """So many exact probes, seeds 0 ... 7, read every channel of every layer."""
@@ -66,7 +70,7 @@ SEEDS_TO_COVER = 8
 _MANTISSA_BITS = {"float32": 24, "float64": 53}
 _OPENING = 2**20
 _COTANGENTS = 32
-_FEWER_COTANGENTS = (4, 1, 0)
+_COTANGENTS_WITH_GATES = 4  # their gradients are products of sums over maps
 
 
 @dataclass(frozen=True)
@@ -122,14 +126,12 @@ def exact_probe(
     """
     height, width = size or default_size(arch, "exact")
     area = check_exact_size(arch, (height, width))
-    shape = (BATCH, arch.in_channels, height, width)
-    stream = Stream(f"exact/{arch.name}/{seed}/image")
-    images = (stream.below(17, math.prod(shape)) - 8).reshape(shape)
+    images = exact_images(arch, seed, (height, width))
     reason = None
     start = DENSITIES.index(density(arch, area, dtype))
-    trials = [(each, _COTANGENTS) for each in DENSITIES[start:]]
-    for each, draws in trials + [(DENSITIES[-1], fewer) for fewer in _FEWER_COTANGENTS]:
-        cotangents = _cotangents(arch, seed, (height, width), draws) if draws else {}
+    draws = _COTANGENTS_WITH_GATES if arch.se else _COTANGENTS
+    cotangents = _cotangents(arch, seed, (height, width), draws)
+    for each in DENSITIES[start:]:
         weights = exact_weights(arch, seed, dtype, each)
         try:
             exact = _exact_trace(arch, weights, images, cotangents, dtype)
@@ -143,12 +145,19 @@ def exact_probe(
             dtype,
             weights,
             images.astype(dtype),
-            expected=_taps(arch, exact),
+            expected=_taps(arch, exact, dtype),
             cotangents={name: array.astype(dtype) for name, array in cotangents.items()},
-            gradients=gradients_of(arch, exact),
+            gradients={name: v.astype(dtype) for name, v in gradients_of(arch, exact).items()},
             density=(each.nonzeros, each.active, each.of),
         )
     raise ProbeError(f"no exact probe of {arch.name!r} fits {dtype}: {reason}")
+
+
+def exact_images(arch: Architecture, seed: int, size: tuple[int, int]) -> np.ndarray:
+    """Integers, (N, C, H, W)."""
+    shape = (BATCH, arch.in_channels, *size)
+    draws = Stream(f"exact/{arch.name}/{seed}/image").below(17, math.prod(shape))
+    return (draws - 8).reshape(shape)
 
 
 def _cotangents(
@@ -173,7 +182,7 @@ def _exact_trace(
     images: np.ndarray,
     cotangents: Mapping[str, np.ndarray],
     dtype: str,
-) -> dict[str, np.ndarray]:
+) -> dict[str, Value]:
     """What the oracle says must come out; raises `ProbeError` at the first sum that may round."""
     bits = _MANTISSA_BITS[dtype]
     exact = {}
@@ -185,12 +194,12 @@ def _exact_trace(
                 f"sums at {name} may reach 2^{math.log2(value.bound):.1f}, above 2^{bits}; "
                 "take a smaller size or fewer blocks"
             )
-        exact[name] = value.astype(dtype)
+        exact[name] = value
     return exact
 
 
-def _taps(arch: Architecture, exact: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    expected = {node.name: exact[node.name] for node in make_graph(arch) if node.is_tap}
+def _taps(arch: Architecture, exact: Mapping[str, Value], dtype: str) -> dict[str, np.ndarray]:
+    expected = {n.name: exact[n.name].astype(dtype) for n in make_graph(arch) if n.is_tap}
     return expected | {name: expected[tap] for name, tap in outputs(arch).items()}
 
 
@@ -287,7 +296,9 @@ def _exact_kernel(
     # A thin layer behind a wide one takes more places, or eight seeds could not read every channel.
     count = max(nonzeros, math.ceil(into / (SEEDS_TO_COVER * out)))
     channel, j = np.arange(conv.out_channels)[:, None], np.arange(count)
-    place = ((seed % SEEDS_TO_COVER * out + channel % out) * count + j) % into
+    # Each seed starts behind the last one's places, or where those were all, one further.
+    step = out * count if out * count < into else 1
+    place = (seed % SEEDS_TO_COVER * step + channel % out * count + j) % into
     sign = 1 - 2 * stream.below(2, conv.out_channels)[:, None]
     row = stream.below(conv.kernel, conv.out_channels * count).reshape(-1, count)
     column = stream.below(conv.kernel, conv.out_channels * count).reshape(-1, count)
@@ -308,10 +319,12 @@ def _exact_norm(
     norm: Norm, stream: Stream, fixed: Stream, seed: int, share: Density, dtype: str
 ) -> dict[str, np.ndarray]:
     deviation, variance = _unit_norm(norm.eps, dtype)
-    rank = np.argsort(fixed.permutation(norm.channels))
+    rank = np.argsort(fixed.permutation(norm.channels)) + seed
+    if share.of > SEEDS_TO_COVER:
+        rank = rank + fixed.below(share.of, 1)
     sign = 1 - 2 * stream.below(2, norm.channels)
     return {
-        "weight": deviation * sign * ((rank + seed) % share.of < share.active),
+        "weight": deviation * sign * (rank % share.of < share.active),
         "bias": stream.below(7, norm.channels) - 3,
         "running_mean": stream.below(7, norm.channels) - 3,
         "running_var": np.full(norm.channels, variance),
