@@ -9,19 +9,20 @@ import pytest
 from parity_tests.support import TINY, python
 from resnet_parity.verification import verify
 
-# One process per backend, for Keras takes seconds to start: a net of each kind, one of them on
-# every rung, a rung named alone, and the first net with a wrong epsilon. A JSON document comes back
-# for each.
+# One process per backend, for Keras takes seconds to start: a net on every rung, others on those
+# that can hold, a rung named alone, and the first net with a wrong epsilon. A JSON document comes
+# back for each.
 SCRIPT = """
 import json, sys
 from dataclasses import replace
+from parity_tests.support import TINY
 from resnet_parity.report import as_json
 from resnet_parity.verification import verify
 for arguments in (
-    {"architecture": "resnet18"},
+    {"architecture": TINY},
     *({"architecture": name, "rungs": ("exact", "float32")} for name in sys.argv[2:]),
-    {"architecture": "resnet18", "rungs": ("float64",), "size": (32, 48)},
-    {"architecture": "resnet18", "rungs": ("exact",), "size": (32, 64)},
+    {"architecture": TINY, "rungs": ("float64",), "size": (32, 48)},
+    {"architecture": TINY, "rungs": ("exact",), "size": (32, 64)},
 ):
     if arguments.get("size") == (32, 64):
         import resnet_keras.adapter as hand
@@ -33,6 +34,7 @@ for arguments in (
 
 
 KINDS = [
+    "resnet18",
     "resnet50",
     "keras_resnet50",
     "keras_resnet50v2",
@@ -45,9 +47,10 @@ KINDS = [
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_every_rung(backend):
+@pytest.mark.parametrize("names", [["resnet20"], pytest.param(KINDS, marks=pytest.mark.full)])
+def test_every_rung(backend, names):
     """Exact and float32 hold; float64 says that it cannot, and why."""
-    arguments = [backend, *KINDS]
+    arguments = [backend, *names]
     result = python("-c", SCRIPT, *arguments, KERAS_BACKEND="tensorflow")  # the argument wins
     assert result.returncode == 0, result.stderr
     *complete, alone, mutant = (json.loads(line) for line in result.stdout.splitlines())

@@ -118,7 +118,14 @@ def test_an_exact_probe_looks_at_height_and_width_separately():
     assert (kernel != kernel.swapaxes(2, 3)).any()
 
 
-@pytest.mark.parametrize("name", [*ONE_OF_EACH_KIND, *(arch.name for arch in USERS)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(pytest.param(name, marks=pytest.mark.full) for name in ONE_OF_EACH_KIND[1:]),
+        ONE_OF_EACH_KIND[0],
+        *(arch.name for arch in USERS),
+    ],
+)
 def test_eight_seeds_exercise_every_channel_of_every_layer(name):
     """Each channel of each tap varies, and each input of each layer is read where it varies.
 

@@ -75,6 +75,20 @@ def float32_products(mode: str) -> Iterator[None]:
             switch.fp32_precision = precision
 
 
+@contextmanager
+def one_thread(dtype: Any) -> Iterator[None]:
+    """In float32 sum over cells on one thread, as on any machine; put back after.
+
+    Several threads sum in parts, of which the rounding is smaller, the more there are.
+    """
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1 if dtype == "float32" else before)
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def device(mode: str) -> str:
     """Where that mode runs."""
     return "cuda" if mode in GPU else "cpu"

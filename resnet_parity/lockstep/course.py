@@ -48,11 +48,15 @@ class Course:
     images: np.ndarray
     labels: np.ndarray
 
+    def batch(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """The images and labels of a step."""
+        return self.images[index % BATCHES], self.labels[index % BATCHES]
+
     def step(self, hand: Trainees, trainee: Any, index: int, dtype: str) -> dict[str, np.ndarray]:
         """The state of a trainee behind one more step, and the loss before it."""
-        turn = index % BATCHES
-        images, rate = self.images[turn].astype(dtype), self.recipe.learning_rate_at(index)
-        loss = hand.step(trainee, images, self.labels[turn], rate)
+        images, labels = self.batch(index)
+        rate = self.recipe.learning_rate_at(index)
+        loss = hand.step(trainee, images.astype(dtype), labels, rate)
         return {LOSS: np.array(loss)} | hand.get_state(trainee)
 
 
@@ -81,12 +85,14 @@ def kinds_of(arch: Architecture) -> dict[str, str]:
     return kinds | dict.fromkeys(trained, weights)
 
 
-def errors_of(arch: Architecture, expected: State, actual: State) -> dict[str, float]:
+def errors_of(
+    arch: Architecture, expected: State, actual: State, scales: Mapping[str, float] | None = None
+) -> dict[str, float]:
     """The relative error of every quantity, in the order of `kinds_of`.
 
     A gradient may vanish (that of a bias before a norm always does), and then all of it is
     rounding. So a trained tensor and its buffer are held against the largest size per element in
-    their layer, where that is larger than their own.
+    their layer, where that is larger than their own, or against one of `scales` where that is.
     """
     sizes: dict[tuple[str, str], float] = {}
     kinds = {name: kind for name, kind in kinds_of(arch).items() if name in expected}
@@ -97,7 +103,7 @@ def errors_of(arch: Architecture, expected: State, actual: State) -> dict[str, f
     errors = {}
     for name, kind in kinds.items():
         shared = sizes[kind, _layer(name)] if kind in _SHARED else 0.0
-        scale = shared * math.sqrt(expected[name].size)
+        scale = max(shared * math.sqrt(expected[name].size), (scales or {}).get(name, 0.0))
         errors[name] = relative_error(expected[name], actual[name], scale)
     return errors
 

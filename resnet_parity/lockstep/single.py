@@ -1,32 +1,38 @@
 """Synchronised steps in float32: each starts both hands from one state, and is judged by itself.
 
-A rounding moves a ReLU across its kink now and then, in any engine, and training makes chaos of it;
-so free steps in float32 show nothing. Here the state before each step is that of a float64 run,
-rounded; that run's next state is what must come out. The weights are those of a training probe,
-whose ReLUs stay away from their kinks, and of all steps the median counts, for a max-pool may still
-meet two equal inputs.
+Free steps in float32 show nothing, for training makes chaos of their roundings. Here the state
+before each step is that of a float64 run, rounded; that run's next state is what must come out. The
+weights are those of a training probe; a step that comes near the kink of a ReLU or a maximum,
+behind which any engine may go, is not judged, and the next takes its place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from statistics import median
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from resnet_parity.lockstep.course import Course, State, Trainees, errors_of
+from resnet_spec import IMAGE, Recipe, momentum_name, outputs
+
+from resnet_parity import derivatives, oracle
+from resnet_parity.errors import ProbeError
+from resnet_parity.lockstep.course import LOSS, Course, State, Trainees, errors_of
+from resnet_parity.probes import is_far_from_kinks
 from resnet_parity.tolerances import least_floor, limit
+from resnet_parity.values import Value
 
 Errors = dict[str, float]
+
+_ATTEMPTS = 8
 
 
 def synchronised(
     course: Course, hands: tuple[Trainees, Trainees], weights: State, count: int
 ) -> tuple[Errors, Errors]:
-    """PyTorch's error, the larger of its layouts, and Keras', in every quantity.
+    """PyTorch's largest error in every quantity over its layouts and steps, and Keras'.
 
-    They are medians over the steps.
+    Raises `ProbeError` where too many steps come near a kink.
     """
     arch, recipe = course.architecture, course.recipe
     torch, keras = hands
@@ -36,31 +42,85 @@ def synchronised(
         (torch, torch.start(arch, weights, recipe, "float32", layout="channels_last")),
         (keras, keras.start(arch, weights, recipe, "float32")),
     ]
-    errors: list[list[Errors]] = [[] for _ in runs]
-    for index in range(count):
-        state = _cast(torch.get_state(exact), "float32")
-        torch.set_state(exact, _cast(state, "float64"))
+    errors: list[Errors] = [{} for _ in runs]
+    for index, state, scales in _steps(course, torch, exact, count):
         expected = course.step(torch, exact, index, "float64")
         for (hand, run), found in zip(runs, errors, strict=True):
             hand.set_state(run, state)
-            found.append(errors_of(arch, expected, course.step(hand, run, index, "float32")))
-    ours, other, theirs = (
-        {name: median(errors[name] for errors in found) for name in found[0]} for found in errors
-    )
+            actual = course.step(hand, run, index, "float32")
+            for name, error in errors_of(arch, expected, actual, scales).items():
+                found[name] = max(error, found.get(name, 0.0))
+    ours, other, theirs = errors
     return {name: max(error, other[name]) for name, error in ours.items()}, theirs
+
+
+def _steps(
+    course: Course, hand: Trainees, exact: Any, count: int
+) -> Iterator[tuple[int, State, dict[str, float]]]:
+    """The steps to judge: index, state before, and the scales of what follows.
+
+    The float64 run stands in that state when a step is given, and behind it for the next.
+    """
+    judged = 0
+    for index in range(count + _ATTEMPTS):
+        if judged == count:
+            return
+        state = _cast(hand.get_state(exact), "float32")
+        hand.set_state(exact, _cast(state, "float64"))
+        scales = _scales(course, state, index)
+        if scales is None:
+            course.step(hand, exact, index, "float64")
+            continue
+        judged += 1
+        yield index, state, scales
+    if judged < count:
+        raise ProbeError(
+            f"only {judged} of {count} steps of {course.architecture.name!r} in float32 stay away "
+            "from the kinks of its ReLUs; take another seed or a smaller size"
+        )
+
+
+def _scales(course: Course, state: State, index: int) -> dict[str, float] | None:
+    """How large the terms are that each momentum buffer sums, from the oracle.
+
+    Behind a norm they cancel, as in the gradients of a training probe. None near a kink.
+    """
+    arch = course.architecture
+    images, labels = course.batch(index)
+    # In float32, as the engines get them.
+    values = {IMAGE: Value(images.astype("float32").astype("float64"))}
+    for node, value in oracle.walk(arch, state, values[IMAGE].array, training=True):
+        values[node.name] = value
+    if not is_far_from_kinks(arch, values):
+        return None
+    (tap,) = outputs(arch).values()
+    start = {tap: Value(_of_loss(course.recipe, values[tap].array, labels))}
+    gradients = derivatives.backward(arch, state, values, start, training=True)
+    return {momentum_name(name): value.scale for name, value in gradients}
+
+
+def _of_loss(recipe: Recipe, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The gradient of the mean cross-entropy: softmax less what the labels say, (N, classes)."""
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    wanted = (1 - recipe.label_smoothing) * np.eye(logits.shape[1])[labels]
+    wanted += recipe.label_smoothing / logits.shape[1]
+    return (exponentials / exponentials.sum(axis=1, keepdims=True) - wanted) / len(labels)
 
 
 def floor_of(errors: Mapping[str, float]) -> Errors:
     """What rounding does to each quantity, from PyTorch's errors in the order of their making.
 
     It never falls from one to the next, for rounding travels on, and an error over a handful of
-    numbers would be small by chance; nor does it rise above what rounding can be.
+    numbers would be small by chance; nor does it rise above what rounding can be. What the backward
+    pass makes has the rounding of the whole net in it, as gradients have.
     """
     floor: Errors = {}
     highest, most = least_floor(), limit("lockstep", "floor")
     for name, error in errors.items():
         highest = min(most, max(highest, error))
         floor[name] = highest
+        if name == LOSS:
+            highest = min(most, max(highest, *errors.values()))
     return floor
 
 

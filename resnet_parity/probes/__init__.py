@@ -17,7 +17,7 @@ from resnet_parity.probes.exact import (
 )
 from resnet_parity.probes.probe import BATCH, Probe, blind_spots, default_size
 from resnet_parity.probes.random import random_probe, random_weights, with_images
-from resnet_parity.probes.training import training_probe
+from resnet_parity.probes.training import is_far_from_kinks, training_probe
 
 __all__ = [
     "BATCH",
@@ -32,6 +32,7 @@ __all__ = [
     "exact_images",
     "exact_probe",
     "exact_weights",
+    "is_far_from_kinks",
     "random_probe",
     "random_weights",
     "training_probe",

@@ -9,6 +9,9 @@ kinks, and prove it. Weights are those of a `random` probe, but for norms, which
   opens the ReLU behind it, else minus 4, which shuts it;
 * in the last norm of a branch that ends in a sum and a ReLU, gamma is times what a random probe
   damps it by, and where the shortcut adds more than zeros beta moves by 1/2 instead of 4 upwards;
+* from kernels, but for those of gates, the mean over all channels that are open in the map before
+  is taken, place by place, and so over all that are shut, or the means that norms subtract would
+  be many times the deviations that they divide by;
 * in a plain net a kernel from as many channels to as many has 4 more at its middle, from each
   channel to itself, for without a shortcut all maps become one and no gradient is left;
 * `image` and `cotangent/OUTPUT`: `2u - 1`.
@@ -26,6 +29,7 @@ from resnet_spec import (
     Architecture,
     Block,
     ChannelPad,
+    Conv,
     MaxPool,
     Norm,
     Relu,
@@ -67,8 +71,7 @@ def training_probe(
         weights = _weights(arch, seed, streams, dtype)
         cotangents = _cotangents(arch, streams, size, dtype)
         traced = dict(trace(arch, weights, images, cotangents, training=True))
-        nearest = nearest_kinks(arch, traced)
-        if all(nearest[kind] >= least for kind, least in NEAREST_KINK.items()):
+        if is_far_from_kinks(arch, traced):
             return _probe(arch, seed, weights, images, cotangents, traced)
     raise ProbeError(
         f"no training probe of {arch.name!r} stays away from the kinks of its ReLUs; "
@@ -116,8 +119,11 @@ def _cells(arch: Architecture, images: np.ndarray) -> int:
 
 def _weights(arch: Architecture, seed: int, streams: str, dtype: str) -> dict[str, np.ndarray]:
     weights = random_weights(arch, seed, dtype)
-    for conv in (conv for block in make_plan(arch).blocks for conv in block.convs):
+    for conv in (layer for layer in make_plan(arch).layers if isinstance(layer, Conv)):
+        if ".se." in conv.name:
+            continue
         kernel = weights[f"{conv.name}.weight"]
+        _balance(kernel)
         if not arch.residual and conv.in_channels == conv.out_channels:
             each = np.arange(conv.out_channels)
             kernel[each, each % kernel.shape[1], conv.kernel // 2, conv.kernel // 2] += _KEPT
@@ -138,6 +144,13 @@ def _weights(arch: Architecture, seed: int, streams: str, dtype: str) -> dict[st
     return weights
 
 
+def _balance(kernel: np.ndarray) -> None:
+    """Take the mean over the channels of either parity, which are those open and those shut."""
+    for channels in (kernel[:, ::2], kernel[:, 1::2]):
+        if channels.shape[1] > 1:
+            channels -= channels.mean(axis=1, keepdims=True)
+
+
 def _is_padded(block: Block) -> bool:
     """Whether some channels of the shortcut are zero."""
     return any(isinstance(layer, ChannelPad) for layer in block.shortcut or ())
@@ -152,6 +165,12 @@ def _cotangents(
         uniform = Stream(f"{streams}/cotangent/{output}").uniform(math.prod(shapes[tap]))
         cotangents[output] = (2 * uniform - 1).reshape(shapes[tap]).astype(dtype)
     return cotangents
+
+
+def is_far_from_kinks(arch: Architecture, traced: dict[str, Value]) -> bool:
+    """Whether no rounding of float32 changes sides, from what every operation gave in training."""
+    nearest = nearest_kinks(arch, traced)
+    return all(nearest[kind] >= least for kind, least in NEAREST_KINK.items())
 
 
 def nearest_kinks(arch: Architecture, traced: dict[str, Value]) -> dict[type, float]:
