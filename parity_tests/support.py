@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+import pytest
 from torch import nn
 
 from resnet_spec import (
@@ -141,6 +144,12 @@ def random(name: str, dtype: str, seed: int = 0) -> Probe:
 @cache
 def training(name: str, dtype: str, seed: int = 0) -> Probe:
     return training_probe(find(name), seed, dtype)
+
+
+def light(values: Sequence[Any], chosen: Collection[Any]) -> list[Any]:
+    """Values to parametrise with, of which all but the chosen ones are left to `--full`."""
+    slow = [pytest.param(value, marks=pytest.mark.full) for value in values if value not in chosen]
+    return [*(value for value in values if value in chosen), *slow]
 
 
 def find(name: str) -> Architecture:

@@ -15,7 +15,7 @@ from resnet_spec import get_architecture, outputs
 
 import resnet_keras
 import resnet_torch
-from parity_tests.support import EVERYTHING, SMALL, TINY, engines
+from parity_tests.support import EVERYTHING, SMALL, TINY, engines, light
 from parity_tests.test_foreign import randomised
 from resnet_parity.engine import relative_error
 from resnet_parity.foreign import from_timm
@@ -38,12 +38,14 @@ ARCHITECTURES = [
     get_architecture("resnetv2_50", features_only=True, out_indices=(0,)),
 ]
 
+QUICK = [arch for arch in ARCHITECTURES if arch.name in ("resnet18", "resnet20")]
+
 
 def title(arch) -> str:
     return f"{arch.name}-{arch.output_stride}-{arch.num_classes}-{arch.out_indices}"
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES, ids=title)
+@pytest.mark.parametrize("arch", light(ARCHITECTURES, QUICK), ids=title)
 def test_exact_at_every_level(arch):
     probe = exact_probe(arch, 0, "float32")
     assert set(outputs(arch)) <= set(probe.expected)
@@ -51,7 +53,7 @@ def test_exact_at_every_level(arch):
         assert verdict.status == "pass", f"{verdict.engine}: {verdict.divergence}"
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES[:6], ids=title)
+@pytest.mark.parametrize("arch", light(ARCHITECTURES[:6], QUICK), ids=title)
 def test_float64_at_every_level(arch):
     for verdict in climb("float64", random_probe(arch, 0, "float64"), engines(every_mode=False)):
         assert verdict.status == "pass", f"{verdict.engine}: {verdict.divergence}"

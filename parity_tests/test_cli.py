@@ -20,7 +20,7 @@ from resnet_parity.verification import verify
 
 @pytest.fixture(scope="module")
 def verified() -> dict:
-    result = command("verify", "resnet18", "--layers", "--json", "--size", "32x64")
+    result = command("verify", "resnet20", "--layers", "--json", "--size", "32x64")
     assert result.returncode == 0, result.stderr
     assert len(result.stderr.splitlines()) == 7, "a line of progress per probe and nothing else"
     return json.loads(result.stdout)
@@ -28,7 +28,7 @@ def verified() -> dict:
 
 def test_verify_prints_pure_json(verified):
     assert verified["passed"] is True
-    assert verified["architecture"] == "resnet18"
+    assert verified["architecture"] == "resnet20"
     assert set(verified["versions"]) == {"torch", "keras", "tensorflow"}
     assert {verdict["rung"] for verdict in verified["verdicts"]} == {"exact", "float64", "float32"}
     for verdict in verified["verdicts"]:
@@ -45,7 +45,7 @@ def test_verify_prints_pure_json(verified):
 
 
 def test_verify_prints_a_table_and_progress_goes_to_stderr(capsys):
-    arguments = ["verify", "resnet18", "--rung", "exact", "--size", "32x64", "--seed", "5"]
+    arguments = ["verify", "resnet20", "--rung", "exact", "--size", "32x64", "--seed", "5"]
     assert cli.main(arguments) == 0
     captured = capsys.readouterr()
     assert "parity holds: 12 of 12 verdicts pass" in captured.out
@@ -70,7 +70,7 @@ def test_verify_fails_with_one(monkeypatch, capsys):
         return taps | {"layer2.0.bn1": taps["layer2.0.bn1"] * 1.001}
 
     monkeypatch.setattr(hand, "run", sick)
-    assert cli.main(["verify", "resnet18", "--rung", "exact", "--size", "32x64", "--layers"]) == 1
+    assert cli.main(["verify", "resnet20", "--rung", "exact", "--size", "32x64", "--layers"]) == 1
     output = capsys.readouterr().out
     assert "parity FAILED" in output
     assert "first divergence at layer2.0.bn1" in output
@@ -78,7 +78,7 @@ def test_verify_fails_with_one(monkeypatch, capsys):
 
 def test_verify_takes_other_classes_and_channels(capsys):
     arguments = ["--num-classes", "7", "--in-channels", "1", "--rung", "float64", "--json"]
-    assert cli.main(["verify", "resnet18", "--size", "32x48", "--layers", *arguments]) == 0
+    assert cli.main(["verify", "resnet20", "--size", "32x48", "--layers", *arguments]) == 0
     (first, *_) = json.loads(capsys.readouterr().out)["verdicts"]
     assert first["taps"][-1] | {"error": 0, "max_abs": 0} == {
         "name": "logits",
@@ -171,8 +171,8 @@ def test_compare_names_every_field_that_differs(first, second, capsys):
 
 
 def test_verify_takes_a_backbone(capsys):
-    arguments = ["--features", "0,2", "--output-stride", "4", "--rung", "exact", "--json"]
-    assert cli.main(["verify", "resnet18", *arguments, "--layers"]) == 0
+    arguments = ["--features", "0,2", "--output-stride", "2", "--rung", "exact", "--json"]
+    assert cli.main(["verify", "resnet20", *arguments, "--layers"]) == 0
     (first, *_) = json.loads(capsys.readouterr().out)["verdicts"]
     assert [tap["name"] for tap in first["taps"]][-2:] == ["features.0", "features.1"]
 
@@ -265,8 +265,8 @@ def test_a_missing_framework_gives_the_install_line_and_exit_code_three(
 
 def test_keras_on_another_backend_is_refused(capsys):
     """This process has Keras on TensorFlow; another backend needs another process."""
-    verify("resnet18", rungs=("exact",), size=(32, 64))
-    assert cli.main(["verify", "resnet18", "--keras-backend", "jax"]) == 2
+    verify("resnet20", rungs=("exact",), size=(32, 64))
+    assert cli.main(["verify", "resnet20", "--keras-backend", "jax"]) == 2
     assert "Keras already runs on tensorflow" in capsys.readouterr().err
 
 
@@ -311,22 +311,22 @@ def test_a_full_disk_is_told():
 
 
 def test_a_size_that_sees_less_is_warned_of(capsys):
-    assert cli.main(["verify", "resnet18", "--rung", "float64", "--size", "33x33", "--json"]) == 0
+    assert cli.main(["verify", "resnet20", "--rung", "float64", "--size", "33x33", "--json"]) == 0
     warnings = json.loads(capsys.readouterr().out)["warnings"]
     assert warnings[0] == "height equals width, so swapping them may go unseen"
-    assert warnings[1].startswith("odd extents before conv1, maxpool, layer2.0")
+    assert warnings[1].startswith("odd extents before layer2.0.conv1")
 
 
 def test_a_size_without_an_exact_probe_leaves_the_other_rungs(capsys):
-    assert cli.main(["verify", "resnet18", "--size", "32x96"]) == 0
+    assert cli.main(["verify", "resnet20", "--size", "32x96"]) == 0
     output = capsys.readouterr().out
-    assert "the map of layer4.1 in 'resnet18' is 1x3" in output
+    assert "the map of layer3.2 in 'resnet20' is 8x24" in output
     assert "parity holds: 12 of 14 verdicts pass, 2 cannot hold" in output
 
 
 def test_rungs_add_up(capsys):
     arguments = ["--rung", "float32", "--rung", "exact", "--size", "32x64", "--json"]
-    assert cli.main(["verify", "resnet18", *arguments]) == 0
+    assert cli.main(["verify", "resnet20", *arguments]) == 0
     assert json.loads(capsys.readouterr().out)["rungs"] == ["exact", "float32"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from parity_tests.support import ALL_NAMES, TINY, USERS, engines, random
+from parity_tests.support import ALL_NAMES, TINY, USERS, engines, light, random
 from resnet_parity.rungs import climb
 from resnet_parity.tolerances import least_floor, limit
 
@@ -21,6 +21,8 @@ SPREAD = [
     "seresnet18",
 ]
 
+QUICK = ["resnet18", "resnet50", "seresnet18", *(arch.name for arch in USERS)]
+
 
 def check(name: str, rung: str) -> None:
     probe = random(name, rung)
@@ -32,7 +34,7 @@ def check(name: str, rung: str) -> None:
 
 
 @pytest.mark.parametrize("rung", ["float64", "float32"])
-@pytest.mark.parametrize("name", [*SPREAD, *(arch.name for arch in USERS)])
+@pytest.mark.parametrize("name", light([*SPREAD, *(arch.name for arch in USERS)], QUICK))
 def test_random_probe(name, rung):
     check(name, rung)
 

@@ -24,6 +24,7 @@ from parity_tests.support import (
     TINY,
     TORCHVISION,
     USERS,
+    light,
     with_random_statistics,
 )
 
@@ -34,7 +35,7 @@ def randomised(name: str) -> nn.Module:
     return with_random_statistics(getattr(torchvision.models, name)())
 
 
-@pytest.mark.parametrize("name", TORCHVISION)
+@pytest.mark.parametrize("name", light(TORCHVISION, ["resnet18", "resnet50", "resnext50_32x4d"]))
 def test_torchvisions_state_dict_gives_torchvisions_bits(name):
     theirs = randomised(name)
     ours = getattr(resnet_torch, name)()
@@ -104,7 +105,10 @@ def test_compiles_as_one_graph(arch):
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "keras_resnet50v2", "seresnet18"])
+EXPORTED = ["resnet18", "resnet50", "keras_resnet50v2", "seresnet18"]
+
+
+@pytest.mark.parametrize("name", light(EXPORTED, EXPORTED[:1]))
 def test_exports(name):
     model = getattr(resnet_torch, name)().eval()
     images = torch.randn(2, 3, 64, 96)

@@ -13,7 +13,7 @@ from resnet_spec import ArchitectureError, WeightsError
 
 import resnet_keras
 import resnet_torch
-from parity_tests.support import ONE_OF_EACH_KIND, SMALL, TINY, TORCHVISION, random
+from parity_tests.support import ONE_OF_EACH_KIND, SMALL, TINY, TORCHVISION, light, random
 
 HANDS = [resnet_torch, resnet_keras]
 BOTH_HANDS = pytest.mark.parametrize("hand", HANDS, ids=lambda hand: hand.__name__)
@@ -24,7 +24,10 @@ def weights() -> dict[str, np.ndarray]:
     return dict(random(TINY.name, "float32").weights)
 
 
-@pytest.mark.parametrize("name", sorted({*TORCHVISION, *ONE_OF_EACH_KIND}))
+QUICK = ["resnet18", "resnext50_32x4d", "resnet34_a", "keras_resnet50v2", "seresnet50"]
+
+
+@pytest.mark.parametrize("name", light(sorted({*TORCHVISION, *ONE_OF_EACH_KIND}), QUICK))
 def test_torch_keras_torch_is_the_identity(name):
     torch_model, keras_model = (hand.create_model(name) for hand in HANDS)
     generator = np.random.default_rng(0)

@@ -47,15 +47,18 @@ def set_momentum(
     problems = shape_problems(expected, {name: each.shape for name, each in buffers.items()})
     if problems:
         raise WeightsError("the buffers do not fit the optimiser, nothing was set", problems)
+    values = dict(model.named_parameters())
     for name, buffer in own.items():
         buffer.copy_(torch.from_numpy(np.require(buffers[name], requirements=["C", "W"])))
+        optimizer.state[values[name]]["momentum_buffer"] = buffer
 
 
 def _buffers(model: nn.Module, optimizer: torch.optim.SGD) -> dict[str, Tensor]:
-    """The optimiser's tensor for each trained tensor of the model."""
+    """The optimiser's tensor for each trained tensor of the model, zeros where it has none yet."""
     if not optimizer.defaults["momentum"]:
         return {}
-    return {
-        name: optimizer.state[value].setdefault("momentum_buffer", torch.zeros_like(value).detach())
-        for name, value in model.named_parameters()
-    }
+    buffers = {}
+    for name, value in model.named_parameters():
+        buffer = optimizer.state.get(value, {}).get("momentum_buffer")
+        buffers[name] = torch.zeros_like(value.detach()) if buffer is None else buffer
+    return buffers

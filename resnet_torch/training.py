@@ -37,7 +37,7 @@ def train_step(
     device = next(model.parameters()).device
     image, label = (torch.from_numpy(array).to(device) for array in (images, labels))
     optimizer.zero_grad()
-    value: Tensor = loss(model(image), label)
+    value: Tensor = loss(model(image), label.long())
     value.backward()
     optimizer.step()
     return value.item()
