@@ -13,11 +13,13 @@ from parity_tests.support import (
     USERS,
     engines,
     exact,
+    light,
 )
 from resnet_parity.rungs import climb
 
 USER_NAMES = [EVERYTHING.name, *(arch.name for arch in USERS)]
 REST = [name for name in ALL_NAMES if name not in ONE_OF_EACH_KIND]
+QUICK = ["resnet18", "resnet50", "resnet34_a", "resnetv2_50", "keras_resnet50v2", "seresnet50"]
 
 
 def check(name: str, dtype: str, *, every_mode: bool) -> None:
@@ -33,7 +35,7 @@ def check(name: str, dtype: str, *, every_mode: bool) -> None:
     keras.backend.clear_session()
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH_KIND)
+@pytest.mark.parametrize("name", light(ONE_OF_EACH_KIND, QUICK))
 def test_float32(name):
     """Taps and gradients: PyTorch NCHW and channels_last, Keras on TensorFlow eager."""
     check(name, "float32", every_mode=False)
@@ -55,7 +57,7 @@ def test_float32_in_every_mode(name):
 SPREAD = ["resnet18", "keras_resnet50v2", "seresnet50"]
 
 
-@pytest.mark.parametrize("name", SPREAD)
+@pytest.mark.parametrize("name", light(SPREAD, SPREAD[:2]))
 def test_float64(name):
     check(name, "float64", every_mode=False)
 
@@ -66,7 +68,7 @@ def test_float64_of_every_row(name):
     check(name, "float64", every_mode=False)
 
 
-@pytest.mark.parametrize("name", [TINY.name, "gated"])
+@pytest.mark.parametrize("name", light([TINY.name, "gated"], [TINY.name]))
 def test_every_mode(name):
     check(name, "float32", every_mode=True)
 

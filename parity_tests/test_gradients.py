@@ -72,7 +72,7 @@ def test_an_exact_probe_reaches_every_tensor(name):
     silent = {name for name, gradient in probe.gradients.items() if not gradient.any()}
     assert all(".se." in name for name in silent), silent
     openers = {name for name in probe.gradients if name.endswith(".se.fc2.weight")}
-    assert not openers or openers - silent
+    assert len(openers & silent) <= len(openers) / 2
     exact.cache_clear()
 
 

@@ -132,6 +132,34 @@ def test_float32_steps_hold_and_a_mutant_does_not(monkeypatch):
     assert keras.furthest.endswith("running_var")
 
 
+def test_one_weight_that_stays_is_noticed_in_float32(monkeypatch):
+    """A step moves a weight by little; it is held against what rounding leaves in weights."""
+    import resnet_keras.trainee as hand
+
+    held: dict[str, np.ndarray] = {}
+    set_state, get_state = hand.set_state, hand.get_state
+
+    def remember(trainee, state):
+        held.update({"layer2.0.conv1.weight": state["layer2.0.conv1.weight"]})
+        set_state(trainee, state)
+
+    monkeypatch.setattr(hand, "set_state", remember)
+    monkeypatch.setattr(hand, "get_state", lambda trainee: get_state(trainee) | held)
+    (torch, keras) = judge.lockstep(TINY, steps=0, single_steps=1).trials
+    assert (torch.status, keras.status) == ("pass", "fail")
+    assert keras.furthest == "layer2.0.conv1.weight"
+
+
+def test_near_a_kink_nothing_is_judged(monkeypatch):
+    monkeypatch.setattr("resnet_parity.lockstep.single.is_far_from_kinks", lambda *_: False)
+    result = judge.lockstep(TINY, steps=1, single_steps=1)
+    free, single = result.trials
+    assert (free.status, single.status) == ("pass", "cannot")
+    assert "only 0 of 1 steps in float32" in single.reason
+    assert result.passed
+    assert not judge.lockstep(TINY, steps=0, single_steps=1).passed
+
+
 def test_a_float64_that_cannot_be_is_told(monkeypatch):
     import resnet_keras.adapter as adapter
 

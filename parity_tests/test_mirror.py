@@ -53,6 +53,7 @@ UNPAIRED = {
     ("modes", "_compiler_obstacle"): "Keras brings its own compilers",
     ("modes", "_tf32_rounds"): "the judge turns TF32 off for Keras, by an environment variable",
     ("modes", "float32_products"): "the judge turns TF32 off for Keras",
+    ("modes", "one_thread"): "TensorFlow sums cells in one order on any number of threads",
     ("modes", "device"): "Keras chooses the device itself",
     ("modes", "placed"): "Keras has one layout and places arrays itself",
     ("modes", "callable_in"): "torch runs a module as it is, or compiled",

@@ -28,12 +28,13 @@ def probes(rung: str, net: str) -> tuple[Probe, ...]:
 
 
 def planted() -> list:
-    """Each mutant in each hand that can have it."""
+    """Each mutant in each hand that can have it, in Keras where there is little time."""
     rows = []
     for mutant in MUTANTS:
         rows.append(pytest.param(mutant, "keras", id=f"{mutant.name} in keras"))
         if not (mutant.builder or mutant.run):
-            rows.append(pytest.param(mutant, "torch", id=f"{mutant.name} in torch"))
+            name = f"{mutant.name} in torch"
+            rows.append(pytest.param(mutant, "torch", id=name, marks=pytest.mark.full))
     return rows
 
 

@@ -253,6 +253,9 @@ def _measure(
         differing = sum(row.differing for row in rows)
         total = sum(row.elements for row in rows)
         figure = f"{differing:,} of {total:,} differ"
+        silent = sum(not value.any() for value in probe.gradients.values())
+        if subject == "gradients" and silent:
+            figure += f", {silent} of {len(rows)} tensors all zero"
         return differing, limit("exact", _QUANTITY[subject, "error"]), figure, rows
     if rung == "float64" or engine.makes_floor or engine.tf32:
         what = "error" if rung == "float64" else "floor" if engine.makes_floor else "tf32"

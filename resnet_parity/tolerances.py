@@ -66,8 +66,8 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
         2.0,
         "times the floor, which is PyTorch's own largest float32 error in any gradient",
         "the rounding of the whole net is in every gradient, more of it in one engine here, in "
-        "another there; Keras erred by 0.7 to 1.9 times PyTorch's largest error, but for plain "
-        "nets, where norms amplify what means over many cells left and those count as for taps",
+        "another there; Keras erred by 0.2 to 1.1 times PyTorch's largest error in 18 nets; in "
+        "plain ones norms amplify what means over many cells left, and those count as for taps",
     ),
     ("float32", "gradient floor"): Tolerance(
         1e-3,
@@ -138,7 +138,8 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
     ("lockstep", "floor"): Tolerance(
         1e-3,
         "relative L2 error of PyTorch's float32 step against its float64 step from one state",
-        "as for gradients; rounding gave at most 9e-6 in eight small nets",
+        "as for gradients, and for their reasons; rounding gave 3e-6 to 9e-6 in eight small nets, "
+        "8e-5 in resnet20",
     ),
     ("diagnosis", "output"): Tolerance(
         1e-4,

@@ -32,7 +32,7 @@ def gradients(
     names = outputs(model.architecture)
     weights = [torch.from_numpy(cotangents[name]).to(device(mode)) for name in names]
     tensors = {**dict(model.named_parameters()), IMAGE: image}
-    with float32_products(mode), one_thread(images.dtype):
+    with float32_products(mode), one_thread(mode, images.dtype):
         returned = callable_in(model, mode)(image)
         returned = returned if isinstance(returned, list) else [returned]
         found = torch.autograd.grad(returned, list(tensors.values()), weights)

@@ -38,7 +38,7 @@ def start(
 
 def step(trainee: Trainee, images: np.ndarray, labels: np.ndarray, learning_rate: float) -> float:
     """One step on images (N, C, H, W) and labels (N,); the loss before it."""
-    with one_thread(images.dtype):
+    with one_thread("nchw", images.dtype):
         return train_step(*trainee, images, labels, learning_rate)
 
 

@@ -21,6 +21,7 @@ BATCHES = 4
 
 LOSS = "loss"
 KINDS = (LOSS, "weights", "running statistics", "momentum buffers")
+FORWARDS = (LOSS, "running statistics")
 _SHARED = ("weights", "momentum buffers")
 
 
@@ -50,7 +51,8 @@ class Course:
 
     def batch(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """The images and labels of a step."""
-        return self.images[index % BATCHES], self.labels[index % BATCHES]
+        turn = index % len(self.images)
+        return self.images[turn], self.labels[turn]
 
     def step(self, hand: Trainees, trainee: Any, index: int, dtype: str) -> dict[str, np.ndarray]:
         """The state of a trainee behind one more step, and the loss before it."""
@@ -61,14 +63,19 @@ class Course:
 
 
 def make_course(
-    arch: Architecture, recipe: Recipe, seed: int, size: tuple[int, int], batch: int
+    arch: Architecture,
+    recipe: Recipe,
+    seed: int,
+    size: tuple[int, int],
+    batch: int,
+    batches: int = BATCHES,
 ) -> Course:
     """Images between -1 and 1, and labels; streams `lockstep/NAME/SEED/images` and `.../labels`."""
     stream = f"lockstep/{arch.name}/{seed}"
-    shape = (BATCHES, batch, arch.in_channels, *size)
+    shape = (batches, batch, arch.in_channels, *size)
     images = 2 * Stream(f"{stream}/images").uniform(math.prod(shape)) - 1
-    labels = Stream(f"{stream}/labels").below(arch.num_classes, BATCHES * batch)
-    return Course(arch, recipe, images.reshape(shape), labels.reshape(BATCHES, batch))
+    labels = Stream(f"{stream}/labels").below(arch.num_classes, batches * batch)
+    return Course(arch, recipe, images.reshape(shape), labels.reshape(batches, batch))
 
 
 def kinds_of(arch: Architecture) -> dict[str, str]:

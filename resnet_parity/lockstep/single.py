@@ -8,23 +8,32 @@ behind which any engine may go, is not judged, and the next takes its place.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from resnet_spec import IMAGE, Recipe, momentum_name, outputs
+from resnet_spec import IMAGE, Architecture, Recipe, momentum_name, outputs
 
 from resnet_parity import derivatives, oracle
 from resnet_parity.errors import ProbeError
-from resnet_parity.lockstep.course import LOSS, Course, State, Trainees, errors_of
+from resnet_parity.lockstep.course import (
+    BATCHES,
+    FORWARDS,
+    Course,
+    State,
+    Trainees,
+    errors_of,
+    kinds_of,
+)
 from resnet_parity.probes import is_far_from_kinks
 from resnet_parity.tolerances import least_floor, limit
 from resnet_parity.values import Value
 
 Errors = dict[str, float]
 
-_ATTEMPTS = 8
+_ATTEMPTS = BATCHES  # then images come again, and weights have hardly moved
 
 
 def synchronised(
@@ -75,8 +84,8 @@ def _steps(
         yield index, state, scales
     if judged < count:
         raise ProbeError(
-            f"only {judged} of {count} steps of {course.architecture.name!r} in float32 stay away "
-            "from the kinks of its ReLUs; take another seed or a smaller size"
+            f"only {judged} of {count} steps in float32 stay away from the kinks of ReLUs and "
+            "maxima, behind which a rounding decides; take another seed, or fewer or smaller images"
         )
 
 
@@ -107,21 +116,22 @@ def _of_loss(recipe: Recipe, logits: np.ndarray, labels: np.ndarray) -> np.ndarr
     return (exponentials / exponentials.sum(axis=1, keepdims=True) - wanted) / len(labels)
 
 
-def floor_of(errors: Mapping[str, float]) -> Errors:
+def floor_of(arch: Architecture, errors: Mapping[str, float]) -> Errors:
     """What rounding does to each quantity, from PyTorch's errors in the order of their making.
 
-    It never falls from one to the next, for rounding travels on, and an error over a handful of
-    numbers would be small by chance; nor does it rise above what rounding can be. What the backward
-    pass makes has the rounding of the whole net in it, as gradients have.
+    Forwards it never falls from one to the next, for rounding travels on, and an error over a
+    handful of numbers would be small by chance; nor does it rise above what rounding can be. Every
+    momentum buffer has the rounding of the whole net in it, as gradients have; a step then adds
+    little of it to a weight, so the largest error of any counts there.
     """
-    floor: Errors = {}
-    highest, most = least_floor(), limit("lockstep", "floor")
+    kinds, most = kinds_of(arch), limit("lockstep", "floor")
+    largest: dict[str, float] = defaultdict(least_floor)
+    forwards: Errors = {}
     for name, error in errors.items():
-        highest = min(most, max(highest, error))
-        floor[name] = highest
-        if name == LOSS:
-            highest = min(most, max(highest, *errors.values()))
-    return floor
+        largest[kinds[name]] = max(error, largest[kinds[name]])
+        if kinds[name] in FORWARDS:
+            forwards[name] = max(error, least_floor(), *forwards.values())
+    return {name: min(most, forwards.get(name, largest[kinds[name]])) for name in errors}
 
 
 def _cast(state: State, dtype: str) -> dict[str, np.ndarray]:

@@ -34,7 +34,9 @@ Every engine must give the same bits, forward and, with frozen norms, backward. 
   the later one stands.
 
 `n`, `active` and `of` follow from the depth, see `density`; where the oracle finds a sum that does
-not fit, forwards or backwards, the next sparser of `DENSITIES` is taken, until one does.
+not fit, forwards or backwards, the next sparser of `DENSITIES` is taken, until one does; where none
+does, the fullest whose sums fit forwards, without gradients. Eight seeds of one density reach every
+channel, but for nets so deep that `of` is above 8: there in one seed many blocks add nothing.
 """
 
 from __future__ import annotations
@@ -65,7 +67,7 @@ from resnet_parity.splitmix import Stream
 from resnet_parity.values import Value
 
 SEEDS_TO_COVER = 8
-"""So many exact probes, seeds 0 ... 7, read every channel of every layer."""
+"""So many exact probes, seeds 0 ... 7 at one density, read every channel of every layer."""
 
 _MANTISSA_BITS = {"float32": 24, "float64": 53}
 _OPENING = 2**20
@@ -131,7 +133,8 @@ def exact_probe(
     start = DENSITIES.index(density(arch, area, dtype))
     draws = _COTANGENTS_WITH_GATES if arch.se else _COTANGENTS
     cotangents = _cotangents(arch, seed, (height, width), draws)
-    for each in DENSITIES[start:]:
+    trials = [(each, cotangents) for each in DENSITIES[start:]]
+    for each, cotangents in trials + [(each, {}) for each in DENSITIES[start:]]:
         weights = exact_weights(arch, seed, dtype, each)
         try:
             exact = _exact_trace(arch, weights, images, cotangents, dtype)

@@ -9,9 +9,10 @@ kinks, and prove it. Weights are those of a `random` probe, but for norms, which
   opens the ReLU behind it, else minus 4, which shuts it;
 * in the last norm of a branch that ends in a sum and a ReLU, gamma is times what a random probe
   damps it by, and where the shortcut adds more than zeros beta moves by 1/2 instead of 4 upwards;
-* from kernels, but for those of gates, the mean over all channels that are open in the map before
-  is taken, place by place, and so over all that are shut, or the means that norms subtract would
-  be many times the deviations that they divide by;
+* from kernels, but for the first and those of gates, the mean over every other channel of a group
+  is taken, place by place, and so over the rest, where those are more than one: channels that are
+  open, and channels that are shut. Else the means that norms subtract would be many times the
+  deviations that they divide by;
 * in a plain net a kernel from as many channels to as many has 4 more at its middle, from each
   channel to itself, for without a shortcut all maps become one and no gradient is left;
 * `image` and `cotangent/OUTPUT`: `2u - 1`.
@@ -119,11 +120,13 @@ def _cells(arch: Architecture, images: np.ndarray) -> int:
 
 def _weights(arch: Architecture, seed: int, streams: str, dtype: str) -> dict[str, np.ndarray]:
     weights = random_weights(arch, seed, dtype)
+    first, *_ = make_plan(arch).stem.convs
     for conv in (layer for layer in make_plan(arch).layers if isinstance(layer, Conv)):
         if ".se." in conv.name:
             continue
         kernel = weights[f"{conv.name}.weight"]
-        _balance(kernel)
+        if conv is not first:
+            _balance(kernel)
         if not arch.residual and conv.in_channels == conv.out_channels:
             each = np.arange(conv.out_channels)
             kernel[each, each % kernel.shape[1], conv.kernel // 2, conv.kernel // 2] += _KEPT
