@@ -35,6 +35,7 @@ at 0.01 PyTorch in one memory layout and PyTorch in the other part by 1e-10 in 1
 and so do both hands; at 0.05 in 54 steps of resnet18."""
 
 _REPORTS = 10
+_MORE_BATCHES = 8  # for steps that come near a kink
 _MAX_ELEMENTS = 2**29
 """Four gigabytes of float64; more is refused before anything is allocated."""
 
@@ -106,6 +107,7 @@ def lockstep(
     adapters = torch_adapter(), keras_adapter(keras_backend)
     hands = _hand("resnet_torch"), _hand("resnet_keras")
     course = make_course(arch, recipe, seed, size, batch)
+    tried = make_course(arch, recipe, seed, size, batch, single_steps + _MORE_BATCHES)
     ran: list[Step] = []
     trials: list[Trial] = []
     obstacle = adapters[1].float64_obstacle()
@@ -120,7 +122,7 @@ def lockstep(
     if single_steps:
         progress(f"float32, {single_steps} synchronised steps", total)
         try:
-            trials += _single_trials(course, hands, seed, single_steps)
+            trials += _single_trials(tried, hands, seed, single_steps)
         except ProbeError as error:
             trials.append(Trial("float32", "both", "cannot", reason=str(error)))
     return Lockstep(

@@ -19,7 +19,6 @@ from resnet_spec import IMAGE, Architecture, Recipe, momentum_name, outputs
 from resnet_parity import derivatives, oracle
 from resnet_parity.errors import ProbeError
 from resnet_parity.lockstep.course import (
-    BATCHES,
     FORWARDS,
     Course,
     State,
@@ -33,13 +32,13 @@ from resnet_parity.values import Value
 
 Errors = dict[str, float]
 
-_ATTEMPTS = BATCHES  # then images come again, and weights have hardly moved
-
 
 def synchronised(
     course: Course, hands: tuple[Trainees, Trainees], weights: State, count: int
 ) -> tuple[Errors, Errors]:
     """PyTorch's largest error in every quantity over its layouts and steps, and Keras'.
+
+    The course has as many batches as steps may be tried.
 
     Raises `ProbeError` where too many steps come near a kink.
     """
@@ -71,7 +70,7 @@ def _steps(
     The float64 run stands in that state when a step is given, and behind it for the next.
     """
     judged = 0
-    for index in range(count + _ATTEMPTS):
+    for index in range(len(course.images)):
         if judged == count:
             return
         state = _cast(hand.get_state(exact), "float32")
