@@ -38,7 +38,7 @@ ARCHITECTURES = [
     get_architecture("resnetv2_50", features_only=True, out_indices=(0,)),
 ]
 
-QUICK = [arch for arch in ARCHITECTURES if arch.name in ("resnet18", "resnet20")]
+QUICK = [arch for arch in ARCHITECTURES if arch.name == "resnet18"]
 
 
 def title(arch) -> str:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from parity_tests.support import TINY, python
+from parity_tests.support import TINY, light, python
 from resnet_parity.verification import verify
 
 # One process per backend, for Keras takes seconds to start: a net on every rung, others on those
@@ -46,7 +46,7 @@ KINDS = [
 ]
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("backend", light(["torch", "jax"], ["torch"]))
 @pytest.mark.parametrize("names", [[], pytest.param(KINDS, marks=pytest.mark.full)])
 def test_every_rung(backend, names):
     """Exact and float32 hold; float64 says that it cannot, and why."""

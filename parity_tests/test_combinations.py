@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -25,9 +26,23 @@ FEW_DOZENS = settings(
 )
 
 
-@FEW_DOZENS
-@given(architectures(), st.integers(0, 7), st.sampled_from(["float32", "float64"]))
+COMBINED = given(architectures(), st.integers(0, 7), st.sampled_from(["float32", "float64"]))
+
+
+@settings(FEW_DOZENS, max_examples=8)
+@COMBINED
 def test_every_rung_holds(arch: Architecture, seed: int, dtype: str):
+    check(arch, seed, dtype)
+
+
+@pytest.mark.full
+@FEW_DOZENS
+@COMBINED
+def test_every_rung_holds_for_more(arch: Architecture, seed: int, dtype: str):
+    check(arch, seed, dtype)
+
+
+def check(arch: Architecture, seed: int, dtype: str) -> None:
     probes = {
         "float64": random_probe(arch, seed, "float64"),
         "float32": random_probe(arch, seed, "float32"),

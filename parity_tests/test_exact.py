@@ -19,7 +19,7 @@ from resnet_parity.rungs import climb
 
 USER_NAMES = [EVERYTHING.name, *(arch.name for arch in USERS)]
 REST = [name for name in ALL_NAMES if name not in ONE_OF_EACH_KIND]
-QUICK = ["resnet18", "resnet50", "resnet34_a", "resnetv2_50", "keras_resnet50v2", "seresnet50"]
+QUICK = ["resnet18", "resnet50", "resnet34_a", "resnetv2_50", "keras_resnet50v2"]
 
 
 def check(name: str, dtype: str, *, every_mode: bool) -> None:
@@ -57,7 +57,7 @@ def test_float32_in_every_mode(name):
 SPREAD = ["resnet18", "keras_resnet50v2", "seresnet50"]
 
 
-@pytest.mark.parametrize("name", light(SPREAD, SPREAD[:2]))
+@pytest.mark.parametrize("name", light(SPREAD, SPREAD[:1]))
 def test_float64(name):
     check(name, "float64", every_mode=False)
 
@@ -73,7 +73,7 @@ def test_every_mode(name):
     check(name, "float32", every_mode=True)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", light(["float32", "float64"], ["float32"]))
 @pytest.mark.parametrize("name", USER_NAMES)
 def test_a_users_own_architecture(name, dtype):
     check(name, dtype, every_mode=False)

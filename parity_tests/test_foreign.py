@@ -15,7 +15,7 @@ from resnet_spec import GROUPS, WeightsError, get_architecture
 
 import resnet_keras
 import resnet_torch
-from parity_tests.support import with_random_statistics
+from parity_tests.support import light, with_random_statistics
 from resnet_parity.engine import relative_error
 from resnet_parity.foreign import from_keras_applications, from_timm
 from resnet_parity.tolerances import limit
@@ -36,6 +36,10 @@ OTHER_NAMES = [
     for group in ("pre-activation (v2)", "ResNet-C and -D")
     for row in GROUPS[group]
     if row.preactivation
+]
+LIGHT = [
+    pytest.param(*pair, marks=[] if "50" in pair[0] else pytest.mark.full)
+    for pair in KERAS_APPLICATIONS
 ]
 SIZE = (65, 96)  # an odd height: averages and pools meet an edge
 
@@ -81,7 +85,7 @@ def both_hands(arch, weights: dict[str, np.ndarray], images: np.ndarray) -> list
     return [ours, keras.ops.convert_to_numpy(theirs)]
 
 
-@pytest.mark.parametrize(("name", "theirs"), KERAS_APPLICATIONS)
+@pytest.mark.parametrize(("name", "theirs"), LIGHT)
 def test_keras_applications_in_both_hands(name, theirs, float64):
     model = keras_applications(theirs)
     images = np.random.default_rng(1).normal(size=(2, 3, *SIZE))
@@ -117,7 +121,7 @@ def test_timms_state_dict_gives_timms_bits(name):
         assert torch.equal(ours.train()(images), theirs.train()(images))
 
 
-@pytest.mark.parametrize("name", OTHER_NAMES)
+@pytest.mark.parametrize("name", light(OTHER_NAMES, OTHER_NAMES[:2]))
 def test_timms_preactivation_nets_by_a_table_of_names(name):
     theirs = randomised(name).double()
     images = np.random.default_rng(1).normal(size=(2, 3, *SIZE))

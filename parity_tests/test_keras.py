@@ -84,6 +84,7 @@ def test_only_stock_layers(name):
     keras.backend.clear_session()
 
 
+@pytest.mark.full
 def test_a_deep_net_saves_and_loads(tmp_path):
     """Keras walks it by recursion: `create_model` makes room, a loader must, as its text says."""
     stem = Stem(4, kernel=3, stride=1, pool=None)

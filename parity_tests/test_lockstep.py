@@ -13,7 +13,7 @@ from resnet_spec import Architecture, Recipe
 
 import resnet_parity.lockstep as judge
 import resnet_parity.lockstep.plot as plotting
-from parity_tests.support import EVERYTHING, TINY, light, python
+from parity_tests.support import EVERYTHING, TINY, python
 from parity_tests.training_mutants import FULL, TRAINING_MUTANTS, TrainingMutant
 from resnet_keras import trainee as keras_hand
 from resnet_parity import cli
@@ -179,7 +179,8 @@ print(json.dumps([asdict(trial) for trial in result.trials]))
 """
 
 
-@pytest.mark.parametrize("backend", light(["torch", "jax"], ["torch"]))
+@pytest.mark.full
+@pytest.mark.parametrize("backend", ["torch", "jax"])
 def test_on_the_other_backends_of_keras(backend):
     result = python("-c", BACKEND, backend)
     assert result.returncode == 0, result.stderr
