@@ -29,7 +29,7 @@ FEW_DOZENS = settings(
 COMBINED = given(architectures(), st.integers(0, 7), st.sampled_from(["float32", "float64"]))
 
 
-@settings(FEW_DOZENS, max_examples=8)
+@settings(FEW_DOZENS, max_examples=6)
 @COMBINED
 def test_every_rung_holds(arch: Architecture, seed: int, dtype: str):
     check(arch, seed, dtype)
@@ -66,7 +66,7 @@ def has_no_exact_probe(arch: Architecture) -> bool:
     return False
 
 
-@FEW_DOZENS
+@settings(FEW_DOZENS, max_examples=12)
 @given(architectures())
 def test_weights_travel_there_and_back(arch: Architecture):
     weights = random_probe(arch, 0, "float32").weights

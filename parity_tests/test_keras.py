@@ -18,7 +18,16 @@ from resnet_spec import (
 )
 
 import resnet_keras
-from parity_tests.support import EVERYTHING, ONE_OF_EACH_KIND, SMALL, TINY, USERS, python, random
+from parity_tests.support import (
+    EVERYTHING,
+    ONE_OF_EACH_KIND,
+    SMALL,
+    TINY,
+    USERS,
+    light,
+    python,
+    random,
+)
 
 STOCK = {
     "InputLayer",
@@ -51,7 +60,9 @@ numpy.save(sys.argv[3], model(numpy.load(sys.argv[2]), training=False))
 """
 
 
-@pytest.mark.parametrize("arch", [SMALL, USERS[0], EVERYTHING], ids=lambda arch: arch.name)
+@pytest.mark.parametrize(
+    "arch", light([SMALL, USERS[0], EVERYTHING], [EVERYTHING]), ids=lambda arch: arch.name
+)
 def test_a_saved_model_loads_where_this_project_is_not(arch, tmp_path):
     probe = random(arch.name, "float32")
     model = resnet_keras.create_model(arch)

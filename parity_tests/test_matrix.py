@@ -211,6 +211,7 @@ def torch_engines(*modes: str) -> tuple[Engine, ...]:
     return tuple(Engine(f"torch {mode}", torch_adapter(), mode) for mode in modes)
 
 
+@pytest.mark.full
 def test_a_compiled_model_gives_the_same_bits():
     """One graph returns every tap, another what the model returns; neither breaks."""
     probe = exact(TINY.name, "float32")
