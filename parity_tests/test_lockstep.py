@@ -8,6 +8,7 @@ from importlib import import_module
 
 import numpy as np
 import pytest
+import torch
 
 from resnet_spec import Architecture, Recipe
 
@@ -17,9 +18,11 @@ from parity_tests.support import EVERYTHING, TINY, python
 from parity_tests.training_mutants import FULL, TRAINING_MUTANTS, TrainingMutant
 from resnet_keras import trainee as keras_hand
 from resnet_parity import cli
+from resnet_parity.engine import relative_error
 from resnet_parity.errors import ParityError
 from resnet_parity.lockstep.course import KINDS, LOSS, errors_of, kinds_of, make_course
 from resnet_parity.lockstep.free import Step, free_steps
+from resnet_parity.lockstep.single import _of_loss
 from resnet_parity.probes import random_weights
 from resnet_parity.tolerances import limit
 from resnet_torch import trainee as torch_hand
@@ -156,8 +159,20 @@ def test_near_a_kink_nothing_is_judged(monkeypatch):
     free, single = result.trials
     assert (free.status, single.status) == ("pass", "cannot")
     assert "only 0 of 1 steps in float32" in single.reason
-    assert result.passed
-    assert not judge.lockstep(TINY, steps=0, single_steps=1).passed
+    assert not result.passed
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.25])
+def test_the_terms_of_a_step_are_those_of_pytorchs_loss(smoothing):
+    generator = np.random.default_rng(0)
+    logits, labels = generator.normal(size=(4, 7)), generator.integers(0, 7, 4)
+    tensor = torch.from_numpy(logits).requires_grad_()
+    loss = torch.nn.functional.cross_entropy(
+        tensor, torch.from_numpy(labels), label_smoothing=smoothing
+    )
+    (theirs,) = torch.autograd.grad(loss, [tensor])
+    ours = _of_loss(Recipe(label_smoothing=smoothing), logits, labels)
+    assert relative_error(theirs.numpy(), ours) < limit("float64", "gradient")
 
 
 def test_a_float64_that_cannot_be_is_told(monkeypatch):

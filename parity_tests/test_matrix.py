@@ -203,6 +203,7 @@ def test_the_table_of_modes_is_that_of_the_hands():
     from resnet_torch import modes as torch_modes
 
     assert MODES["torch"] == torch_modes.CPU + torch_modes.GPU
+    assert FLOOR_MODES == torch_modes.FLOOR
     keras = {hand.removeprefix("keras "): m for hand, m in MODES.items() if hand != "torch"}
     assert keras == keras_modes.MODES
 

@@ -185,3 +185,24 @@ def test_a_frozen_norm_is_the_stock_layer():
     _, layer = norm(x)
     layer.trainable = False
     np.testing.assert_array_equal(layer(x, training=True), layer(x, training=False))
+
+
+def test_reading_the_momentum_of_a_fresh_optimizer_writes_nothing():
+    model = resnet_torch.create_model(TINY)
+    optimizer = resnet_torch.optimizer.sgd(model, Recipe())
+    assert not any(
+        value.any() for value in resnet_torch.optimizer.get_momentum(model, optimizer).values()
+    )
+    assert not optimizer.state
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_labels_may_be_any_integers(dtype):
+    recipe, model = Recipe(), resnet_torch.create_model(TINY)
+    step = resnet_torch.training.train_step
+    parts = (
+        resnet_torch.optimizer.sgd(model, recipe),
+        resnet_torch.training.cross_entropy(model, recipe),
+    )
+    images = np.ones((2, 3, 32, 48), "float32")
+    assert math.isfinite(step(model, *parts, images, np.arange(2, dtype=dtype), 0.5))

@@ -11,7 +11,6 @@ from resnet_parity.probes.exact import (
     Density,
     check_exact_size,
     density,
-    exact_images,
     exact_probe,
     exact_weights,
 )
@@ -29,7 +28,6 @@ __all__ = [
     "check_exact_size",
     "default_size",
     "density",
-    "exact_images",
     "exact_probe",
     "exact_weights",
     "is_far_from_kinks",

@@ -35,7 +35,7 @@ Every engine must give the same bits, forward and, with frozen norms, backward. 
 
 `n`, `active` and `of` follow from the depth, see `density`; where the oracle finds a sum that does
 not fit, forwards or backwards, the next sparser of `DENSITIES` is taken, until one does; where none
-does, the fullest whose sums fit forwards, without gradients. Eight seeds of one density reach every
+does, the first whose sums fit forwards, without gradients. Eight seeds of one density reach every
 channel, but for nets so deep that `of` is above 8: there in one seed many blocks add nothing.
 """
 
@@ -128,16 +128,17 @@ def exact_probe(
     """
     height, width = size or default_size(arch, "exact")
     area = check_exact_size(arch, (height, width))
-    images = exact_images(arch, seed, (height, width))
+    images = _images(arch, seed, (height, width))
     reason = None
     start = DENSITIES.index(density(arch, area, dtype))
     draws = _COTANGENTS_WITH_GATES if arch.se else _COTANGENTS
     cotangents = _cotangents(arch, seed, (height, width), draws)
-    trials = [(each, cotangents) for each in DENSITIES[start:]]
-    for each, cotangents in trials + [(each, {}) for each in DENSITIES[start:]]:
+    fuller = DENSITIES[start:]
+    trials = [(each, cotangents) for each in fuller] + [(each, {}) for each in fuller]
+    for each, weighted in trials:
         weights = exact_weights(arch, seed, dtype, each)
         try:
-            exact = _exact_trace(arch, weights, images, cotangents, dtype)
+            exact = _exact_trace(arch, weights, images, weighted, dtype)
         except ProbeError as error:
             reason = error
             continue
@@ -149,14 +150,14 @@ def exact_probe(
             weights,
             images.astype(dtype),
             expected=_taps(arch, exact, dtype),
-            cotangents={name: array.astype(dtype) for name, array in cotangents.items()},
+            cotangents={name: array.astype(dtype) for name, array in weighted.items()},
             gradients={name: v.astype(dtype) for name, v in gradients_of(arch, exact).items()},
             density=(each.nonzeros, each.active, each.of),
         )
     raise ProbeError(f"no exact probe of {arch.name!r} fits {dtype}: {reason}")
 
 
-def exact_images(arch: Architecture, seed: int, size: tuple[int, int]) -> np.ndarray:
+def _images(arch: Architecture, seed: int, size: tuple[int, int]) -> np.ndarray:
     """Integers, (N, C, H, W)."""
     shape = (BATCH, arch.in_channels, *size)
     draws = Stream(f"exact/{arch.name}/{seed}/image").below(17, math.prod(shape))
