@@ -18,6 +18,7 @@ FORBIDDEN = {
     "resnet_parity.verification": FRAMEWORKS,
     "resnet_parity.report": FRAMEWORKS,
     "resnet_parity.lockstep": FRAMEWORKS,
+    "resnet_parity.exchange.meeting": FRAMEWORKS,
 }
 
 BLOCKER = """
@@ -47,7 +48,17 @@ def test_the_keras_hand_never_names_tensorflow():
         assert names <= {"resnet_spec", "resnet_keras", "keras", "numpy"} | STDLIB, path.name
 
 
-STDLIB = {"__future__", "collections", "contextlib", "functools", "importlib", "sys", "typing"}
+STDLIB = {
+    "__future__",
+    "collections",
+    "contextlib",
+    "functools",
+    "importlib",
+    "pathlib",
+    "sys",
+    "tempfile",
+    "typing",
+}
 
 # layers <- blocks <- preact_blocks <- model <- __init__; weights beside model; the adapter on top.
 ORDER = {
@@ -61,6 +72,7 @@ ORDER = {
     "modes": {"model"},
     "trainee": {"model", "weights", "optimizer", "training", "modes"},
     "gradients": {"model", "modes", "weights"},
+    "export": {"model"},
     "adapter": {"model", "modes", "weights", "gradients"},
     "__init__": {"model", "weights"},
 }

@@ -25,6 +25,7 @@ FILES = (
     "modes",
     "trainee",
     "gradients",
+    "export",
     "adapter",
     "__init__",
 )
@@ -63,6 +64,14 @@ UNPAIRED = {
     ("gradients", "Recorder"): "on every backend, Keras shows gradients to its optimiser alone",
     ("gradients", "WeightedSum"): "Keras' trainer starts from a loss, torch from cotangents",
     ("gradients", "_channels_last"): "torch's layout is the canonical one",
+    ("export", "open_axes"): "torch exports an example, and is told which of its axes are open",
+    ("export", "Layout"): "torch turns images in a module around the model",
+    ("export", "channels_first"): "Keras turns images in a model around the model",
+    ("export", "evaluating"): "a torch module is in training mode or not",
+    ("export", "quiet"): "torch's exporter logs to Python",
+    ("export", "without_compiled_layers"): "Keras compiles grouped convolutions with XLA",
+    ("export", "plain_layer"): "a part of that",
+    ("export", "PlainConv2D"): "a part of that",
 }
 
 

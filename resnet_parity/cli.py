@@ -10,7 +10,18 @@ from typing import Any
 
 from resnet_spec import ArchitectureError
 
-from resnet_parity.commands import diagnose, lockstep, matrix, rows, vectors, verify
+from resnet_parity.commands import (
+    census,
+    diagnose,
+    export,
+    import_onnx,
+    lockstep,
+    matrix,
+    onnx_compare,
+    rows,
+    vectors,
+    verify,
+)
 from resnet_parity.errors import ParityError
 
 _EPILOG = """exit codes:
@@ -83,6 +94,10 @@ def _parser() -> argparse.ArgumentParser:
     vectors.add(commands)
     matrix.add(commands)
     diagnose.add(commands)
+    export.add(commands)
+    census.add(commands)
+    onnx_compare.add(commands)
+    import_onnx.add(commands)
     return parser
 
 

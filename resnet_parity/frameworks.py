@@ -26,7 +26,7 @@ def torch_adapter() -> Adapter:
 
     Raises `MissingFrameworkError` when PyTorch is not installed.
     """
-    _require("torch")
+    require("torch")
     return cast(Adapter, importlib.import_module("resnet_torch.adapter"))
 
 
@@ -41,8 +41,8 @@ def keras_adapter(backend: str | None = None) -> Adapter:
         raise ParityError(
             f"unknown Keras backend {backend!r}; it is one of: {', '.join(KERAS_BACKENDS)}"
         )
-    _require("keras")
-    _require(backend)
+    require("keras")
+    require(backend)
     running = _running_backend()
     if running not in (None, backend):
         raise ParityError(
@@ -58,7 +58,8 @@ def _running_backend() -> str | None:
     return keras.backend.backend() if keras else None
 
 
-def _require(module: str) -> None:
+def require(module: str) -> None:
+    """Raise `MissingFrameworkError`, with the install line, where a module is not installed."""
     if find_spec(module) is None:
         raise MissingFrameworkError(
             f"{module} is not installed; install it with: python -m pip install '{_pin(module)}'"

@@ -35,6 +35,7 @@ from resnet_spec.parts import (
     stages,
 )
 from resnet_spec.plan import Block, Feature, Plan, StagePlan, StemPlan, make_plan
+from resnet_spec.serialization import from_json, to_json
 from resnet_spec.table import ARCHITECTURES, GROUPS, get_architecture
 from resnet_spec.taps import Tap, mac_count, outputs, taps
 from resnet_spec.training import SCHEDULES, Recipe, RecipeError, momentum_name
@@ -90,6 +91,7 @@ __all__ = [
     "check_arrays",
     "check_model",
     "check_weights",
+    "from_json",
     "get_architecture",
     "keras_layer_name",
     "layer_parameters",
@@ -104,4 +106,5 @@ __all__ = [
     "stages",
     "step_counters",
     "taps",
+    "to_json",
 ]

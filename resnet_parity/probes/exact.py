@@ -119,20 +119,28 @@ def density(arch: Architecture, area: int, dtype: str) -> Density:
 
 
 def exact_probe(
-    arch: Architecture, seed: int, dtype: str, size: tuple[int, int] | None = None
+    arch: Architecture,
+    seed: int,
+    dtype: str,
+    size: tuple[int, int] | None = None,
+    *,
+    batch: int = BATCH,
+    backward: bool = True,
 ) -> Probe:
     """Integer weights and images on which every engine must give the same bits.
+
+    Without `backward` it has no gradients, and may be fuller.
 
     Raises `ProbeError` when a map that is averaged has no power-of-two area, or when the oracle
     finds a sum that `dtype` cannot hold exactly.
     """
     height, width = size or default_size(arch, "exact")
     area = check_exact_size(arch, (height, width))
-    images = _images(arch, seed, (height, width))
+    images = _images(arch, seed, (height, width), batch)
     reason = None
     start = DENSITIES.index(density(arch, area, dtype))
     draws = _COTANGENTS_WITH_GATES if arch.se else _COTANGENTS
-    cotangents = _cotangents(arch, seed, (height, width), draws)
+    cotangents = _cotangents(arch, seed, (height, width), draws, batch) if backward else {}
     fuller = DENSITIES[start:]
     trials = [(each, cotangents) for each in fuller] + [(each, {}) for each in fuller]
     for each, weighted in trials:
@@ -157,26 +165,26 @@ def exact_probe(
     raise ProbeError(f"no exact probe of {arch.name!r} fits {dtype}: {reason}")
 
 
-def _images(arch: Architecture, seed: int, size: tuple[int, int]) -> np.ndarray:
+def _images(arch: Architecture, seed: int, size: tuple[int, int], batch: int) -> np.ndarray:
     """Integers, (N, C, H, W)."""
-    shape = (BATCH, arch.in_channels, *size)
+    shape = (batch, arch.in_channels, *size)
     draws = Stream(f"exact/{arch.name}/{seed}/image").below(17, math.prod(shape))
     return (draws - 8).reshape(shape)
 
 
 def _cotangents(
-    arch: Architecture, seed: int, size: tuple[int, int], draws: int
+    arch: Architecture, seed: int, size: tuple[int, int], draws: int, batch: int
 ) -> dict[str, np.ndarray]:
     """Few ones, plus and minus: most weights of the sum are zero, so that gradients stay small."""
     shapes = {tap.name: tap.shape for tap in taps(arch, *size)}
     cotangents = {}
     for output, tap in outputs(arch).items():
         stream = Stream(f"exact/{arch.name}/{seed}/cotangent/{output}")
-        array = np.zeros((BATCH, math.prod(shapes[tap])), dtype=np.int64)
-        place = stream.below(array.shape[1], BATCH * draws).reshape(BATCH, -1)
-        sign = 1 - 2 * stream.below(2, BATCH * draws).reshape(BATCH, -1)
+        array = np.zeros((batch, math.prod(shapes[tap])), dtype=np.int64)
+        place = stream.below(array.shape[1], batch * draws).reshape(batch, -1)
+        sign = 1 - 2 * stream.below(2, batch * draws).reshape(batch, -1)
         np.put_along_axis(array, place, sign, axis=1)
-        cotangents[output] = array.reshape(BATCH, *shapes[tap])
+        cotangents[output] = array.reshape(batch, *shapes[tap])
     return cotangents
 
 

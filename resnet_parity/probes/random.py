@@ -25,11 +25,17 @@ from resnet_parity.splitmix import Stream
 
 
 def random_probe(
-    arch: Architecture, seed: int, dtype: str, size: tuple[int, int] | None = None
+    arch: Architecture,
+    seed: int,
+    dtype: str,
+    size: tuple[int, int] | None = None,
+    *,
+    weights: dict[str, np.ndarray] | None = None,
+    batch: int = BATCH,
 ) -> Probe:
-    """Weights and images with random values of ordinary size, see the module's docstring."""
-    weights = random_weights(arch, seed, dtype)
-    images = random_images(arch, f"random/{arch.name}/{seed}/image", size).astype(dtype)
+    """Images and, unless given, weights of ordinary size, see the module's docstring."""
+    weights = random_weights(arch, seed, dtype) if weights is None else weights
+    images = random_images(arch, f"random/{arch.name}/{seed}/image", size, batch).astype(dtype)
     return with_images(arch, seed, weights, images, kind="random")
 
 

@@ -1,0 +1,62 @@
+"""`import`: the weights of an ONNX file, under canonical names, for either hand."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from resnet_parity.commands.options import Result, add_command, console, print_json
+
+
+def add(commands: Any) -> None:
+    """The parser of `import`."""
+    parser = add_command(
+        commands, "import", _import, "say which ResNet an ONNX file holds, and take out its weights"
+    )
+    parser.add_argument("file", metavar="FILE", type=Path, help="an ONNX file")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="the safetensors file (default: beside FILE, of the same name)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _import(arguments: argparse.Namespace) -> Result:
+    from resnet_parity.files import check_writable
+    from resnet_parity.frameworks import require
+
+    path = arguments.out or arguments.file.with_suffix(".safetensors")
+    if path.resolve() != arguments.file.resolve():
+        check_writable(path)
+    for module in ("onnx", "onnxruntime", "onnxscript"):
+        require(module)
+
+    from resnet_parity.exchange.imports import import_proven
+    from resnet_parity.progress import progress_line
+    from resnet_parity.weight_files import write_weights
+
+    with progress_line() as progress:
+        taken = import_proven(arguments.file, progress)
+    write_weights(path, taken.architecture, taken.weights)
+
+    def show() -> None:
+        if arguments.json:
+            print_json(
+                {
+                    "architecture": taken.architecture.name,
+                    "also": list(taken.also),
+                    "folded": list(taken.folded),
+                    "file": str(path),
+                    "notes": list(taken.notes),
+                }
+            )
+            return
+        console().print(f"{arguments.file} is a {taken.architecture.name}", soft_wrap=True)
+        for note in taken.notes:
+            console().print(note, style="yellow", soft_wrap=True)
+        console().print(f"{path} holds {len(taken.weights)} tensors", soft_wrap=True)
+
+    return 0, show

@@ -1,0 +1,40 @@
+"""What exporters leave over, removed.
+
+Nothing of it changes what a graph computes, but for roundings where a norm is folded; the ladder
+proves that for every file.
+"""
+
+from __future__ import annotations
+
+from onnx_ir.passes import common as passes
+from onnxscript import ir, optimizer
+from onnxscript.rewriter import rewrite
+from onnxscript.rewriter.rules import common
+
+from resnet_parity.exchange.rules import RULES
+
+
+def fold_constants(model: ir.Model) -> None:
+    """Compute what does not depend on the image, for a graph that an exporter has just written."""
+    optimizer.fold_constants_ir(model, onnx_shape_inference=True)
+
+
+def prepare(model: ir.Model) -> None:
+    """Constants where the rules look for them, shapes where they can be known; nothing is run."""
+    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    passes.ShapeInferencePass()(model)
+
+
+def clean(model: ir.Model, *, fold: bool) -> None:
+    """Rewrite a model in place, into what its net needs and no more; norms are folded if wanted."""
+    choice = (
+        common.fuse_batchnorm_into_conv_rule
+        if fold
+        else common.remove_optional_bias_from_conv_rule  # PyTorch's exporter writes zeros
+    )
+    rules = (*RULES, choice)
+    for _ in range(2):  # what one rule leaves another may take up, once shapes are known again
+        rewrite(model, pattern_rewrite_rules=rules)
+        prepare(model)
+    passes.IdentityEliminationPass()(model)
+    passes.RemoveUnusedNodesPass()(model)

@@ -1,0 +1,149 @@
+"""A model as an ONNX file: exported by its framework, cleaned, named, sealed, and proven."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Literal
+
+import numpy as np
+import onnx
+from onnx import ModelProto
+from onnxscript import ir, version_converter
+
+from resnet_spec import Architecture, check_weights
+
+from resnet_parity.errors import ParityError
+from resnet_parity.exchange import seal
+from resnet_parity.exchange.clean import clean, fold_constants, prepare
+from resnet_parity.exchange.match import MismatchError
+from resnet_parity.exchange.naming import give_names
+from resnet_parity.exchange.proof import Progress, prove
+from resnet_parity.exchange.reading import parse
+from resnet_parity.exchange.recognise import recognise
+from resnet_parity.exchange.search import match
+from resnet_parity.frameworks import keras_adapter, torch_adapter
+from resnet_parity.rungs import Verdict
+
+Framework = Literal["torch", "keras"]
+LAYOUTS = {"torch": "nchw", "keras": "nhwc"}
+"""What each framework's own images are like."""
+
+OPSET = 18
+OPSETS = range(OPSET, 24)
+"""Those that an export may have; ONNX Runtime 1.22 knows no newer."""
+
+
+class ExportError(ParityError):
+    """An export that is not the function that it should be, or no clean graph."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a graph is wanted; `size` is height and width in pixels, where `dynamic` has no "size".
+
+    `layout` is that of the image and of feature maps, the framework's own unless given.
+    """
+
+    framework: Framework = "torch"
+    size: tuple[int, int] = (224, 224)
+    dynamic: Collection[str] = ("batch",)
+    layout: str | None = None
+    opset: int = OPSET
+    fold: bool = True
+
+
+def export(
+    arch: Architecture,
+    weights: Mapping[str, np.ndarray],
+    form: Form,
+    *,
+    keras_backend: str | None = None,
+) -> bytes:
+    """The file of a model with those weights; it is not proven yet, see `export_proven`.
+
+    Raises `ParityError` for an opset that cannot be had or a framework that is missing,
+    `resnet_spec.WeightsError` for weights that do not fit, `ExportError` where the exporter gives a
+    graph that is not that net.
+    """
+    if form.opset not in OPSETS:
+        raise ParityError(f"opset {form.opset} cannot be had; {OPSETS[0]} to {OPSETS[-1]} can")
+    check_weights(arch, weights, dict.fromkeys(weights, "float32"))
+    model = ir.from_proto(_written(arch, weights, form, keras_backend))
+    fold_constants(model)
+    prepare(model)
+    clean(model, fold=form.fold)
+    try:
+        found = match(model.graph, arch)
+    except MismatchError as error:
+        raise ExportError(f"the exporter of {form.framework} gave another net: {error}") from error
+    if not form.fold and found.folded:
+        raise ParityError(
+            "Keras' exporter folds every norm that it can; leave --no-fold out, or take "
+            "--framework torch"
+        )
+    give_names(model.graph, found)
+    model.graph.name = arch.name
+    model.producer_name, model.producer_version = "resnet-parity", None
+    if form.opset > OPSET:
+        version_converter.convert_version(model, form.opset, fallback=True)
+        prepare(model)
+    proto = _tidy(ir.to_proto(model))
+    content = seal.seal(proto, arch, weights)
+    onnx.checker.check_model(content, full_check=True)
+    return content
+
+
+def export_proven(
+    arch: Architecture,
+    weights: Mapping[str, np.ndarray],
+    form: Form,
+    *,
+    keras_backend: str | None = None,
+    progress: Progress = lambda step, total: None,
+) -> tuple[bytes, list[Verdict]]:
+    """The file, once the ladder holds for it, and what it showed; raises as `export` does."""
+    progress(f"exporting from {form.framework}", 3)
+    content = export(arch, weights, form, keras_backend=keras_backend)
+    proto = parse(content, "the export")
+    found = recognise(proto, "the export", arch)
+    verdicts = list(prove(form.framework, proto, found, dict(weights), progress))
+    for verdict in verdicts:
+        if verdict.status == "fail":
+            raise ExportError(
+                f"the export is not the function that it should be, nothing was written: "
+                f"{verdict.rung} rung, {verdict.engine}, {verdict.probe}: {verdict.figure}"
+            )
+    if not any(verdict.status == "pass" for verdict in verdicts if verdict.rung == "float32"):
+        raise ExportError("the export could not be run, nothing was written")
+    return content, verdicts
+
+
+def _written(
+    arch: Architecture, weights: Mapping[str, np.ndarray], form: Form, keras_backend: str | None
+) -> ModelProto:
+    """What the framework's own exporter gives."""
+    is_torch = form.framework == "torch"
+    adapter = torch_adapter() if is_torch else keras_adapter(keras_backend)
+    to_onnx = import_module(f"resnet_{form.framework}.export").to_onnx
+    model = adapter.build(arch, weights, "float32")
+    layout = form.layout or LAYOUTS[form.framework]
+    return onnx.load_model_from_string(to_onnx(model, layout, form.size, form.dynamic))
+
+
+def _tidy(proto: ModelProto) -> ModelProto:
+    """What exporters note along the way, and nobody needs, is left out."""
+    del proto.graph.value_info[:]
+    del proto.metadata_props[:]
+    for part in (proto.graph, *proto.graph.node, *proto.graph.input, *proto.graph.output):
+        part.doc_string = ""
+        if hasattr(part, "metadata_props"):
+            del part.metadata_props[:]
+    used = {node.domain for node in proto.graph.node}
+    kept = [each for each in proto.opset_import if each.domain in used | {""}]
+    del proto.opset_import[:]
+    proto.opset_import.extend(kept)
+    return proto

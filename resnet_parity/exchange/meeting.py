@@ -1,0 +1,156 @@
+"""Who is compared: frameworks, their exports and files, by the names that a user gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnx import ModelProto
+
+from resnet_spec import Architecture
+
+from resnet_parity.errors import ParityError
+from resnet_parity.exchange.comparison import (
+    Progress,
+    Subject,
+    Weights,
+    compare_subjects,
+    of_file,
+    of_hand,
+)
+from resnet_parity.exchange.export import Form, export
+from resnet_parity.exchange.reading import parse, read_model
+from resnet_parity.exchange.recognise import Recognised, recognise
+from resnet_parity.exchange.runtimes import RUNTIMES, obstacle, versions
+from resnet_parity.exchange.tensors import weights_of
+from resnet_parity.frameworks import keras_adapter, require, torch_adapter
+from resnet_parity.probes import random_weights
+from resnet_parity.rungs import FLOOR_MODES, Verdict
+from resnet_parity.weight_files import read_weights
+
+HANDS = ("torch", "keras")
+EXPORTS = ("torch.onnx", "keras.onnx")
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """Everything that a comparison found, as data."""
+
+    architecture: Architecture
+    subjects: tuple[str, ...]
+    seed: int
+    versions: dict[str, str]
+    verdicts: tuple[Verdict, ...]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Nothing failed, and both rungs are proven for someone."""
+        held = {verdict.rung for verdict in self.verdicts if verdict.status == "pass"}
+        return held == {"exact", "float32"} and not any(v.status == "fail" for v in self.verdicts)
+
+
+def meet(
+    names: Sequence[str],
+    arch: Architecture | None = None,
+    *,
+    weights: Path | None = None,
+    runtimes: Sequence[str] | None = None,
+    seed: int = 0,
+    keras_backend: str | None = None,
+    progress: Progress = lambda step, total: None,
+) -> Meeting:
+    """Compare what those names stand for; a file of the name goes before an export.
+
+    Raises `ParityError` for a name that is nothing, a file that cannot be read or is not
+    recognised, files of several architectures, or where nothing says which architecture it is.
+    """
+    chosen, left_out = _runtimes(runtimes)
+    if len(set(names)) != len(names):
+        raise ParityError("each of them is named once")
+    files: dict[str, tuple[ModelProto, Recognised]] = {}
+    for name in names:
+        if _is_file(name):
+            proto = read_model(Path(name))
+            files[name] = proto, recognise(proto, name, arch)
+            arch = arch or files[name][1].architecture
+    if arch is None:
+        raise ParityError("no file says which architecture it is; add --architecture NAME")
+    held = _weights(arch, files, weights, seed)
+    subjects: list[Subject] = []
+    for name in names:
+        progress(f"preparing {name}", len(names))
+        if name in HANDS:
+            subjects.append(_hand(name, keras_backend))
+            continue
+        if name not in files:
+            content = _exported(name, arch, held, keras_backend)
+            proto = parse(content, name)
+            files[name] = proto, recognise(proto, name, arch)
+        subjects.append(of_file(name, *files[name], chosen))
+    verdicts = tuple(compare_subjects(arch, subjects, held, seed=seed, progress=progress))
+    return Meeting(arch, tuple(names), seed, _versions(subjects), verdicts, left_out)
+
+
+def _is_file(name: str) -> bool:
+    if name in HANDS or (name in EXPORTS and not Path(name).exists()):
+        return False
+    if not Path(name).exists():
+        known = ", ".join((*HANDS, *EXPORTS))
+        raise ParityError(f"{name!r} is no file that is there, and none of: {known}")
+    return True
+
+
+def _runtimes(wanted: Sequence[str] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Those to run, and why others are left out; one that was asked for must be there."""
+    unknown = [name for name in wanted or () if name not in RUNTIMES]
+    if unknown:
+        raise ParityError(f"unknown runtime {unknown[0]!r}; runtimes are: {', '.join(RUNTIMES)}")
+    if wanted is not None and "openvino" in wanted:
+        require("openvino")
+    named = RUNTIMES if wanted is None else tuple(wanted)
+    reasons = {name: obstacle(name) for name in named}
+    return (
+        tuple(name for name in named if reasons[name] is None),
+        tuple(str(reason) for reason in reasons.values() if reason),
+    )
+
+
+def _weights(
+    arch: Architecture,
+    files: dict[str, tuple[ModelProto, Recognised]],
+    path: Path | None,
+    seed: int,
+) -> Weights:
+    """Those that all are held to."""
+    if path is not None:
+        return read_weights(path, arch)
+    for _, recognised in files.values():
+        return weights_of(recognised.match)
+    return random_weights(arch, seed, "float32")
+
+
+def _hand(name: str, keras_backend: str | None) -> Subject:
+    if name == "torch":
+        return of_hand(name, torch_adapter(), FLOOR_MODES)
+    adapter = keras_adapter(keras_backend)
+    # Eagerly where that is possible: every batch and size would be compiled anew.
+    mode = "eager" if "eager" in adapter.modes() else adapter.modes()[0]
+    return of_hand(name, adapter, [mode])
+
+
+def _exported(name: str, arch: Architecture, weights: Weights, keras_backend: str | None) -> bytes:
+    form = Form(framework="torch", dynamic=("batch", "size"))
+    if name == "keras.onnx":
+        require("tf2onnx")
+        form = Form(framework="keras", dynamic=("batch", "size"))
+    return export(arch, weights, form, keras_backend=keras_backend)
+
+
+def _versions(subjects: Sequence[Subject]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for subject in subjects:
+        for engine in subject.exact:
+            found |= engine.adapter.versions()
+    return found | versions()

@@ -1,0 +1,60 @@
+"""Canonical names for all that a matched graph holds, so that files of both hands read alike."""
+
+from __future__ import annotations
+
+from onnxscript import ir
+
+from resnet_spec import IMAGE, outputs
+
+from resnet_parity.exchange.match import Match
+from resnet_parity.exchange.tensors import put_weights
+
+_AXES = {"n": "batch", "h": "height", "w": "width"}
+
+
+def give_names(graph: ir.Graph, match: Match) -> None:
+    """Name the image and what is returned, every node by its operation, every tensor by its own."""
+    for index, node in enumerate(graph):  # first out of each other's way
+        node.name = f"node_{index}"
+        for value in node.outputs:
+            value.name = f"value_{index}"
+    put_weights(graph, match)
+    for name, node in match.nodes.items():
+        node.name = node.outputs[0].name = name
+        _name_constants(graph, node)
+    _name_ends(graph, match)
+    for index, node in enumerate(node for node in graph if (node.name or "").startswith("node_")):
+        node.name = f"{node.op_type.lower()}_{index}"
+
+
+def _name_constants(graph: ir.Graph, node: ir.Node) -> None:
+    """The numbers that are no weights: the axes of a mean, the amounts of a pad."""
+    kinds = {"ReduceMean": ("", "axes"), "Pad": ("", "pads", "value", "axes")}
+    for value, kind in zip(node.inputs, kinds.get(node.op_type, ()), strict=False):
+        if value is None or not kind or not value.is_initializer():
+            continue
+        if len(value.uses()) > 1:  # every operation has its own
+            tensor = value.const_value
+            value = ir.Value(name="", shape=value.shape, type=value.type, const_value=tensor)
+            node.replace_input_with(kinds[node.op_type].index(kind), value)
+        else:
+            graph.initializers.pop(str(value.name))
+        value.name = f"{node.name}.{kind}"
+        graph.initializers[value.name] = value
+
+
+def _name_ends(graph: ir.Graph, match: Match) -> None:
+    (image,) = graph.inputs
+    image.name = IMAGE
+    if image.shape is not None:
+        image.shape = ir.Shape(
+            [
+                extent if isinstance(extent, int) else _AXES[axis]
+                for axis, extent in zip(match.layout, image.shape, strict=True)
+            ]
+        )
+    for name, value in zip(outputs(match.architecture), graph.outputs, strict=True):
+        inner = match.values.get(name)
+        if inner is not None and inner is not value:
+            inner.name = f"{name}.nchw"
+        value.name = name

@@ -1,0 +1,67 @@
+"""What a node of a graph says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from onnxscript import ir
+
+
+def constant(node: ir.Node, index: int) -> np.ndarray | None:
+    """An input that is written in the file; None where there is none, or it is computed."""
+    value = node.inputs[index] if index < len(node.inputs) else None
+    if value is None or value.const_value is None or value.is_graph_input():
+        return None
+    return value.const_value.numpy()
+
+
+def is_plain_affine(norm: ir.Node) -> bool:
+    """Whether the statistics of a norm do nothing: mean zero, and one for the variance plus eps."""
+    mean, variance = constant(norm, 3), constant(norm, 4)
+    if mean is None or variance is None:
+        return False
+    eps = variance.dtype.type(norm.attributes.get_float("epsilon", 1e-5))
+    return not mean.any() and bool((variance + eps == 1).all())
+
+
+def pads(node: ir.Node) -> tuple[int, ...] | None:
+    """Rows and columns beyond the edge, as (top, left, bottom, right); None where they vary."""
+    if node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+        return None
+    return tuple(node.attributes.get_ints("pads", (0, 0, 0, 0)))
+
+
+def zeros_of(pad: ir.Node) -> tuple[int, ...] | None:
+    """The zeros that a Pad adds to a map, before the four axes and behind them; None if others."""
+    amounts, value, axes = constant(pad, 1), constant(pad, 2), constant(pad, 3)
+    has_value = len(pad.inputs) > 2 and pad.inputs[2] is not None
+    has_axes = len(pad.inputs) > 3 and pad.inputs[3] is not None
+    if amounts is None or (has_value and value is None) or (has_axes and axes is None):
+        return None
+    if pad.attributes.get_string("mode", "constant") != "constant" or (has_value and value != 0):
+        return None
+    chosen = [int(axis) % 4 for axis in axes] if axes is not None else list(range(4))
+    zeros = [0] * 8
+    for index, axis in enumerate(chosen):
+        zeros[axis], zeros[axis + 4] = int(amounts[index]), int(amounts[index + len(chosen)])
+    return tuple(zeros)
+
+
+def axes_of(mean: ir.Node) -> tuple[int, ...] | None:
+    """The axes of a mean over a map, counted from the front."""
+    axes = constant(mean, 1)
+    given = axes if axes is not None else mean.attributes.get_ints("axes", ())
+    return tuple(sorted(int(axis) % 4 for axis in given))
+
+
+def ancestors(values: Iterable[ir.Value | None]) -> set[ir.Node]:
+    """All nodes that values are computed by."""
+    found: set[ir.Node] = set()
+    todo = [value.producer() for value in values if value is not None]
+    while todo:
+        node = todo.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            todo += [value.producer() for value in node.inputs if value is not None]
+    return found

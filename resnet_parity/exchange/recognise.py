@@ -1,0 +1,119 @@
+"""Which ResNet a graph holds: what the file says, else every row of the table that could be it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from onnx import ModelProto
+from onnxscript import ir
+
+from resnet_spec import (
+    ARCHITECTURES,
+    Architecture,
+    ArchitectureError,
+    from_json,
+    get_architecture,
+    parameters,
+)
+
+from resnet_parity.errors import ParityError
+from resnet_parity.exchange import seal
+from resnet_parity.exchange.clean import clean, prepare
+from resnet_parity.exchange.match import Match, MismatchError
+from resnet_parity.exchange.nodes import constant
+from resnet_parity.exchange.search import match
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """A graph, what it is, and the other rows of the table that compute the same."""
+
+    model: ir.Model
+    match: Match
+    also: tuple[str, ...] = ()
+
+    @property
+    def architecture(self) -> Architecture:
+        return self.match.architecture
+
+
+def recognise(proto: ModelProto, name: str, wanted: Architecture | None = None) -> Recognised:
+    """Say which architecture a model is; the operators that exporters leave over are removed.
+
+    `name` is that of its file, in messages; with `wanted` it must be that architecture.
+
+    Raises `ParityError` that says where the nearest architecture and the graph part.
+    """
+    model = ir.from_proto(proto)
+    prepare(model)
+    clean(model, fold=False)
+    found: list[Match] = []
+    nearest: tuple[str, MismatchError] | None = None
+    for arch in [wanted] if wanted else _candidates(proto, model.graph):
+        try:
+            found.append(match(model.graph, arch))
+        except MismatchError as error:
+            if nearest is None or error.reached > nearest[1].reached:
+                nearest = arch.name, error
+    if found:
+        return Recognised(model, found[0], tuple(each.architecture.name for each in found[1:]))
+    raise ParityError(f"{name}: {_refusal(nearest)}")
+
+
+def _refusal(nearest: tuple[str, MismatchError] | None) -> str:
+    if nearest is None:
+        return (
+            "no architecture of the table has convolutions of these shapes; a net of your own is "
+            "recognised if this project exported it"
+        )
+    return f"it is not recognised; nearest is {nearest[0]}, but {nearest[1]}"
+
+
+def _candidates(proto: ModelProto, graph: ir.Graph) -> Iterator[Architecture]:
+    """The architecture that the file names, or all with convolutions of the same shapes."""
+    spec = seal.properties(proto).get(seal.SPEC)
+    if spec is not None:
+        yield _named(spec, graph)
+        return
+    shapes = Counter(tuple(kernel.shape) for kernel in _kernels(graph))
+    ends = _ends(graph)
+    dilated = any(max(node.attributes.get_ints("dilations", (1,))) > 1 for node in graph)
+    for name in ARCHITECTURES:
+        for stride in (None, 16, 8) if dilated else (None,):
+            try:
+                arch = get_architecture(name, output_stride=stride, **ends)
+            except ArchitectureError:
+                continue
+            if Counter(p.shape for p in parameters(arch) if p.axes == "oihw") == shapes:
+                yield arch
+
+
+def _named(spec: str, graph: ir.Graph) -> Architecture:
+    """The architecture of the metadata, which is held to the graph like any other."""
+    try:
+        arch = from_json(spec)
+    except ArchitectureError as error:
+        raise ParityError(f"its metadata names an architecture that cannot be: {error}") from error
+    if sum(stage.blocks for stage in arch.stages) > len(graph):
+        raise ParityError("its metadata names an architecture with more blocks than it has nodes")
+    return arch
+
+
+def _kernels(graph: ir.Graph):
+    kernels = (constant(node, 1) for node in graph if node.op_type == "Conv")
+    return [kernel for kernel in kernels if kernel is not None]
+
+
+def _ends(graph: ir.Graph) -> dict[str, Any]:
+    """Image channels and classes, as far as a graph shows them."""
+    kernels = _kernels(graph)
+    ends = {"in_channels": int(kernels[0].shape[1])} if kernels else {}
+    heads = [node for node in graph if node.op_type == "Gemm"]
+    kernel = constant(heads[-1], 1) if heads else None
+    if kernel is None:
+        return ends | {"num_classes": 0}
+    out = 0 if heads[-1].attributes.get_int("transB", 0) else 1
+    return ends | {"num_classes": int(kernel.shape[out])}

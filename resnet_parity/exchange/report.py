@@ -1,0 +1,96 @@
+"""A comparison of graphs as data, as Markdown, as a table for people."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from resnet_parity.exchange.meeting import Meeting
+from resnet_parity.report import COLOUR
+from resnet_parity.rungs import Verdict
+from resnet_parity.tables import new_table
+
+_RUNGS = ("exact", "float32")
+_WORST_FIRST = ("fail", "cannot", "pass")
+
+
+def as_json(result: Meeting) -> dict[str, Any]:
+    """A comparison as plain data; infinities become null."""
+    return {
+        "architecture": result.architecture.name,
+        "subjects": list(result.subjects),
+        "seed": result.seed,
+        "versions": result.versions,
+        "passed": result.passed,
+        "left_out": list(result.left_out),
+        "verdicts": [_verdict(verdict) for verdict in result.verdicts],
+    }
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    value = verdict.value if math.isfinite(verdict.value) else None
+    return {
+        "rung": verdict.rung,
+        "probe": verdict.probe,
+        "engine": verdict.engine,
+        "status": verdict.status,
+        "figure": verdict.figure,
+        "value": value,
+        "limit": verdict.limit,
+        "reason": verdict.reason,
+    }
+
+
+def summary(data: dict[str, Any]) -> list[tuple[str, dict[str, tuple[str, str]]]]:
+    """For every engine and rung the worst status over batches and sizes, and the worst figure."""
+    rows: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for verdict in data["verdicts"]:
+        rungs = rows.setdefault(verdict["engine"], {})
+        rungs.setdefault(verdict["rung"], []).append(verdict)
+    return [
+        (engine, {rung: _worst(verdicts) for rung, verdicts in rungs.items()})
+        for engine, rungs in rows.items()
+    ]
+
+
+def _worst(verdicts: list[dict[str, Any]]) -> tuple[str, str]:
+    status = min((each["status"] for each in verdicts), key=_WORST_FIRST.index)
+    worst = max(verdicts, key=lambda each: math.inf if each["value"] is None else each["value"])
+    return status, worst["figure"]
+
+
+def markdown(data: dict[str, Any]) -> str:
+    """The matrix as a Markdown table."""
+    lines = [f"| {data['architecture']} | exact | float32 |", "| --- | --- | --- |"]
+    for engine, rungs in summary(data):
+        cells = (rungs.get(rung, ("", "")) for rung in _RUNGS)
+        texts = [text if status == "pass" else f"**{status}** {text}" for status, text in cells]
+        lines.append(f"| {engine} | {' | '.join(texts)} |".replace("|  |", "| |"))
+    return "\n".join(lines)
+
+
+def print_comparison(console: Console, data: dict[str, Any]) -> None:
+    """The matrix, what failed, and what was left out."""
+    versions = ", ".join(f"{name} {number}" for name, number in data["versions"].items())
+    console.print(f"{data['architecture']}, seed {data['seed']}\n{versions}\n", soft_wrap=True)
+    table = new_table("engine", *_RUNGS)
+    for engine, rungs in summary(data):
+        cells = [rungs.get(rung, ("cannot", "")) for rung in _RUNGS]
+        table.add_row(engine, *(Text(figure, COLOUR[status]) for status, figure in cells))
+    console.print(table)
+    for verdict in data["verdicts"]:
+        if verdict["status"] == "pass":
+            continue
+        where = f"{verdict['rung']} rung, {verdict['probe']}, {verdict['engine']}"
+        text = f"{where}: {verdict['status']}, {verdict['figure']} {verdict['reason']}".rstrip()
+        console.print(text, style=COLOUR[verdict["status"]], soft_wrap=True, markup=False)
+    for reason in data["left_out"]:
+        console.print(f"left out: {reason}", style="yellow", soft_wrap=True, markup=False)
+    count = len(data["verdicts"])
+    passing = sum(verdict["status"] == "pass" for verdict in data["verdicts"])
+    word = "parity holds" if data["passed"] else "parity FAILED or is not proven"
+    style = "bold green" if data["passed"] else "bold red"
+    console.print(f"{word}: {passing} of {count} verdicts pass", style=style)

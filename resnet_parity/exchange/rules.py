@@ -1,0 +1,225 @@
+"""Rules that rewrite what exporters leave over, beside those that onnxscript brings."""
+
+from __future__ import annotations
+
+import numpy as np
+from onnxscript import ir
+from onnxscript.rewriter.pattern import MatchResult, RewriteRuleClassBase
+from onnxscript.rewriter.rules import common
+
+from resnet_parity.exchange.nodes import constant, pads, zeros_of
+
+_TO_NHWC = (0, 2, 3, 1)
+
+
+class PadIntoMaxPool(RewriteRuleClassBase):
+    """Zeros around a map that holds nothing negative, seen by a pool: as if nothing were there."""
+
+    def pattern(self, op, x):
+        padded = op.Pad(x, _allow_other_inputs=True, _outputs=["padded"])
+        return op.MaxPool(padded, _allow_other_attributes=True, _outputs=["pooled"])
+
+    def check(self, context, x, padded, pooled) -> MatchResult:
+        result, pool, before = MatchResult(), pooled.producer(), x.producer()
+        if before is None or before.op_type != "Relu":
+            return result.fail("something in the map may be negative")
+        zeros = zeros_of(padded.producer())
+        if zeros is None or any(zeros[:2] + zeros[4:6]) or any(pads(pool) or (1,)):
+            return result.fail("these are no zeros around a map, or the pool has its own")
+        kernel = pool.attributes.get_ints("kernel_shape")
+        if any(amount >= extent for amount in zeros for extent in kernel):
+            return result.fail("a window would see nothing but zeros")
+        return result
+
+    def rewrite(self, op, x, padded, pooled):
+        zeros = zeros_of(padded.producer()) or ()
+        pool = pooled.producer()
+        attributes = {**pool.attributes, "pads": ir.AttrInt64s("pads", zeros[2:4] + zeros[6:])}
+        return op.op("MaxPool", x, **attributes)
+
+
+class PickAfterMaxPool(RewriteRuleClassBase):
+    """Every n-th window of a pool that gives them all: a pool that strides."""
+
+    def pattern(self, op, x):
+        windows = op.MaxPool(x, _allow_other_attributes=True, _outputs=["windows"])
+        return op.MaxPool(windows, _allow_other_attributes=True, _outputs=["picked"])
+
+    def check(self, context, x, windows, picked) -> MatchResult:
+        result, first, second = MatchResult(), windows.producer(), picked.producer()
+        if len(windows.uses()) > 1:
+            return result.fail("something else takes all windows")
+        if tuple(first.attributes.get_ints("strides", (1, 1))) != (1, 1):
+            return result.fail("the first pool strides")
+        if tuple(second.attributes.get_ints("kernel_shape")) != (1, 1) or any(pads(second) or (1,)):
+            return result.fail("the second pool does more than pick")
+        if _symmetric_pads(first) is None:
+            return result.fail("the first pool does not keep the size of the map")
+        return result
+
+    def rewrite(self, op, x, windows, picked):
+        first, second = windows.producer(), picked.producer()
+        return op.op(
+            "MaxPool",
+            x,
+            kernel_shape=first.attributes.get_ints("kernel_shape"),
+            strides=second.attributes.get_ints("strides", (1, 1)),
+            pads=_symmetric_pads(first),
+        )
+
+
+def _symmetric_pads(pool: ir.Node) -> tuple[int, ...] | None:
+    """The pads of a pool at stride 1 that keeps the size; None where it does not."""
+    kernel = pool.attributes.get_ints("kernel_shape", ())
+    half = tuple(extent // 2 for extent in kernel) * 2
+    if any(extent % 2 == 0 for extent in kernel):
+        return None
+    is_same = pool.attributes.get_string("auto_pad", "NOTSET") in ("SAME_UPPER", "SAME_LOWER")
+    return half if is_same or pads(pool) == half else None
+
+
+class MeanOfTransposed(RewriteRuleClassBase):
+    """A mean over height and width of a map that was turned into NHWC for it."""
+
+    def pattern(self, op, x):
+        turned = op.Transpose(x, perm=list(_TO_NHWC))
+        return op.ReduceMean(
+            turned, _allow_other_inputs=True, _allow_other_attributes=True, _outputs=["mean"]
+        )
+
+    def check(self, context, x, mean) -> MatchResult:
+        result, node = MatchResult(), mean.producer()
+        axes = constant(node, 1)
+        if node.attributes.get_int("keepdims", 1) or axes is None:
+            return result.fail("it keeps its axes, or computes which they are")
+        if sorted(int(axis) % 4 for axis in axes) != [1, 2]:
+            return result.fail("it is over other axes than height and width")
+        return result
+
+    def rewrite(self, op, x, mean):
+        axes = op.Constant(value=ir.tensor(np.array([2, 3])))
+        return op.ReduceMean(x, axes, keepdims=0)
+
+
+class FlatMean(RewriteRuleClassBase):
+    """A mean that keeps two axes of one cell, and loses them at once."""
+
+    def pattern(self, op, x):
+        mean = op.ReduceMean(
+            x, _allow_other_inputs=True, _allow_other_attributes=True, _outputs=["mean"]
+        )
+        return op.Reshape(
+            mean, _allow_other_inputs=True, _allow_other_attributes=True, _outputs=["flat"]
+        )
+
+    def check(self, context, x, mean, flat) -> MatchResult:
+        result, node = MatchResult(), mean.producer()
+        axes = constant(node, 1)
+        is_map_mean = axes is not None and sorted(int(axis) % 4 for axis in axes) == [2, 3]
+        if not is_map_mean or not node.attributes.get_int("keepdims", 1):
+            return result.fail("it is no mean over height and width that keeps them")
+        if flat.shape is None or mean.shape is None or flat.shape.rank() != 2:
+            return result.fail("it is not known to lose two axes")
+        if flat.shape[1] != mean.shape[1] or not isinstance(flat.shape[1], int):
+            return result.fail("it moves more than two axes of one cell")
+        return result
+
+    def rewrite(self, op, x, mean, flat):
+        axes = op.Constant(value=ir.tensor(np.array([2, 3])))
+        return op.ReduceMean(x, axes, keepdims=0)
+
+
+class AffineIsNorm(RewriteRuleClassBase):
+    """A factor and then a term per channel: a norm whose statistics do nothing.
+
+    So Keras' exporter writes all norms that it cannot fold.
+    """
+
+    def pattern(self, op, x, factor, term):
+        return op.Add(op.Mul(x, factor), term)
+
+    def check(self, context, x, factor, term) -> MatchResult:
+        result = MatchResult()
+        sizes = {_channels(value) for value in (factor, term)}
+        if len(sizes) != 1 or None in sizes:
+            return result.fail("these are no two constants per channel")
+        if x.shape is None or x.shape.rank() != 4 or x.shape[1] not in sizes:
+            return result.fail("it is no map of so many channels")
+        return result
+
+    def rewrite(self, op, x, factor, term):
+        eps = np.float32(1e-5)
+        flat = [value.const_value.numpy().ravel() for value in (factor, term)]
+        flat += [np.zeros_like(flat[0]), np.full_like(flat[0], 1 - eps)]
+        names = (f"{factor.name}.{what}" for what in ("scale", "bias", "mean", "variance"))
+        tensors = [
+            op.initializer(ir.tensor(array), name=name)
+            for array, name in zip(flat, names, strict=True)
+        ]
+        return op.BatchNormalization(x, *tensors, epsilon=float(eps))
+
+
+def _channels(value: ir.Value) -> int | None:
+    """How many channels a constant has one number for; None for any other value."""
+    if value.const_value is None or value.is_graph_input():
+        return None
+    shape = value.const_value.numpy().shape
+    is_per_channel = len(shape) in (3, 4) and shape[-2:] == (1, 1) and shape[:-3] in ((), (1,))
+    return shape[-3] if is_per_channel else None
+
+
+class SameShape(RewriteRuleClassBase):
+    """A map given the shape that it has."""
+
+    def pattern(self, op, x, shape):
+        return op.Reshape(x, shape, _allow_other_attributes=True, _outputs=["reshaped"])
+
+    def check(self, context, x, shape, reshaped) -> MatchResult:
+        result, wanted = MatchResult(), constant(reshaped.producer(), 1)
+        if wanted is None or x.shape is None or len(wanted) != x.shape.rank():
+            return result.fail("one of the shapes is not known, or their ranks differ")
+        extents = zip(wanted.tolist(), x.shape, strict=True)
+        guessed = [extent == -1 for extent in wanted.tolist()]
+        if sum(guessed) > 1 or not all(w in (0, -1) or w == e for w, e in extents):
+            return result.fail("it is another shape")
+        return result
+
+    def rewrite(self, op, x, shape, reshaped):
+        return op.Identity(x)
+
+
+class OneChannelToNchw(RewriteRuleClassBase):
+    """Images of one channel turned to NCHW by giving them another shape: a transposition."""
+
+    def pattern(self, op, x, before, shape):
+        wider = op.Unsqueeze(x, before, _outputs=["wider"])
+        return op.Reshape(wider, shape, _allow_other_attributes=True, _outputs=["turned"])
+
+    def check(self, context, x, before, shape, wider, turned) -> MatchResult:
+        result = MatchResult()
+        axes, wanted = constant(wider.producer(), 1), constant(turned.producer(), 1)
+        if x.shape is None or x.shape.rank() != 4 or x.shape[3] != 1:
+            return result.fail("this is no NHWC image of one channel")
+        pair = [None if array is None else array.tolist() for array in (axes, wanted)]
+        if pair != [[0], [-1, 1, 0, 0]]:
+            return result.fail("it becomes something else")
+        return result
+
+    def rewrite(self, op, x, before, shape, wider, turned):
+        return op.Transpose(x, perm=[0, 3, 1, 2])
+
+
+RULES = (
+    OneChannelToNchw.rule(),
+    AffineIsNorm.rule(),
+    SameShape.rule(),
+    common.fuse_pad_into_conv_rule,
+    common.normalize_pad_format_conv_rule,
+    common.no_op_transpose_rule,
+    common.transpose_transpose_rule,
+    common.matmul_add_to_gemm_rule,
+    PadIntoMaxPool.rule(),
+    PickAfterMaxPool.rule(),
+    MeanOfTransposed.rule(),
+    FlatMean.rule(),
+)

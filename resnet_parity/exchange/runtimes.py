@@ -1,0 +1,73 @@
+"""What runs a graph: ONNX Runtime at its levels of optimisation, ONNX's reference, OpenVINO.
+
+Each gets the bytes of a graph, never a path, and images in the layout that the graph takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+ORT_LEVELS = {
+    "ort disabled": "ORT_DISABLE_ALL",
+    "ort basic": "ORT_ENABLE_BASIC",
+    "ort extended": "ORT_ENABLE_EXTENDED",
+    "ort all": "ORT_ENABLE_ALL",
+}
+RUNTIMES = (*ORT_LEVELS, "reference", "openvino")
+
+Run = Callable[[np.ndarray], list[np.ndarray]]
+"""An image to what the graph returns."""
+
+
+def obstacle(runtime: str) -> str | None:
+    """Why it cannot be asked here; None where it can."""
+    if runtime == "openvino" and find_spec("openvino") is None:
+        return "OpenVINO is not installed; install it with: python -m pip install openvino"
+    return None
+
+
+def versions() -> dict[str, str]:
+    """The runtimes that are installed, by name and version."""
+    names = ("onnx", "onnxruntime", "onnxscript", "openvino")
+    return {name: import_module(name).__version__ for name in names if find_spec(name)}
+
+
+def start(runtime: str, content: bytes) -> Run:
+    """A function that runs the graph; what is slow (parsing, compiling) is done once, here."""
+    if runtime in ORT_LEVELS:
+        return _onnxruntime(ORT_LEVELS[runtime], content)
+    return {"reference": _reference, "openvino": _openvino}[runtime](content)
+
+
+def _onnxruntime(level: str, content: bytes) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+    options.log_severity_level = 3  # errors, and no warnings
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    (image,) = (value.name for value in session.get_inputs())
+    return lambda array: list(map(np.asarray, session.run(None, {image: array})))
+
+
+def _reference(content: bytes) -> Run:
+    from onnx import load_model_from_string
+    from onnx.reference import ReferenceEvaluator
+
+    evaluator = ReferenceEvaluator(load_model_from_string(content))
+    (image,) = map(str, evaluator.input_names)
+    return lambda array: [np.asarray(value) for value in evaluator.run(None, {image: array})]
+
+
+def _openvino(content: bytes) -> Run:
+    import openvino
+
+    # Its default may compute in a narrower type where the processor is faster at it.
+    options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    compiled: Any = openvino.compile_model(openvino.Core().read_model(content, b""), "CPU", options)
+    return lambda array: [np.array(value) for value in compiled(array).values()]

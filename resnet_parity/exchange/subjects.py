@@ -1,0 +1,131 @@
+"""A graph as an engine of the ladder: with a probe's weights for its own, or as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from onnxscript import ir
+
+from resnet_spec import Architecture, outputs
+
+from resnet_parity.exchange import runtimes
+from resnet_parity.exchange.match import Match
+from resnet_parity.exchange.recognise import Recognised
+from resnet_parity.exchange.tensors import put_weights
+from resnet_parity.rungs import Adapter
+
+Taps = Mapping[str, np.ndarray]
+
+
+class Sessions:
+    """The bytes of a graph, and every runtime that was started on them."""
+
+    def __init__(self, content: bytes, match: Match) -> None:
+        self.content = content
+        self.match = match
+        self._started: dict[str, runtimes.Run] = {}
+
+    def run(self, images: np.ndarray, runtime: str) -> dict[str, np.ndarray]:
+        """What the graph returns for images (N, C, H, W), in canonical layout."""
+        if runtime not in self._started:
+            self._started[runtime] = runtimes.start(runtime, self.content)
+        is_nhwc = self.match.layout == "nhwc"
+        image = np.ascontiguousarray(np.einsum("nchw->nhwc", images)) if is_nhwc else images
+        names = outputs(self.match.architecture)
+        returned = self._started[runtime](image)
+        if is_nhwc:
+            returned = [np.einsum("nhwc->nchw", x) if x.ndim == 4 else x for x in returned]
+        return dict(zip(names, map(np.ascontiguousarray, returned), strict=True))
+
+
+class _GraphAdapter:
+    """What the judge asks of a hand, of a graph: only what it returns can be seen."""
+
+    def modes(self) -> tuple[str, ...]:
+        return runtimes.RUNTIMES
+
+    def obstacle(self, mode: str, rung: str) -> str | None:
+        return runtimes.obstacle(mode)
+
+    def versions(self) -> dict[str, str]:
+        return runtimes.versions()
+
+    def float64_obstacle(self) -> str | None:
+        return "a graph computes in float32"
+
+    def run(self, model: Sessions, images: np.ndarray, mode: str) -> dict[str, np.ndarray]:
+        return model.run(images, mode)
+
+    def gradients(self, *_: Any, **__: Any) -> dict[str, np.ndarray]:
+        raise NotImplementedError("a graph for inference has no gradients")
+
+    def mixed_precision(self, *_: Any, **__: Any) -> dict[str, np.ndarray]:
+        raise NotImplementedError("a graph computes in the dtype that it was exported in")
+
+
+class GraphOfWeights(_GraphAdapter):
+    """A graph that holds whatever weights it is built with, for images of any size."""
+
+    def __init__(self, recognised: Recognised) -> None:
+        self.recognised = recognised
+        _open_shapes(recognised.model.graph, recognised.match.layout)
+
+    def build(self, architecture: Architecture, weights: Taps, dtype: str) -> Sessions:
+        """The graph with those weights; the numbers that it had are gone."""
+        put_weights(self.recognised.model.graph, self.recognised.match, weights)
+        content = ir.to_proto(self.recognised.model).SerializeToString()
+        return Sessions(content, self.recognised.match)
+
+
+class FileAsItIs(_GraphAdapter):
+    """A file, untouched: its own weights, its own shapes."""
+
+    def __init__(self, content: bytes, match: Match) -> None:
+        self.sessions = Sessions(content, match)
+
+    def build(self, architecture: Architecture, weights: Taps, dtype: str) -> Sessions:
+        """The file itself; the weights must be those that it holds."""
+        return self.sessions
+
+
+class Kept:
+    """An adapter that builds no model twice in a row: the parts of a probe share their weights."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        self._adapter = adapter
+        self._weights: Taps | None = None
+        self._model: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._adapter, name)
+
+    def build(self, architecture: Architecture, weights: Taps, dtype: str) -> Any:
+        """The model of the last call, where it was for the same weights."""
+        if weights is not self._weights:
+            self._model = self._adapter.build(architecture, weights, dtype)
+            self._weights = weights
+        return self._model
+
+
+def _open_shapes(graph: ir.Graph, layout: str) -> None:
+    """Forget of which size images were: the operators of a ResNet take any."""
+    (image,) = graph.inputs
+    channels = layout.index("c")
+    known = None if image.shape is None else image.shape[channels]
+    axes: list[int | str] = [f"axis_{axis}" for axis in layout]
+    if isinstance(known, int):
+        axes[channels] = known
+    image.shape = ir.Shape(axes)
+    for node in graph:
+        for value in node.outputs:
+            value.shape = None
+
+
+def own_shape(graph: ir.Graph, layout: str) -> dict[str, int | None]:
+    """The extents that a file prescribes for its image, by axis; None for those that are open."""
+    (image,) = graph.inputs
+    shape = image.shape if image.shape is not None else [None] * 4
+    extents = (extent if isinstance(extent, int) else None for extent in shape)
+    return dict(zip(layout, extents, strict=True))

@@ -1,0 +1,160 @@
+"""The weights of a matched graph: read out under canonical names, or put in place of its own.
+
+A norm that has gone into the convolution before it (its scale into the kernel, the rest into the
+bias) comes back as a norm that does nothing but add: gamma one, mean zero, variance 1 - eps, beta
+the bias. That is the same function, and fits the architecture as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from onnxscript import ir
+
+from resnet_spec import Conv, Linear, Norm, layer_parameters, make_plan
+
+from resnet_parity.exchange.match import Match
+from resnet_parity.exchange.nodes import constant, is_plain_affine
+
+Weights = Mapping[str, np.ndarray]
+
+
+def weights_of(match: Match) -> dict[str, np.ndarray]:
+    """Every tensor of the architecture, in canonical layout, from the numbers in the graph."""
+    weights: dict[str, np.ndarray] = {}
+    for layer in make_plan(match.architecture).layers:
+        if isinstance(layer, Conv):
+            weights |= _conv_weights(layer, match)
+        elif isinstance(layer, Linear):
+            weights |= _linear_weights(layer, match.nodes[layer.name])
+        elif layer.name in match.nodes:
+            weights |= _norm_weights(layer, match.nodes[layer.name])
+    return {p.name: weights[p.name] for p in _parameters(match)}
+
+
+def _conv_weights(layer: Conv, match: Match) -> Iterator[tuple[str, np.ndarray]]:
+    node = match.nodes[layer.name]
+    kernel = _read(node, 1)
+    bias = constant(node, 2)
+    bias = np.zeros(layer.out_channels, kernel.dtype) if bias is None else bias.copy()
+    yield f"{layer.name}.weight", kernel
+    norm = match.folded.get(layer.name)
+    if norm is None:
+        if layer.bias:
+            yield f"{layer.name}.bias", bias
+        return
+    if layer.bias:
+        yield f"{layer.name}.bias", np.zeros_like(bias)
+    one = kernel.dtype.type(1)
+    yield f"{norm.name}.weight", np.ones_like(bias)
+    yield f"{norm.name}.bias", bias
+    yield f"{norm.name}.running_mean", np.zeros_like(bias)
+    yield f"{norm.name}.running_var", np.full_like(bias, one - kernel.dtype.type(norm.eps))
+
+
+def _norm_weights(layer: Norm, node: ir.Node) -> Iterator[tuple[str, np.ndarray]]:
+    arrays = [_read(node, index) for index in range(1, 5)]
+    if is_plain_affine(node):  # whatever its eps
+        arrays[3] = np.full_like(arrays[3], 1 - arrays[3].dtype.type(layer.eps))
+    names = (parameter.name for parameter in layer_parameters(layer))
+    yield from zip(names, arrays, strict=True)
+
+
+def _linear_weights(layer: Linear, node: ir.Node) -> Iterator[tuple[str, np.ndarray]]:
+    kernel = _read(node, 1)
+    bias = constant(node, 2)
+    if not node.attributes.get_int("transB", 0):
+        kernel = np.einsum("io->oi", kernel).copy()
+    yield f"{layer.name}.weight", kernel
+    yield f"{layer.name}.bias", np.zeros(len(kernel), kernel.dtype) if bias is None else bias.copy()
+
+
+def _read(node: ir.Node, index: int) -> np.ndarray:
+    array = constant(node, index)
+    assert array is not None  # the match has seen it
+    return array.copy()
+
+
+def _parameters(match: Match):
+    return [p for layer in make_plan(match.architecture).layers for p in layer_parameters(layer)]
+
+
+def put_weights(graph: ir.Graph, match: Match, weights: Weights | None = None) -> None:
+    """Give every tensor of the graph its canonical name, and these weights, or keep its own.
+
+    Norms are folded as the graph has them folded, in float64, rounded once.
+    """
+    for layer in make_plan(match.architecture).layers:
+        node = match.nodes.get(layer.name)
+        if node is None:  # a norm that is folded
+            continue
+        if isinstance(layer, Norm) and weights is not None:
+            node.attributes["epsilon"] = ir.AttrFloat32("epsilon", layer.eps)
+        for index, (name, array) in enumerate(_tensors(layer, node, match, weights), start=1):
+            _put(graph, node, index, name, array)
+    _drop_unused(graph)
+
+
+def _tensors(
+    layer: Conv | Norm | Linear, node: ir.Node, match: Match, weights: Weights | None
+) -> Iterator[tuple[str, np.ndarray]]:
+    """The tensor inputs of a node, in their order."""
+    names = [parameter.name for parameter in layer_parameters(layer)]
+    if isinstance(layer, Conv) and len(names) == 1 and layer.name in match.folded:
+        names.append(f"{layer.name}.bias")
+    if weights is None:
+        own = ((name, constant(node, index)) for index, name in enumerate(names, start=1))
+        yield from ((name, array) for name, array in own if array is not None)
+    elif isinstance(layer, Conv):
+        yield from zip(names, _folded(layer, match.folded.get(layer.name), weights), strict=False)
+    elif isinstance(layer, Linear) and not node.attributes.get_int("transB", 0):
+        yield names[0], np.einsum("oi->io", weights[names[0]]).copy()
+        yield names[1], weights[names[1]]
+    else:
+        yield from ((name, weights[name]) for name in names)
+
+
+def _folded(layer: Conv, norm: Norm | None, weights: Weights) -> Iterator[np.ndarray]:
+    """Kernel and bias of a convolution that does the norm's work as well."""
+    kernel, bias = weights[f"{layer.name}.weight"], weights.get(f"{layer.name}.bias")
+    if norm is None:
+        yield kernel
+        if bias is not None:
+            yield bias
+        return
+    gamma, beta, mean, variance = (
+        weights[parameter.name].astype("float64") for parameter in layer_parameters(norm)
+    )
+    # The sum is rounded as every engine rounds it, or the norms of an exact probe were inexact.
+    dtype = kernel.dtype
+    spread = np.sqrt((variance.astype(dtype) + dtype.type(norm.eps)).astype("float64"))
+    scale = gamma / spread
+    yield (kernel * scale[:, None, None, None]).astype(dtype)
+    yield ((0.0 if bias is None else bias) * scale - mean * scale + beta).astype(dtype)
+
+
+def _put(graph: ir.Graph, node: ir.Node, index: int, name: str, array: np.ndarray) -> None:
+    old = node.inputs[index] if index < len(node.inputs) else None
+    if old is not None and graph.initializers.get(name) is old and len(old.uses()) == 1:
+        old.const_value = ir.tensor(array, name=name)
+        return
+    tensor = ir.tensor(array, name=name)
+    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
+    value.const_value = tensor
+    if name in graph.initializers:  # the name of another tensor, which gets its own in its turn
+        other = graph.initializers.pop(name)
+        other.name = f"{name}.before"
+        graph.initializers[other.name] = other
+    graph.initializers[name] = value
+    if index < len(node.inputs):
+        node.replace_input_with(index, value)
+    else:
+        node.resize_inputs(index + 1)
+        node.replace_input_with(index, value)
+
+
+def _drop_unused(graph: ir.Graph) -> None:
+    for name, value in list(graph.initializers.items()):
+        if not value.uses() and not value.is_graph_output():
+            del graph.initializers[name]

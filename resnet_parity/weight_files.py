@@ -1,0 +1,53 @@
+"""Weights in safetensors files: read with care, written whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from resnet_spec import Architecture, parameters, shape_problems, step_counters, to_json
+from resnet_spec.weights import WeightsError
+
+from resnet_parity.errors import ParityError
+from resnet_parity.files import write_atomically
+
+
+def read_weights(path: Path, arch: Architecture) -> dict[str, np.ndarray]:
+    """The tensors of an architecture, float32, under canonical names.
+
+    Names, shapes and types are checked before a tensor is read. Raises `ParityError` that names the
+    file and every tensor that does not fit.
+    """
+    if not path.is_file():
+        raise ParityError(f"{path} is {'no file' if path.exists() else 'not there'}")
+    counters = step_counters(arch)
+    try:
+        with safe_open(path, framework="np") as file:
+            names = [name for name in file.keys() if name not in counters]  # noqa: SIM118
+            parts = {name: file.get_slice(name) for name in names}
+            expected = {parameter.name: parameter.shape for parameter in parameters(arch)}
+            found = {name: tuple(part.get_shape()) for name, part in parts.items()}
+            problems = shape_problems(expected, found)
+            problems += [
+                f"{name} is {part.get_dtype()}, convert it to float32"
+                for name, part in parts.items()
+                if part.get_dtype() != "F32"
+            ]
+            if problems:
+                raise WeightsError(f"{path} does not hold a {arch.name!r}", problems)
+            return {name: file.get_tensor(name) for name in expected}
+    except WeightsError as error:
+        raise ParityError(str(error)) from error
+    except (SafetensorError, OSError) as error:
+        raise ParityError(f"{path} is no safetensors file, or a damaged one: {error}") from error
+
+
+def write_weights(path: Path, arch: Architecture, weights: Mapping[str, np.ndarray]) -> None:
+    """A safetensors file that says which architecture it holds; raises `ParityError`."""
+    arrays = {p.name: np.ascontiguousarray(weights[p.name]) for p in parameters(arch)}
+    metadata = {"format": "pt", "architecture": arch.name, "spec": to_json(arch)}
+    write_atomically(path, save(arrays, metadata))
