@@ -148,8 +148,13 @@ def training(name: str, dtype: str, seed: int = 0) -> Probe:
 
 def light(values: Sequence[Any], chosen: Collection[Any]) -> list[Any]:
     """Values to parametrise with, of which all but the chosen ones are left to `--full`."""
-    slow = [pytest.param(value, marks=pytest.mark.full) for value in values if value not in chosen]
+    slow = [_slow(value) for value in values if value not in chosen]
     return [*(value for value in values if value in chosen), *slow]
+
+
+def _slow(value: Any) -> Any:
+    values = value if isinstance(value, tuple) else (value,)
+    return pytest.param(*values, marks=pytest.mark.full)
 
 
 def find(name: str) -> Architecture:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 import tomllib
 
 import pytest
@@ -54,10 +55,25 @@ def commands() -> list[str]:
     return [line for line in lines if line]
 
 
-@pytest.mark.parametrize("line", [c for c in commands() if c.startswith("resnet-parity")])
-def test_commands_run(line, capsys):
-    assert cli.main(line.split()[1:]) == 0
+COMMANDS = [c for c in commands() if c.startswith("resnet-parity")]
+
+
+@pytest.mark.parametrize("line", [c for c in COMMANDS if ".onnx" not in c and " export " not in c])
+def test_commands_run(line, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(shlex.split(line)[1:]) == 0
     assert capsys.readouterr().out
+
+
+def test_the_commands_on_files_run_one_after_the_other(tmp_path, monkeypatch, capsys):
+    """The first writes the file that the others read."""
+    monkeypatch.chdir(tmp_path)
+    lines = [line for line in COMMANDS if " export " in line or ".onnx" in line]
+    for line in lines:
+        assert cli.main(shlex.split(line)[1:]) == 0, line
+        assert capsys.readouterr().out
+    assert len(lines) == 4
+    assert {path.suffix for path in tmp_path.iterdir()} == {".onnx", ".safetensors"}
 
 
 def test_other_commands_name_what_exists():
@@ -71,7 +87,15 @@ def test_other_commands_name_what_exists():
 
 def test_extras_are_those_that_the_readme_names():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert set(project["optional-dependencies"]) == {"torch", "keras", "jax", "onnx", "plot", "all"}
+    assert set(project["optional-dependencies"]) == {
+        "torch",
+        "keras",
+        "jax",
+        "onnx",
+        "openvino",
+        "plot",
+        "all",
+    }
     for extra in project["optional-dependencies"]:
         assert f"`{extra}`" in README
     assert all(row in README for row in ARCHITECTURES)

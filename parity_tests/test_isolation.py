@@ -54,10 +54,12 @@ STDLIB = {
     "contextlib",
     "functools",
     "importlib",
+    "logging",
     "pathlib",
     "sys",
     "tempfile",
     "typing",
+    "warnings",
 }
 
 # layers <- blocks <- preact_blocks <- model <- __init__; weights beside model; the adapter on top.

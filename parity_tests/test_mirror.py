@@ -68,7 +68,6 @@ UNPAIRED = {
     ("export", "Layout"): "torch turns images in a module around the model",
     ("export", "channels_first"): "Keras turns images in a model around the model",
     ("export", "evaluating"): "a torch module is in training mode or not",
-    ("export", "quiet"): "torch's exporter logs to Python",
     ("export", "without_compiled_layers"): "Keras compiles grouped convolutions with XLA",
     ("export", "plain_layer"): "a part of that",
     ("export", "PlainConv2D"): "a part of that",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import logging
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,7 +34,7 @@ def to_onnx(
     signature = [keras.InputSpec(shape=shape, dtype=model.input.dtype, name="image")]
     plain = without_compiled_layers(model)
     outer = plain if layout == "nhwc" else channels_first(plain, shape)
-    with TemporaryDirectory() as folder, deep_recursion():
+    with TemporaryDirectory() as folder, deep_recursion(), quiet():
         path = Path(folder, "model.onnx")
         options = {"verbose": False, "input_signature": signature, "opset_version": OPSET}
         outer.export(path, format="onnx", **options)
@@ -72,3 +75,16 @@ def channels_first(model: keras.Model, shape: tuple[int | None, ...]) -> keras.M
     features = returned if isinstance(returned, list) else [returned]
     maps = [keras.layers.Permute((3, 1, 2))(x) if x.ndim == 4 else x for x in features]
     return functional(image, maps)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """The exporter logs what it does, and warns of itself."""
+    logger = logging.getLogger("tf2onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logger.setLevel(level)

@@ -8,16 +8,20 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-from resnet_spec import GROUPS, mac_count, parameter_count
+from resnet_spec import ARCHITECTURES, GROUPS, mac_count, parameter_count
 from resnet_spec.differences import DIFFERENCES
 
 from resnet_parity.matrix_report import markdown
 from resnet_parity.tolerances import TOLERANCES
 
-MATRIX = Path(__file__).parents[1] / "docs" / "results" / "matrix.json"
+HANDS, RUNGS = ("torch", "keras"), ("exact", "float32")
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
+MATRIX = RESULTS / "matrix.json"
+ONNX = RESULTS / "onnx.json"
 
 
 def architectures() -> str:
@@ -63,11 +67,56 @@ def matrix() -> str:
     return markdown(json.loads(MATRIX.read_text(encoding="utf-8")))
 
 
+def onnx() -> str:
+    """Every row that was surveyed through both exporters, see `resnet_parity.exchange.survey`."""
+    data = json.loads(ONNX.read_text(encoding="utf-8"))
+    machine, rows = data["machine"], data["rows"]
+    versions: dict[str, set[str]] = {}
+    for row in rows.values():
+        for name, number in row["versions"].items():
+            versions.setdefault(name, set()).add(number)
+    tested = ", ".join(f"{name} {', '.join(sorted(each))}" for name, each in versions.items())
+    count = sum(row["passed"] for row in rows.values())
+    runs = next(iter(rows.values()))["exports"]["torch.onnx"]["exact"]["verdicts"]
+    return "\n".join(
+        [
+            f"{count} of the {len(rows)} rows surveyed so far pass, of {len(ARCHITECTURES)} in the "
+            f"table ({machine['cpu']}, {machine['cores']} cores, {machine['system']}; {tested}). "
+            f"Exact: elements that differ in {runs} runs (ONNX Runtime at four levels, batches of "
+            "1, 2 and 5, two sizes). float32: the largest error, as a multiple of PyTorch's own.",
+            "",
+            _table(
+                (
+                    "architecture",
+                    "operators",
+                    *(f"{rung}, {hand}" for rung in RUNGS for hand in HANDS),
+                ),
+                (_onnx_row(name, row) for name, row in rows.items()),
+            ),
+        ]
+    )
+
+
+def _onnx_row(name: str, row: dict[str, Any]) -> Iterator[str]:
+    yield f"`{name}`"
+    counts = row["operators"]["torch.onnx"]
+    yield ", ".join(f"{counts[operator]} {operator}" for operator in sorted(counts))
+    for rung, unit in (("exact", ""), ("float32", "x")):
+        for export in ("torch.onnx", "keras.onnx"):
+            cell = row["exports"].get(export, {}).get(rung)
+            if cell is None:
+                yield "no exact probe" if rung == "exact" else "not run"
+            else:
+                figure = f"{cell['value']}{unit}"
+                yield figure if cell["status"] == "pass" else f"{cell['status']}: {figure}"
+
+
 SECTIONS: dict[str, Callable[[], str]] = {
     "architectures": architectures,
     "differences": differences,
     "tolerances": tolerances,
     "matrix": matrix,
+    "onnx": onnx,
 }
 
 

@@ -276,5 +276,6 @@ def _obstacle(probe: Probe, subject: Subject, engine: Engine, found: Taps) -> st
     why = engine.adapter.float64_obstacle() if probe.dtype == "float64" else None
     if why is None:
         return ""
-    most = limit("float64", _QUANTITY[subject, "inside float32"])
+    rung = "exact" if probe.kind == "exact" and subject == "gradients" else "float64"
+    most = limit(rung, _QUANTITY[subject, "inside float32"])
     return "" if first_divergence(_compare(probe, subject, found, most)) else why

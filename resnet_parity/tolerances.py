@@ -121,6 +121,12 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
         "relative L2 error against the float64 oracle",
         "as for taps: what float32 errs by in a gradient",
     ),
+    ("exact", "gradient inside float32"): Tolerance(
+        0.1,
+        "relative L2 error of an exact probe's gradients in float64",
+        "its sums are integers and often zero, so what rounds in float32 turns ReLUs on or off: "
+        "1e-2 in resnet50 on Keras' torch backend, 4e-7 in keras_resnet50, where none turned",
+    ),
     ("lockstep", "float64"): Tolerance(
         1e-10,
         "relative L2 error between the hands in a loss, weight, running statistic or buffer",

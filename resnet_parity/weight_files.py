@@ -9,8 +9,15 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from resnet_spec import Architecture, parameters, shape_problems, step_counters, to_json
-from resnet_spec.weights import WeightsError
+from resnet_spec import (
+    Architecture,
+    WeightsError,
+    check_weights,
+    parameters,
+    shape_problems,
+    step_counters,
+    to_json,
+)
 
 from resnet_parity.errors import ParityError
 from resnet_parity.files import write_atomically
@@ -39,11 +46,21 @@ def read_weights(path: Path, arch: Architecture) -> dict[str, np.ndarray]:
             ]
             if problems:
                 raise WeightsError(f"{path} does not hold a {arch.name!r}", problems)
-            return {name: file.get_tensor(name) for name in expected}
+            weights = {name: file.get_tensor(name) for name in expected}
+        check_float32(str(path), arch, weights)
+        return weights
     except WeightsError as error:
         raise ParityError(str(error)) from error
     except (SafetensorError, OSError) as error:
         raise ParityError(f"{path} is no safetensors file, or a damaged one: {error}") from error
+
+
+def check_float32(name: str, arch: Architecture, weights: Mapping[str, np.ndarray]) -> None:
+    """Raise `ParityError` unless these are float32 weights of the architecture, all finite."""
+    try:
+        check_weights(arch, weights, dict.fromkeys(weights, "float32"))
+    except WeightsError as error:
+        raise ParityError(f"{name}: {error}") from error
 
 
 def write_weights(path: Path, arch: Architecture, weights: Mapping[str, np.ndarray]) -> None:

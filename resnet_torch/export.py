@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
@@ -26,7 +27,7 @@ def to_onnx(model: ResNet, layout: str, size: tuple[int, int], dynamic: Collecti
     # A batch of one would be taken for the constant 1.
     shape = (2 if "batch" in dynamic else 1, model.architecture.in_channels, *size)
     image = torch.zeros(shape, dtype=next(model.parameters()).dtype)
-    with evaluating(model), quiet(), torch.inference_mode():
+    with evaluating(outer), quiet(), torch.inference_mode():
         program = torch.onnx.export(
             outer,
             (image if layout == "nchw" else image.permute(0, 2, 3, 1),),
@@ -68,22 +69,24 @@ class Layout(nn.Module):
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """In evaluation mode, and then in that which it had."""
-    training = model.training
+    """In evaluation mode, and then every module in that which it had."""
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         yield
     finally:
-        model.train(training)
+        for module, training in modes:
+            module.training = training
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """The exporter logs what it does."""
+    """The exporter logs what it does, and warns of itself."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings(action="ignore"):
+            yield
     finally:
         logger.setLevel(level)

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from resnet_spec import Architecture, check_weights
+from resnet_spec import Architecture
 
 from resnet_parity.exchange.export import ExportError
 from resnet_parity.exchange.proof import Progress, prove
 from resnet_parity.exchange.reading import read_model
 from resnet_parity.exchange.recognise import Recognised, recognise
 from resnet_parity.exchange.tensors import weights_of
+from resnet_parity.weight_files import check_float32
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def import_proven(path: Path, progress: Progress = lambda step, total: None) -> 
     proto = read_model(path)
     found = recognise(proto, str(path))
     taken = _taken(found)
-    check_weights(taken.architecture, taken.weights, dict.fromkeys(taken.weights, "float32"))
+    check_float32(str(path), taken.architecture, taken.weights)
     for verdict in prove(path.name, proto, found, taken.weights, progress):
         if verdict.status == "fail":
             raise ExportError(

@@ -11,6 +11,7 @@ from onnx import ModelProto
 from resnet_spec import Architecture
 
 from resnet_parity.errors import ParityError
+from resnet_parity.exchange.census import count_operators
 from resnet_parity.exchange.comparison import (
     Progress,
     Subject,
@@ -35,13 +36,14 @@ EXPORTS = ("torch.onnx", "keras.onnx")
 
 @dataclass(frozen=True)
 class Meeting:
-    """Everything that a comparison found, as data."""
+    """Everything that a comparison found, as data; `operators` are those of each file."""
 
     architecture: Architecture
     subjects: tuple[str, ...]
     seed: int
     versions: dict[str, str]
     verdicts: tuple[Verdict, ...]
+    operators: dict[str, dict[str, int]]
     left_out: tuple[str, ...] = ()
 
     @property
@@ -90,7 +92,8 @@ def meet(
             files[name] = proto, recognise(proto, name, arch)
         subjects.append(of_file(name, *files[name], chosen))
     verdicts = tuple(compare_subjects(arch, subjects, held, seed=seed, progress=progress))
-    return Meeting(arch, tuple(names), seed, _versions(subjects), verdicts, left_out)
+    operators = {name: dict(count_operators(proto)) for name, (proto, _) in files.items()}
+    return Meeting(arch, tuple(names), seed, _versions(subjects), verdicts, operators, left_out)
 
 
 def _is_file(name: str) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 from onnxscript import ir
 
 from resnet_spec import IMAGE, outputs
 
 from resnet_parity.exchange.match import Match
+from resnet_parity.exchange.nodes import constant, zeros_of
 from resnet_parity.exchange.tensors import put_weights
 
 _AXES = {"n": "batch", "h": "height", "w": "width"}
@@ -18,6 +20,8 @@ def give_names(graph: ir.Graph, match: Match) -> None:
         node.name = f"node_{index}"
         for value in node.outputs:
             value.name = f"value_{index}"
+    for node in match.nodes.values():
+        _write_plainly(graph, node)
     put_weights(graph, match)
     for name, node in match.nodes.items():
         node.name = node.outputs[0].name = name
@@ -25,6 +29,24 @@ def give_names(graph: ir.Graph, match: Match) -> None:
     _name_ends(graph, match)
     for index, node in enumerate(node for node in graph if (node.name or "").startswith("node_")):
         node.name = f"{node.op_type.lower()}_{index}"
+
+
+def _write_plainly(graph: ir.Graph, node: ir.Node) -> None:
+    """Of several ways to say the same, take one."""
+    for attribute in ("momentum", "noop_with_empty_axes", "allowzero"):  # mean nothing here
+        node.attributes.pop(attribute, None)
+    if node.op_type == "Pad" and zeros_of(node) is not None:
+        node.resize_inputs(2)
+    if node.op_type == "Gemm" and not node.attributes.get_int("transB", 0):
+        kernel = constant(node, 1)
+        assert kernel is not None  # the match has seen it
+        node.attributes["transB"] = ir.AttrInt64("transB", 1)
+        array = np.ascontiguousarray(np.einsum("io->oi", kernel))
+        turned = ir.tensor(array, name="turned")
+        value = ir.Value(name="turned", shape=ir.Shape(array.shape), const_value=turned)
+        value.type = ir.TensorType(turned.dtype)
+        graph.initializers["turned"] = value
+        node.replace_input_with(1, value)
 
 
 def _name_constants(graph: ir.Graph, node: ir.Node) -> None:

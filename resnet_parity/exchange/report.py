@@ -26,6 +26,7 @@ def as_json(result: Meeting) -> dict[str, Any]:
         "versions": result.versions,
         "passed": result.passed,
         "left_out": list(result.left_out),
+        "operators": result.operators,
         "verdicts": [_verdict(verdict) for verdict in result.verdicts],
     }
 

@@ -78,6 +78,27 @@ def _symmetric_pads(pool: ir.Node) -> tuple[int, ...] | None:
     return half if is_same or pads(pool) == half else None
 
 
+class SameAveragePool(RewriteRuleClassBase):
+    """Means of cells that do not overlap, at the far edge of those that there are."""
+
+    def pattern(self, op, x):
+        return op.AveragePool(x, auto_pad="SAME_UPPER", _outputs=["pooled"])
+
+    def check(self, context, x, pooled) -> MatchResult:
+        attributes = pooled.producer().attributes
+        kernel = tuple(attributes.get_ints("kernel_shape", ()))
+        counts = attributes.get_int("count_include_pad", 0)
+        if counts or kernel != (2, 2) or tuple(attributes.get_ints("strides", (1, 1))) != kernel:
+            return MatchResult().fail("cells overlap, or zeros count")
+        return MatchResult()
+
+    def rewrite(self, op, x, pooled):
+        shape = pooled.producer().attributes.get_ints("kernel_shape")
+        return op.AveragePool(
+            x, kernel_shape=shape, strides=shape, ceil_mode=1, count_include_pad=0
+        )
+
+
 class MeanOfTransposed(RewriteRuleClassBase):
     """A mean over height and width of a map that was turned into NHWC for it."""
 
@@ -127,6 +148,43 @@ class FlatMean(RewriteRuleClassBase):
     def rewrite(self, op, x, mean, flat):
         axes = op.Constant(value=ir.tensor(np.array([2, 3])))
         return op.ReduceMean(x, axes, keepdims=0)
+
+
+class ConvHead(RewriteRuleClassBase):
+    """A classifier that is a 1x1 convolution of one cell (timm's heads): a dense layer."""
+
+    def __init__(self, flattener: str) -> None:
+        super().__init__(f"ConvHead{flattener}")
+        self.flattener = flattener
+
+    def pattern(self, op, x):
+        head = op.Conv(x, _allow_other_inputs=True, _allow_other_attributes=True, _outputs=["head"])
+        flatten = getattr(op, self.flattener)
+        return flatten(
+            head, _allow_other_inputs=True, _allow_other_attributes=True, _outputs=["flat"]
+        )
+
+    def check(self, context, x, head, flat) -> MatchResult:
+        result, before = MatchResult(), x.producer()
+        kernel = constant(head.producer(), 1)
+        if before is None or before.op_type not in ("ReduceMean", "GlobalAveragePool"):
+            return result.fail("it does not follow a global average")
+        if kernel is None or kernel.shape[2:] != (1, 1):
+            return result.fail("it is no 1x1 convolution")
+        if head.producer().attributes.get_int("group", 1) != 1:
+            return result.fail("it has groups")
+        if before.op_type == "ReduceMean" and not before.attributes.get_int("keepdims", 1):
+            return result.fail("it does not take one cell")
+        return result
+
+    def rewrite(self, op, x, head, flat):
+        node = head.producer()
+        kernel = constant(node, 1)
+        assert kernel is not None  # the check has seen it
+        weight = op.initializer(ir.tensor(kernel[:, :, 0, 0]), name=f"{node.inputs[1].name}.dense")
+        axes = op.Constant(value=ir.tensor(np.array([2, 3])))
+        mean = op.ReduceMean(x.producer().inputs[0], axes, keepdims=0)
+        return op.Gemm(mean, weight, *node.inputs[2:], transB=1)
 
 
 class AffineIsNorm(RewriteRuleClassBase):
@@ -220,6 +278,9 @@ RULES = (
     common.matmul_add_to_gemm_rule,
     PadIntoMaxPool.rule(),
     PickAfterMaxPool.rule(),
+    SameAveragePool.rule(),
     MeanOfTransposed.rule(),
+    ConvHead.rule("Reshape"),
+    ConvHead.rule("Flatten"),
     FlatMean.rule(),
 )

@@ -1,0 +1,237 @@
+"""Exports: clean, named, sealed, equal from both frameworks, and none that is not proven."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+
+import numpy as np
+import onnx
+import pytest
+
+from resnet_spec import from_json
+
+from parity_tests.graphs import array, exported, recognised, structure
+from parity_tests.support import EVERYTHING, KINDS, SMALL, TINY, USERS, find, light
+from resnet_parity import cli
+from resnet_parity.exchange.census import census, count_operators
+from resnet_parity.exchange.comparison import compare_subjects, of_file
+from resnet_parity.exchange.export import OPSETS, ExportError, Form, export, export_proven
+from resnet_parity.exchange.tensors import weights_of
+from resnet_parity.probes import random_weights
+
+FRAMEWORKS = ("torch", "keras")
+NETS = [arch.name for arch in (TINY, SMALL, *KINDS, EVERYTHING, *USERS)]
+QUICK = [EVERYTHING.name]
+
+
+@pytest.mark.parametrize("name", light(NETS, QUICK))
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+def test_exports_are_canonical_and_exact(name, framework, layout):
+    """What a net needs and no more; the same bits in every runtime, at two sizes."""
+    proto, found = recognised(exported(name, framework, layout))
+    assert (found.architecture, found.match.layout) == (find(name), layout)
+    rows = census(proto, found.architecture, layout)
+    assert [row for row in rows if row.found != row.needed] == []
+    subject = of_file(name, proto, found, ["ort disabled", "ort basic", "ort extended", "ort all"])
+    weights = random_weights(find(name), 0, "float32")
+    for verdict in compare_subjects(find(name), [subject], weights, batches=(1, 3)):
+        has_no_probe = verdict.engine == "every engine"
+        assert verdict.status == "pass" or has_no_probe, (verdict.engine, verdict.figure)
+
+
+@pytest.mark.parametrize("name", light(NETS, QUICK))
+def test_both_frameworks_give_one_graph(name):
+    """Operators, names, attributes, shapes: all is alike but the roundings in folded tensors."""
+    files = [exported(name, framework, "nchw") for framework in FRAMEWORKS]
+    ours, theirs = (structure(onnx.load_model_from_string(content)) for content in files)
+    assert ours == theirs
+
+
+CENSUS = {
+    "resnet20": {"Conv": 19, "Relu": 19, "Add": 9, **dict.fromkeys(("MaxPool", "Pad"), 2)},
+    "resnet50": {"Conv": 53, "Relu": 49, "Add": 16, "MaxPool": 1, "ReduceMean": 1, "Gemm": 1},
+}
+"""Counted on paper; zero-padding shortcuts pick cells by a pool of one, and pad channels."""
+CENSUS["resnet20"] |= {"ReduceMean": 1, "Gemm": 1}
+
+
+@pytest.mark.parametrize("name", light(list(CENSUS), ["resnet20"]))
+def test_the_census_is_the_same_from_both_frameworks(name, tmp_path, capsys):
+    for framework in FRAMEWORKS:
+        content = exported(name, framework, "nchw")
+        assert count_operators(onnx.load_model_from_string(content)) == CENSUS[name]
+        path = tmp_path / f"{framework}.onnx"
+        path.write_bytes(content)
+        assert cli.main(["census", str(path), "--json"]) == 0
+        report = json.loads(capsys.readouterr().out)
+        assert (report["architecture"], report["canonical"]) == (name, True)
+
+
+def test_names_are_canonical():
+    proto = onnx.load_model_from_string(exported("gated", "torch"))
+    graph = proto.graph
+    assert [value.name for value in (*graph.input, *graph.output)] == ["image", "logits"]
+    assert {node.name for node in graph.node} >= {"conv1", "layer1.0.se.fc1", "layer2.2.add", "fc"}
+    names = {each.name for each in graph.initializer}
+    assert {"conv1.weight", "conv1.bias", "layer2.0.downsample.0.weight", "fc.bias"} <= names
+    extents = [dim.dim_param or dim.dim_value for dim in graph.input[0].type.tensor_type.shape.dim]
+    assert extents == ["batch", 3, "height", "width"]
+
+
+def test_a_file_says_what_it_holds():
+    proto = onnx.load_model_from_string(exported("biased", "torch"))
+    properties = {entry.key: entry.value for entry in proto.metadata_props}
+    assert properties["resnet_parity.architecture"] == "biased"
+    assert from_json(properties["resnet_parity.spec"]) == find("biased")
+    digest = hashlib.sha256()
+    for value in random_weights(find("biased"), 0, "float32").values():
+        digest.update(value.astype("<f4").tobytes())
+    assert properties["resnet_parity.weights_sha256"] == digest.hexdigest()
+    assert proto.producer_name == "resnet-parity"
+
+
+def test_norms_are_kept_where_wanted():
+    """Then the file holds the very weights that it was made of."""
+    proto, found = recognised(exported(SMALL.name, "torch", fold=False))
+    assert count_operators(proto)["BatchNormalization"] == 21
+    assert not found.match.folded
+    ours = random_weights(SMALL, 0, "float32")
+    theirs = weights_of(found.match)
+    assert list(ours) == list(theirs)
+    for name in ours:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("dynamic", "extents"),
+    [
+        ((), [1, 3, 40, 56]),
+        (("size",), [1, 3, "height", "width"]),
+        (("batch",), ["batch", 3, 40, 56]),
+    ],
+    ids=["nothing", "size", "batch"],
+)
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_what_is_left_open(framework, dynamic, extents):
+    form = Form(framework=framework, size=(40, 56), dynamic=dynamic, layout="nchw")
+    content, verdicts = export_proven(TINY, random_weights(TINY, 0, "float32"), form)
+    (image,) = onnx.load_model_from_string(content).graph.input
+    found = [dim.dim_param or dim.dim_value for dim in image.type.tensor_type.shape.dim]
+    assert found == extents
+    assert {verdict.status for verdict in verdicts} == {"pass"}
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+def test_every_opset(opset):
+    form = Form(dynamic=("batch", "size"), opset=opset)
+    content, _ = export_proven(TINY, random_weights(TINY, 0, "float32"), form)
+    proto = onnx.load_model_from_string(content)
+    assert [each.version for each in proto.opset_import] == [opset]
+
+
+def test_weights_come_from_a_file(tmp_path, capsys):
+    from resnet_parity.weight_files import write_weights
+
+    arch = find("resnet20")
+    weights = random_weights(arch, 5, "float32")
+    write_weights(tmp_path / "w.safetensors", arch, weights)
+    out = tmp_path / "net.onnx"
+    arguments = ["--weights", str(tmp_path / "w.safetensors"), "--out", str(out)]
+    assert cli.main(["export", "resnet20", *arguments, "--no-fold"]) == 0
+    assert "float32: torch ort all" in capsys.readouterr().out
+    proto = onnx.load(out)
+    np.testing.assert_array_equal(array(proto, "fc.weight"), weights["fc.weight"])
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_an_export_that_is_another_function_is_refused(framework, tmp_path, monkeypatch, capsys):
+    """An exporter that changes the numbers, but not the graph."""
+    import importlib
+
+    hand = importlib.import_module(f"resnet_{framework}.export")
+    honest = hand.to_onnx
+
+    def careless(model, *rest):
+        proto = onnx.load_model_from_string(honest(model, *rest))
+        bias = max(proto.graph.initializer, key=lambda each: "fc" in each.name and len(each.dims))
+        numbers = onnx.numpy_helper.to_array(bias) * np.float32(1.001)
+        bias.CopyFrom(onnx.numpy_helper.from_array(numbers, bias.name))
+        return proto.SerializeToString()
+
+    monkeypatch.setattr(hand, "to_onnx", careless)
+    out = tmp_path / "net.onnx"
+    assert cli.main(["export", "resnet20", "--framework", framework, "--out", str(out)]) == 1
+    assert "nothing was written: float32 rung" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_export_of_another_net_is_refused(monkeypatch):
+    import resnet_torch.export as hand
+
+    honest = hand.to_onnx
+
+    def careless(model, *rest):
+        proto = onnx.load_model_from_string(honest(model, *rest))
+        node = next(node for node in proto.graph.node if node.op_type == "MaxPool")
+        (pads,) = (each for each in node.attribute if each.name == "pads")
+        pads.ints[:] = [0, 0, 1, 1]
+        return proto.SerializeToString()
+
+    monkeypatch.setattr(hand, "to_onnx", careless)
+    with pytest.raises(ExportError, match=r"another net: maxpool: padding \(0, 0, 1, 1\)"):
+        export(TINY, random_weights(TINY, 0, "float32"), Form(dynamic=("batch", "size")))
+
+
+BAD = {
+    "unknown name": (["resnet51"], "did you mean"),
+    "opset": (["resnet20", "--opset", "17"], "opset 17 cannot be had; 18 to 23 can"),
+    "no folder": (["resnet20", "--out", "nowhere/net.onnx"], "there is no folder"),
+    "weights": (
+        ["resnet20", "--weights", "nowhere.safetensors"],
+        "nowhere.safetensors is not there",
+    ),
+    "keras folds": (["resnet20", "--framework", "keras", "--no-fold"], "folds every norm"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input(case, tmp_path, monkeypatch, capsys):
+    arguments, message = BAD[case]
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["export", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_that_do_not_fit_are_named(tmp_path, capsys):
+    from resnet_parity.weight_files import write_weights
+
+    write_weights(tmp_path / "w", find("plain20"), random_weights(find("plain20"), 0, "float32"))
+    out = tmp_path / "net.onnx"
+    code = cli.main(["export", "resnet32", "--weights", str(tmp_path / "w"), "--out", str(out)])
+    assert code == 2
+    assert "layer1.3.conv1.weight is missing" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_missing_exporter_is_named_with_its_install_line(monkeypatch, tmp_path, capsys):
+    from resnet_parity import frameworks
+
+    there = frameworks.find_spec
+    monkeypatch.setattr(frameworks, "find_spec", lambda n: None if n == "tf2onnx" else there(n))
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["export", "resnet20", "--framework", "keras"]) == 3
+    assert "python -m pip install 'tf2onnx>=" in capsys.readouterr().err
+
+
+def test_needed_operators_are_counted_from_the_spec():
+    """The census of a file says what is too much, and what may stand for something else."""
+    proto = onnx.load_model_from_string(exported(TINY.name, "torch", fold=False))
+    rows = {row.operator: (row.found, row.needed) for row in census(proto, TINY, "nchw")}
+    assert rows["BatchNormalization"] == (6, 0)
+    assert Counter(found == needed for found, needed in rows.values()) == {True: 6, False: 1}

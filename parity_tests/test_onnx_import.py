@@ -1,0 +1,194 @@
+"""Files of this project, of torchvision, of timm and of Keras: recognised, and brought back."""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+import numpy as np
+import onnx
+import pytest
+import timm
+import torch
+import torchvision
+from onnx import helper
+
+from resnet_spec import get_architecture
+
+from parity_tests.graphs import exported, recognised, unsealed
+from parity_tests.support import SMALL, find, light, with_random_statistics
+from resnet_parity import cli
+from resnet_parity.errors import ParityError
+from resnet_parity.exchange.export import Form, export_proven
+from resnet_parity.exchange.imports import import_proven
+from resnet_parity.exchange.tensors import weights_of
+from resnet_parity.frameworks import keras_adapter, torch_adapter
+from resnet_parity.probes import random_weights
+from resnet_parity.probes.random import random_images
+from resnet_parity.weight_files import read_weights
+
+SIZE = (64, 96)
+
+
+def written(model: torch.nn.Module, path, *, dynamo: bool = True, size=SIZE, **options) -> None:
+    """As their users export them."""
+    torch.manual_seed(0)
+    model = with_random_statistics(model).eval()
+    image = torch.zeros(2, 3, *size)
+    with warnings.catch_warnings(action="ignore"):
+        torch.onnx.export(model, (image,), path, dynamo=dynamo, verbose=False, **options)
+
+
+def imported(path, tmp_path, capsys) -> dict:
+    out = tmp_path / "out.safetensors"
+    assert cli.main(["import", str(path), "--out", str(out), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    weights = read_weights(out, get_architecture(report["architecture"], num_classes=7))
+    return report | {"weights": weights}
+
+
+TORCHVISION = [(name, dynamo) for name in ("resnet18", "resnet50") for dynamo in (True, False)]
+
+
+@pytest.mark.parametrize(("name", "dynamo"), light(TORCHVISION, TORCHVISION[:1]))
+def test_torchvision(name, dynamo, tmp_path, capsys):
+    """Its exporters fold the norms; what comes back is the same function in both hands."""
+    model = getattr(torchvision.models, name)(num_classes=7)
+    written(model, tmp_path / "net.onnx", dynamo=dynamo)
+    report = imported(tmp_path / "net.onnx", tmp_path, capsys)
+    assert report["architecture"] == name
+    assert "bn1" in report["folded"]
+    assert "fine-tuning" in " ".join(report["notes"])
+    check_both_hands(get_architecture(name, num_classes=7), report["weights"], model)
+
+
+def test_norms_that_were_kept_come_back(tmp_path, capsys):
+    """Then the tensors are torchvision's own, bit for bit."""
+    model = torchvision.models.resnet18(num_classes=7)
+    keep = {"training": torch.onnx.TrainingMode.PRESERVE, "do_constant_folding": False}
+    written(model, tmp_path / "net.onnx", dynamo=False, **keep)
+    report = imported(tmp_path / "net.onnx", tmp_path, capsys)
+    assert (report["architecture"], report["folded"]) == ("resnet18", [])
+    state = model.state_dict()
+    for name, array in report["weights"].items():
+        np.testing.assert_array_equal(array, state[name].numpy(), err_msg=name)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["resnet18d", "seresnet18", "resnetv2_50"])
+def test_timm(name, tmp_path, capsys):
+    """Other names, another head: the structure says what it is."""
+    model = timm.create_model(name, num_classes=7)
+    written(model, tmp_path / "net.onnx")
+    report = imported(tmp_path / "net.onnx", tmp_path, capsys)
+    assert report["architecture"] == name
+    check_both_hands(get_architecture(name, num_classes=7), report["weights"], model)
+
+
+def check_both_hands(arch, weights, theirs: torch.nn.Module) -> None:
+    """Both hands, with what was brought back, give what the model gave, but for rounding."""
+    images = random_images(arch, "import", SIZE).astype("float32")
+    with torch.inference_mode():
+        expected = theirs(torch.from_numpy(images)).numpy()
+    for adapter, mode in ((torch_adapter(), "nchw"), (keras_adapter(), "eager")):
+        model = adapter.build(arch, weights, "float32")
+        assert _relative(expected, adapter.run(model, images, mode)["logits"])
+
+
+def _relative(expected, found) -> bool:
+    from resnet_parity.engine import relative_error
+    from resnet_parity.tolerances import limit
+
+    return relative_error(expected, found) <= limit("float32", "floor")
+
+
+@pytest.mark.parametrize("framework", light(["torch", "keras"], ["torch"]))
+def test_torch_to_onnx_to_keras_and_back(framework, tmp_path):
+    """The function survives every hop; `import_proven` climbs the ladder each time."""
+    path = tmp_path / "net.onnx"
+    path.write_bytes(exported("gated", framework))
+    taken = import_proven(path)
+    assert taken.architecture == find("gated")
+    form = Form("keras" if framework == "torch" else "torch", dynamic=("batch", "size"))
+    content, verdicts = export_proven(taken.architecture, taken.weights, form)
+    assert {verdict.status for verdict in verdicts} == {"pass"}
+    _, found = recognised(content)
+    for name, array in weights_of(found.match).items():
+        if name.endswith(".weight") and array.ndim == 4:
+            np.testing.assert_array_equal(array, taken.weights[name], err_msg=name)
+
+
+@pytest.mark.full
+def test_what_nothing_tells_apart_is_said(tmp_path):
+    """Folded, a net with biases is one without them, whatever its epsilon."""
+    path = tmp_path / "net.onnx"
+    path.write_bytes(unsealed(exported("resnet50_v1", "torch")).SerializeToString())
+    taken = import_proven(path)
+    assert (taken.architecture.name, taken.also) == ("resnet50_v1", ("keras_resnet50",))
+    assert "keras_resnet50" in next(taken.notes)
+
+
+def change(proto: onnx.ModelProto, node: str, **attributes) -> None:
+    (found,) = (each for each in proto.graph.node if each.name == node)
+    for name, value in attributes.items():
+        kept = [each for each in found.attribute if each.name != name]
+        del found.attribute[:]
+        found.attribute.extend([*kept, helper.make_attribute(name, value)])
+
+
+DEFECTS = {
+    "stride": ("layer2.0.conv1", {"strides": [1, 1]}, r"layer2.0.conv1: strides \(1, 1\)"),
+    "padding": ("layer2.0.conv2", {"pads": [0, 0, 2, 2]}, "layer2.0.conv2: padding"),
+    "dilation": ("layer1.1.conv1", {"dilations": [2, 2]}, "layer1.1.conv1: dilations"),
+    "same padding": ("conv1", {"auto_pad": "SAME_UPPER"}, "conv1: padding computed"),
+    "epsilon": ("layer1.0.bn1", {"epsilon": 1e-3}, "layer1.0.bn1 has epsilon 0.001"),
+    "batch statistics": ("bn1", {"training_mode": 1}, "bn1 norms by the batch"),
+    "pool": ("maxpool", {"pads": [0, 0, 1, 1]}, "maxpool: padding"),
+    "mean": ("avgpool", {"keepdims": 1}, "avgpool gives another rank"),
+    "scaled head": ("fc", {"alpha": 0.5}, "fc scales its terms"),
+}
+
+
+@pytest.mark.parametrize("case", DEFECTS)
+def test_a_graph_with_a_defect_is_no_resnet(case):
+    """Each is told with its place."""
+    node, attributes, message = DEFECTS[case]
+    proto = unsealed(exported("resnet18", "torch", fold=False))
+    change(proto, node, **attributes)
+    with pytest.raises(ParityError, match=f"nearest is resnet18, but {message}"):
+        recognised(proto.SerializeToString())
+
+
+def test_a_softmax_behind_the_logits_is_no_resnet():
+    proto = unsealed(exported("resnet18", "torch"))
+    proto.graph.node[-1].output[0] = "before"
+    proto.graph.node.append(helper.make_node("Softmax", ["before"], ["logits"]))
+    with pytest.raises(ParityError, match="fc is Softmax instead of Gemm"):
+        recognised(proto.SerializeToString())
+
+
+def test_metadata_that_lies_is_noticed():
+    """A file that calls itself another net than it is, or a net without end."""
+    for old, new, message in (
+        ('"width":16,"stride":1', '"width":32,"stride":1', "nearest is small"),
+        ('"blocks":3', '"blocks":9999999', "more blocks than it has nodes"),
+        ('"blocks":3', '"blocks":"3"', "must be an integer"),
+        ('"stages"', '"stagse"', "takes the fields"),
+    ):
+        proto = onnx.load_model_from_string(exported(SMALL.name, "torch"))
+        proto.doc_string = ""
+        (entry,) = (each for each in proto.metadata_props if each.key == "resnet_parity.spec")
+        assert old in entry.value
+        entry.value = entry.value.replace(old, new)
+        with pytest.raises(ParityError, match=message):
+            recognised(proto.SerializeToString())
+
+
+def test_the_command_says_what_a_file_is(tmp_path, capsys):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(exported("resnet20", "torch", fold=False))
+    assert cli.main(["import", str(path)]) == 0
+    assert "is a resnet20" in capsys.readouterr().out.replace("\n", " ")
+    weights = read_weights(tmp_path / "net.safetensors", find("resnet20"))
+    for name, array in random_weights(find("resnet20"), 0, "float32").items():
+        np.testing.assert_array_equal(array, weights[name], err_msg=name)

@@ -1,0 +1,299 @@
+"""Files that are damaged, or lie: each is refused with one error, and nothing is written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from parity_tests.graphs import exported, recognised, tensor, unsealed
+from parity_tests.support import TINY
+from resnet_parity import cli
+from resnet_parity.errors import ParityError
+from resnet_parity.exchange import runtimes
+from resnet_parity.exchange.reading import parse, read_model
+
+KERNEL = "layer1.0.conv1.weight"
+
+
+@pytest.fixture
+def model() -> onnx.ModelProto:
+    """A file without a seal, as anyone may write it."""
+    return unsealed(exported(TINY.name, "torch"))
+
+
+def refused(model: onnx.ModelProto, tmp_path: Path, capsys) -> str:
+    """What `import` says of a file that it refuses; it writes nothing."""
+    path = tmp_path / "net.onnx"
+    path.write_bytes(model.SerializeToString())
+    before = sorted(tmp_path.iterdir())
+    assert cli.main(["import", str(path)]) == 2
+    assert sorted(tmp_path.iterdir()) == before
+    _, error, message = capsys.readouterr().err.partition(f"resnet-parity: error: {path}")
+    assert error
+    assert "Traceback" not in message
+    return message
+
+
+def outside(model: onnx.ModelProto, **entries: str) -> None:
+    """Move a kernel into another file."""
+    kernel = tensor(model, KERNEL)
+    kernel.ClearField("raw_data")
+    kernel.data_location = TensorProto.EXTERNAL
+    for key, value in entries.items():
+        kernel.external_data.add(key=key, value=value)
+
+
+def kernel_bytes(model: onnx.ModelProto) -> bytes:
+    return numpy_helper.to_array(tensor(model, KERNEL)).tobytes()
+
+
+def test_external_data_beside_the_model_is_taken_in(model, tmp_path):
+    """As PyTorch's exporter writes it by default."""
+    data = kernel_bytes(model)
+    (tmp_path / "net.onnx.data").write_bytes(b"before" + data + b"behind")
+    outside(model, location="net.onnx.data", offset="6", length=str(len(data)))
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    read = read_model(tmp_path / "net.onnx")
+    assert kernel_bytes(read) == data
+    assert not tensor(read, KERNEL).external_data
+
+
+LOCATIONS = {
+    "absolute": "/etc/passwd",
+    "above": "../secret",
+    "above, hidden": "folder/../../secret",
+    "in a folder": "folder/data",
+    "the folder": ".",
+    "none": "",
+    "backslash": "..\\secret",
+    "zero byte": "data\0",
+}
+
+
+@pytest.mark.parametrize("case", LOCATIONS)
+def test_locations_outside_the_folder(case, model, tmp_path, capsys):
+    size = len(kernel_bytes(model))
+    inside = tmp_path / "inside"
+    (inside / "folder").mkdir(parents=True)
+    for path in (tmp_path / "secret", inside / "folder" / "data"):
+        path.write_bytes(bytes(size))
+    outside(model, location=LOCATIONS[case], length=str(size))
+    assert "not a file name in the model's own folder" in refused(model, inside, capsys)
+
+
+@pytest.mark.parametrize("link", ["symbolic", "hard"])
+def test_links(link, model, tmp_path, capsys):
+    data = kernel_bytes(model)
+    (tmp_path / "secret").write_bytes(data)
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    make = os.symlink if link == "symbolic" else os.link
+    make(tmp_path / "secret", inside / "data")
+    outside(model, location="data", length=str(len(data)))
+    message = refused(model, inside, capsys)
+    assert f"tensor {KERNEL} lies in 'data'" in message
+    assert "link" in message.lower()
+
+
+ENTRIES = {
+    "negative offset": ({"offset": "-4"}, "at the offset '-4'"),
+    "offset beyond the end": ({"offset": "1000000"}, "ends before the tensor does"),
+    "an offset of many digits": ({"offset": "9" * 5000}, "at the offset '999"),
+    "no number": ({"offset": "0x10"}, "at the offset '0x10'"),
+    "too long": ({"length": str(2**31)}, "its shape needs 9,216"),
+    "negative length": ({"length": "-1"}, "with a length of '-1'"),
+    "no file": ({"location": "elsewhere"}, "which is not there"),
+}
+
+
+@pytest.mark.parametrize("case", ENTRIES)
+def test_offsets_and_lengths(case, model, tmp_path, capsys):
+    entries, message = ENTRIES[case]
+    data = kernel_bytes(model)
+    (tmp_path / "data").write_bytes(data)
+    outside(model, **({"location": "data", "length": str(len(data))} | entries))
+    assert message in refused(model, tmp_path, capsys)
+
+
+def huge(model):
+    """Two gigabytes that are not there."""
+    kernel = tensor(model, KERNEL)
+    kernel.dims[:] = [2**13, 2**16, 1, 1]
+
+
+def huge_outside(model):
+    huge(model)
+    outside(model, location="net.onnx", length=str(2**31))
+
+
+def overflowing(model):
+    tensor(model, KERNEL).dims[:] = [2**40, 2**40, 2**40, 1]
+
+
+def negative(model):
+    tensor(model, KERNEL).dims[0] = -16
+
+
+def twice(model):
+    tensor(model, KERNEL).float_data.append(1.0)
+
+
+def half(model):
+    kernel = numpy_helper.to_array(tensor(model, KERNEL)).astype(np.float16)
+    tensor(model, KERNEL).CopyFrom(numpy_helper.from_array(kernel, KERNEL))
+
+
+def sparse(model):
+    values = helper.make_tensor(KERNEL, TensorProto.FLOAT, [1], [1.0])
+    indices = helper.make_tensor("at", TensorProto.INT64, [1], [2**40])
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [16]))
+
+
+def old_opset(model):
+    model.opset_import[0].version = 9
+
+
+def future_opset(model):
+    model.opset_import[0].version = 99
+
+
+def no_opset(model):
+    del model.opset_import[:]
+
+
+def two_opsets(model):
+    model.opset_import.add(domain="ai.onnx", version=18)
+
+
+def foreign_operator(model):
+    model.graph.node[1].domain = "com.evil"
+
+
+def operator_that_makes_much_out_of_little(model):
+    shape = helper.make_tensor("s", TensorProto.INT64, [1], [2**33])
+    model.graph.initializer.append(shape)
+    model.graph.node.append(helper.make_node("ConstantOfShape", ["s"], ["much"]))
+
+
+def subgraph(model):
+    node = helper.make_node("Identity", ["image"], ["x"])
+    node.attribute.append(helper.make_attribute("body", helper.make_graph([], "g", [], [])))
+    model.graph.node.append(node)
+
+
+def no_graph(model):
+    model.ClearField("graph")
+
+
+def loop(model):
+    model.graph.node[1].input[0] = model.graph.node[-1].output[0]
+
+
+def missing_tensor(model):
+    model.graph.initializer.remove(tensor(model, KERNEL))
+
+
+def not_finite(model):
+    entries = onnx.load_model_from_string(exported(TINY.name, "torch")).metadata_props
+    model.metadata_props.extend(entries)
+    kernel = numpy_helper.to_array(tensor(model, KERNEL)).copy()
+    kernel[0, 0, 0, 0] = np.nan
+    tensor(model, KERNEL).CopyFrom(numpy_helper.from_array(kernel, KERNEL))
+
+
+LIES = {
+    huge: "should hold 2,147,483,648 bytes and holds 9,216",
+    huge_outside: "more than 2,147,483,647 bytes",
+    overflowing: "should hold",
+    negative: "has a negative extent",
+    twice: "should hold 9,216 bytes",
+    half: f"tensor {KERNEL} is FLOAT16; export the model in float32",
+    sparse: "holds sparse tensors",
+    old_opset: "its opset is 9; 13 to",
+    future_opset: "its opset is 99; 13 to",
+    no_opset: "its opset is none",
+    two_opsets: "its opset is 18, 18",
+    foreign_operator: "com.evil",
+    operator_that_makes_much_out_of_little: "is a ConstantOfShape, which no ResNet here has",
+    subgraph: "holds a graph",
+    no_graph: "it holds no graph",
+    loop: "topologically sorted",
+    missing_tensor: KERNEL,
+    not_finite: f"{KERNEL} holds values that are not finite",
+}
+
+
+@pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.__name__)
+def test_lies(lie, model, tmp_path, capsys):
+    lie(model)
+    assert LIES[lie] in refused(model, tmp_path, capsys)
+
+
+def test_a_file_that_is_none(tmp_path, capsys):
+    for content, word in ((b"", "no graph"), (b"PK\3\4 not a model", "no ONNX file")):
+        path = tmp_path / "net.onnx"
+        path.write_bytes(content)
+        assert cli.main(["census", str(path)]) == 2
+        assert word in capsys.readouterr().err
+    assert cli.main(["census", str(tmp_path)]) == 2
+    assert "is no file" in capsys.readouterr().err
+    assert cli.main(["census", str(tmp_path / "nowhere.onnx")]) == 2
+    assert "is not there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_truncated_files(sealed, model):
+    content = exported(TINY.name, "torch") if sealed else model.SerializeToString()
+    for length in np.linspace(1, len(content) - 1, 50).astype(int):
+        with pytest.raises(ParityError):
+            recognised(content[:length])
+
+
+def test_any_flipped_bit_of_our_own_files_is_noticed():
+    """For a file of this project knows its own digest."""
+    content = bytearray(exported(TINY.name, "keras"))
+    generator = np.random.default_rng(0)
+    for place in generator.integers(0, len(content), 100):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << int(generator.integers(8))
+        with pytest.raises(ParityError):
+            parse(bytes(flipped), "the file")
+    parse(bytes(content), "the file")
+
+
+def test_no_flipped_bit_of_others_files_does_harm(model):
+    """In a file without a digest a weight may change unseen; all else is read or refused."""
+    content = model.SerializeToString()
+    generator = np.random.default_rng(1)
+    for place in generator.integers(0, len(content), 100):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << int(generator.integers(8))
+        try:
+            recognised(bytes(flipped))
+        except ParityError:
+            continue
+
+
+def test_runtimes_get_bytes_and_no_path(monkeypatch):
+    """A path would let a runtime follow what a file points to."""
+    import onnxruntime
+
+    given = []
+    session = onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda content, *rest, **options: (
+            given.append(content) or session(content, *rest, **options)
+        ),
+    )
+    content = exported(TINY.name, "torch")
+    for runtime in runtimes.ORT_LEVELS:
+        runtimes.start(runtime, content)(np.zeros((1, 3, 32, 48), np.float32))
+    assert {type(each) for each in given} == {bytes}
+    assert len(given) == len(runtimes.ORT_LEVELS)
