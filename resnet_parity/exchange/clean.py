@@ -27,12 +27,9 @@ def prepare(model: ir.Model) -> None:
 
 def clean(model: ir.Model, *, fold: bool) -> None:
     """Rewrite a model in place, into what its net needs and no more; norms are folded if wanted."""
-    choice = (
-        common.fuse_batchnorm_into_conv_rule
-        if fold
-        else common.remove_optional_bias_from_conv_rule  # PyTorch's exporter writes zeros
-    )
-    rules = (*RULES, choice)
+    # PyTorch's exporter gives every convolution a bias; what a norm leaves behind comes later.
+    rewrite(model, pattern_rewrite_rules=[common.remove_optional_bias_from_conv_rule])
+    rules = (*RULES, common.fuse_batchnorm_into_conv_rule) if fold else RULES
     for _ in range(2):  # what one rule leaves another may take up, once shapes are known again
         rewrite(model, pattern_rewrite_rules=rules)
         prepare(model)

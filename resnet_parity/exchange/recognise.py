@@ -60,10 +60,12 @@ def recognise(proto: ModelProto, name: str, wanted: Architecture | None = None) 
                 nearest = arch.name, error
     if found:
         return Recognised(model, found[0], tuple(each.architecture.name for each in found[1:]))
-    raise ParityError(f"{name}: {_refusal(nearest)}")
+    raise ParityError(f"{name}: {_refusal(nearest, wanted)}")
 
 
-def _refusal(nearest: tuple[str, MismatchError] | None) -> str:
+def _refusal(nearest: tuple[str, MismatchError] | None, wanted: Architecture | None) -> str:
+    if nearest is not None and wanted is not None:
+        return f"it is no {nearest[0]}: {nearest[1]}"
     if nearest is None:
         return (
             "no architecture of the table has convolutions of these shapes; a net of your own is "

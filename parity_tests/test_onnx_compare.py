@@ -1,0 +1,142 @@
+"""Frameworks and files in one matrix: what is equal passes, what is not is named."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from parity_tests.graphs import exported, tensor, unsealed
+from parity_tests.support import TINY, find
+from resnet_parity import cli
+from resnet_parity.exchange.meeting import meet
+from resnet_parity.exchange.report import summary
+from resnet_parity.exchange.runtimes import ORT_LEVELS, RUNTIMES, obstacle
+from resnet_parity.probes import random_weights
+from resnet_parity.weight_files import write_weights
+
+LEVELS = tuple(ORT_LEVELS)
+
+
+def statuses(result) -> dict[str, set[str]]:
+    """By rung, for every verdict."""
+    found: dict[str, set[str]] = {}
+    for verdict in result.verdicts:
+        found.setdefault(verdict.rung, set()).add(verdict.status)
+    return found
+
+
+def test_four_ways_in_every_runtime():
+    """Both hands and both exports, at three batches and two sizes."""
+    result = meet(["torch", "keras", "torch.onnx", "keras.onnx"], TINY)
+    assert result.passed
+    assert statuses(result) == {"exact": {"pass"}, "float32": {"pass"}}
+    there = [runtime for runtime in RUNTIMES if obstacle(runtime) is None]
+    engines = {verdict.engine for verdict in result.verdicts}
+    assert engines == {
+        "torch nchw",
+        "torch channels_last",
+        "keras eager",
+        *(f"{export} {runtime}" for export in ("torch.onnx", "keras.onnx") for runtime in there),
+    }
+    probes = {verdict.probe for verdict in result.verdicts if verdict.rung == "exact"}
+    assert probes == {
+        f"exact 32x{width}, batch {batch}" for width in (64, 128) for batch in (1, 2, 5)
+    }
+    assert len({verdict.probe for verdict in result.verdicts}) == 12
+
+
+def test_a_file_with_other_numbers_fails_in_float32(tmp_path):
+    """Its graph is right, so the exact rung holds; the others are held to the first file."""
+    (tmp_path / "ours.onnx").write_bytes(exported(TINY.name, "torch"))
+    proto = onnx.load_model_from_string(exported(TINY.name, "keras"))
+    proto.doc_string = ""
+    bias = tensor(proto, "fc.bias")
+    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + 1e-3, bias.name))
+    (tmp_path / "theirs.onnx").write_bytes(proto.SerializeToString())
+    names = [str(tmp_path / "ours.onnx"), str(tmp_path / "theirs.onnx")]
+    result = meet(names, runtimes=("ort all",))
+    assert not result.passed
+    failed = {v.engine for v in result.verdicts if v.status == "fail"}
+    assert failed == {f"{names[1]} ort all"}
+    assert {v.rung for v in result.verdicts if v.status == "fail"} == {"float32"}
+
+
+def test_a_file_of_a_size_of_its_own(tmp_path):
+    """In float32 it runs at that size and batch; on the exact rung at all sizes."""
+    from resnet_parity.exchange.export import Form, export
+
+    weights = random_weights(TINY, 0, "float32")
+    content = export(TINY, weights, Form(size=(48, 80), dynamic=()))
+    (tmp_path / "net.onnx").write_bytes(content)
+    result = meet([str(tmp_path / "net.onnx")], runtimes=("ort all",))
+    assert result.passed
+    probes = [verdict.probe for verdict in result.verdicts if verdict.rung == "float32"]
+    assert probes == ["random 48x80, batch 1"]
+
+
+def test_a_runtime_that_computes_otherwise_is_caught(monkeypatch):
+    """One that rounds its images to bfloat16: exact, for small integers fit, but not float32."""
+    from resnet_parity.exchange import runtimes
+
+    honest = runtimes.start
+
+    def start(runtime, content):
+        run = honest(runtime, content)
+        if runtime != "ort basic":
+            return run
+        return lambda image: run((image.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32))
+
+    monkeypatch.setattr(runtimes, "start", start)
+    result = meet(["torch.onnx"], TINY, runtimes=LEVELS)
+    failed = {(v.engine, v.rung) for v in result.verdicts if v.status == "fail"}
+    assert failed == {("torch.onnx ort basic", "float32")}
+
+
+def test_the_command(tmp_path, monkeypatch, capsys):
+    """A table, JSON and Markdown of the same; weights from a file."""
+    monkeypatch.chdir(tmp_path)
+    arch = find("resnet20")
+    (tmp_path / "net.onnx").write_bytes(exported("resnet20", "torch"))
+    write_weights(tmp_path / "w", arch, random_weights(arch, 0, "float32"))
+    arguments = ["onnx-compare", "torch", "net.onnx", "--runtimes", "ort all"]
+    assert cli.main([*arguments, "--weights", "w"]) == 0
+    printed = capsys.readouterr().out
+    assert "net.onnx ort all" in printed
+    assert "parity holds" in printed
+    assert cli.main([*arguments, "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert (data["architecture"], data["passed"]) == ("resnet20", True)
+    assert {status for _, rungs in summary(data) for status, _ in rungs.values()} == {"pass"}
+    assert cli.main([*arguments, "--markdown"]) == 0
+    assert "| net.onnx ort all | 0 of " in capsys.readouterr().out
+    write_weights(tmp_path / "v", arch, random_weights(arch, 1, "float32"))
+    assert cli.main([*arguments, "--weights", "v"]) == 1
+    assert "FAILED" in capsys.readouterr().out
+
+
+BAD = {
+    "nothing says": (["torch", "keras"], "add --architecture NAME"),
+    "no file": (["torch", "nowhere.onnx"], "'nowhere.onnx' is no file that is there"),
+    "twice": (["torch", "torch", "--architecture", "resnet20"], "each of them is named once"),
+    "runtime": (["torch", "--architecture", "resnet20", "--runtimes", "ort"], "runtimes are: ort"),
+    "unknown": (["torch", "--architecture", "resnet21"], "did you mean"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input(case, tmp_path, monkeypatch, capsys):
+    arguments, message = BAD[case]
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["onnx-compare", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_file_of_another_architecture(tmp_path, capsys):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(unsealed(exported("resnet20", "torch")).SerializeToString())
+    assert cli.main(["onnx-compare", str(path), "--architecture", "resnet32"]) == 2
+    assert "it is no resnet32: layer3.2.conv1: kernel (64, 32, 3, 3)" in capsys.readouterr().err
