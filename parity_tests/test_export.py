@@ -13,7 +13,7 @@ import pytest
 from resnet_spec import from_json
 
 from parity_tests.graphs import array, exported, recognised, structure
-from parity_tests.support import EVERYTHING, KINDS, SMALL, TINY, USERS, find, light
+from parity_tests.support import EVERYTHING, KINDS, SMALL, TINY, USERS, find, light, python
 from resnet_parity import cli
 from resnet_parity.exchange.census import census, count_operators
 from resnet_parity.exchange.comparison import compare_subjects, of_file
@@ -183,6 +183,34 @@ def test_an_export_of_another_net_is_refused(monkeypatch):
     monkeypatch.setattr(hand, "to_onnx", careless)
     with pytest.raises(ExportError, match=r"another net: maxpool: padding \(0, 0, 1, 1\)"):
         export(TINY, random_weights(TINY, 0, "float32"), Form(dynamic=("batch", "size")))
+
+
+KERAS_ON_TORCH = """
+import sys
+from parity_tests.support import find
+from resnet_parity.exchange.export import Form, export_proven
+from resnet_parity.probes import random_weights
+for name in sys.argv[1:]:
+    for layout in ("nchw", "nhwc"):
+        form = Form("keras", dynamic=("batch", "size"), layout=layout)
+        weights = random_weights(find(name), 0, "float32")
+        _, verdicts = export_proven(find(name), weights, form, keras_backend="torch")
+        print(name, layout, *(verdict.status for verdict in verdicts))
+"""
+
+
+@pytest.mark.full
+def test_keras_on_its_torch_backend():
+    """Through PyTorch's exporter, and ONNX Runtime's optimiser; averages that round up it cannot."""
+    names = [name for name in NETS if name not in ("deep-stem", "three-stages-no-pool")]
+    result = python("-W", "ignore", "-c", KERAS_ON_TORCH, *names, KERAS_BACKEND="torch")
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.split("\n")
+    for name in names:
+        for layout in ("nchw", "nhwc"):
+            assert f"{name} {layout} pass pass pass pass" in lines
+    refused = python("-W", "ignore", "-c", KERAS_ON_TORCH, "deep-stem", KERAS_BACKEND="torch")
+    assert "KERAS_BACKEND=tensorflow" in refused.stderr
 
 
 BAD = {

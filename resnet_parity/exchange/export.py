@@ -17,6 +17,7 @@ from resnet_spec import Architecture, check_weights
 from resnet_parity.errors import ParityError
 from resnet_parity.exchange import seal
 from resnet_parity.exchange.clean import clean, fold_constants, prepare
+from resnet_parity.exchange.layout import without_transpositions
 from resnet_parity.exchange.match import MismatchError
 from resnet_parity.exchange.naming import give_names
 from resnet_parity.exchange.proof import Progress, prove
@@ -79,7 +80,12 @@ def export(
     try:
         found = match(model.graph, arch)
     except MismatchError as error:
-        raise ExportError(f"the exporter of {form.framework} gave another net: {error}") from error
+        hint = ""
+        if form.framework == "keras":
+            hint = "; Keras' exporter is at its best with KERAS_BACKEND=tensorflow"
+        raise ExportError(
+            f"the exporter of {form.framework} gave another net: {error}{hint}"
+        ) from error
     if not form.fold and found.folded:
         raise ParityError(
             "Keras' exporter folds every norm that it can; leave --no-fold out, or take "
@@ -128,10 +134,14 @@ def _written(
     """What the framework's own exporter gives."""
     is_torch = form.framework == "torch"
     adapter = torch_adapter() if is_torch else keras_adapter(keras_backend)
+    if "jax" in adapter.versions():
+        raise ParityError("Keras exports on jax are not proven here; set KERAS_BACKEND=tensorflow")
     to_onnx = import_module(f"resnet_{form.framework}.export").to_onnx
     model = adapter.build(arch, weights, "float32")
     layout = form.layout or LAYOUTS[form.framework]
-    return onnx.load_model_from_string(to_onnx(model, layout, form.size, form.dynamic))
+    proto = onnx.load_model_from_string(to_onnx(model, layout, form.size, form.dynamic))
+    is_keras_on_torch = not is_torch and "torch" in adapter.versions()
+    return without_transpositions(proto) if is_keras_on_torch else proto
 
 
 def _tidy(proto: ModelProto) -> ModelProto:
