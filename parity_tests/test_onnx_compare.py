@@ -10,7 +10,7 @@ import pytest
 from onnx import numpy_helper
 
 from parity_tests.graphs import exported, tensor, unsealed
-from parity_tests.support import TINY, find
+from parity_tests.support import TINY
 from resnet_parity import cli
 from resnet_parity.exchange.meeting import meet
 from resnet_parity.exchange.report import summary
@@ -99,9 +99,8 @@ def test_a_runtime_that_computes_otherwise_is_caught(monkeypatch):
 def test_the_command(tmp_path, monkeypatch, capsys):
     """A table, JSON and Markdown of the same; weights from a file."""
     monkeypatch.chdir(tmp_path)
-    arch = find("resnet20")
-    (tmp_path / "net.onnx").write_bytes(exported("resnet20", "torch"))
-    write_weights(tmp_path / "w", arch, random_weights(arch, 0, "float32"))
+    (tmp_path / "net.onnx").write_bytes(exported(TINY.name, "torch"))
+    write_weights(tmp_path / "w", TINY, random_weights(TINY, 0, "float32"))
     arguments = ["onnx-compare", "torch", "net.onnx", "--runtimes", "ort all"]
     assert cli.main([*arguments, "--weights", "w"]) == 0
     printed = capsys.readouterr().out
@@ -109,11 +108,11 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert "parity holds" in printed
     assert cli.main([*arguments, "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
-    assert (data["architecture"], data["passed"]) == ("resnet20", True)
+    assert (data["architecture"], data["passed"]) == (TINY.name, True)
     assert {status for _, rungs in summary(data) for status, _ in rungs.values()} == {"pass"}
     assert cli.main([*arguments, "--markdown"]) == 0
     assert "| net.onnx ort all | 0 of " in capsys.readouterr().out
-    write_weights(tmp_path / "v", arch, random_weights(arch, 1, "float32"))
+    write_weights(tmp_path / "v", TINY, random_weights(TINY, 1, "float32"))
     assert cli.main([*arguments, "--weights", "v"]) == 1
     assert "FAILED" in capsys.readouterr().out
 

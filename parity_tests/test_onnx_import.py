@@ -16,7 +16,7 @@ from onnx import helper
 from resnet_spec import get_architecture
 
 from parity_tests.graphs import exported, recognised, unsealed
-from parity_tests.support import SMALL, find, light, with_random_statistics
+from parity_tests.support import SMALL, TINY, find, light, with_random_statistics
 from resnet_parity import cli
 from resnet_parity.errors import ParityError
 from resnet_parity.exchange.export import Form, export_proven
@@ -102,13 +102,16 @@ def _relative(expected, found) -> bool:
     return relative_error(expected, found) <= limit("float32", "floor")
 
 
-@pytest.mark.parametrize("framework", light(["torch", "keras"], ["torch"]))
-def test_torch_to_onnx_to_keras_and_back(framework, tmp_path):
+HOPS = [(name, framework) for name in (TINY.name, "gated") for framework in ("torch", "keras")]
+
+
+@pytest.mark.parametrize(("name", "framework"), light(HOPS, HOPS[:1]))
+def test_torch_to_onnx_to_keras_and_back(name, framework, tmp_path):
     """The function survives every hop; `import_proven` climbs the ladder each time."""
     path = tmp_path / "net.onnx"
-    path.write_bytes(exported("gated", framework))
+    path.write_bytes(exported(name, framework))
     taken = import_proven(path)
-    assert taken.architecture == find("gated")
+    assert taken.architecture == find(name)
     form = Form("keras" if framework == "torch" else "torch", dynamic=("batch", "size"))
     content, verdicts = export_proven(taken.architecture, taken.weights, form)
     assert {verdict.status for verdict in verdicts} == {"pass"}
