@@ -18,6 +18,7 @@ from resnet_spec import (
     ARCHITECTURES,
     GROUPS,
     Architecture,
+    Pool,
     SqueezeExcite,
     Stage,
     Stem,
@@ -73,6 +74,12 @@ KINDS = (
     replace(SMALL, name="dilated", output_stride=4),
 )
 """`SMALL` with one choice changed in each."""
+
+BORDERED = (
+    replace(PREACT, name="zero-border", stem=Stem(16, pool=Pool(border="zero"))),
+    replace(SMALL, name="averaging-dilated", avg_down=True, output_stride=4),
+)
+"""Maps that hold negative numbers before a pool, and zeros that count in an average."""
 
 EVERYTHING = Architecture(
     "everything",
@@ -159,7 +166,7 @@ def _slow(value: Any) -> Any:
 
 def find(name: str) -> Architecture:
     """One of these, or a row of the table."""
-    own = {arch.name: arch for arch in (TINY, SMALL, *KINDS, EVERYTHING, *USERS)}
+    own = {arch.name: arch for arch in (TINY, SMALL, *KINDS, *BORDERED, EVERYTHING, *USERS)}
     return own.get(name) or get_architecture(name)
 
 

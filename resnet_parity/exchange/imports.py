@@ -58,7 +58,9 @@ def import_proven(path: Path, progress: Progress = lambda step, total: None) -> 
     found = recognise(proto, str(path))
     taken = _taken(found)
     check_float32(str(path), taken.architecture, taken.weights)
-    for verdict in prove(path.name, proto, found, taken.weights, progress):
+    # Only as it is written: that an optimiser may change what it computes is no fault of the file.
+    verdicts = prove(path.name, proto, found, taken.weights, progress, runtimes=["ort disabled"])
+    for verdict in verdicts:
         if verdict.status == "fail":
             raise ExportError(
                 f"{path} is not the function that its weights make, nothing was written: "

@@ -186,7 +186,7 @@ def _(operation: MaxPool, node: Node, value: ir.Value, found: Match) -> list[Pai
     found.nodes[operation.name] = pool
     source = input_of(pool, 0)
     padded = pads(pool)
-    zeros = _zeros_before(source, found) if operation.border != "lowest" else None
+    zeros = _zeros_before(operation.name, source, found) if operation.border != "lowest" else None
     if zeros is not None and not any(padded or (1,)):
         padded, source = zeros
     elif operation.border == "zero" and operation.padding:
@@ -203,7 +203,7 @@ def _(operation: AveragePool, node: Node, value: ir.Value, found: Match) -> list
     source = input_of(pool, 0)
     _check_pool(operation.name, pool, operation.kernel, operation.stride)
     if operation.zeros:
-        zeros = _zeros_before(source, found)
+        zeros = _zeros_before(operation.name, source, found)
         padded, source = zeros or (None, source)
         _check(operation.name, "padding", (0, 0, operation.zeros, operation.zeros), padded)
         return [[(node.inputs[0], source)]]
@@ -268,7 +268,9 @@ def _(operation: Linear, node: Node, value: ir.Value, found: Match) -> list[Pair
     return [[(node.inputs[0], input_of(gemm, 0))]]
 
 
-def _zeros_before(value: ir.Value, found: Match) -> tuple[tuple[int, ...], ir.Value] | None:
+def _zeros_before(
+    name: str, value: ir.Value, found: Match
+) -> tuple[tuple[int, ...], ir.Value] | None:
     """The zeros around a map, as (top, left, bottom, right), and the map without them."""
     pad = value.producer()
     if pad is None or pad.op_type != "Pad":
@@ -276,6 +278,7 @@ def _zeros_before(value: ir.Value, found: Match) -> tuple[tuple[int, ...], ir.Va
     zeros = zeros_of(pad)
     if zeros is None or any(zeros[:2] + zeros[4:6]):
         return None
+    found.nodes[f"{name}.pad"] = pad
     found.used.add(pad)
     return zeros[2:4] + zeros[6:], input_of(pad, 0)
 

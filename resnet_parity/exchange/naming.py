@@ -35,18 +35,31 @@ def _write_plainly(graph: ir.Graph, node: ir.Node) -> None:
     """Of several ways to say the same, take one."""
     for attribute in ("momentum", "noop_with_empty_axes", "allowzero"):  # mean nothing here
         node.attributes.pop(attribute, None)
-    if node.op_type == "Pad" and zeros_of(node) is not None:
-        node.resize_inputs(2)
+    if node.op_type == "Pad":
+        # With its axes written out: without them ONNX Runtime fuses zeros into a max-pool, where
+        # they no longer win against what is negative (microsoft/onnxruntime#18136 brought that).
+        zeros = zeros_of(node)
+        assert zeros is not None  # the match has seen them
+        axes = [axis for axis in range(4) if zeros[axis] or zeros[axis + 4]]
+        amounts = [zeros[axis] for axis in axes] + [zeros[axis + 4] for axis in axes]
+        node.resize_inputs(4)
+        node.replace_input_with(1, _constant(graph, node, "pads", np.array(amounts)))
+        node.replace_input_with(2, None)
+        node.replace_input_with(3, _constant(graph, node, "axes", np.array(axes)))
     if node.op_type == "Gemm" and not node.attributes.get_int("transB", 0):
         kernel = constant(node, 1)
         assert kernel is not None  # the match has seen it
         node.attributes["transB"] = ir.AttrInt64("transB", 1)
-        array = np.ascontiguousarray(np.einsum("io->oi", kernel))
-        turned = ir.tensor(array, name="turned")
-        value = ir.Value(name="turned", shape=ir.Shape(array.shape), const_value=turned)
-        value.type = ir.TensorType(turned.dtype)
-        graph.initializers["turned"] = value
-        node.replace_input_with(1, value)
+        turned = np.ascontiguousarray(np.einsum("io->oi", kernel))
+        node.replace_input_with(1, _constant(graph, node, "turned", turned))
+
+
+def _constant(graph: ir.Graph, node: ir.Node, kind: str, array: np.ndarray) -> ir.Value:
+    tensor = ir.tensor(array, name=f"{node.name}.{kind}")
+    value = ir.Value(name=tensor.name, shape=ir.Shape(array.shape), const_value=tensor)
+    value.type = ir.TensorType(tensor.dtype)
+    graph.initializers[str(tensor.name)] = value
+    return value
 
 
 def _name_constants(graph: ir.Graph, node: ir.Node) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from onnx import ModelProto
 
@@ -20,8 +20,9 @@ def prove(
     found: Recognised,
     weights: Weights,
     progress: Progress = lambda step, total: None,
+    runtimes: Sequence[str] = RUNTIMES,
 ) -> Iterator[Verdict]:
     """A verdict per rung and level of optimisation, at one size; `weights` are what it holds."""
-    subject = of_file(name, proto, found, RUNTIMES)
+    subject = of_file(name, proto, found, runtimes)
     arch = found.architecture
     yield from compare_subjects(arch, [subject], weights, batches=(2,), sizes=1, progress=progress)
