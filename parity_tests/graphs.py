@@ -33,7 +33,7 @@ def recognised(content: bytes) -> tuple[ModelProto, Recognised]:
 def unsealed(content: bytes) -> ModelProto:
     """A model as someone else might have written it: it says nothing of itself."""
     proto = onnx.load_model_from_string(content)
-    proto.doc_string = ""
+    proto.doc_string = proto.producer_name = ""
     del proto.metadata_props[:]
     return proto
 

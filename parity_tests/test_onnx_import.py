@@ -11,14 +11,15 @@ import pytest
 import timm
 import torch
 import torchvision
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from resnet_spec import get_architecture
 
-from parity_tests.graphs import exported, recognised, unsealed
+from parity_tests.graphs import exported, recognised, tensor, unsealed
 from parity_tests.support import SMALL, TINY, find, light, with_random_statistics
 from resnet_parity import cli
 from resnet_parity.errors import ParityError
+from resnet_parity.exchange import seal
 from resnet_parity.exchange.export import Form, export_proven
 from resnet_parity.exchange.imports import import_proven
 from resnet_parity.exchange.tensors import weights_of
@@ -145,9 +146,7 @@ DEFECTS = {
     "dilation": ("layer1.1.conv1", {"dilations": [2, 2]}, "layer1.1.conv1: dilations"),
     "same padding": ("conv1", {"auto_pad": "SAME_UPPER"}, "conv1: padding computed"),
     "epsilon": ("layer1.0.bn1", {"epsilon": 1e-3}, "layer1.0.bn1 has epsilon 0.001"),
-    "batch statistics": ("bn1", {"training_mode": 1}, "bn1 norms by the batch"),
     "pool": ("maxpool", {"pads": [0, 0, 1, 1]}, "maxpool: padding"),
-    "mean": ("avgpool", {"keepdims": 1}, "avgpool gives another rank"),
     "scaled head": ("fc", {"alpha": 0.5}, "fc scales its terms"),
 }
 
@@ -162,6 +161,15 @@ def test_a_graph_with_a_defect_is_no_resnet(case):
         recognised(proto.SerializeToString())
 
 
+@pytest.mark.parametrize("change_to", [{"keepdims": 1}, {"keepdims": 2**40}])
+def test_a_graph_that_does_not_fit_together(change_to):
+    """Its mean keeps two axes, which the classifier cannot take."""
+    proto = unsealed(exported("resnet18", "torch", fold=False))
+    change(proto, "avgpool", **change_to)
+    with pytest.raises(ParityError, match="does not fit together: |gives another rank"):
+        recognised(proto.SerializeToString())
+
+
 def test_a_softmax_behind_the_logits_is_no_resnet():
     proto = unsealed(exported("resnet18", "torch"))
     proto.graph.node[-1].output[0] = "before"
@@ -170,21 +178,82 @@ def test_a_softmax_behind_the_logits_is_no_resnet():
         recognised(proto.SerializeToString())
 
 
-def test_metadata_that_lies_is_noticed():
+LIES = {
+    "width": ('"width":16,"stride":1', '"width":32,"stride":1', "it is not recognised; nearest is"),
+    "blocks": ('"blocks":3', '"blocks":9999999', "more blocks than it has nodes"),
+    "type": ('"blocks":3', '"blocks":"3"', "must be an integer"),
+    "field": ('"stages"', '"stagse"', "takes the fields"),
+    "name": (
+        '"name":"small"',
+        '"name":"resnet50"',
+        "calls itself 'resnet50', and describes another",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LIES)
+def test_metadata_that_lies_is_noticed(case):
     """A file that calls itself another net than it is, or a net without end."""
-    for old, new, message in (
-        ('"width":16,"stride":1', '"width":32,"stride":1', "nearest is small"),
-        ('"blocks":3', '"blocks":9999999', "more blocks than it has nodes"),
-        ('"blocks":3', '"blocks":"3"', "must be an integer"),
-        ('"stages"', '"stagse"', "takes the fields"),
-    ):
-        proto = onnx.load_model_from_string(exported(SMALL.name, "torch"))
-        proto.doc_string = ""
-        (entry,) = (each for each in proto.metadata_props if each.key == "resnet_parity.spec")
-        assert old in entry.value
-        entry.value = entry.value.replace(old, new)
-        with pytest.raises(ParityError, match=message):
-            recognised(proto.SerializeToString())
+    old, new, message = LIES[case]
+    proto = onnx.load_model_from_string(exported(SMALL.name, "torch"))
+    (entry,) = (each for each in proto.metadata_props if each.key == seal.SPEC)
+    assert old in entry.value
+    entry.value = entry.value.replace(old, new)
+    with pytest.raises(ParityError, match=message):
+        recognised(seal.sign(proto))
+
+
+def test_weights_that_are_not_those_of_the_digest(tmp_path):
+    proto = onnx.load_model_from_string(exported(TINY.name, "torch", fold=False))
+    (entry,) = (each for each in proto.metadata_props if each.key == seal.WEIGHTS)
+    entry.value = "0" * 64
+    (tmp_path / "net.onnx").write_bytes(seal.sign(proto))
+    with pytest.raises(ParityError, match="are not those whose SHA-256 it names"):
+        import_proven(tmp_path / "net.onnx")
+
+
+def test_norms_that_keras_reduces_are_named(tmp_path):
+    """It writes a factor and a term where it cannot fold; nothing of the statistics is left."""
+    (tmp_path / "net.onnx").write_bytes(exported("preact", "keras"))
+    taken = import_proven(tmp_path / "net.onnx")
+    assert taken.reduced == ()  # an export of this project has them back
+    proto = unsealed(exported("preact", "keras"))
+    for node in proto.graph.node:
+        if node.op_type == "BatchNormalization":
+            mean, variance = (tensor(proto, node.input[index]) for index in (3, 4))
+            eps = np.float32(1e-5)
+            for each, number in ((mean, 0), (variance, np.float32(1) - eps)):
+                array = np.full(tuple(each.dims), number, np.float32)
+                each.CopyFrom(numpy_helper.from_array(array, each.name))
+    entries = onnx.load_model_from_string(exported("preact", "keras")).metadata_props
+    proto.metadata_props.extend(entry for entry in entries if entry.key == seal.SPEC)
+    (tmp_path / "net.onnx").write_bytes(seal.sign(proto))
+    taken = import_proven(tmp_path / "net.onnx")
+    assert len(taken.reduced) == 7
+    assert any("of 7 norms a factor and a term are left" in note for note in taken.notes)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("opset", [13, 15, 17])
+def test_older_opsets(opset, tmp_path, capsys):
+    """Where axes and pads lie elsewhere, or are attributes."""
+    model = timm.create_model("resnetv2_50", num_classes=7)
+    written(model, tmp_path / "net.onnx", dynamo=False, opset_version=opset)
+    report = imported(tmp_path / "net.onnx", tmp_path, capsys)
+    assert report["architecture"] == "resnetv2_50"
+
+
+def test_nothing_is_overwritten(tmp_path, capsys):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(exported(TINY.name, "torch"))
+    (tmp_path / "net.safetensors").write_bytes(b"trained")
+    for options in (["--out", str(path)], []):
+        assert cli.main(["import", str(path), *options]) == 2
+        assert "is there already; name another file with --out" in capsys.readouterr().err
+    assert path.read_bytes() == exported(TINY.name, "torch")
+    assert (tmp_path / "net.safetensors").read_bytes() == b"trained"
+    assert cli.main(["import", str(tmp_path)]) == 2
+    assert "is no file" in capsys.readouterr().err
 
 
 def test_the_command_says_what_a_file_is(tmp_path, capsys):

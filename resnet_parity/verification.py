@@ -154,8 +154,8 @@ def verify(
     _check(arch, rungs, images, seed)
     if set(rungs) == {"exact"} and size:
         check_exact_size(arch, size)  # told at once, before a framework is loaded
-    _check_memory(arch, BATCH, size or default_size(arch, "exact"))
-    _check_memory(arch, len(images), (CROP, CROP))
+    check_memory(arch, BATCH, size or default_size(arch, "exact"))
+    check_memory(arch, len(images), (CROP, CROP))
     photos = photographs.load_all([str(path) for path in images]) if images else None
     steps = [step for rung in rungs for step in make_steps(arch, rung, seed, size, photos)]
     progress("loading the frameworks", len(steps) + 1)
@@ -229,7 +229,8 @@ def _check(
         raise ParityError(f"photographs have 3 channels, {arch.name!r} takes {arch.in_channels}")
 
 
-def _check_memory(arch: Architecture, batch: int, size: tuple[int, int]) -> None:
+def check_memory(arch: Architecture, batch: int, size: tuple[int, int]) -> None:
+    """Raise `ParityError` where a probe of so many images of that size would fill the memory."""
     tensors = sum(parameter.size for parameter in parameters(arch))
     if tensors > _MAX_ELEMENTS:
         raise ParityError(

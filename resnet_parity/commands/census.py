@@ -45,7 +45,9 @@ def _census(arguments: argparse.Namespace) -> Result:
         if arguments.json:
             name = None if arch is None else arch.name
             rows = [vars(count) for count in counts]
-            print_json({"architecture": name, "canonical": not code, "operators": rows})
+            print_json(
+                {"architecture": name, "canonical": not code, "operators": rows, "reason": trouble}
+            )
             return
         table = new_table("operator", "found", "needed", "")
         for count in counts:

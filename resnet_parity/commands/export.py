@@ -81,10 +81,13 @@ def _export(arguments: argparse.Namespace) -> Result:
 
     from resnet_parity.files import check_writable, write_atomically
     from resnet_parity.frameworks import require
-    from resnet_parity.probes import random_weights
+    from resnet_parity.probes import BATCH, random_weights
     from resnet_parity.progress import progress_line
+    from resnet_parity.verification import check_memory
     from resnet_parity.weight_files import read_weights
 
+    size = arguments.size or (arch.image_size, arch.image_size)
+    check_memory(arch, BATCH, size)
     path = arguments.out or Path(f"{arch.name}.{arguments.framework}.onnx")
     check_writable(path)
     for module in (*_NEEDED, *(["tf2onnx"] if arguments.framework == "keras" else [])):
@@ -96,7 +99,7 @@ def _export(arguments: argparse.Namespace) -> Result:
 
     form = Form(
         framework=arguments.framework,
-        size=arguments.size or (arch.image_size, arch.image_size),
+        size=size,
         dynamic=arguments.dynamic,
         layout=arguments.input_layout,
         opset=arguments.opset,
@@ -111,7 +114,10 @@ def _export(arguments: argparse.Namespace) -> Result:
     def show() -> None:
         for verdict in verdicts:
             line = f"{verdict.rung}: {verdict.engine}, {verdict.probe}: {verdict.figure}"
-            console().print(line, soft_wrap=True)
-        console().print(f"{path} holds {arch.name}, {len(content):,} bytes", soft_wrap=True)
+            line += f" ({verdict.reason})" if verdict.reason else ""
+            console().print(line, soft_wrap=True, markup=False)
+        console().print(
+            f"{path} holds {arch.name}, {len(content):,} bytes", soft_wrap=True, markup=False
+        )
 
     return 0, show

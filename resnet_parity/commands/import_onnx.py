@@ -25,12 +25,17 @@ def add(commands: Any) -> None:
 
 
 def _import(arguments: argparse.Namespace) -> Result:
+    from resnet_parity.errors import ParityError
     from resnet_parity.files import check_writable
     from resnet_parity.frameworks import require
 
-    path = arguments.out or arguments.file.with_suffix(".safetensors")
-    if path.resolve() != arguments.file.resolve():
-        check_writable(path)
+    file = arguments.file
+    if not file.is_file():
+        raise ParityError(f"{file} is {'no file' if file.exists() else 'not there'}")
+    path = arguments.out or file.with_suffix(".safetensors")
+    if path.exists() and (path.samefile(file) or arguments.out is None):
+        raise ParityError(f"{path} is there already; name another file with --out")
+    check_writable(path)
     for module in ("onnx", "onnxruntime", "onnxscript"):
         require(module)
 
@@ -49,14 +54,17 @@ def _import(arguments: argparse.Namespace) -> Result:
                     "architecture": taken.architecture.name,
                     "also": list(taken.also),
                     "folded": list(taken.folded),
+                    "reduced": list(taken.reduced),
                     "file": str(path),
                     "notes": list(taken.notes),
                 }
             )
             return
-        console().print(f"{arguments.file} is a {taken.architecture.name}", soft_wrap=True)
+        console().print(
+            f"{arguments.file} is a {taken.architecture.name}", soft_wrap=True, markup=False
+        )
         for note in taken.notes:
-            console().print(note, style="yellow", soft_wrap=True)
-        console().print(f"{path} holds {len(taken.weights)} tensors", soft_wrap=True)
+            console().print(note, style="yellow", soft_wrap=True, markup=False)
+        console().print(f"{path} holds {len(taken.weights)} tensors", soft_wrap=True, markup=False)
 
     return 0, show

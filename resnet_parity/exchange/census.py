@@ -91,9 +91,16 @@ def census(proto: ModelProto, arch: Architecture | None, layout: str) -> list[Co
         same = [other for other, kept in _SAME.items() if kept == operator and found[other]]
         number = found[operator] + sum(found[other] for other in same)
         remark = f"as {', '.join(same)}" if same else ""
-        if operator in _ONE_FOR_FREE and number and free:
+        if operator in _ONE_FOR_FREE and free and _flattens_the_mean(proto, operator):
             free, remark = 0, "one may stand behind the global average"
             rows.append(Count(operator, number, 1, remark))
         else:
             rows.append(Count(operator, number, needed[operator], remark))
     return rows
+
+
+def _flattens_the_mean(proto: ModelProto, operator: str) -> bool:
+    """Whether one of them stands behind the global average."""
+    means = ("ReduceMean", *_SAME)
+    made = {name for node in proto.graph.node if node.op_type in means for name in node.output}
+    return any(node.op_type == operator and node.input[0] in made for node in proto.graph.node)

@@ -21,6 +21,7 @@ from resnet_parity.exchange.subjects import FileAsItIs, GraphOfWeights, Kept, ow
 from resnet_parity.frameworks import torch_adapter
 from resnet_parity.probes import Probe, default_size, exact_probe, random_probe
 from resnet_parity.rungs import FLOOR_MODES, Adapter, Engine, Verdict, climb, no_probe
+from resnet_parity.verification import check_memory
 
 BATCHES = (1, 2, 5)
 
@@ -78,6 +79,7 @@ def compare_subjects(
     shapes = _own_shapes(arch, subjects, batches, sizes)
     total = sizes + len(shapes)
     for size in _sizes(arch, "exact")[:sizes]:
+        check_memory(arch, max(batches), size)
         progress(f"exact rung, {size[0]}x{size[1]}", total)
         try:
             probe = exact_probe(arch, seed, "float32", size, batch=max(batches), backward=False)
@@ -139,7 +141,8 @@ def _own_shapes(
     shapes: Shapes = {}
     for subject in subjects:
         height, width, batch = (subject.shape.get(axis) for axis in "hwn")
-        own = [(height, width)] if height and width else _sizes(arch, "random")[:sizes]
-        for size in own:
+        own = [(height or h, width or w) for h, w in _sizes(arch, "random")[:sizes]]
+        for size in dict.fromkeys(own):
+            check_memory(arch, max((batch or 0, *batches)), size)
             shapes.setdefault((size, (batch,) if batch else tuple(batches)), []).append(subject)
     return shapes

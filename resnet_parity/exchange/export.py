@@ -12,7 +12,7 @@ import onnx
 from onnx import ModelProto
 from onnxscript import ir, version_converter
 
-from resnet_spec import Architecture, check_weights
+from resnet_spec import Architecture, check_weights, parameters
 
 from resnet_parity.errors import ParityError
 from resnet_parity.exchange import seal
@@ -20,10 +20,11 @@ from resnet_parity.exchange.clean import clean, fold_constants, prepare
 from resnet_parity.exchange.layout import without_transpositions
 from resnet_parity.exchange.match import MismatchError
 from resnet_parity.exchange.naming import give_names
-from resnet_parity.exchange.proof import Progress, prove
-from resnet_parity.exchange.reading import parse
+from resnet_parity.exchange.proof import Progress, prove, unproven
+from resnet_parity.exchange.reading import LARGEST, parse
 from resnet_parity.exchange.recognise import recognise
 from resnet_parity.exchange.search import match
+from resnet_parity.exchange.tensors import restore_norms
 from resnet_parity.frameworks import keras_adapter, torch_adapter
 from resnet_parity.rungs import Verdict
 
@@ -34,6 +35,10 @@ LAYOUTS = {"torch": "nchw", "keras": "nhwc"}
 OPSET = 18
 OPSETS = range(OPSET, 24)
 """Those that an export may have; ONNX Runtime 1.22 knows no newer."""
+
+
+_MOST = LARGEST - 2**24
+"""Bytes of weights in one file; the rest is for the graph."""
 
 
 class ExportError(ParityError):
@@ -72,6 +77,9 @@ def export(
     """
     if form.opset not in OPSETS:
         raise ParityError(f"opset {form.opset} cannot be had; {OPSETS[0]} to {OPSETS[-1]} can")
+    size = 4 * sum(parameter.size for parameter in parameters(arch))
+    if size > _MOST:
+        raise ParityError(f"{arch.name!r} has {size:,} bytes of weights, a file holds {_MOST:,}")
     check_weights(arch, weights, dict.fromkeys(weights, "float32"))
     model = ir.from_proto(_written(arch, weights, form, keras_backend))
     fold_constants(model)
@@ -81,7 +89,7 @@ def export(
         found = match(model.graph, arch)
     except MismatchError as error:
         hint = ""
-        if form.framework == "keras":
+        if form.framework == "keras" and "tensorflow" not in keras_adapter().versions():
             hint = "; Keras' exporter is at its best with KERAS_BACKEND=tensorflow"
         raise ExportError(
             f"the exporter of {form.framework} gave another net: {error}{hint}"
@@ -92,8 +100,9 @@ def export(
             "--framework torch"
         )
     give_names(model.graph, found)
+    restore_norms(model.graph, found, weights)
     model.graph.name = arch.name
-    model.producer_name, model.producer_version = "resnet-parity", None
+    model.producer_name, model.producer_version = seal.PRODUCER, None
     if form.opset > OPSET:
         version_converter.convert_version(model, form.opset, fallback=True)
         prepare(model)
@@ -117,14 +126,11 @@ def export_proven(
     proto = parse(content, "the export")
     found = recognise(proto, "the export", arch)
     verdicts = list(prove(form.framework, proto, found, dict(weights), progress))
-    for verdict in verdicts:
-        if verdict.status == "fail":
-            raise ExportError(
-                f"the export is not the function that it should be, nothing was written: "
-                f"{verdict.rung} rung, {verdict.engine}, {verdict.probe}: {verdict.figure}"
-            )
-    if not any(verdict.status == "pass" for verdict in verdicts if verdict.rung == "float32"):
-        raise ExportError("the export could not be run, nothing was written")
+    trouble = unproven(verdicts)
+    if trouble:
+        raise ExportError(
+            f"the export is not the function that it should be, nothing was written: {trouble}"
+        )
     return content, verdicts
 
 

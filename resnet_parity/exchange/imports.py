@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from onnx import ModelProto
 
 from resnet_spec import Architecture
 
+from resnet_parity.errors import ParityError
+from resnet_parity.exchange import seal
 from resnet_parity.exchange.export import ExportError
-from resnet_parity.exchange.proof import Progress, prove
+from resnet_parity.exchange.nodes import is_plain_affine
+from resnet_parity.exchange.proof import Progress, prove, unproven
 from resnet_parity.exchange.reading import read_model
 from resnet_parity.exchange.recognise import Recognised, recognise
 from resnet_parity.exchange.tensors import weights_of
@@ -22,13 +26,17 @@ from resnet_parity.weight_files import check_float32
 class Imported:
     """What a file holds: its architecture, its weights, and what a user should know of them.
 
-    `also` are other rows of the table that the graph would fit, `folded` the norms that are gone.
+    `also` are other rows of the table that the graph would fit, `folded` the norms that have gone
+    into convolutions, `reduced` those of which a factor and a term are left. `unproven` says which
+    rung could not be climbed.
     """
 
     architecture: Architecture
     weights: dict[str, np.ndarray]
     also: tuple[str, ...]
     folded: tuple[str, ...]
+    reduced: tuple[str, ...]
+    unproven: tuple[str, ...] = ()
 
     @property
     def notes(self) -> Iterator[str]:
@@ -45,6 +53,12 @@ class Imported:
                 "that only add their beta. Such a model runs and compares as it is; fine-tuning "
                 "starts without the statistics, gammas and scales of its training"
             )
+        if self.reduced:
+            yield (
+                f"of {len(self.reduced)} norms a factor and a term are left; they come back as "
+                "gamma and beta. Fine-tuning starts without the statistics of their training"
+            )
+        yield from (f"not proven: {reason}" for reason in self.unproven)
 
 
 def import_proven(path: Path, progress: Progress = lambda step, total: None) -> Imported:
@@ -53,22 +67,38 @@ def import_proven(path: Path, progress: Progress = lambda step, total: None) -> 
     Raises `ParityError` for a file that cannot be read or is not recognised, and `ExportError`
     where the ladder does not hold.
     """
-    progress(f"reading {path}", 3)
+    progress(f"reading {path}", 5)
     proto = read_model(path)
     found = recognise(proto, str(path))
     taken = _taken(found)
     check_float32(str(path), taken.architecture, taken.weights)
+    _check_digest(str(path), proto, taken)
     # Only as it is written: that an optimiser may change what it computes is no fault of the file.
-    verdicts = prove(path.name, proto, found, taken.weights, progress, runtimes=["ort disabled"])
-    for verdict in verdicts:
-        if verdict.status == "fail":
-            raise ExportError(
-                f"{path} is not the function that its weights make, nothing was written: "
-                f"{verdict.rung} rung, {verdict.engine}, {verdict.probe}: {verdict.figure}"
-            )
-    return taken
+    options = {"runtimes": ["ort disabled"], "batches": (1, 3), "sizes": 2}
+    verdicts = list(prove(str(path), proto, found, taken.weights, progress, **options))
+    trouble = unproven(verdicts)
+    if trouble:
+        raise ExportError(
+            f"{path} is not the function that its weights make, nothing was written: {trouble}"
+        )
+    reasons = {f"{v.rung} rung, {v.reason}": None for v in verdicts if v.status == "cannot"}
+    return replace(taken, unproven=tuple(reasons))
 
 
 def _taken(found: Recognised) -> Imported:
     folded = tuple(norm.name for norm in found.match.folded.values())
-    return Imported(found.architecture, weights_of(found.match), found.also, folded)
+    reduced = tuple(
+        name
+        for name, node in found.match.nodes.items()
+        if node.op_type == "BatchNormalization" and is_plain_affine(node)
+    )
+    return Imported(found.architecture, weights_of(found.match), found.also, folded, reduced)
+
+
+def _check_digest(name: str, proto: ModelProto, taken: Imported) -> None:
+    """Where a file names the digest of its weights, and holds them all, they must be those."""
+    said = seal.properties(proto).get(seal.WEIGHTS)
+    if said is None or taken.folded or taken.reduced:
+        return
+    if said != seal.weights_digest(taken.architecture, taken.weights):
+        raise ParityError(f"{name}: its weights are not those whose SHA-256 it names")

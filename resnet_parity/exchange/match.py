@@ -26,12 +26,14 @@ from resnet_spec import (
     Node,
     Norm,
     Relu,
+    make_plan,
 )
 
 from resnet_parity.exchange.nodes import (
     ancestors,
     axes_of,
     constant,
+    flattens,
     is_plain_affine,
     pads,
     zeros_of,
@@ -102,6 +104,8 @@ def _(operation: Conv, node: Node, value: ir.Value, found: Match) -> list[Pairs]
     shape = (operation.out_channels, per_group, operation.kernel, operation.kernel)
     _check(operation.name, "kernel", shape, None if kernel is None else kernel.shape)
     attributes = conv.attributes
+    said = tuple(attributes.get_ints("kernel_shape", shape[2:]))
+    _check(operation.name, "kernel_shape", shape[2:], said)
     _check(operation.name, "groups", operation.groups, attributes.get_int("group", 1))
     for word, number in (("strides", operation.stride), ("dilations", operation.dilation)):
         _check(operation.name, word, (number,) * 2, tuple(attributes.get_ints(word, (1, 1))))
@@ -231,6 +235,10 @@ def _(operation: GlobalAverage, node: Node, value: ir.Value, found: Match) -> li
     producer = value.producer()
     flattened = False
     if operation.flat and producer is not None and producer.op_type in _RESHAPING:
+        *_, last = make_plan(found.architecture).blocks
+        width = last.out_channels
+        if not flattens(producer, width):
+            raise MismatchError(f"{operation.name} is reshaped to something else than (N, {width})")
         found.used |= {producer, *ancestors(producer.inputs[1:])}
         found.nodes[f"{operation.name}.flat"] = producer
         value, flattened = input_of(producer, 0), True

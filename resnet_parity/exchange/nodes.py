@@ -27,8 +27,9 @@ def is_plain_affine(norm: ir.Node) -> bool:
 
 def pads(node: ir.Node) -> tuple[int, ...] | None:
     """Rows and columns beyond the edge, as (top, left, bottom, right); None where they vary."""
-    if node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-        return None
+    way = node.attributes.get_string("auto_pad", "NOTSET")
+    if way != "NOTSET":
+        return (0, 0, 0, 0) if way == "VALID" else None
     return tuple(node.attributes.get_ints("pads", (0, 0, 0, 0)))
 
 
@@ -53,6 +54,31 @@ def axes_of(mean: ir.Node) -> tuple[int, ...] | None:
     axes = constant(mean, 1)
     given = axes if axes is not None else mean.attributes.get_ints("axes", ())
     return tuple(sorted(int(axis) % 4 for axis in given))
+
+
+def flattens(node: ir.Node, channels: int) -> bool:
+    """Whether it makes (N, channels) of (N, channels, 1, 1), whatever N is."""
+    if node.op_type == "Flatten":
+        return node.attributes.get_int("axis", 1) == 1
+    target = constant(node, 1)
+    if node.op_type == "Squeeze":
+        return target is not None and sorted(int(axis) % 4 for axis in target) == [2, 3]
+    if target is not None:
+        before = node.inputs[0].shape if node.inputs[0] is not None else None
+        batch = before[0] if before is not None and isinstance(before[0], int) else 0
+        return len(target) == 2 and target[0] in (0, -1, batch) and target[1] in (channels, -1)
+    # [any number, channels]: of so many numbers there is but one way to make that.
+    concat = node.inputs[1].producer() if len(node.inputs) > 1 and node.inputs[1] else None
+    if concat is None or concat.op_type != "Concat" or len(concat.inputs) != 2:
+        return False
+    width = constant(concat, 1)
+    makers = ancestors(concat.inputs[:1])
+    is_small = len(makers) <= 8 and all(maker.op_type in _SMALL for maker in makers)
+    return is_small and width is not None and width.tolist() == [channels]
+
+
+_SMALL = ("Shape", "Gather", "Slice", "Squeeze", "Unsqueeze", "Reshape", "Cast")
+"""What may compute one number of a shape: none gives more than it takes."""
 
 
 def ancestors(values: Iterable[ir.Value | None]) -> set[ir.Node]:

@@ -20,9 +20,28 @@ def prove(
     found: Recognised,
     weights: Weights,
     progress: Progress = lambda step, total: None,
+    *,
     runtimes: Sequence[str] = RUNTIMES,
+    batches: Sequence[int] = (2,),
+    sizes: int = 1,
 ) -> Iterator[Verdict]:
-    """A verdict per rung and level of optimisation, at one size; `weights` are what it holds."""
+    """A verdict per rung, runtime, batch and size; `weights` are what the file holds."""
     subject = of_file(name, proto, found, runtimes)
-    arch = found.architecture
-    yield from compare_subjects(arch, [subject], weights, batches=(2,), sizes=1, progress=progress)
+    yield from compare_subjects(
+        found.architecture, [subject], weights, batches=batches, sizes=sizes, progress=progress
+    )
+
+
+def unproven(verdicts: Sequence[Verdict]) -> str:
+    """What did not hold, in words; empty where all did, and something held on the float32 rung.
+
+    A net that has no exact probe is proven by the other rung alone.
+    """
+    for verdict in verdicts:
+        if verdict.status == "fail" or (verdict.status == "cannot" and verdict.rung == "float32"):
+            reason = f" ({verdict.reason})" if verdict.reason else ""
+            return (
+                f"{verdict.rung} rung, {verdict.engine}, {verdict.probe}: {verdict.figure}{reason}"
+            )
+    held = any(verdict.rung == "float32" for verdict in verdicts)
+    return "" if held else "the float32 rung was not climbed"

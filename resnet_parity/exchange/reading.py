@@ -21,8 +21,13 @@ from resnet_parity.exchange import seal
 LARGEST = 2**31 - 1
 """Bytes of a file together with its external data; protobuf knows no larger message."""
 
-OPSETS = range(13, onnx.defs.onnx_opset_version() + 1)
-"""Versions of the operators that can be read; in those before 13 axes and pads lie elsewhere."""
+OPSETS = range(13, 24)
+"""Versions of the operators that can be read: before 13 axes lie elsewhere, and runtimes that are
+a year old know none after 23."""
+
+_MOST_AXES = 8
+_MOST_INTEGERS = 64
+"""Integers are shapes, axes and amounts; no ResNet needs many."""
 
 _KINDS: dict[int, tuple[str, int]] = {
     TensorProto.FLOAT: ("float_data", 4),
@@ -60,7 +65,7 @@ _OPERATORS = {
     "Transpose",
     "Unsqueeze",
 }
-"""What a ResNet is made of, and what exporters put around it. None makes much out of little."""
+"""What a ResNet is made of, and what exporters put around it."""
 
 
 def read_model(path: Path) -> ModelProto:
@@ -81,14 +86,15 @@ def parse(content: bytes, name: str, folder: Path | None = None) -> ModelProto:
         seal.check(content)
         model = onnx.load_model_from_string(content)
         _check_model(model)
+        seal.check_marked(model)
         _load_tensors(model, folder, LARGEST - len(content))
         onnx.checker.check_model(model)
     except ParityError as error:
         raise ParityError(f"{name}: {error}") from error
     except (DecodeError, UnicodeDecodeError) as error:
-        raise ParityError(f"{name} is no ONNX file, or a damaged one: {_brief(error)}") from error
+        raise ParityError(f"{name} is no ONNX file, or a damaged one: {brief(error)}") from error
     except onnx.checker.ValidationError as error:
-        raise ParityError(f"{name} is not valid: {_brief(error)}") from error
+        raise ParityError(f"{name} is not valid: {brief(error)}") from error
     return model
 
 
@@ -129,11 +135,16 @@ def _load_tensors(model: ModelProto, folder: Path | None, room: int) -> None:
     for tensor in _tensors(model):
         name = tensor.name or "of a constant"
         if tensor.data_type not in _KINDS:
-            kind = TensorProto.DataType.Name(tensor.data_type)
+            known = {number: kind for kind, number in TensorProto.DataType.items()}
+            kind = known.get(tensor.data_type, f"of the unknown type {tensor.data_type}")
             raise ParityError(f"tensor {name} is {kind}; export the model in float32")
         if any(extent < 0 for extent in tensor.dims):
             raise ParityError(f"tensor {name} has a negative extent")
+        if len(tensor.dims) > _MOST_AXES or any(extent > LARGEST for extent in tensor.dims):
+            raise ParityError(f"tensor {name} has more axes or a larger extent than any can have")
         count = math.prod(tensor.dims)
+        if tensor.data_type != TensorProto.FLOAT and count > _MOST_INTEGERS:
+            raise ParityError(f"tensor {name} holds {count:,} integers, which no ResNet needs")
         field, item = _KINDS[tensor.data_type]
         size = count * item
         if uses_external_data(tensor):
@@ -175,6 +186,8 @@ def _load_external(tensor: TensorProto, name: str, size: int, folder: Path) -> N
         raise ParityError(f"{where} at the offset {offset[:40]!r}, which is none")
     if length != str(size):
         raise ParityError(f"{where} with a length of {length[:40]!r}, its shape needs {size:,}")
+    if "length" not in entries:  # else all that is behind the offset would be read
+        tensor.external_data.add(key="length", value=str(size))
     path = folder / location
     if not path.is_file() or path.stat().st_size < int(offset) + size:
         raise ParityError(f"{where}, which is not there or ends before the tensor does")
@@ -183,10 +196,10 @@ def _load_external(tensor: TensorProto, name: str, size: int, folder: Path) -> N
             warnings.simplefilter("ignore")
             load_external_data_for_tensor(tensor, str(folder))
     except (onnx.checker.ValidationError, OSError, ValueError) as error:
-        raise ParityError(f"{where}: {_brief(error)}") from error
+        raise ParityError(f"{where}: {brief(error)}") from error
 
 
-def _brief(error: Exception) -> str:
+def brief(error: Exception) -> str:
     """The first line of a message, and not all of a long one."""
     line = str(error).strip().partition("\n")[0]
     return line if len(line) <= 200 else f"{line[:200]} ..."

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from onnx import ModelProto
+from onnx import ModelProto, shape_inference, version_converter
 from onnxscript import ir
 
 from resnet_spec import (
@@ -24,7 +24,11 @@ from resnet_parity.exchange import seal
 from resnet_parity.exchange.clean import clean, prepare
 from resnet_parity.exchange.match import Match, MismatchError
 from resnet_parity.exchange.nodes import constant
+from resnet_parity.exchange.reading import brief
 from resnet_parity.exchange.search import match
+
+OPSET = 18
+"""What graphs are recognised in; those of older opsets are converted first."""
 
 
 @dataclass(frozen=True)
@@ -47,20 +51,54 @@ def recognise(proto: ModelProto, name: str, wanted: Architecture | None = None) 
 
     Raises `ParityError` that says where the nearest architecture and the graph part.
     """
-    model = ir.from_proto(proto)
-    prepare(model)
+    model = _model(proto, name)
     clean(model, fold=False)
     found: list[Match] = []
     nearest: tuple[str, MismatchError] | None = None
     for arch in [wanted] if wanted else _candidates(proto, model.graph):
         try:
             found.append(match(model.graph, arch))
+            _check_image(model.graph, found[-1], name)
         except MismatchError as error:
             if nearest is None or error.reached > nearest[1].reached:
                 nearest = arch.name, error
     if found:
         return Recognised(model, found[0], tuple(each.architecture.name for each in found[1:]))
     raise ParityError(f"{name}: {_refusal(nearest, wanted)}")
+
+
+def _model(proto: ModelProto, name: str) -> ir.Model:
+    """The model, with shapes that follow from the image alone: what the file claims is dropped.
+
+    One of an older opset is converted, so that rules and matching know one form of each operator.
+    """
+    bare = ModelProto()
+    bare.CopyFrom(proto)
+    del bare.graph.value_info[:]
+    for value in bare.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    try:
+        if next(each.version for each in bare.opset_import if not each.domain) < OPSET:
+            bare = version_converter.convert_version(bare, OPSET)
+        inferred = shape_inference.infer_shapes(bare, check_type=True, strict_mode=True)
+    except (shape_inference.InferenceError, version_converter.ConvertError, RuntimeError) as error:
+        raise ParityError(f"{name} does not fit together: {brief(error)}") from error
+    model = ir.from_proto(inferred)
+    prepare(model)
+    return model
+
+
+def _check_image(graph: ir.Graph, found: Match, name: str) -> None:
+    """Raise `ParityError` for an image that the net cannot take, or none could."""
+    (image,) = graph.inputs
+    extents = [None] * 4 if image.shape is None else list(image.shape)
+    known = [extent for extent in extents if isinstance(extent, int)]
+    if image.dtype != ir.DataType.FLOAT or len(extents) != 4 or any(e < 1 for e in known):
+        raise ParityError(f"{name}: its image is {image.dtype} of shape {image.shape}")
+    channels = extents[found.layout.index("c")]
+    wanted = found.architecture.in_channels
+    if isinstance(channels, int) and channels != wanted:
+        raise ParityError(f"{name}: its image has {channels} channels, its first layer {wanted}")
 
 
 def _refusal(nearest: tuple[str, MismatchError] | None, wanted: Architecture | None) -> str:
@@ -101,6 +139,10 @@ def _named(spec: str, graph: ir.Graph) -> Architecture:
         raise ParityError(f"its metadata names an architecture that cannot be: {error}") from error
     if sum(stage.blocks for stage in arch.stages) > len(graph):
         raise ParityError("its metadata names an architecture with more blocks than it has nodes")
+    ends = ("num_classes", "in_channels", "output_stride", "out_indices")
+    row = ARCHITECTURES.get(arch.name)
+    if row is not None and replace(row, **{end: getattr(arch, end) for end in ends}) != arch:
+        raise ParityError(f"its metadata calls itself {arch.name!r}, and describes another net")
     return arch
 
 

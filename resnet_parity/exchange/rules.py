@@ -7,7 +7,7 @@ from onnxscript import ir
 from onnxscript.rewriter.pattern import MatchResult, RewriteRuleClassBase
 from onnxscript.rewriter.rules import common
 
-from resnet_parity.exchange.nodes import constant, pads, zeros_of
+from resnet_parity.exchange.nodes import constant, flattens, pads, zeros_of
 
 _TO_NHWC = (0, 2, 3, 1)
 
@@ -139,9 +139,8 @@ class FlatMean(RewriteRuleClassBase):
         is_map_mean = axes is not None and sorted(int(axis) % 4 for axis in axes) == [2, 3]
         if not is_map_mean or not node.attributes.get_int("keepdims", 1):
             return result.fail("it is no mean over height and width that keeps them")
-        if flat.shape is None or mean.shape is None or flat.shape.rank() != 2:
-            return result.fail("it is not known to lose two axes")
-        if flat.shape[1] != mean.shape[1] or not isinstance(flat.shape[1], int):
+        channels = None if mean.shape is None else mean.shape[1]
+        if not isinstance(channels, int) or not flattens(flat.producer(), channels):
             return result.fail("it moves more than two axes of one cell")
         return result
 
@@ -169,10 +168,13 @@ class ConvHead(RewriteRuleClassBase):
         kernel = constant(head.producer(), 1)
         if before is None or before.op_type not in ("ReduceMean", "GlobalAveragePool"):
             return result.fail("it does not follow a global average")
-        if kernel is None or kernel.shape[2:] != (1, 1):
-            return result.fail("it is no 1x1 convolution")
-        if head.producer().attributes.get_int("group", 1) != 1:
-            return result.fail("it has groups")
+        if kernel is None or kernel.shape[2:] != (1, 1) or any(pads(head.producer()) or (1,)):
+            return result.fail("it is no 1x1 convolution of what there is")
+        attributes = head.producer().attributes
+        if attributes.get_int("group", 1) != 1 or set(attributes.get_ints("strides", (1,))) != {1}:
+            return result.fail("it has groups or a stride")
+        if not flattens(flat.producer(), kernel.shape[0]):
+            return result.fail("it moves more than two axes of one cell")
         if before.op_type == "ReduceMean" and not before.attributes.get_int("keepdims", 1):
             return result.fail("it does not take one cell")
         return result
@@ -206,15 +208,76 @@ class AffineIsNorm(RewriteRuleClassBase):
         return result
 
     def rewrite(self, op, x, factor, term):
-        eps = np.float32(1e-5)
-        flat = [value.const_value.numpy().ravel() for value in (factor, term)]
-        flat += [np.zeros_like(flat[0]), np.full_like(flat[0], 1 - eps)]
-        names = (f"{factor.name}.{what}" for what in ("scale", "bias", "mean", "variance"))
-        tensors = [
-            op.initializer(ir.tensor(array), name=name)
-            for array, name in zip(flat, names, strict=True)
-        ]
-        return op.BatchNormalization(x, *tensors, epsilon=float(eps))
+        scale, bias = (value.const_value.numpy().ravel() for value in (factor, term))
+        return _plain_norm(op, x, factor.name, scale, bias)
+
+
+class FactorIsNorm(RewriteRuleClassBase):
+    """A factor per channel alone: a norm whose term is zero, which Keras' exporter leaves out."""
+
+    def pattern(self, op, x, factor):
+        return op.Mul(x, factor)
+
+    def check(self, context, x, factor) -> MatchResult:
+        result = MatchResult()
+        return result if _fits(x, factor) else result.fail("this is no constant per channel")
+
+    def rewrite(self, op, x, factor):
+        scale = factor.const_value.numpy().ravel()
+        return _plain_norm(op, x, factor.name, scale, np.zeros_like(scale))
+
+
+class TermIsNorm(RewriteRuleClassBase):
+    """A term per channel alone: a norm whose factor is one, which Keras' exporter leaves out."""
+
+    def pattern(self, op, x, term):
+        return op.Add(x, term)
+
+    def check(self, context, x, term) -> MatchResult:
+        result = MatchResult()
+        return result if _fits(x, term) else result.fail("this is no constant per channel")
+
+    def rewrite(self, op, x, term):
+        bias = term.const_value.numpy().ravel()
+        return _plain_norm(op, x, term.name, np.ones_like(bias), bias)
+
+
+class DenseWithoutBias(RewriteRuleClassBase):
+    """A classifier whose bias is zero, which Keras' exporter leaves out."""
+
+    def pattern(self, op, x, kernel):
+        return op.MatMul(x, kernel)
+
+    def check(self, context, x, kernel) -> MatchResult:
+        result, array = MatchResult(), kernel.const_value
+        if array is None or len(array.numpy().shape) != 2 or kernel.is_graph_input():
+            return result.fail("its kernel is no constant matrix")
+        if x.shape is None or x.shape.rank() != 2:
+            return result.fail("its input is no matrix")
+        return result
+
+    def rewrite(self, op, x, kernel):
+        return op.Gemm(x, kernel)
+
+
+def _fits(x: ir.Value, number: ir.Value) -> bool:
+    """Whether it is a constant with a number for every channel of a map."""
+    channels = _channels(number)
+    if channels is None or x.shape is None:
+        return False
+    return x.shape.rank() == 4 and x.shape[1] == channels
+
+
+def _plain_norm(op, x, name: str, scale: np.ndarray, bias: np.ndarray):
+    """A norm with those, whose statistics do nothing."""
+    eps = np.float32(1e-5)
+    arrays = {"scale": scale, "bias": bias, "mean": np.zeros_like(scale)}
+    arrays["variance"] = np.full_like(scale, 1 - eps)
+    tensors = [
+        op.initializer(ir.tensor(array), name=f"{name}.{x.name}.{what}")
+        for what, array in arrays.items()
+    ]
+    return op.BatchNormalization(x, *tensors, epsilon=float(eps))
 
 
 def _channels(value: ir.Value) -> int | None:
@@ -284,3 +347,6 @@ RULES = (
     ConvHead.rule("Flatten"),
     FlatMean.rule(),
 )
+
+LEFT_ALONE = (FactorIsNorm.rule(), TermIsNorm.rule(), DenseWithoutBias.rule())
+"""For what is left when those have been tried: part of a norm or of a dense layer."""

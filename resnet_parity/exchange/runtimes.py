@@ -5,12 +5,15 @@ Each gets the bytes of a graph, never a path, and images in the layout that the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+
+from resnet_parity.errors import ParityError
 
 ORT_LEVELS = {
     "ort disabled": "ORT_DISABLE_ALL",
@@ -38,10 +41,31 @@ def versions() -> dict[str, str]:
 
 
 def start(runtime: str, content: bytes) -> Run:
-    """A function that runs the graph; what is slow (parsing, compiling) is done once, here."""
-    if runtime in ORT_LEVELS:
-        return _onnxruntime(ORT_LEVELS[runtime], content)
-    return {"reference": _reference, "openvino": _openvino}[runtime](content)
+    """A function that runs the graph; what is slow (parsing, compiling) is done once, here.
+
+    It, and the function, raise `ParityError` where the runtime cannot.
+    """
+    with _failures_told(runtime):
+        if runtime in ORT_LEVELS:
+            run = _onnxruntime(ORT_LEVELS[runtime], content)
+        else:
+            run = {"reference": _reference, "openvino": _openvino}[runtime](content)
+
+    def told(image: np.ndarray) -> list[np.ndarray]:
+        with _failures_told(runtime):
+            return run(image)
+
+    return told
+
+
+@contextmanager
+def _failures_told(runtime: str) -> Iterator[None]:
+    """Every runtime has errors of its own, which share no class but this one."""
+    try:
+        yield
+    except Exception as error:
+        line = str(error).strip().partition("\n")[0][:300]
+        raise ParityError(f"{runtime} cannot run the graph: {line}") from error
 
 
 def _onnxruntime(level: str, content: bytes) -> Run:
@@ -49,7 +73,7 @@ def _onnxruntime(level: str, content: bytes) -> Run:
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
-    options.log_severity_level = 3  # errors, and no warnings
+    options.log_severity_level = 4  # it raises what it would log
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     (image,) = (value.name for value in session.get_inputs())
     return lambda array: list(map(np.asarray, session.run(None, {image: array})))

@@ -16,6 +16,7 @@ from resnet_spec import Architecture, parameters, to_json
 
 from resnet_parity.errors import ParityError
 
+PRODUCER = "resnet-parity"
 NAME, SPEC, WEIGHTS = (f"resnet_parity.{key}" for key in ("architecture", "spec", "weights_sha256"))
 _MARK = "resnet_parity.file_sha256="
 _BLANK = "0" * 64
@@ -26,6 +27,11 @@ def seal(model: ModelProto, arch: Architecture, weights: Mapping[str, np.ndarray
     helper.set_model_props(
         model, {NAME: arch.name, SPEC: to_json(arch), WEIGHTS: weights_digest(arch, weights)}
     )
+    return sign(model)
+
+
+def sign(model: ModelProto) -> bytes:
+    """The file of a model, with its own digest."""
     model.doc_string = _MARK + _BLANK
     content = model.SerializeToString(deterministic=True)
     place = _place(content)
@@ -42,6 +48,15 @@ def check(content: bytes) -> None:
     blank = hashlib.sha256(content[:place] + _BLANK.encode() + content[end:]).hexdigest()
     if blank.encode() != content[place:end]:
         raise ParityError("it is damaged, or was changed: its SHA-256 is not the one that it names")
+
+
+def check_marked(model: ModelProto) -> None:
+    """Raise `ParityError` where a file says that it is of this project, and has no digest."""
+    is_ours = model.producer_name == PRODUCER or any(
+        entry.key.startswith("resnet_parity.") for entry in model.metadata_props
+    )
+    if is_ours and not str(model.doc_string).startswith(_MARK):
+        raise ParityError("it is damaged, or was changed: it has lost its SHA-256")
 
 
 def _place(content: bytes) -> int:

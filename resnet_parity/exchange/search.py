@@ -20,6 +20,9 @@ from resnet_parity.exchange.match import (
     source_of,
 )
 
+_STEPS = 20
+"""Steps per operation; a wrong order of a sum's inputs is noticed within one block."""
+
 _TRANSPOSED = {"image": (0, 3, 1, 2), "map": (0, 2, 3, 1)}
 """How the axes move from an NHWC image to NCHW, and of a feature map back."""
 
@@ -51,7 +54,9 @@ def _search(pairs: Pairs, start: Match, image: ir.Value) -> Match:
     found, todo = start, list(reversed(pairs))
     choices: list[tuple[Match, Pairs]] = []
     furthest = MismatchError("", -1)
-    while todo:
+    for _ in range(_STEPS * len(found.operations) + _STEPS):
+        if not todo:
+            return found
         name, value = todo.pop()
         try:
             ways = _step(name, value, found, image)
@@ -66,7 +71,7 @@ def _search(pairs: Pairs, start: Match, image: ir.Value) -> Match:
         for other in ways[1:]:
             choices.append((found.copy(), [*todo, *reversed(other)]))
         todo += reversed(ways[0])
-    return found
+    raise MismatchError("it has too many ways to be read", furthest.reached)
 
 
 def _step(name: str, value: ir.Value, found: Match, image: ir.Value) -> list[Pairs]:

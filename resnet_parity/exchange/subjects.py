@@ -71,6 +71,12 @@ class GraphOfWeights(_GraphAdapter):
     def __init__(self, recognised: Recognised) -> None:
         self.recognised = recognised
         _open_shapes(recognised.model.graph, recognised.match.layout)
+        for index, node in enumerate(
+            recognised.model.graph
+        ):  # out of the way of the weights' names
+            for value in node.outputs:
+                if not value.is_graph_output():
+                    value.name = f"value {index}"
 
     def build(self, architecture: Architecture, weights: Taps, dtype: str) -> Sessions:
         """The graph with those weights; the numbers that it had are gone."""

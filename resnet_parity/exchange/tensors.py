@@ -13,6 +13,7 @@ import numpy as np
 from onnxscript import ir
 
 from resnet_spec import Conv, Linear, Norm, layer_parameters, make_plan
+from resnet_spec.layers import Weighted
 
 from resnet_parity.exchange.match import Match
 from resnet_parity.exchange.nodes import constant, is_plain_affine
@@ -89,15 +90,30 @@ def put_weights(graph: ir.Graph, match: Match, weights: Weights | None = None) -
         node = match.nodes.get(layer.name)
         if node is None:  # a norm that is folded
             continue
-        if isinstance(layer, Norm) and weights is not None:
-            node.attributes["epsilon"] = ir.AttrFloat32("epsilon", layer.eps)
-        for index, (name, array) in enumerate(_tensors(layer, node, match, weights), start=1):
-            _put(graph, node, index, name, array)
+        _put_layer(graph, match, layer, node, weights)
     _drop_unused(graph)
 
 
+def restore_norms(graph: ir.Graph, match: Match, weights: Weights) -> None:
+    """Give norms that are there their own tensors, where Keras left a factor and a term of them."""
+    for layer in make_plan(match.architecture).layers:
+        node = match.nodes.get(layer.name)
+        if isinstance(layer, Norm) and node is not None:
+            _put_layer(graph, match, layer, node, weights)
+    _drop_unused(graph)
+
+
+def _put_layer(
+    graph: ir.Graph, match: Match, layer: Weighted, node: ir.Node, weights: Weights | None
+) -> None:
+    if isinstance(layer, Norm) and weights is not None:
+        node.attributes["epsilon"] = ir.AttrFloat32("epsilon", layer.eps)
+    for index, (name, array) in enumerate(_tensors(layer, node, match, weights), start=1):
+        _put(graph, node, index, name, array)
+
+
 def _tensors(
-    layer: Conv | Norm | Linear, node: ir.Node, match: Match, weights: Weights | None
+    layer: Weighted, node: ir.Node, match: Match, weights: Weights | None
 ) -> Iterator[tuple[str, np.ndarray]]:
     """The tensor inputs of a node, in their order."""
     names = [parameter.name for parameter in layer_parameters(layer)]
