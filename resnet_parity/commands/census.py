@@ -25,12 +25,14 @@ def _census(arguments: argparse.Namespace) -> Result:
     for module in ("onnx", "onnxscript"):
         require(module)
 
-    from resnet_parity.exchange.census import census
     from resnet_parity.exchange.reading import read_model
+
+    proto = read_model(arguments.file)  # before what takes seconds to import
+
+    from resnet_parity.exchange.census import census
     from resnet_parity.exchange.recognise import recognise
     from resnet_parity.tables import new_table
 
-    proto = read_model(arguments.file)
     arch, layout, trouble = None, "nchw", ""
     try:
         found = recognise(proto, str(arguments.file))

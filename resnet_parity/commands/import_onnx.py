@@ -39,12 +39,16 @@ def _import(arguments: argparse.Namespace) -> Result:
     for module in ("onnx", "onnxruntime", "onnxscript"):
         require(module)
 
+    from resnet_parity.exchange.reading import read_model
+
+    proto = read_model(file)  # before what takes seconds to import
+
     from resnet_parity.exchange.imports import import_proven
     from resnet_parity.progress import progress_line
     from resnet_parity.weight_files import write_weights
 
     with progress_line() as progress:
-        taken = import_proven(arguments.file, progress)
+        taken = import_proven(proto, str(file), progress)
     write_weights(path, taken.architecture, taken.weights)
 
     def show() -> None:

@@ -60,6 +60,12 @@ def _compare(arguments: argparse.Namespace) -> Result:
     for module in ("onnx", "onnxruntime", "onnxscript"):
         require(module)
 
+    from resnet_parity.exchange.reading import read_model
+
+    for name in arguments.subjects:  # before what takes seconds to import
+        if Path(name).is_file():
+            read_model(Path(name))
+
     from resnet_parity.exchange.meeting import meet
     from resnet_parity.exchange.report import as_json, markdown, print_comparison
     from resnet_parity.progress import progress_line

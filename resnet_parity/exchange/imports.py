@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from onnx import ModelProto
@@ -16,7 +15,6 @@ from resnet_parity.exchange import seal
 from resnet_parity.exchange.export import ExportError
 from resnet_parity.exchange.nodes import is_plain_affine
 from resnet_parity.exchange.proof import Progress, prove, unproven
-from resnet_parity.exchange.reading import read_model
 from resnet_parity.exchange.recognise import Recognised, recognise
 from resnet_parity.exchange.tensors import weights_of
 from resnet_parity.weight_files import check_float32
@@ -61,25 +59,26 @@ class Imported:
         yield from (f"not proven: {reason}" for reason in self.unproven)
 
 
-def import_proven(path: Path, progress: Progress = lambda step, total: None) -> Imported:
-    """What the file holds, once the oracle gives with these weights what the file gives.
+def import_proven(
+    proto: ModelProto, name: str, progress: Progress = lambda step, total: None
+) -> Imported:
+    """What a model holds, once the oracle gives with these weights what the model gives.
 
-    Raises `ParityError` for a file that cannot be read or is not recognised, and `ExportError`
-    where the ladder does not hold.
+    `name` is that of its file, in messages. Raises `ParityError` for a model not recognised,
+    and `ExportError` where the ladder does not hold.
     """
-    progress(f"reading {path}", 5)
-    proto = read_model(path)
-    found = recognise(proto, str(path))
+    progress(f"recognising {name}", 5)
+    found = recognise(proto, name)
     taken = _taken(found)
-    check_float32(str(path), taken.architecture, taken.weights)
-    _check_digest(str(path), proto, taken)
+    check_float32(name, taken.architecture, taken.weights)
+    _check_digest(name, proto, taken)
     # Only as it is written: that an optimiser may change what it computes is no fault of the file.
     options = {"runtimes": ["ort disabled"], "batches": (1, 3), "sizes": 2}
-    verdicts = list(prove(str(path), proto, found, taken.weights, progress, **options))
+    verdicts = list(prove(name, proto, found, taken.weights, progress, **options))
     trouble = unproven(verdicts)
     if trouble:
         raise ExportError(
-            f"{path} is not the function that its weights make, nothing was written: {trouble}"
+            f"{name} is not the function that its weights make, nothing was written: {trouble}"
         )
     reasons = {f"{v.rung} rung, {v.reason}": None for v in verdicts if v.status == "cannot"}
     return replace(taken, unproven=tuple(reasons))
