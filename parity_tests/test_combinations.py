@@ -29,7 +29,7 @@ FEW_DOZENS = settings(
 COMBINED = given(architectures(), st.integers(0, 7), st.sampled_from(["float32", "float64"]))
 
 
-@settings(FEW_DOZENS, max_examples=4)
+@settings(FEW_DOZENS, max_examples=3)
 @COMBINED
 def test_every_rung_holds(arch: Architecture, seed: int, dtype: str):
     check(arch, seed, dtype)

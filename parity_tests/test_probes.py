@@ -117,8 +117,11 @@ def test_an_exact_probe_looks_at_height_and_width_separately():
     assert (kernel != kernel.swapaxes(2, 3)).any()
 
 
+GROUPED = ["grouped-basic", "dilated-stride-three"]
+
+
 @pytest.mark.parametrize(
-    "name", [*light(ONE_OF_EACH_KIND, ["resnet18"]), *(arch.name for arch in USERS)]
+    "name", light([*ONE_OF_EACH_KIND, *(arch.name for arch in USERS)], ["resnet18", *GROUPED])
 )
 def test_eight_seeds_exercise_every_channel_of_every_layer(name):
     """Each channel of each tap varies, and each input of each layer is read where it varies.
