@@ -25,9 +25,10 @@ from parity_tests.support import (
     python,
 )
 from resnet_parity import cli
+from resnet_parity.exchange import EXPORT_OPSETS
 from resnet_parity.exchange.census import census, count_operators
 from resnet_parity.exchange.comparison import compare_subjects, of_file
-from resnet_parity.exchange.export import OPSETS, ExportError, Form, export, export_proven
+from resnet_parity.exchange.export import ExportError, Form, export, export_proven
 from resnet_parity.exchange.runtimes import start
 from resnet_parity.exchange.tensors import weights_of
 from resnet_parity.probes import random_weights
@@ -154,7 +155,7 @@ def test_what_is_left_open(framework, dynamic, extents):
     assert {verdict.status for verdict in verdicts} == {"pass"}
 
 
-@pytest.mark.parametrize("opset", light(list(OPSETS), [OPSETS[-1]]))
+@pytest.mark.parametrize("opset", light(list(EXPORT_OPSETS), [EXPORT_OPSETS[-1]]))
 def test_every_opset(opset):
     form = Form(dynamic=("batch", "size"), opset=opset)
     content, _ = export_proven(TINY, random_weights(TINY, 0, "float32"), form)

@@ -26,7 +26,7 @@ from resnet_parity.errors import ParityError
 
 _EPILOG = """exit codes:
   0  ok
-  1  parity failed, or a rung that was asked for alone is not proven
+  1  parity failed, or a rung that was asked for alone is not proven; `census`: not canonical
   2  usage or bad input
   3  an optional framework is missing (the message has the install line)
 """

@@ -46,7 +46,7 @@ def add(commands: Any) -> None:
         type=_dynamic,
         default=("batch",),
         metavar="batch,size",
-        help="what is left open: batch (default), size, both, or none",
+        help="what is left open: batch (default), size, batch,size or none",
     )
     parser.add_argument(
         "--input-layout",
@@ -79,6 +79,8 @@ def _dynamic(text: str) -> tuple[str, ...]:
 def _export(arguments: argparse.Namespace) -> Result:
     arch = chosen_architecture(arguments)
 
+    from resnet_parity.errors import ParityError
+    from resnet_parity.exchange import EXPORT_OPSETS
     from resnet_parity.files import check_writable, write_atomically
     from resnet_parity.frameworks import require
     from resnet_parity.probes import BATCH, random_weights
@@ -88,7 +90,12 @@ def _export(arguments: argparse.Namespace) -> Result:
 
     size = arguments.size or (arch.image_size, arch.image_size)
     check_memory(arch, BATCH, size)
+    if arguments.opset not in EXPORT_OPSETS:
+        first, last = EXPORT_OPSETS[0], EXPORT_OPSETS[-1]
+        raise ParityError(f"opset {arguments.opset} cannot be had; {first} to {last} can")
     path = arguments.out or Path(f"{arch.name}.{arguments.framework}.onnx")
+    if path.exists() and arguments.out is None:
+        raise ParityError(f"{path} is there already; name a file with --out")
     check_writable(path)
     for module in (*_NEEDED, *(["tf2onnx"] if arguments.framework == "keras" else [])):
         require(module)
@@ -116,8 +123,9 @@ def _export(arguments: argparse.Namespace) -> Result:
             line = f"{verdict.rung}: {verdict.engine}, {verdict.probe}: {verdict.figure}"
             line += f" ({verdict.reason})" if verdict.reason else ""
             console().print(line, soft_wrap=True, markup=False)
-        console().print(
-            f"{path} holds {arch.name}, {len(content):,} bytes", soft_wrap=True, markup=False
-        )
+        numbers = f"the weights of {given}" if given else "random weights"
+        norms = ", norms folded (--no-fold keeps them)" if form.fold else ""
+        line = f"{path} holds {arch.name} with {numbers}{norms}, {len(content):,} bytes"
+        console().print(line, soft_wrap=True, markup=False)
 
     return 0, show

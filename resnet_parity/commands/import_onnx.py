@@ -35,6 +35,8 @@ def _import(arguments: argparse.Namespace) -> Result:
     path = arguments.out or file.with_suffix(".safetensors")
     if path.exists() and (path.samefile(file) or arguments.out is None):
         raise ParityError(f"{path} is there already; name another file with --out")
+    if path.suffix == ".onnx":
+        raise ParityError(f"{path} would be no ONNX file but weights; call it .safetensors")
     check_writable(path)
     for module in ("onnx", "onnxruntime", "onnxscript"):
         require(module)

@@ -21,7 +21,9 @@ def add(commands: Any) -> None:
         commands, "onnx-compare", _compare, "frameworks and ONNX files in one matrix"
     )
     parser.description = _HELP
-    parser.add_argument("subjects", metavar="A", nargs="+", help="torch, keras, or a file")
+    parser.add_argument(
+        "subjects", metavar="A", nargs="+", help="torch, keras, torch.onnx, keras.onnx, or a file"
+    )
     parser.add_argument(
         "--architecture", metavar="NAME", help="needed unless a file among them shows it"
     )

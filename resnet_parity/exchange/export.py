@@ -15,7 +15,7 @@ from onnxscript import ir, version_converter
 from resnet_spec import Architecture, check_weights, parameters
 
 from resnet_parity.errors import ParityError
-from resnet_parity.exchange import seal
+from resnet_parity.exchange import EXPORT_OPSETS, seal
 from resnet_parity.exchange.clean import clean, fold_constants, prepare
 from resnet_parity.exchange.layout import without_transpositions
 from resnet_parity.exchange.match import MismatchError
@@ -33,10 +33,6 @@ LAYOUTS = {"torch": "nchw", "keras": "nhwc"}
 """What each framework's own images are like."""
 
 OPSET = 18
-OPSETS = range(OPSET, 24)
-"""Those that an export may have; ONNX Runtime 1.22 knows no newer."""
-
-
 _MOST = LARGEST - 2**24
 """Bytes of weights in one file; the rest is for the graph."""
 
@@ -75,8 +71,10 @@ def export(
     `resnet_spec.WeightsError` for weights that do not fit, `ExportError` where the exporter gives a
     graph that is not that net.
     """
-    if form.opset not in OPSETS:
-        raise ParityError(f"opset {form.opset} cannot be had; {OPSETS[0]} to {OPSETS[-1]} can")
+    if form.opset not in EXPORT_OPSETS:
+        raise ParityError(
+            f"opset {form.opset} cannot be had; {EXPORT_OPSETS[0]} to {EXPORT_OPSETS[-1]} can"
+        )
     size = 4 * sum(parameter.size for parameter in parameters(arch))
     if size > _MOST:
         raise ParityError(f"{arch.name!r} has {size:,} bytes of weights, a file holds {_MOST:,}")
