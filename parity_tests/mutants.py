@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from importlib import import_module
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -57,11 +58,32 @@ class Mutant:
     run: Callable[..., dict[str, np.ndarray]] | None = None
 
 
+class Reused:
+    """A hand that builds one model per architecture and dtype, and gives it other weights."""
+
+    def __init__(self, hand: Any) -> None:
+        self._hand = hand
+        self._models: dict[tuple[Architecture, str], Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._hand, name)
+
+    def build(
+        self, architecture: Architecture, weights: Mapping[str, np.ndarray], dtype: str
+    ) -> Any:
+        key = architecture, dtype
+        if key not in self._models:
+            self._models[key] = self._hand.build(architecture, weights, dtype)
+        else:
+            import_module(self._hand.__package__).set_weights(self._models[key], weights)
+        return self._models[key]
+
+
 class MutantHand:
     """An adapter like that of the hand, with the defect in it."""
 
     def __init__(self, hand: Adapter, mutant: Mutant) -> None:
-        self._hand, self._mutant = hand, mutant
+        self._hand, self._mutant = cast(Adapter, Reused(hand)), mutant
 
     def modes(self) -> tuple[str, ...]:
         return self._hand.modes()

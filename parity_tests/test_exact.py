@@ -19,7 +19,7 @@ from resnet_parity.rungs import climb
 
 USER_NAMES = [EVERYTHING.name, *(arch.name for arch in USERS)]
 REST = [name for name in ALL_NAMES if name not in ONE_OF_EACH_KIND]
-QUICK = ["resnet18", "resnet34_a", "keras_resnet50v2"]
+QUICK = ["resnet18", "resnet34_a"]
 
 
 def check(name: str, dtype: str, *, every_mode: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -12,7 +13,7 @@ import pytest
 
 from resnet_spec import from_json
 
-from parity_tests.graphs import array, exported, recognised, structure
+from parity_tests.graphs import array, exported, recognised, structure, unsealed
 from parity_tests.support import (
     BORDERED,
     EVERYTHING,
@@ -25,10 +26,12 @@ from parity_tests.support import (
     python,
 )
 from resnet_parity import cli
-from resnet_parity.exchange import EXPORT_OPSETS
+from resnet_parity.errors import ParityError
+from resnet_parity.exchange import opsets
 from resnet_parity.exchange.census import census, count_operators
 from resnet_parity.exchange.comparison import compare_subjects, of_file
 from resnet_parity.exchange.export import ExportError, Form, export, export_proven
+from resnet_parity.exchange.recognise import recognise
 from resnet_parity.exchange.runtimes import start
 from resnet_parity.exchange.tensors import weights_of
 from resnet_parity.probes import random_weights
@@ -155,7 +158,40 @@ def test_what_is_left_open(framework, dynamic, extents):
     assert {verdict.status for verdict in verdicts} == {"pass"}
 
 
-@pytest.mark.parametrize("opset", light(list(EXPORT_OPSETS), [EXPORT_OPSETS[-1]]))
+MAPS = replace(TINY, name="maps", num_classes=0, out_indices=(1, 2))
+VECTORS = replace(TINY, name="vectors", num_classes=0)
+WAYS = [(hand, layout) for hand in FRAMEWORKS for layout in ("nchw", "nhwc")]
+
+
+@pytest.mark.parametrize(
+    ("framework", "layout"), light(WAYS, [("torch", "nhwc"), ("keras", "nchw")])
+)
+@pytest.mark.parametrize("arch", light([MAPS, VECTORS], [MAPS]), ids=lambda arch: arch.name)
+def test_backbones(arch, framework, layout):
+    """Feature maps come in the layout of the image, vectors as they are."""
+    form = Form(framework=framework, dynamic=("batch", "size"), layout=layout)
+    content, verdicts = export_proven(arch, random_weights(arch, 0, "float32"), form)
+    assert {verdict.status for verdict in verdicts} == {"pass"}
+    proto, found = recognised(content)
+    rows = census(proto, arch, layout)
+    assert [row for row in rows if row.found != row.needed] == []
+    assert found.match.layout == layout
+
+
+def test_maps_of_another_layout_than_the_image_are_noticed():
+    """As a graph has them whose last transposition was cut away."""
+    form = Form(dynamic=("batch", "size"), layout="nhwc")
+    proto = unsealed(export(MAPS, random_weights(MAPS, 0, "float32"), form))
+    makers = {node.output[0]: node for node in proto.graph.node}
+    for returned in proto.graph.output:
+        last = makers[returned.name]
+        returned.name = last.input[0]
+        proto.graph.node.remove(last)
+    with pytest.raises(ParityError, match="different layouts"):
+        recognise(proto, "the file", MAPS)
+
+
+@pytest.mark.parametrize("opset", light(list(opsets.WRITTEN), [opsets.WRITTEN[-1]]))
 def test_every_opset(opset):
     form = Form(dynamic=("batch", "size"), opset=opset)
     content, _ = export_proven(TINY, random_weights(TINY, 0, "float32"), form)

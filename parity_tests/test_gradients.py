@@ -172,9 +172,13 @@ def check(name: str, rung: str, probe) -> None:
     keras.backend.clear_session()
 
 
-@pytest.mark.parametrize("rung", ["float64", "float32"])
+TRAINED = [*SPREAD, *(arch.name for arch in (*KINDS, EVERYTHING, *USERS))]
+FEW = [("resnet18", "float64"), (EVERYTHING.name, "float64"), *((n, "float32") for n in QUICK)]
+
+
 @pytest.mark.parametrize(
-    "name", light([*SPREAD, *(arch.name for arch in (*KINDS, EVERYTHING, *USERS))], QUICK)
+    ("name", "rung"),
+    light([(name, rung) for name in TRAINED for rung in ("float64", "float32")], FEW),
 )
 def test_gradients_in_training(name, rung):
     check(name, rung, training(name, rung))

@@ -79,7 +79,10 @@ def test_a_saved_model_loads_where_this_project_is_not(arch, tmp_path):
     np.testing.assert_array_equal(np.load(files[2]), np.asarray(model(images, training=False)))
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH_KIND)
+FEW = ["resnet18_small", "resnet34_c", "keras_resnet50v2", "seresnext50_32x4d", "resnetv2_50d"]
+
+
+@pytest.mark.parametrize("name", light(ONE_OF_EACH_KIND, FEW))
 def test_only_stock_layers(name):
     model = getattr(resnet_keras, name)()
     assert {type(layer).__name__ for layer in model.layers} <= STOCK

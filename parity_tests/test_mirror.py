@@ -12,6 +12,7 @@ from resnet_spec import ARCHITECTURES
 from resnet_spec.differences import DIFFERENCES
 
 from parity_tests.support import ROOT
+from resnet_parity.page.unpaired import UNPAIRED
 
 TORCH, KERAS = ROOT / "resnet_torch", ROOT / "resnet_keras"
 FILES = (
@@ -39,39 +40,6 @@ SIGNATURES = {
 # A functional Keras layer is applied at once and named: where torch's function takes parameters
 # P, that of Keras takes x, then P, then, where the plan has no name for the layer, a name.
 LAYERS = ("layers", "blocks", "preact_blocks")
-
-# Definitions that one hand has and the other does not.
-UNPAIRED = {
-    ("layers", "pad"): "torch pads inside its layers",
-    ("model", "functional"): "Keras finds the layers of a model by recursion",
-    ("model", "_dtype_policy"): "torch converts a model, Keras needs a policy while it builds",
-    ("model", "deep_recursion"): "Keras walks a model by recursion",
-    ("model", "floatx"): "Keras makes losses and learning rates in a global dtype",
-    ("optimizer", "CoupledSGD"): "torch's own optimiser follows the rule, Keras' does not",
-    ("training", "BatchNormalization"): "torch's own layer follows the rule, Keras' does not",
-    ("training", "_fused"): "a part of that layer, on TensorFlow",
-    ("training", "_unfused"): "a part of that layer, elsewhere",
-    ("modes", "_compiler_obstacle"): "Keras brings its own compilers",
-    ("modes", "_tf32_rounds"): "the judge turns TF32 off for Keras, by an environment variable",
-    ("modes", "float32_products"): "the judge turns TF32 off for Keras",
-    ("modes", "one_thread"): "TensorFlow sums cells in one order on any number of threads",
-    ("modes", "device"): "Keras chooses the device itself",
-    ("modes", "placed"): "Keras has one layout and places arrays itself",
-    ("modes", "callable_in"): "torch runs a module as it is, or compiled",
-    ("modes", "predict"): "Keras compiles a model per mode",
-    ("modes", "compile_options"): "Keras is told of a mode as it compiles",
-    ("gradients", "Differentiated"): "Keras' trainer has gradients of a model's own tensors alone",
-    ("gradients", "Recorder"): "on every backend, Keras shows gradients to its optimiser alone",
-    ("gradients", "WeightedSum"): "Keras' trainer starts from a loss, torch from cotangents",
-    ("gradients", "_channels_last"): "torch's layout is the canonical one",
-    ("export", "open_axes"): "torch exports an example, and is told which of its axes are open",
-    ("export", "Layout"): "torch turns images in a module around the model",
-    ("export", "channels_first"): "Keras turns images in a model around the model",
-    ("export", "evaluating"): "a torch module is in training mode or not",
-    ("export", "without_compiled_layers"): "Keras compiles grouped convolutions with XLA",
-    ("export", "plain_layer"): "a part of that",
-    ("export", "PlainConv2D"): "a part of that",
-}
 
 
 def _definitions(path):

@@ -14,6 +14,7 @@ from parity_tests.support import TINY
 from resnet_parity import cli
 from resnet_parity.exchange import seal
 from resnet_parity.exchange.meeting import meet
+from resnet_parity.exchange.names import read_files
 from resnet_parity.exchange.report import summary
 from resnet_parity.exchange.runtimes import ORT_LEVELS, RUNTIMES, obstacle
 from resnet_parity.probes import random_weights
@@ -32,7 +33,7 @@ def statuses(result) -> dict[str, set[str]]:
 
 def test_four_ways_in_every_runtime():
     """Both hands and both exports, at three batches and two sizes."""
-    result = meet(["torch", "keras", "torch.onnx", "keras.onnx"], TINY)
+    result = meet(["torch", "keras", "torch.onnx", "keras.onnx"], {}, TINY)
     assert result.passed
     assert statuses(result) == {"exact": {"pass"}, "float32": {"pass"}}
     there = [runtime for runtime in RUNTIMES if obstacle(runtime) is None]
@@ -58,7 +59,7 @@ def test_a_file_with_other_numbers_fails_in_float32(tmp_path):
     bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + 1e-3, bias.name))
     (tmp_path / "theirs.onnx").write_bytes(seal.sign(proto))
     names = [str(tmp_path / "ours.onnx"), str(tmp_path / "theirs.onnx")]
-    result = meet(names, runtimes=("ort all",))
+    result = meet(names, read_files(names), runtimes=("ort all",))
     assert not result.passed
     failed = {v.engine for v in result.verdicts if v.status == "fail"}
     assert failed == {f"{names[1]} ort all"}
@@ -72,7 +73,8 @@ def test_a_file_of_a_size_of_its_own(tmp_path):
     weights = random_weights(TINY, 0, "float32")
     content = export(TINY, weights, Form(size=(48, 80), dynamic=()))
     (tmp_path / "net.onnx").write_bytes(content)
-    result = meet([str(tmp_path / "net.onnx")], runtimes=("ort all",))
+    names = [str(tmp_path / "net.onnx")]
+    result = meet(names, read_files(names), runtimes=("ort all",))
     assert result.passed
     probes = [verdict.probe for verdict in result.verdicts if verdict.rung == "float32"]
     assert probes == ["random 48x80, batch 1"]
@@ -91,7 +93,7 @@ def test_a_runtime_that_computes_otherwise_is_caught(monkeypatch):
         return lambda image: run((image.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32))
 
     monkeypatch.setattr(runtimes, "start", start)
-    result = meet(["torch.onnx"], TINY, runtimes=LEVELS)
+    result = meet(["torch.onnx"], {}, TINY, runtimes=LEVELS)
     failed = {(v.engine, v.rung) for v in result.verdicts if v.status == "fail"}
     assert failed == {("torch.onnx ort basic", "float32")}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from typing import get_args
 
 import numpy as np
 import onnx
@@ -14,6 +15,7 @@ import torchvision
 from onnx import helper, numpy_helper
 
 from resnet_spec import get_architecture
+from resnet_spec.layers import Operation
 
 from parity_tests.graphs import exported, recognised, tensor, unsealed
 from parity_tests.support import SMALL, TINY, find, light, with_random_statistics
@@ -22,6 +24,7 @@ from resnet_parity.errors import ParityError
 from resnet_parity.exchange import seal
 from resnet_parity.exchange.export import Form, export_proven
 from resnet_parity.exchange.imports import import_proven
+from resnet_parity.exchange.match import inputs_of
 from resnet_parity.exchange.reading import read_model
 from resnet_parity.exchange.tensors import weights_of
 from resnet_parity.frameworks import keras_adapter, torch_adapter
@@ -30,6 +33,10 @@ from resnet_parity.probes.random import random_images
 from resnet_parity.weight_files import read_weights
 
 SIZE = (64, 96)
+
+
+def test_every_operation_of_the_spec_can_be_recognised():
+    assert set(get_args(Operation)) <= set(inputs_of.registry)
 
 
 def written(model: torch.nn.Module, path, *, dynamo: bool = True, size=SIZE, **options) -> None:

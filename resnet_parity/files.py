@@ -9,6 +9,12 @@ from pathlib import Path
 from resnet_parity.errors import ParityError
 
 
+def check_readable(path: Path) -> None:
+    """Raise `ParityError` where there is no file of that name."""
+    if not path.is_file():
+        raise ParityError(f"{path} is {'no file' if path.exists() else 'not there'}")
+
+
 def check_writable(path: Path) -> None:
     """Raise `ParityError` before the work rather than after it, where a file cannot be written."""
     if path.is_dir():

@@ -90,6 +90,11 @@ def _import_keras_hand(backend: str) -> Adapter:
     return cast(Adapter, importlib.import_module("resnet_keras.adapter"))
 
 
+def eager_mode(adapter: Adapter) -> str:
+    """Its mode without a compiler, where it has one: for what is run but a few times."""
+    return "eager" if "eager" in adapter.modes() else adapter.modes()[0]
+
+
 def load_triton() -> None:
     """Load triton before TensorFlow, where PyTorch brought it along.
 

@@ -7,7 +7,7 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,11 +17,10 @@ import numpy as np
 from resnet_spec import Architecture, get_architecture
 
 from resnet_parity.errors import MissingFrameworkError, ParityError, ProbeError
+from resnet_parity.progress import Progress
 from resnet_parity.rungs import EVERY_RUNG, FLOOR_MODES, Adapter, Engine, Verdict, cannot
 from resnet_parity.verification import Step, make_steps
 from resnet_parity.workers import remote_adapters
-
-Progress = Callable[[str, int], None]
 
 MODES = {
     "torch": (*FLOOR_MODES, "compile", "cuda", "cuda tf32"),

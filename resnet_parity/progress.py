@@ -5,19 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from rich import progress as rich_progress
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+Progress = Callable[[str, int], None]
+"""Takes the step which begins now and the number of all steps."""
 
 
 @contextmanager
-def progress_line() -> Iterator[Callable[[str, int], None]]:
-    """A function that takes the step which begins now and the number of all steps."""
+def progress_line() -> Iterator[Progress]:
+    """What shows progress while it lasts."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda step, total: console.print(f"{step} ...", style=None, soft_wrap=True)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
+    columns = (
+        rich_progress.TextColumn("{task.description}"),
+        rich_progress.BarColumn(),
+        rich_progress.MofNCompleteColumn(),
+        rich_progress.TimeElapsedColumn(),
+    )
+    with rich_progress.Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=None)
         begun = 0
 

@@ -33,7 +33,7 @@ def as_json(report: Report, *, layers: bool) -> dict[str, Any]:
             {"rung": v.rung, "dtype": v.dtype, "engine": v.engine} for v in report.unproven
         ],
         "warnings": list(report.warnings),
-        "verdicts": [_verdict_json(verdict, layers) for verdict in report.verdicts],
+        "verdicts": [verdict_json(verdict, layers=layers) for verdict in report.verdicts],
         "top_classes": [
             {
                 "image": top.image,
@@ -48,7 +48,8 @@ def as_json(report: Report, *, layers: bool) -> dict[str, Any]:
     }
 
 
-def _verdict_json(verdict: Verdict, layers: bool) -> dict[str, Any]:
+def verdict_json(verdict: Verdict, *, layers: bool = False) -> dict[str, Any]:
+    """A verdict as plain data, every layer with its own figures if wanted."""
     divergence = verdict.divergence
     data = {
         "rung": verdict.rung,

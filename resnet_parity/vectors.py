@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from resnet_spec import ARCHITECTURES, IMAGE, Architecture, make_plan, outputs, 
 
 from resnet_parity.errors import ParityError
 from resnet_parity.probes import Probe, exact_probe
+from resnet_parity.progress import Progress
 from resnet_parity.rungs import Engine
 
 FILE = Path(__file__).parents[1] / "conformance" / "vectors.json"
@@ -26,8 +27,6 @@ SEEDS = (0, 1, 2)
 DTYPE = "float32"
 FORMAT = 1
 _IN_CLEAR = 4
-
-Progress = Callable[[str, int], None]
 
 
 @dataclass(frozen=True)

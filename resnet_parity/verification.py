@@ -29,6 +29,7 @@ from resnet_parity.probes import (
     training_probe,
     with_images,
 )
+from resnet_parity.progress import Progress
 from resnet_parity.rungs import (
     EVERY_RUNG,
     FLOOR_MODES,
@@ -40,7 +41,6 @@ from resnet_parity.rungs import (
     no_probe,
 )
 
-Progress = Callable[[str, int], None]
 """Told which step begins, and how many there are in all."""
 
 _TOP = 5

@@ -20,7 +20,7 @@ from resnet_spec import (
 )
 
 from resnet_parity.errors import ParityError
-from resnet_parity.files import write_atomically
+from resnet_parity.files import check_readable, write_atomically
 
 
 def read_weights(path: Path, arch: Architecture) -> dict[str, np.ndarray]:
@@ -29,8 +29,7 @@ def read_weights(path: Path, arch: Architecture) -> dict[str, np.ndarray]:
     Names, shapes and types are checked before a tensor is read. Raises `ParityError` that names the
     file and every tensor that does not fit.
     """
-    if not path.is_file():
-        raise ParityError(f"{path} is {'no file' if path.exists() else 'not there'}")
+    check_readable(path)
     counters = step_counters(arch)
     try:
         with safe_open(path, framework="np") as file:

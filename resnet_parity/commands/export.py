@@ -80,7 +80,7 @@ def _export(arguments: argparse.Namespace) -> Result:
     arch = chosen_architecture(arguments)
 
     from resnet_parity.errors import ParityError
-    from resnet_parity.exchange import EXPORT_OPSETS
+    from resnet_parity.exchange import opsets
     from resnet_parity.files import check_writable, write_atomically
     from resnet_parity.frameworks import require
     from resnet_parity.probes import BATCH, random_weights
@@ -90,9 +90,7 @@ def _export(arguments: argparse.Namespace) -> Result:
 
     size = arguments.size or (arch.image_size, arch.image_size)
     check_memory(arch, BATCH, size)
-    if arguments.opset not in EXPORT_OPSETS:
-        first, last = EXPORT_OPSETS[0], EXPORT_OPSETS[-1]
-        raise ParityError(f"opset {arguments.opset} cannot be had; {first} to {last} can")
+    opsets.check_written(arguments.opset)
     path = arguments.out or Path(f"{arch.name}.{arguments.framework}.onnx")
     if path.exists() and arguments.out is None:
         raise ParityError(f"{path} is there already; name a file with --out")

@@ -26,12 +26,11 @@ def add(commands: Any) -> None:
 
 def _import(arguments: argparse.Namespace) -> Result:
     from resnet_parity.errors import ParityError
-    from resnet_parity.files import check_writable
+    from resnet_parity.files import check_readable, check_writable
     from resnet_parity.frameworks import require
 
     file = arguments.file
-    if not file.is_file():
-        raise ParityError(f"{file} is {'no file' if file.exists() else 'not there'}")
+    check_readable(file)
     path = arguments.out or file.with_suffix(".safetensors")
     if path.exists() and (path.samefile(file) or arguments.out is None):
         raise ParityError(f"{path} is there already; name another file with --out")

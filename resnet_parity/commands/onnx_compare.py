@@ -62,11 +62,9 @@ def _compare(arguments: argparse.Namespace) -> Result:
     for module in ("onnx", "onnxruntime", "onnxscript"):
         require(module)
 
-    from resnet_parity.exchange.reading import read_model
+    from resnet_parity.exchange.names import read_files
 
-    for name in arguments.subjects:  # before what takes seconds to import
-        if Path(name).is_file():
-            read_model(Path(name))
+    protos = read_files(arguments.subjects)  # before what takes seconds to import
 
     from resnet_parity.exchange.meeting import meet
     from resnet_parity.exchange.report import as_json, markdown, print_comparison
@@ -75,6 +73,7 @@ def _compare(arguments: argparse.Namespace) -> Result:
     with progress_line() as progress:
         result = meet(
             arguments.subjects,
+            protos,
             arch,
             weights=arguments.weights,
             runtimes=arguments.runtimes,

@@ -66,7 +66,7 @@ def _make(arguments: argparse.Namespace, names: list[str]) -> Result:
 def _check(arguments: argparse.Namespace, names: list[str]) -> Result:
     from resnet_spec import ARCHITECTURES
 
-    from resnet_parity.frameworks import keras_adapter, torch_adapter
+    from resnet_parity.frameworks import eager_mode, keras_adapter, torch_adapter
     from resnet_parity.progress import progress_line
     from resnet_parity.rungs import Engine
     from resnet_parity.vectors import FILE, check_vectors, read_vectors
@@ -74,8 +74,8 @@ def _check(arguments: argparse.Namespace, names: list[str]) -> Result:
     names = names or list(ARCHITECTURES)
     data = read_vectors(arguments.file or FILE, names)
     hands = {"torch": torch_adapter(), "keras": keras_adapter(arguments.keras_backend)}
-    # Eagerly where that is possible: each row is run but three times, which no compiling repays.
-    modes = {name: _mode(hand) for name, hand in hands.items()}
+    # Each row is run but three times, which no compiling repays.
+    modes = {name: eager_mode(hand) for name, hand in hands.items()}
     engines = [Engine(f"{name} {mode}", hands[name], mode) for name, mode in modes.items()]
     with progress_line() as progress:
         checks = list(check_vectors(data, names, engines, progress=progress))
@@ -91,7 +91,3 @@ def _check(arguments: argparse.Namespace, names: list[str]) -> Result:
         console().print(f"{len(checks) - len(wrong)} of {len(checks)} makers gave the same bits")
 
     return (1 if wrong else 0), show
-
-
-def _mode(hand: Any) -> str:
-    return "eager" if "eager" in hand.modes() else hand.modes()[0]

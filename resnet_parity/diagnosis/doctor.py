@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,14 +18,13 @@ from resnet_parity.diagnosis.structure import structure_findings
 from resnet_parity.diagnosis.weights import prepare
 from resnet_parity.engine import relative_error
 from resnet_parity.errors import ParityError
+from resnet_parity.progress import Progress
 from resnet_parity.splitmix import Stream
 from resnet_parity.tolerances import limit
 
 BATCH = 2
 SIZE = (64, 96)
 """Unequal, and even before every stride of a ResNet: an odd map hides wrong padding."""
-
-Progress = Callable[[str, int], None]
 
 
 @dataclass(frozen=True)

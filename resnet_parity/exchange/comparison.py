@@ -6,7 +6,7 @@ runs as it is, and is held to what the oracle says of the weights that all are t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -20,13 +20,13 @@ from resnet_parity.exchange.recognise import Recognised
 from resnet_parity.exchange.subjects import FileAsItIs, GraphOfWeights, Kept, own_shape
 from resnet_parity.frameworks import torch_adapter
 from resnet_parity.probes import Probe, default_size, exact_probe, random_probe
+from resnet_parity.progress import Progress
 from resnet_parity.rungs import FLOOR_MODES, Adapter, Engine, Verdict, climb, no_probe
 from resnet_parity.verification import check_memory
 
 BATCHES = (1, 2, 5)
 
 Weights = dict[str, np.ndarray]
-Progress = Callable[[str, int], None]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ def of_file(name: str, proto: ModelProto, found: Recognised, runtimes: Sequence[
     """A file, in those runtimes."""
     shape = own_shape(found.model.graph, found.match.layout)
     as_it_is = FileAsItIs(proto.SerializeToString(), found.match)
-    adapters = (Kept(GraphOfWeights(found)), as_it_is)
+    # Adapters but for gradients and half precision, which their obstacles keep the judge from.
+    adapters = (Kept(cast(Adapter, GraphOfWeights(found))), as_it_is)
     exact, own = (
         tuple(Engine(f"{name} {runtime}", cast(Adapter, adapter), runtime) for runtime in runtimes)
         for adapter in adapters

@@ -12,27 +12,27 @@ import onnx
 from onnx import ModelProto
 from onnxscript import ir, version_converter
 
-from resnet_spec import Architecture, check_weights, parameters
+from resnet_spec import Architecture, Norm, check_weights, parameters
 
 from resnet_parity.errors import ParityError
-from resnet_parity.exchange import EXPORT_OPSETS, seal
+from resnet_parity.exchange import opsets, seal
 from resnet_parity.exchange.clean import clean, fold_constants, prepare
 from resnet_parity.exchange.layout import without_transpositions
 from resnet_parity.exchange.match import MismatchError
 from resnet_parity.exchange.naming import give_names
-from resnet_parity.exchange.proof import Progress, prove, unproven
+from resnet_parity.exchange.proof import prove, unproven
 from resnet_parity.exchange.reading import LARGEST, parse
 from resnet_parity.exchange.recognise import recognise
 from resnet_parity.exchange.search import match
-from resnet_parity.exchange.tensors import restore_norms
+from resnet_parity.exchange.tensors import put_weights
 from resnet_parity.frameworks import keras_adapter, torch_adapter
+from resnet_parity.progress import Progress
 from resnet_parity.rungs import Verdict
 
 Framework = Literal["torch", "keras"]
 LAYOUTS = {"torch": "nchw", "keras": "nhwc"}
 """What each framework's own images are like."""
 
-OPSET = 18
 _MOST = LARGEST - 2**24
 """Bytes of weights in one file; the rest is for the graph."""
 
@@ -54,7 +54,7 @@ class Form:
     size: tuple[int, int] = (224, 224)
     dynamic: Collection[str] = ("batch",)
     layout: str | None = None
-    opset: int = OPSET
+    opset: int = opsets.WORKING
     fold: bool = True
 
 
@@ -71,10 +71,7 @@ def export(
     `resnet_spec.WeightsError` for weights that do not fit, `ExportError` where the exporter gives a
     graph that is not that net.
     """
-    if form.opset not in EXPORT_OPSETS:
-        raise ParityError(
-            f"opset {form.opset} cannot be had; {EXPORT_OPSETS[0]} to {EXPORT_OPSETS[-1]} can"
-        )
+    opsets.check_written(form.opset)
     size = 4 * sum(parameter.size for parameter in parameters(arch))
     if size > _MOST:
         raise ParityError(f"{arch.name!r} has {size:,} bytes of weights, a file holds {_MOST:,}")
@@ -98,10 +95,11 @@ def export(
             "--framework torch"
         )
     give_names(model.graph, found)
-    restore_norms(model.graph, found, weights)
+    # Of norms that are there Keras' exporter left a factor and a term; they get their own tensors.
+    put_weights(model.graph, found, weights, only=Norm)
     model.graph.name = arch.name
     model.producer_name, model.producer_version = seal.PRODUCER, None
-    if form.opset > OPSET:
+    if form.opset > opsets.WORKING:
         version_converter.convert_version(model, form.opset, fallback=True)
         prepare(model)
     proto = _tidy(ir.to_proto(model))

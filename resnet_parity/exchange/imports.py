@@ -14,9 +14,10 @@ from resnet_parity.errors import ParityError
 from resnet_parity.exchange import seal
 from resnet_parity.exchange.export import ExportError
 from resnet_parity.exchange.nodes import is_plain_affine
-from resnet_parity.exchange.proof import Progress, prove, unproven
+from resnet_parity.exchange.proof import prove, unproven
 from resnet_parity.exchange.recognise import Recognised, recognise
 from resnet_parity.exchange.tensors import weights_of
+from resnet_parity.progress import Progress
 from resnet_parity.weight_files import check_float32
 
 

@@ -17,15 +17,7 @@ from onnxscript import ir
 from onnxscript.rewriter.pattern import MatchResult, RewriteRuleClassBase, RewriteRuleSet
 
 from resnet_parity.exchange.clean import prepare
-from resnet_parity.exchange.nodes import constant, zeros_of
-
-_TO_NHWC = (0, 2, 3, 1)
-_TO_NCHW = (0, 3, 1, 2)
-
-
-def _is_to(value: ir.Value, perm: tuple[int, ...]) -> bool:
-    node = value.producer()
-    return node is not None and tuple(node.attributes.get_ints("perm", ())) == perm
+from resnet_parity.exchange.nodes import TO_NCHW, TO_NHWC, constant, transposes, zeros_of
 
 
 class UnaryBeforeTranspose(RewriteRuleClassBase):
@@ -40,11 +32,11 @@ class UnaryBeforeTranspose(RewriteRuleClassBase):
         return getattr(op, self.operator)(turned)
 
     def check(self, context, x, turned) -> MatchResult:
-        result = MatchResult()
-        return result if _is_to(turned, _TO_NHWC) else result.fail("it is another transposition")
+        result, turns = MatchResult(), transposes(turned.producer(), TO_NHWC)
+        return result if turns else result.fail("it is another transposition")
 
     def rewrite(self, op, x, turned):
-        return op.Transpose(getattr(op, self.operator)(x), perm=list(_TO_NHWC))
+        return op.Transpose(getattr(op, self.operator)(x), perm=list(TO_NHWC))
 
 
 class BinaryBeforeTranspose(RewriteRuleClassBase):
@@ -61,11 +53,11 @@ class BinaryBeforeTranspose(RewriteRuleClassBase):
 
     def check(self, context, x, y, first, second) -> MatchResult:
         result = MatchResult()
-        are_both = _is_to(first, _TO_NHWC) and _is_to(second, _TO_NHWC)
+        are_both = transposes(first.producer(), TO_NHWC) and transposes(second.producer(), TO_NHWC)
         return result if are_both else result.fail("they are other transpositions")
 
     def rewrite(self, op, x, y, first, second):
-        return op.Transpose(getattr(op, self.operator)(x, y), perm=list(_TO_NHWC))
+        return op.Transpose(getattr(op, self.operator)(x, y), perm=list(TO_NHWC))
 
 
 class AffineBeforeTranspose(RewriteRuleClassBase):
@@ -82,7 +74,7 @@ class AffineBeforeTranspose(RewriteRuleClassBase):
     def check(self, context, x, number, turned, result) -> MatchResult:
         answer = MatchResult()
         array = constant(result.producer(), 1)
-        if not _is_to(turned, _TO_NHWC) or array is None or array.ndim not in (1, 4):
+        if not transposes(turned.producer(), TO_NHWC) or array is None or array.ndim not in (1, 4):
             return answer.fail("it is no constant, or another transposition")
         is_per_channel = array.shape[:-1] in ((), (1, 1, 1)) and array.size > 1
         return answer if is_per_channel else answer.fail("it is not one number per channel")
@@ -92,7 +84,7 @@ class AffineBeforeTranspose(RewriteRuleClassBase):
         assert array is not None  # the check has seen it
         tensor = ir.tensor(array.reshape(1, -1, 1, 1))
         moved = op.initializer(tensor, name=f"{result.name}.per_channel")
-        return op.Transpose(getattr(op, self.operator)(x, moved), perm=list(_TO_NHWC))
+        return op.Transpose(getattr(op, self.operator)(x, moved), perm=list(TO_NHWC))
 
 
 class PadAfterTranspose(RewriteRuleClassBase):
@@ -104,15 +96,15 @@ class PadAfterTranspose(RewriteRuleClassBase):
 
     def check(self, context, x, pad, turned) -> MatchResult:
         result = MatchResult()
-        if zeros_of(pad.producer()) is None or not _is_to(turned, _TO_NCHW):
+        if zeros_of(pad.producer()) is None or not transposes(turned.producer(), TO_NCHW):
             return result.fail("these are no zeros, or another transposition")
         return result
 
     def rewrite(self, op, x, pad, turned):
         zeros = zeros_of(pad.producer()) or ()
-        moved = [zeros[axis] for axis in _TO_NCHW] + [zeros[axis + 4] for axis in _TO_NCHW]
+        moved = [zeros[axis] for axis in TO_NCHW] + [zeros[axis + 4] for axis in TO_NCHW]
         amounts = op.initializer(ir.tensor(np.array(moved)), name=f"{turned.name}.pads")
-        return op.Pad(op.Transpose(x, perm=list(_TO_NCHW)), amounts)
+        return op.Pad(op.Transpose(x, perm=list(TO_NCHW)), amounts)
 
 
 class CentredIsNorm(RewriteRuleClassBase):

@@ -5,7 +5,7 @@ One function per operation; what does not fit raises `MismatchError`, which says
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import singledispatch
 from typing import Any
 
@@ -71,14 +71,14 @@ class Match:
     layouts: set[str] = field(default_factory=set)
 
     def copy(self) -> Match:
-        return Match(
-            self.architecture,
-            self.operations,
-            dict(self.values),
-            dict(self.nodes),
-            dict(self.folded),
-            set(self.used),
-            set(self.layouts),
+        """For what may turn out wrong: what is found from now on is not seen here."""
+        return replace(
+            self,
+            values=dict(self.values),
+            nodes=dict(self.nodes),
+            folded=dict(self.folded),
+            used=set(self.used),
+            layouts=set(self.layouts),
         )
 
     @property
@@ -93,7 +93,7 @@ Pairs = list[tuple[str, ir.Value]]
 @singledispatch
 def inputs_of(operation: Any, node: Node, value: ir.Value, found: Match) -> list[Pairs]:
     """What the inputs must be, if the producer of the value does the same; else `MismatchError`."""
-    raise NotImplementedError(operation)
+    raise TypeError(f"nothing says how a graph computes {operation}")
 
 
 @inputs_of.register

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from resnet_spec import Architecture
 from resnet_parity.errors import ParityError
 from resnet_parity.exchange.census import count_operators
 from resnet_parity.exchange.comparison import (
-    Progress,
     Subject,
     Weights,
     compare_subjects,
@@ -21,17 +20,16 @@ from resnet_parity.exchange.comparison import (
     of_hand,
 )
 from resnet_parity.exchange.export import Form, export
-from resnet_parity.exchange.reading import parse, read_model
+from resnet_parity.exchange.names import HANDS
+from resnet_parity.exchange.reading import parse
 from resnet_parity.exchange.recognise import Recognised, recognise
 from resnet_parity.exchange.runtimes import RUNTIMES, obstacle, versions
 from resnet_parity.exchange.tensors import weights_of
-from resnet_parity.frameworks import keras_adapter, require, torch_adapter
+from resnet_parity.frameworks import eager_mode, keras_adapter, require, torch_adapter
 from resnet_parity.probes import random_weights
+from resnet_parity.progress import Progress
 from resnet_parity.rungs import FLOOR_MODES, Verdict
 from resnet_parity.weight_files import read_weights
-
-HANDS = ("torch", "keras")
-EXPORTS = ("torch.onnx", "keras.onnx")
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,7 @@ class Meeting:
 
 def meet(
     names: Sequence[str],
+    protos: Mapping[str, ModelProto],
     arch: Architecture | None = None,
     *,
     weights: Path | None = None,
@@ -63,20 +62,16 @@ def meet(
     keras_backend: str | None = None,
     progress: Progress = lambda step, total: None,
 ) -> Meeting:
-    """Compare what those names stand for; a file of the name goes before an export.
+    """Compare what those names stand for; `protos` are the files among them, see `read_files`.
 
-    Raises `ParityError` for a name that is nothing, a file that cannot be read or is not
-    recognised, files of several architectures, or where nothing says which architecture it is.
+    Raises `ParityError` for a file that is not recognised, files of several architectures, or where
+    nothing says which architecture it is.
     """
     chosen, left_out = _runtimes(runtimes)
-    if len(set(names)) != len(names):
-        raise ParityError("each of them is named once")
     files: dict[str, tuple[ModelProto, Recognised]] = {}
-    for name in names:
-        if _is_file(name):
-            proto = read_model(Path(name))
-            files[name] = proto, recognise(proto, name, arch)
-            arch = arch or files[name][1].architecture
+    for name, proto in protos.items():
+        files[name] = proto, recognise(proto, name, arch)
+        arch = arch or files[name][1].architecture
     if arch is None:
         raise ParityError("no file says which architecture it is; add --architecture NAME")
     held = _weights(arch, files, weights, seed)
@@ -94,15 +89,6 @@ def meet(
     verdicts = tuple(compare_subjects(arch, subjects, held, seed=seed, progress=progress))
     operators = {name: dict(count_operators(proto)) for name, (proto, _) in files.items()}
     return Meeting(arch, tuple(names), seed, _versions(subjects), verdicts, operators, left_out)
-
-
-def _is_file(name: str) -> bool:
-    if name in HANDS or (name in EXPORTS and not Path(name).exists()):
-        return False
-    if not Path(name).exists():
-        known = ", ".join((*HANDS, *EXPORTS))
-        raise ParityError(f"{name!r} is no file that is there, and none of: {known}")
-    return True
 
 
 def _runtimes(wanted: Sequence[str] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -138,9 +124,8 @@ def _hand(name: str, keras_backend: str | None) -> Subject:
     if name == "torch":
         return of_hand(name, torch_adapter(), FLOOR_MODES)
     adapter = keras_adapter(keras_backend)
-    # Eagerly where that is possible: every batch and size would be compiled anew.
-    mode = "eager" if "eager" in adapter.modes() else adapter.modes()[0]
-    return of_hand(name, adapter, [mode])
+    # Every batch and size would be compiled anew.
+    return of_hand(name, adapter, [eager_mode(adapter)])
 
 
 def _exported(name: str, arch: Architecture, weights: Weights, keras_backend: str | None) -> bytes:

@@ -7,6 +7,14 @@ from collections.abc import Iterable
 import numpy as np
 from onnxscript import ir
 
+TO_NHWC = (0, 2, 3, 1)
+TO_NCHW = (0, 3, 1, 2)
+
+
+def transposes(node: ir.Node | None, axes: tuple[int, ...]) -> bool:
+    """Whether it moves the axes of a map so."""
+    return node is not None and tuple(node.attributes.get_ints("perm", ())) == axes
+
 
 def constant(node: ir.Node, index: int) -> np.ndarray | None:
     """An input that is written in the file; None where there is none, or it is computed."""
@@ -49,8 +57,8 @@ def zeros_of(pad: ir.Node) -> tuple[int, ...] | None:
     return tuple(zeros)
 
 
-def axes_of(mean: ir.Node) -> tuple[int, ...] | None:
-    """The axes of a mean over a map, counted from the front."""
+def axes_of(mean: ir.Node) -> tuple[int, ...]:
+    """The axes of a mean over a map, counted from the front; none where they are computed."""
     axes = constant(mean, 1)
     given = axes if axes is not None else mean.attributes.get_ints("axes", ())
     return tuple(sorted(int(axis) % 4 for axis in given))
@@ -91,3 +99,11 @@ def ancestors(values: Iterable[ir.Value | None]) -> set[ir.Node]:
             found.add(node)
             todo += [value.producer() for value in node.inputs if value is not None]
     return found
+
+
+def move_aside(graph: ir.Graph) -> None:
+    """Name all nodes and what they give by number, so that no name is taken that is to be given."""
+    for index, node in enumerate(graph):
+        node.name = f"node_{index}"
+        for place, value in enumerate(node.outputs):
+            value.name = f"value_{index}_{place}"

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from onnx import ModelProto
 
-from resnet_parity.exchange.comparison import Progress, Weights, compare_subjects, of_file
+from resnet_parity.exchange.comparison import Weights, compare_subjects, of_file
 from resnet_parity.exchange.recognise import Recognised
+from resnet_parity.progress import Progress
 from resnet_parity.rungs import Verdict
 
 RUNTIMES = ("ort disabled", "ort all")

@@ -16,14 +16,11 @@ from onnx import ModelProto, TensorProto
 from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
 
 from resnet_parity.errors import ParityError
-from resnet_parity.exchange import seal
+from resnet_parity.exchange import opsets, seal
+from resnet_parity.files import check_readable
 
 LARGEST = 2**31 - 1
 """Bytes of a file together with its external data; protobuf knows no larger message."""
-
-OPSETS = range(13, 24)
-"""Versions of the operators that can be read: before 13 axes lie elsewhere, and runtimes that are
-a year old know none after 23."""
 
 _MOST_AXES = 8
 _MOST_INTEGERS = 64
@@ -99,9 +96,8 @@ def parse(content: bytes, name: str, folder: Path | None = None) -> ModelProto:
 
 
 def _read_bytes(path: Path) -> bytes:
+    check_readable(path)
     try:
-        if not path.is_file():
-            raise ParityError(f"{path} is {'no file' if path.exists() else 'not there'}")
         if path.stat().st_size > LARGEST:
             raise ParityError(f"{path} has more than {LARGEST:,} bytes")
         return path.read_bytes()
@@ -114,9 +110,10 @@ def _check_model(model: ModelProto) -> None:
     if not model.graph.node:
         raise ParityError("it holds no graph; it is no ONNX file, or a damaged one")
     versions = [each.version for each in model.opset_import if each.domain in ("", "ai.onnx")]
-    if len(versions) != 1 or versions[0] not in OPSETS:
+    if len(versions) != 1 or versions[0] not in opsets.READ:
         named = ", ".join(map(str, versions)) or "none"
-        raise ParityError(f"its opset is {named}; {OPSETS[0]} to {OPSETS[-1]} can be read")
+        first, last = opsets.READ[0], opsets.READ[-1]
+        raise ParityError(f"its opset is {named}; {first} to {last} can be read")
     if model.graph.sparse_initializer:
         raise ParityError("it holds sparse tensors, which no ResNet here has")
     if model.functions or model.training_info:

@@ -20,15 +20,12 @@ from resnet_spec import (
 )
 
 from resnet_parity.errors import ParityError
-from resnet_parity.exchange import seal
+from resnet_parity.exchange import opsets, seal
 from resnet_parity.exchange.clean import clean, prepare
 from resnet_parity.exchange.match import Match, MismatchError
 from resnet_parity.exchange.nodes import constant
 from resnet_parity.exchange.reading import brief
 from resnet_parity.exchange.search import match
-
-OPSET = 18
-"""What graphs are recognised in; those of older opsets are converted first."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +75,8 @@ def _model(proto: ModelProto, name: str) -> ir.Model:
     for value in bare.graph.output:
         value.type.tensor_type.ClearField("shape")
     try:
-        if next(each.version for each in bare.opset_import if not each.domain) < OPSET:
-            bare = version_converter.convert_version(bare, OPSET)
+        if next(each.version for each in bare.opset_import if not each.domain) < opsets.WORKING:
+            bare = version_converter.convert_version(bare, opsets.WORKING)
         inferred = shape_inference.infer_shapes(bare, check_type=True, strict_mode=True)
     except (shape_inference.InferenceError, version_converter.ConvertError, RuntimeError) as error:
         raise ParityError(f"{name} does not fit together: {brief(error)}") from error

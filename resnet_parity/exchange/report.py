@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from resnet_parity.exchange.meeting import Meeting
-from resnet_parity.report import COLOUR
-from resnet_parity.rungs import Verdict
+from resnet_parity.report import COLOUR, verdict_json
 from resnet_parity.tables import new_table
 
 _RUNGS = ("exact", "float32")
@@ -27,21 +26,7 @@ def as_json(result: Meeting) -> dict[str, Any]:
         "passed": result.passed,
         "left_out": list(result.left_out),
         "operators": result.operators,
-        "verdicts": [_verdict(verdict) for verdict in result.verdicts],
-    }
-
-
-def _verdict(verdict: Verdict) -> dict[str, Any]:
-    value = verdict.value if math.isfinite(verdict.value) else None
-    return {
-        "rung": verdict.rung,
-        "probe": verdict.probe,
-        "engine": verdict.engine,
-        "status": verdict.status,
-        "figure": verdict.figure,
-        "value": value,
-        "limit": verdict.limit,
-        "reason": verdict.reason,
+        "verdicts": [verdict_json(verdict) for verdict in result.verdicts],
     }
 
 

@@ -7,9 +7,7 @@ from onnxscript import ir
 from onnxscript.rewriter.pattern import MatchResult, RewriteRuleClassBase
 from onnxscript.rewriter.rules import common
 
-from resnet_parity.exchange.nodes import constant, flattens, pads, zeros_of
-
-_TO_NHWC = (0, 2, 3, 1)
+from resnet_parity.exchange.nodes import TO_NHWC, axes_of, constant, flattens, pads, zeros_of
 
 
 class PadIntoMaxPool(RewriteRuleClassBase):
@@ -103,23 +101,21 @@ class MeanOfTransposed(RewriteRuleClassBase):
     """A mean over height and width of a map that was turned into NHWC for it."""
 
     def pattern(self, op, x):
-        turned = op.Transpose(x, perm=list(_TO_NHWC))
+        turned = op.Transpose(x, perm=list(TO_NHWC))
         return op.ReduceMean(
             turned, _allow_other_inputs=True, _allow_other_attributes=True, _outputs=["mean"]
         )
 
     def check(self, context, x, mean) -> MatchResult:
         result, node = MatchResult(), mean.producer()
-        axes = constant(node, 1)
-        if node.attributes.get_int("keepdims", 1) or axes is None:
-            return result.fail("it keeps its axes, or computes which they are")
-        if sorted(int(axis) % 4 for axis in axes) != [1, 2]:
+        if node.attributes.get_int("keepdims", 1):
+            return result.fail("it keeps its axes")
+        if axes_of(node) != (1, 2):
             return result.fail("it is over other axes than height and width")
         return result
 
     def rewrite(self, op, x, mean):
-        axes = op.Constant(value=ir.tensor(np.array([2, 3])))
-        return op.ReduceMean(x, axes, keepdims=0)
+        return _mean_of_map(op, x)
 
 
 class FlatMean(RewriteRuleClassBase):
@@ -135,9 +131,7 @@ class FlatMean(RewriteRuleClassBase):
 
     def check(self, context, x, mean, flat) -> MatchResult:
         result, node = MatchResult(), mean.producer()
-        axes = constant(node, 1)
-        is_map_mean = axes is not None and sorted(int(axis) % 4 for axis in axes) == [2, 3]
-        if not is_map_mean or not node.attributes.get_int("keepdims", 1):
+        if axes_of(node) != (2, 3) or not node.attributes.get_int("keepdims", 1):
             return result.fail("it is no mean over height and width that keeps them")
         channels = None if mean.shape is None else mean.shape[1]
         if not isinstance(channels, int) or not flattens(flat.producer(), channels):
@@ -145,8 +139,12 @@ class FlatMean(RewriteRuleClassBase):
         return result
 
     def rewrite(self, op, x, mean, flat):
-        axes = op.Constant(value=ir.tensor(np.array([2, 3])))
-        return op.ReduceMean(x, axes, keepdims=0)
+        return _mean_of_map(op, x)
+
+
+def _mean_of_map(op, x):
+    """The mean over height and width of an NCHW map, (N, C)."""
+    return op.ReduceMean(x, op.Constant(value=ir.tensor(np.array([2, 3]))), keepdims=0)
 
 
 class ConvHead(RewriteRuleClassBase):
@@ -184,8 +182,7 @@ class ConvHead(RewriteRuleClassBase):
         kernel = constant(node, 1)
         assert kernel is not None  # the check has seen it
         weight = op.initializer(ir.tensor(kernel[:, :, 0, 0]), name=f"{node.inputs[1].name}.dense")
-        axes = op.Constant(value=ir.tensor(np.array([2, 3])))
-        mean = op.ReduceMean(x.producer().inputs[0], axes, keepdims=0)
+        mean = _mean_of_map(op, x.producer().inputs[0])
         return op.Gemm(mean, weight, *node.inputs[2:], transB=1)
 
 
@@ -199,13 +196,8 @@ class AffineIsNorm(RewriteRuleClassBase):
         return op.Add(op.Mul(x, factor), term)
 
     def check(self, context, x, factor, term) -> MatchResult:
-        result = MatchResult()
-        sizes = {_channels(value) for value in (factor, term)}
-        if len(sizes) != 1 or None in sizes:
-            return result.fail("these are no two constants per channel")
-        if x.shape is None or x.shape.rank() != 4 or x.shape[1] not in sizes:
-            return result.fail("it is no map of so many channels")
-        return result
+        result, are_both = MatchResult(), _fits(x, factor) and _fits(x, term)
+        return result if are_both else result.fail("these are no two constants per channel")
 
     def rewrite(self, op, x, factor, term):
         scale, bias = (value.const_value.numpy().ravel() for value in (factor, term))

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from resnet_parity.errors import ParityError
+from resnet_parity.errors import MissingFrameworkError, ParityError
+from resnet_parity.frameworks import require
 
 ORT_LEVELS = {
     "ort disabled": "ORT_DISABLE_ALL",
@@ -29,8 +30,10 @@ Run = Callable[[np.ndarray], list[np.ndarray]]
 
 def obstacle(runtime: str) -> str | None:
     """Why it cannot be asked here; None where it can."""
-    if runtime == "openvino" and find_spec("openvino") is None:
-        return "OpenVINO is not installed; install it with: python -m pip install openvino"
+    try:
+        require("openvino" if runtime == "openvino" else "onnxruntime")
+    except MissingFrameworkError as error:
+        return str(error)
     return None
 
 

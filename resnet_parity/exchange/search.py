@@ -19,12 +19,10 @@ from resnet_parity.exchange.match import (
     inputs_of,
     source_of,
 )
+from resnet_parity.exchange.nodes import TO_NCHW, TO_NHWC, transposes
 
 _STEPS = 20
 """Steps per operation; a wrong order of a sum's inputs is noticed within one block."""
-
-_TRANSPOSED = {"image": (0, 3, 1, 2), "map": (0, 2, 3, 1)}
-"""How the axes move from an NHWC image to NCHW, and of a feature map back."""
 
 
 def match(graph: ir.Graph, arch: Architecture) -> Match:
@@ -93,7 +91,7 @@ def _match_image(value: ir.Value, found: Match, image: ir.Value) -> Pairs:
     node = value.producer()
     layout = "nchw"
     if node is not None and node.op_type == "Transpose":
-        if tuple(node.attributes.get_ints("perm", ())) != _TRANSPOSED["image"]:
+        if not transposes(node, TO_NCHW):
             raise MismatchError("the image is transposed, but not from NHWC")
         found.used.add(node)
         value, layout = input_of(node, 0), "nhwc"
@@ -104,27 +102,25 @@ def _match_image(value: ir.Value, found: Match, image: ir.Value) -> Pairs:
     return []
 
 
-def _as_nchw(value: ir.Value, found: Match) -> ir.Value:
-    """A returned feature map, before it was turned into NHWC."""
+def _as_nchw(value: ir.Value, start: Match) -> ir.Value:
+    """What is returned; a feature map before it was turned into NHWC."""
     node = value.producer()
     if node is None or node.op_type != "Transpose":
+        if start.architecture.out_indices is not None:
+            start.layouts.add("nchw")
         return value
-    if tuple(node.attributes.get_ints("perm", ())) != _TRANSPOSED["map"]:
+    if not transposes(node, TO_NHWC):
         raise MismatchError("a returned map is transposed, but not to NHWC")
-    found.used.add(node)
-    found.layouts.add("nhwc")
+    start.used.add(node)
+    start.layouts.add("nhwc")
     return input_of(node, 0)
 
 
 def _check_leftover(graph: ir.Graph, found: Match) -> None:
     """What computes something that the net has no place for."""
-    left = [node for node in graph if node not in found.used and not _makes_a_constant(node)]
+    left = [node for node in graph if node not in found.used]
     if left:
         kinds = ", ".join(sorted({node.op_type for node in left}))
         raise MismatchError(
             f"{len(left)} nodes have no place in the net: {kinds}", len(found.values)
         )
-
-
-def _makes_a_constant(node: ir.Node) -> bool:
-    return node.op_type == "Constant"

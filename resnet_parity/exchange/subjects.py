@@ -12,6 +12,7 @@ from resnet_spec import Architecture, outputs
 
 from resnet_parity.exchange import runtimes
 from resnet_parity.exchange.match import Match
+from resnet_parity.exchange.nodes import move_aside
 from resnet_parity.exchange.recognise import Recognised
 from resnet_parity.exchange.tensors import put_weights
 from resnet_parity.rungs import Adapter
@@ -47,6 +48,8 @@ class _GraphAdapter:
         return runtimes.RUNTIMES
 
     def obstacle(self, mode: str, rung: str) -> str | None:
+        if rung not in ("exact", "float32"):
+            return "a graph gives outputs in the dtype that it was exported in, and no gradients"
         return runtimes.obstacle(mode)
 
     def versions(self) -> dict[str, str]:
@@ -58,12 +61,6 @@ class _GraphAdapter:
     def run(self, model: Sessions, images: np.ndarray, mode: str) -> dict[str, np.ndarray]:
         return model.run(images, mode)
 
-    def gradients(self, *_: Any, **__: Any) -> dict[str, np.ndarray]:
-        raise NotImplementedError("a graph for inference has no gradients")
-
-    def mixed_precision(self, *_: Any, **__: Any) -> dict[str, np.ndarray]:
-        raise NotImplementedError("a graph computes in the dtype that it was exported in")
-
 
 class GraphOfWeights(_GraphAdapter):
     """A graph that holds whatever weights it is built with, for images of any size."""
@@ -71,12 +68,7 @@ class GraphOfWeights(_GraphAdapter):
     def __init__(self, recognised: Recognised) -> None:
         self.recognised = recognised
         _open_shapes(recognised.model.graph, recognised.match.layout)
-        for index, node in enumerate(
-            recognised.model.graph
-        ):  # out of the way of the weights' names
-            for value in node.outputs:
-                if not value.is_graph_output():
-                    value.name = f"value {index}"
+        move_aside(recognised.model.graph)
 
     def build(self, architecture: Architecture, weights: Taps, dtype: str) -> Sessions:
         """The graph with those weights; the numbers that it had are gone."""

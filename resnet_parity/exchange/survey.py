@@ -15,12 +15,12 @@ from typing import Any
 
 from resnet_spec import ARCHITECTURES, get_architecture
 
+from resnet_parity.exchange.names import EXPORTS
+from resnet_parity.exchange.runtimes import ORT_LEVELS
 from resnet_parity.files import write_atomically
 from resnet_parity.matrix import machine
 
 FILE = Path(__file__).parents[2] / "docs" / "results" / "onnx.json"
-EXPORTS = ("torch.onnx", "keras.onnx")
-RUNTIMES = ("ort disabled", "ort basic", "ort extended", "ort all")
 
 
 def survey(names: Sequence[str], path: Path = FILE) -> list[str]:
@@ -41,7 +41,7 @@ def _row(name: str) -> dict[str, Any]:
     arguments = ["onnx-compare", *EXPORTS, "--architecture", name, "--json"]
     command = [sys.executable, "-m", "resnet_parity.cli", *arguments]
     result = subprocess.run(
-        [*command, "--runtimes", ",".join(RUNTIMES)], stdout=subprocess.PIPE, check=False
+        [*command, "--runtimes", ",".join(ORT_LEVELS)], stdout=subprocess.PIPE, check=False
     )
     if result.returncode not in (0, 1):
         raise SystemExit(result.returncode)

@@ -47,19 +47,23 @@ def _conv_weights(layer: Conv, match: Match) -> Iterator[tuple[str, np.ndarray]]
         return
     if layer.bias:
         yield f"{layer.name}.bias", np.zeros_like(bias)
-    one = kernel.dtype.type(1)
     yield f"{norm.name}.weight", np.ones_like(bias)
     yield f"{norm.name}.bias", bias
     yield f"{norm.name}.running_mean", np.zeros_like(bias)
-    yield f"{norm.name}.running_var", np.full_like(bias, one - kernel.dtype.type(norm.eps))
+    yield f"{norm.name}.running_var", _unit_variance(norm, bias)
 
 
 def _norm_weights(layer: Norm, node: ir.Node) -> Iterator[tuple[str, np.ndarray]]:
     arrays = [_read(node, index) for index in range(1, 5)]
     if is_plain_affine(node):  # whatever its eps
-        arrays[3] = np.full_like(arrays[3], 1 - arrays[3].dtype.type(layer.eps))
+        arrays[3] = _unit_variance(layer, arrays[3])
     names = (parameter.name for parameter in layer_parameters(layer))
     yield from zip(names, arrays, strict=True)
+
+
+def _unit_variance(norm: Norm, like: np.ndarray) -> np.ndarray:
+    """A variance that plus eps is one."""
+    return np.full_like(like, 1 - like.dtype.type(norm.eps))
 
 
 def _linear_weights(layer: Linear, node: ir.Node) -> Iterator[tuple[str, np.ndarray]]:
@@ -81,35 +85,27 @@ def _parameters(match: Match):
     return [p for layer in make_plan(match.architecture).layers for p in layer_parameters(layer)]
 
 
-def put_weights(graph: ir.Graph, match: Match, weights: Weights | None = None) -> None:
+def put_weights(
+    graph: ir.Graph,
+    match: Match,
+    weights: Weights | None = None,
+    *,
+    only: type[Weighted] | None = None,
+) -> None:
     """Give every tensor of the graph its canonical name, and these weights, or keep its own.
 
-    Norms are folded as the graph has them folded, in float64, rounded once.
+    `only` layers of that kind, where it is given. Norms are folded as the graph has them folded, in
+    float64, rounded once.
     """
     for layer in make_plan(match.architecture).layers:
-        node = match.nodes.get(layer.name)
-        if node is None:  # a norm that is folded
+        node = match.nodes.get(layer.name)  # none for a norm that is folded
+        if node is None or (only is not None and not isinstance(layer, only)):
             continue
-        _put_layer(graph, match, layer, node, weights)
+        if isinstance(layer, Norm) and weights is not None:
+            node.attributes["epsilon"] = ir.AttrFloat32("epsilon", layer.eps)
+        for index, (name, array) in enumerate(_tensors(layer, node, match, weights), start=1):
+            _put(graph, node, index, name, array)
     _drop_unused(graph)
-
-
-def restore_norms(graph: ir.Graph, match: Match, weights: Weights) -> None:
-    """Give norms that are there their own tensors, where Keras left a factor and a term of them."""
-    for layer in make_plan(match.architecture).layers:
-        node = match.nodes.get(layer.name)
-        if isinstance(layer, Norm) and node is not None:
-            _put_layer(graph, match, layer, node, weights)
-    _drop_unused(graph)
-
-
-def _put_layer(
-    graph: ir.Graph, match: Match, layer: Weighted, node: ir.Node, weights: Weights | None
-) -> None:
-    if isinstance(layer, Norm) and weights is not None:
-        node.attributes["epsilon"] = ir.AttrFloat32("epsilon", layer.eps)
-    for index, (name, array) in enumerate(_tensors(layer, node, match, weights), start=1):
-        _put(graph, node, index, name, array)
 
 
 def _tensors(

@@ -7,7 +7,6 @@ float32 over single steps from one state.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Literal, cast
@@ -21,11 +20,11 @@ from resnet_parity.lockstep.free import Step, Worst, free_steps
 from resnet_parity.lockstep.single import floor_of, synchronised
 from resnet_parity.probes import blind_spots, default_size, random_weights
 from resnet_parity.probes.training import training_weights
+from resnet_parity.progress import Progress
 from resnet_parity.tolerances import limit
 
 __all__ = ["DEFAULT", "Lockstep", "Step", "Trial", "Worst", "lockstep"]
 
-Progress = Callable[[str, int], None]
 Status = Literal["pass", "fail", "cannot"]
 Hands = tuple[Trainees, Trainees]
 

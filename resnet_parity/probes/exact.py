@@ -44,7 +44,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 
@@ -141,9 +141,8 @@ def exact_probe(
     start = DENSITIES.index(density(arch, area, dtype))
     draws = _COTANGENTS_WITH_GATES if arch.se else _COTANGENTS
     cotangents = _cotangents(arch, seed, (height, width), draws, batch) if backward else {}
-    fuller = DENSITIES[start:]
-    trials = [(each, cotangents) for each in fuller] + [(each, {}) for each in fuller]
-    for each, weighted in trials:
+    # Outputs alone where nothing fits backwards.
+    for weighted, each in product([cotangents, {}] if backward else [{}], DENSITIES[start:]):
         weights = exact_weights(arch, seed, dtype, each)
         try:
             exact = _exact_trace(arch, weights, images, weighted, dtype)
