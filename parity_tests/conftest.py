@@ -1,12 +1,8 @@
-"""What must happen before any test module imports a framework, and which tests run."""
+"""Which tests run."""
 
 from __future__ import annotations
 
 import pytest
-
-from resnet_parity.frameworks import load_triton
-
-load_triton()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

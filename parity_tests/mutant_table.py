@@ -8,8 +8,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from resnet_parity.frameworks import load_triton
-
 FILE = Path(__file__).parents[1] / "docs" / "mutants.md"
 
 _HEAD = """# Mutants
@@ -23,7 +21,6 @@ never accused. "Blind" says that a comparison of float32 logits to 1e-3 lets the
 
 def text() -> str:
     """The whole file."""
-    load_triton()
     from parity_tests.mutants import MUTANTS
     from parity_tests.training_mutants import TRAINING_MUTANTS
 

@@ -104,6 +104,21 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
         "relative L2 error of PyTorch itself against the float64 oracle",
         "rounding gave at most 1.6e-3 over 32 nets of the table; above this PyTorch is no floor",
     ),
+    ("phrases", "float64"): Tolerance(
+        1e-12,
+        "relative L2 error of one framework's snippet against the other's",
+        "as for taps; nothing in a snippet is deeper than one layer",
+    ),
+    ("phrases", "float32"): Tolerance(
+        1e-5,
+        "relative L2 error of one framework's snippet against the other's",
+        "as for the floor; rounding gave at most 4e-7, in the logits of a whole resnet20",
+    ),
+    ("phrases", "bfloat16"): Tolerance(
+        2**-7,
+        "relative L2 error of one framework's snippet against the other's",
+        "one unit in the last place; a dense layer of six inputs gave 4e-3",
+    ),
     ("logits", "careless"): Tolerance(
         1e-3,
         "largest absolute or relative difference",

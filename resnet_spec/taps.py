@@ -7,7 +7,7 @@ average and the classifier. Shapes are canonical: (channels, height, width), or 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from resnet_spec.architecture import Architecture, ArchitectureError
@@ -53,9 +53,17 @@ def taps(arch: Architecture, height: int, width: int) -> tuple[Tap, ...]:
 
     Raises `ArchitectureError` when the image has no pixels.
     """
-    if height < 1 or width < 1:
-        raise ArchitectureError(f"an image needs a positive height and width, not {height}x{width}")
-    return tuple(_walk(arch, (arch.in_channels, height, width)))
+    tapped = {node.name for node in make_graph(arch) if node.is_tap}
+    return tuple(tap for tap in _walk(arch, height, width) if tap.name in tapped)
+
+
+def shapes(arch: Architecture, height: int, width: int) -> dict[str, Shape]:
+    """What every operation of the graph gives, tapped or not, by its name; `IMAGE` is the image.
+
+    Raises `ArchitectureError` when the image has no pixels.
+    """
+    walk = {tap.name: tap.shape for tap in _walk(arch, height, width)}
+    return {IMAGE: (arch.in_channels, height, width), **walk}
 
 
 def outputs(arch: Architecture) -> dict[str, str]:
@@ -69,13 +77,15 @@ def outputs(arch: Architecture) -> dict[str, str]:
     return {"logits": plan.fc.name} if plan.fc else {"features": "avgpool"}
 
 
-def _walk(arch: Architecture, image: Shape) -> Iterator[Tap]:
-    shapes = {IMAGE: image}
+def _walk(arch: Architecture, height: int, width: int) -> Iterator[Tap]:
+    """Every operation as a tap, each behind those that it depends on."""
+    if height < 1 or width < 1:
+        raise ArchitectureError(f"an image needs a positive height and width, not {height}x{width}")
+    found = {IMAGE: (arch.in_channels, height, width)}
     for node in make_graph(arch):
-        tap = _tap(node.operation, shapes[node.inputs[0]])
-        shapes[node.name] = tap.shape
-        if node.is_tap:
-            yield tap
+        tap = replace(_tap(node.operation, found[node.inputs[0]]), name=node.name)
+        found[node.name] = tap.shape
+        yield tap
 
 
 def _tap(operation: Operation, shape: Shape) -> Tap:

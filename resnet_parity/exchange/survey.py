@@ -1,6 +1,7 @@
 """Every row of the table through both exporters, a process for each; the README shows the result.
 
 Run as a module it takes names (all rows unless given), and writes every row as soon as it is there.
+Rows that were surveyed with other sources are forgotten.
 """
 
 from __future__ import annotations
@@ -9,35 +10,37 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from resnet_spec import ARCHITECTURES, get_architecture
 
 from resnet_parity.exchange.names import EXPORTS
 from resnet_parity.exchange.runtimes import ORT_LEVELS
-from resnet_parity.files import write_atomically
-from resnet_parity.matrix import machine
-
-FILE = Path(__file__).parents[2] / "docs" / "results" / "onnx.json"
+from resnet_parity.page import provenance
 
 
-def survey(names: Sequence[str], path: Path = FILE) -> list[str]:
+def survey(names: Sequence[str]) -> list[str]:
     """Compare both exports of those rows, and note what was found; returns the rows that failed."""
     failed = []
     for name in names:
-        row = _row(name)
+        versions, row = _row(name)
         failed += [] if row["passed"] else [name]
-        data = json.loads(path.read_text()) if path.exists() else {"rows": {}}
-        rows = data["rows"] | {name: row}
-        data = {"machine": machine(), "rows": {n: rows[n] for n in ARCHITECTURES if n in rows}}
-        write_atomically(path, f"{json.dumps(data, indent=1)}\n".encode())
+        rows = {**_known_rows(), name: row}
+        ordered = {each: rows[each] for each in ARCHITECTURES if each in rows}
+        provenance.write("onnx", {"versions": versions, "rows": ordered})
     return failed
 
 
-def _row(name: str) -> dict[str, Any]:
-    """What `onnx-compare` says of both exports; per export the worst over runtimes and batches."""
+def _known_rows() -> dict[str, Any]:
+    """Those that the sources of today gave."""
+    if not provenance.exists("onnx"):
+        return {}
+    data = provenance.read("onnx")
+    return data["rows"] if data.get("sources") == provenance.digest("onnx") else {}
+
+
+def _row(name: str) -> tuple[dict[str, str], dict[str, Any]]:
+    """The versions, and what `onnx-compare` says of both exports; per export the worst over runtimes and batches."""
     arguments = ["onnx-compare", *EXPORTS, "--architecture", name, "--json"]
     command = [sys.executable, "-m", "resnet_parity.cli", *arguments]
     result = subprocess.run(
@@ -57,13 +60,8 @@ def _row(name: str) -> dict[str, Any]:
             cell |= {"status": verdict["status"], "reason": verdict["reason"]}
         if verdict["value"] is not None:
             cell["value"] = max(cell["value"], round(verdict["value"], 2))
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "passed": data["passed"],
-        "versions": data["versions"],
-        "operators": data["operators"],
-        "exports": found,
-    }
+    row = {"passed": data["passed"], "operators": data["operators"], "exports": found}
+    return data["versions"], row
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,0 +1,99 @@
+"""Two definitions, line beside line: those that say the same stand in one row."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+Row = tuple[int | None, int | None]
+"""Indices of a line of each side; None where a side has none."""
+
+_WORD = re.compile(r"[A-Za-z_]\w*|\d+")
+_LEAST = 0.15
+"""So much of the words of two lines must be common, or they are not set beside each other."""
+
+
+def align(left: Sequence[str], right: Sequence[str]) -> list[Row]:
+    """Rows in the order of both sides, with as much in common as an order allows.
+
+    The sum over all rows of what their two lines have in common is the largest possible
+    (Needleman and Wunsch 1970, with gaps that cost nothing).
+    """
+    best = [[0.0] * (len(right) + 1) for _ in range(len(left) + 1)]
+    for i in range(len(left) - 1, -1, -1):
+        for j in range(len(right) - 1, -1, -1):
+            common = likeness(left[i], right[j])
+            together = best[i + 1][j + 1] + common if common >= _LEAST else 0.0
+            best[i][j] = max(together, best[i + 1][j], best[i][j + 1])
+    rows: list[Row] = []
+    i = j = 0
+    while i < len(left) and j < len(right):
+        common = likeness(left[i], right[j])
+        if common >= _LEAST and best[i][j] == best[i + 1][j + 1] + common:
+            rows.append((i, j))
+            i, j = i + 1, j + 1
+        elif best[i][j] == best[i + 1][j]:
+            rows.append((i, None))
+            i += 1
+        else:
+            rows.append((None, j))
+            j += 1
+    rest = [*((index, None) for index in range(i, len(left)))]
+    return _joined([*rows, *rest, *((None, index) for index in range(j, len(right)))])
+
+
+def _joined(rows: list[Row]) -> list[Row]:
+    """Lines that stand alone on the left, and behind them alone on the right, beside each other."""
+    joined: list[Row] = []
+    left: list[int] = []
+    right: list[int] = []
+
+    def flush() -> None:
+        for index in range(max(len(left), len(right))):
+            pair = (each[index] if index < len(each) else None for each in (left, right))
+            joined.append(tuple(pair))  # pyright: ignore[reportArgumentType]
+        left.clear()
+        right.clear()
+
+    for ours, theirs in rows:
+        if ours is not None and theirs is not None:
+            flush()
+            joined.append((ours, theirs))
+        elif ours is not None:
+            left.append(ours)
+        elif theirs is not None:
+            right.append(theirs)
+    flush()
+    return joined
+
+
+@lru_cache(maxsize=1 << 16)
+def likeness(left: str, right: str) -> float:
+    """How much two lines have in common: 1 for the same, 0 for nothing."""
+    if left.strip() == right.strip():
+        return 1.0 if left.strip() else 0.3  # an empty line holds nothing together
+    ours, theirs = _words(left), _words(right)
+    if not ours or not theirs:
+        return 0.0
+    both = len(ours & theirs) / len(ours | theirs)
+    return 0.9 * both if _kind(left) == _kind(right) else 0.4 * both
+
+
+_COMMON = {"self", "spec", "x", "nn", "layers", "return"}
+"""Words that stand everywhere, and say nothing of what a line does."""
+
+_SYNONYMS = (("2d", ""), ("3d", ""), ("pooling", "pool"), ("normalization", "norm"), ("_", ""))
+
+
+def _words(line: str) -> frozenset[str]:
+    words = {word.lower() for word in _WORD.findall(line)} - _COMMON
+    for theirs, ours in _SYNONYMS:
+        words = {word.replace(theirs, ours) for word in words}
+    return frozenset(words)
+
+
+def _kind(line: str) -> str:
+    """What a line is, by how it begins: comments are set beside comments."""
+    first = line.strip()[:1]
+    return first if first in '#"@' else "code"

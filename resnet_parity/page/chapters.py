@@ -1,0 +1,76 @@
+"""The chapters of the page, in reading order, and what stands in each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A page: `modules` are read side by side, `sources` are files that belong to no hand."""
+
+    id: str
+    title: str
+    introduction: str
+    modules: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+
+
+CHAPTERS = (
+    Chapter(
+        "spec",
+        "The spec",
+        "One table of architectures says what every net is. A plan makes of a row its layers with "
+        "all their numbers, and both hands translate that plan and add nothing. Choose a row, "
+        "select a block, then a layer: its line in both frameworks, its tensors in both layouts.",
+        sources=(
+            "resnet_spec/architecture.py",
+            "resnet_spec/parts.py",
+            "resnet_spec/layers.py",
+            "resnet_spec/plan.py",
+            "resnet_spec/graph.py",
+        ),
+    ),
+    Chapter(
+        "layers",
+        "Layers",
+        "Each layer of the plan, as each framework says it. Here most differences stand: what one "
+        "framework does inside a layer the other does beside it, or by another default.",
+        modules=("layers",),
+    ),
+    Chapter(
+        "blocks",
+        "Blocks",
+        "The residual blocks: of 2015, where the norms follow their convolutions, and of 2016, "
+        "where they come first. A PyTorch module keeps its layers and calls them; a functional "
+        "Keras model is what comes out of calling them once.",
+        modules=("blocks", "preact_blocks"),
+    ),
+    Chapter(
+        "model",
+        "Model",
+        "Stem, stages and head, and the one function by which every row is made.",
+        modules=("model",),
+    ),
+    Chapter(
+        "adapter",
+        "Weights and adapter",
+        "How weights travel, how the judge sees every layer of a model, how it takes gradients, "
+        "and how both hands write ONNX.",
+        modules=("weights", "modes", "adapter", "gradients", "export"),
+    ),
+    Chapter(
+        "training",
+        "Training",
+        "One rule of training, followed by both hands step by step: the optimiser, the loss, the "
+        "running statistics.",
+        modules=("optimizer", "training", "trainee"),
+    ),
+)
+
+MORE = (
+    ("differences", "Differences"),
+    ("evidence", "Evidence"),
+    ("phrase_book", "Phrase book"),
+)
+"""Pages behind the chapters."""

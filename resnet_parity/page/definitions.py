@@ -1,0 +1,123 @@
+"""The definitions of a source file, and those of one hand beside those of the other."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from resnet_parity.page.unpaired import UNPAIRED
+
+ROOT = Path(__file__).parents[2]
+"""Of the packages; each name of a file on the page is relative to it."""
+
+HANDS = {"torch": "PyTorch", "keras": "Keras"}
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A function, a class or a constant: where it stands, from the comments above it on."""
+
+    name: str
+    file: str
+    first: int
+    lines: tuple[str, ...]
+
+    @property
+    def numbers(self) -> range:
+        return range(self.first, self.first + len(self.lines))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What both hands define; where one has nothing of the kind, `why` says so."""
+
+    torch: Definition | None
+    keras: Definition | None
+    why: str = ""
+
+    @property
+    def name(self) -> str:
+        either = self.torch or self.keras
+        assert either is not None
+        return either.name
+
+
+def key(name: str) -> str:
+    """`BasicBlock` pairs with `basic_block`."""
+    return name.replace("_", "").lower()
+
+
+def definitions(file: str) -> list[Definition]:
+    """All that a file defines, in its order; imports and its docstring are left out."""
+    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
+    found: list[Definition] = []
+    tree = ast.parse("\n".join(lines))
+    end = 0
+    for node in tree.body:
+        name = _name(node)
+        if name is None:
+            if found and _is_text(node) and node is not tree.body[0]:
+                found[-1] = _longer(found[-1], lines, node.end_lineno or 0)
+        else:
+            first = min([node.lineno, *(each.lineno for each in _decorators(node))])
+            while first - 1 > end and lines[first - 2].startswith("#"):
+                first -= 1
+            body = tuple(lines[first - 1 : node.end_lineno])
+            found.append(Definition(name, file, first, body))
+        end = node.end_lineno or end
+    return found
+
+
+def _name(node: ast.stmt) -> str | None:
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return node.name
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    names = [each.id for each in targets if isinstance(each, ast.Name)]
+    return names[0] if names else None
+
+
+def _decorators(node: ast.stmt) -> list[ast.expr]:
+    return getattr(node, "decorator_list", [])
+
+
+def _is_text(node: ast.stmt) -> bool:
+    """What stands under a constant and says what it is."""
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+def _longer(definition: Definition, lines: list[str], last: int) -> Definition:
+    body = tuple(lines[definition.first - 1 : last])
+    return Definition(definition.name, definition.file, definition.first, body)
+
+
+def pairs(module: str) -> Iterator[Pair]:
+    """The definitions of a module of both hands, in their order.
+
+    What one hand has alone stands where it stands there.
+    """
+    torch, keras = (definitions(f"resnet_{hand}/{module}.py") for hand in HANDS)
+    theirs = {key(each.name): each for each in keras}
+    ours = {key(each.name) for each in torch}
+    todo = list(keras)
+
+    def alone(definition: Definition) -> str:
+        return UNPAIRED.get((module, definition.name), "")
+
+    for definition in torch:
+        partner = theirs.get(key(definition.name))
+        while partner is not None and todo and todo[0] is not partner:
+            before = todo.pop(0)
+            if key(before.name) not in ours:
+                yield Pair(None, before, alone(before))
+        if partner in todo:
+            todo.remove(partner)
+        yield Pair(definition, partner, "" if partner else alone(definition))
+    for definition in todo:
+        if key(definition.name) not in ours:
+            yield Pair(None, definition, alone(definition))

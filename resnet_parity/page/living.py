@@ -1,0 +1,232 @@
+"""Every architecture of the table as data for the picture: stages, blocks, layers, and their lines.
+
+Blocks that are alike but for their place are told once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+from resnet_spec import (
+    ARCHITECTURES,
+    GROUPS,
+    AveragePool,
+    Block,
+    ChannelPad,
+    Conv,
+    GlobalAverage,
+    Linear,
+    MaxPool,
+    Node,
+    Norm,
+    Relu,
+    make_graph,
+    make_plan,
+)
+from resnet_spec.architecture import Architecture
+from resnet_spec.parameters import Parameter, layer_parameters, parameter_count
+from resnet_spec.taps import IMAGE, mac_count, shapes
+
+from resnet_parity.page import provenance
+from resnet_parity.page.columns import anchor
+from resnet_parity.page.definitions import ROOT
+from resnet_parity.page.lines import Place, places_in_block, places_in_model
+
+_FUNCTIONS = {
+    Conv: "conv",
+    Norm: "batch_norm",
+    Relu: "relu",
+    MaxPool: "max_pool",
+    AveragePool: "average_pool",
+    ChannelPad: "channel_pad",
+    GlobalAverage: "global_average_pool",
+    Linear: "linear",
+}
+"""The definition in the chapter of layers that makes an operation."""
+
+
+class Interned:
+    """Things that stand often, told once; an index stands for each."""
+
+    def __init__(self) -> None:
+        self.all: list[Any] = []
+        self._places: dict[str, int] = {}
+
+    def index(self, thing: Any) -> int:
+        key = json.dumps(thing)
+        if key not in self._places:
+            self._places[key] = len(self.all)
+            self.all.append(thing)
+        return self._places[key]
+
+
+def living_spec() -> dict[str, Any]:
+    """All that the picture shows, as plain data."""
+    layers, blocks, places = Interned(), Interned(), Interned()
+    nets = {
+        arch.name: _net(arch, layers, blocks, places) for rows in GROUPS.values() for arch in rows
+    }
+    depth = provenance.read("depth")
+    return {
+        "groups": {group: [arch.name for arch in rows] for group, rows in GROUPS.items()},
+        "nets": nets,
+        "blocks": blocks.all,
+        "layers": layers.all,
+        "places": places.all,
+        "vectors": _vectors(),
+        "depth": {
+            "date": depth["date"],
+            "machine": depth["machine"],
+            "nets": {name: _figures(net) for name, net in depth["nets"].items()},
+        },
+    }
+
+
+def _figures(net: dict[str, Any]) -> dict[str, Any]:
+    """The errors of a net by tap, in the order of dtypes and hands."""
+    rows = [errors for hands in net["errors"].values() for errors in hands.values()]
+    titles = [f"{dtype} {hand}" for dtype, hands in net["errors"].items() for hand in hands]
+    return {
+        "image": net["image"],
+        "titles": titles,
+        "taps": {tap: list(each) for tap, *each in zip(net["taps"], *rows, strict=True)},
+    }
+
+
+def _vectors() -> dict[str, int]:
+    """How many conformance vectors there are of each row."""
+    file = ROOT / "conformance" / "vectors.json"
+    data = json.loads(file.read_text(encoding="utf-8"))["architectures"]
+    return {name: len(vectors) for name, vectors in data.items()}
+
+
+def _net(
+    arch: Architecture, layers: Interned, blocks: Interned, places: Interned
+) -> dict[str, Any]:
+    plan = make_plan(arch)
+    extents = shapes(arch, arch.image_size, arch.image_size)
+    nodes = {node.name: node for node in make_graph(arch)}
+    outside: list[int] = []
+    of_block: dict[str, list[Node]] = {block.name: [] for block in plan.blocks}
+    ends: list[list[int]] = []
+    for node in nodes.values():
+        owner = next((b for b in _owners(node.name) if b in of_block), None)
+        if owner is not None:
+            of_block[owner].append(node)
+            if not ends:
+                ends.append(outside)
+                outside = []
+            continue
+        found = places_in_model(node.name)
+        outside.append(layers.index(_layer(node, "", extents, found, places)))
+    ends += [outside] if ends else [outside, []]
+    stem, head = ends
+    stages = []
+    for stage in plan.stages:
+        told = [
+            blocks.index(_block(block, of_block[block.name], extents, layers, places))
+            for block in stage.blocks
+        ]
+        runs = [[kind, len(list(run))] for kind, run in groupby(told)]
+        stages.append({"name": stage.name, "blocks": runs})
+    return {
+        "source": arch.source,
+        "block": arch.block,
+        "image": extents[IMAGE],
+        "parameters": parameter_count(arch),
+        "macs": mac_count(arch),
+        "stem": stem,
+        "stages": stages,
+        "head": head,
+    }
+
+
+def _owners(name: str) -> Iterator[str]:
+    """The names that may be of the block that an operation belongs to."""
+    parts = name.split(".")
+    return (".".join(parts[:count]) for count in range(2, len(parts) + 1))
+
+
+def _block(block: Block, nodes, extents, layers: Interned, places: Interned) -> dict[str, Any]:
+    strides = [layer.stride for layer in block.convs]
+    return {
+        "kind": block.kind,
+        "first": block.preactivation,
+        "projects": block.projects,
+        "shortcut": [type(layer).__name__ for layer in block.shortcut or ()],
+        "plain": block.shortcut is None,
+        "stride": max(strides),
+        "se": block.se is not None,
+        "layers": [
+            layers.index(
+                _layer(
+                    node,
+                    block.name,
+                    extents,
+                    places_in_block(block, node.name[len(block.name) :].lstrip(".")),
+                    places,
+                )
+            )
+            for node in nodes
+        ],
+    }
+
+
+def _layer(
+    node: Node, owner: str, extents, found: dict[str, Place], places: Interned
+) -> dict[str, Any]:
+    """An operation; names are told without the block's own."""
+    operation = node.operation
+    inputs = [
+        name[len(owner) :].lstrip(".") if _inside(name, owner) else "<" for name in node.inputs
+    ]
+    weighted = isinstance(operation, Conv | Norm | Linear)
+    return {
+        "name": node.name[len(owner) :].lstrip("."),
+        "kind": type(operation).__name__,
+        "text": _text(operation),
+        "inputs": inputs,
+        "shape": extents[node.name],
+        "tensors": [_tensor(p, node.name) for p in layer_parameters(operation)] if weighted else [],
+        "function": _FUNCTIONS.get(type(operation)),
+        "places": {hand: places.index(_place(hand, place)) for hand, place in found.items()},
+    }
+
+
+def _inside(name: str, owner: str) -> bool:
+    return not owner or name.startswith(f"{owner}.")
+
+
+def _place(hand: str, place: Place) -> list[Any]:
+    return [place.module, place.number, anchor(hand, place.module, place.number), place.text]
+
+
+def _tensor(parameter: Parameter, layer: str) -> list[Any]:
+    """Its last name and shape in torch, and in Keras."""
+    leaf = parameter.name[len(layer) + 1 :]
+    return [leaf, parameter.shape, parameter.keras_variable, parameter.keras_shape]
+
+
+def _text(operation: Any) -> str:
+    """What sets the operation apart, as short as a label."""
+    if isinstance(operation, Conv):
+        text = f"{operation.kernel}x{operation.kernel}, {operation.in_channels} to "
+        text += str(operation.out_channels)
+        numbers = {"stride": operation.stride, "dilation": operation.dilation}
+        numbers["groups"] = operation.groups
+        return ", ".join([text, *(f"{word} {n}" for word, n in numbers.items() if n > 1)])
+    if isinstance(operation, MaxPool | AveragePool):
+        return f"{operation.kernel}x{operation.kernel}, stride {operation.stride}"
+    if isinstance(operation, ChannelPad):
+        return f"zeros: {operation.before} before, {operation.behind} behind"
+    if isinstance(operation, Linear):
+        return f"{operation.in_features} to {operation.out_features}"
+    return f"eps {operation.eps:g}" if isinstance(operation, Norm) else ""
+
+
+def names() -> list[str]:
+    """Of all rows, in the order of the table."""
+    return list(ARCHITECTURES)

@@ -1,0 +1,43 @@
+"""Freezing
+
+A frozen norm of PyTorch still tracks its batches until `eval`; one of Keras predicts."""
+
+# --- shared
+import numpy as np
+
+import resnet_keras
+import resnet_torch
+
+weights = resnet_torch.get_weights(resnet_torch.resnet20())
+image = np.random.default_rng(0).standard_normal((2, 3, 32, 48)).astype("float32")
+
+# --- torch
+import torch
+
+model = resnet_torch.resnet20()
+resnet_torch.set_weights(model, weights)
+model.requires_grad_(False)
+model.fc.requires_grad_(True)
+model.train()
+for module in model.modules():
+    if isinstance(module, torch.nn.BatchNorm2d):
+        module.eval()
+ours_trained = [name for name, value in model.named_parameters() if value.requires_grad]
+model(torch.from_numpy(image))
+ours_after = resnet_torch.get_weights(model)
+
+# --- keras
+keras_model = resnet_keras.resnet20()
+resnet_keras.set_weights(keras_model, weights)
+for layer in keras_model.layers:  # the model's own switch would outrule the layer's
+    layer.trainable = layer.name == "fc"
+theirs_trained = [value.path for value in keras_model.trainable_variables]
+keras_model(image.transpose(0, 2, 3, 1), training=True)
+theirs_after = resnet_keras.get_weights(keras_model)
+
+# --- agree
+assert ours_trained == ["fc.weight", "fc.bias"]
+assert theirs_trained == ["fc/kernel", "fc/bias"]
+for name, value in weights.items():  # no statistic has moved
+    assert np.array_equal(ours_after[name], value)
+    assert np.array_equal(theirs_after[name], value)
