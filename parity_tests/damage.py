@@ -273,10 +273,15 @@ def measure() -> Iterator[tuple[str, str, Damage]]:
 def main() -> int:
     """Measure everything and write the file."""
     versions = provenance.versions(torch_adapter(), keras_adapter())
+    rungs = {mutant.name: (mutant.killed_by, mutant.missed_by) for mutant in MUTANTS}
+    rungs |= {mutant.name: ({"lockstep"}, ()) for mutant in TRAINING_MUTANTS}
     data: dict[str, Any] = {"versions": versions, "differences": {}, "mutants": {}}
     for table, name, (value, words) in measure():
         number = None if value is None else float(f"{value:.3g}")
         data[table][name] = {"value": number, "words": words}
+        if table == "mutants":
+            killed, missed = map(sorted, rungs[name])
+            data[table][name] |= {"killed_by": killed, "missed_by": missed}
         print(table, name, number, words, flush=True)
     provenance.write("damage", data)
     return 0

@@ -75,7 +75,7 @@ def print_matrix(console: Console, data: Mapping[str, Any]) -> None:
             cells = (row["cells"].get(title) for title in matrix["columns"])
             table.add_row(row["engine"], *(_coloured(cell) for cell in cells))
         console.print(table)
-        for remark in _remarks(matrix):
+        for remark in remarks(matrix):
             console.print(remark, markup=False, soft_wrap=True)
     for engine, reason in data["absent"].items():
         console.print(f"{engine}: not run, {reason}", style="yellow", markup=False, soft_wrap=True)
@@ -93,9 +93,9 @@ def markdown(data: Mapping[str, Any]) -> str:
         lines += ["", f"`{matrix['architecture']}`, seed {data['seed']}:", ""]
         lines += [_line(["engine", *titles]), _line(["---"] * (1 + len(titles)))]
         for row in matrix["rows"]:
-            lines.append(_line([row["engine"], *(_text(row["cells"].get(t)) for t in titles)]))
-        remarks = list(_remarks(matrix))
-        lines += ["", *(f"* {remark}" for remark in remarks)] if remarks else []
+            lines.append(_line([row["engine"], *(cell_text(row["cells"].get(t)) for t in titles)]))
+        points = [f"* {remark}" for remark in remarks(matrix)]
+        lines += ["", *points] if points else []
     absent = [f"* {engine}: not run, {reason}" for engine, reason in data["absent"].items()]
     return "\n".join([*lines, *([""] if absent else []), *absent])
 
@@ -114,7 +114,7 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _text(cell: Mapping[str, Any] | None) -> str:
+def cell_text(cell: Mapping[str, Any] | None) -> str:
     """The figure without its limit, and the verdict where it is not a pass."""
     if cell is None:
         return ""
@@ -124,10 +124,10 @@ def _text(cell: Mapping[str, Any] | None) -> str:
 
 
 def _coloured(cell: Mapping[str, Any] | None) -> Text:
-    return Text(_text(cell), COLOUR[cell["status"]] if cell else "")
+    return Text(cell_text(cell), COLOUR[cell["status"]] if cell else "")
 
 
-def _remarks(matrix: Mapping[str, Any]) -> Iterator[str]:
+def remarks(matrix: Mapping[str, Any]) -> Iterator[str]:
     """Why a cell is no pass; engines and columns with the same reason share a line."""
     places: dict[str, dict[str, list[str]]] = {}
     for row in matrix["rows"]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from resnet_parity.matrix_report import markdown
 from resnet_parity.tolerances import TOLERANCES
 
 HANDS, RUNGS = ("torch", "keras"), ("exact", "float32")
+ONNX_COLUMNS = tuple(f"{rung}, {hand}" for rung in RUNGS for hand in HANDS)
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 MATRIX = RESULTS / "matrix.json"
 ONNX = RESULTS / "onnx.json"
@@ -71,11 +72,7 @@ def onnx() -> str:
     """Every row that was surveyed through both exporters, see `resnet_parity.exchange.survey`."""
     data = json.loads(ONNX.read_text(encoding="utf-8"))
     machine, rows = data["machine"], data["rows"]
-    versions: dict[str, set[str]] = {}
-    for row in rows.values():
-        for name, number in row["versions"].items():
-            versions.setdefault(name, set()).add(number)
-    tested = ", ".join(f"{name} {', '.join(sorted(each))}" for name, each in versions.items())
+    tested = ", ".join(f"{name} {number}" for name, number in data["versions"].items())
     count = sum(row["passed"] for row in rows.values())
     runs = next(iter(rows.values()))["exports"]["torch.onnx"]["exact"]["verdicts"]
     return "\n".join(
@@ -86,19 +83,16 @@ def onnx() -> str:
             "1, 2 and 5, two sizes). float32: the largest error, as a multiple of PyTorch's own.",
             "",
             _table(
-                (
-                    "architecture",
-                    "operators",
-                    *(f"{rung}, {hand}" for rung in RUNGS for hand in HANDS),
-                ),
-                (_onnx_row(name, row) for name, row in rows.items()),
+                ("architecture", "operators", *ONNX_COLUMNS),
+                (onnx_row(f"`{name}`", row) for name, row in rows.items()),
             ),
         ]
     )
 
 
-def _onnx_row(name: str, row: dict[str, Any]) -> Iterator[str]:
-    yield f"`{name}`"
+def onnx_row(name: str, row: Mapping[str, Any]) -> Iterator[str]:
+    """A row of the survey: its name, its operators, a figure for each column."""
+    yield name
     counts = row["operators"]["torch.onnx"]
     yield ", ".join(f"{counts[operator]} {operator}" for operator in sorted(counts))
     for rung, unit in (("exact", ""), ("float32", "x")):

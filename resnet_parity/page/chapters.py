@@ -74,3 +74,18 @@ MORE = (
     ("phrase_book", "Phrase book"),
 )
 """Pages behind the chapters."""
+
+DESCRIPTION = (
+    "One ResNet specification, written twice, in PyTorch and in Keras, with the same files, names "
+    "and order. Read both line by line, see where they must part and what it costs to overlook it."
+)
+
+INTRODUCTIONS = {
+    "differences": "Where the same words mean something else, and what was measured when a "
+    "difference was ignored.",
+    "evidence": "What was measured: every engine against the oracle, rounding through depth, "
+    "planted defects, ONNX files. Figures are data, made on the machine and day that they name.",
+    "phrase_book": "What a ResNet needs, said in both frameworks. Every entry is run as it stands "
+    "here, and ends with what must hold.",
+}
+"""What the pages behind the chapters begin with."""

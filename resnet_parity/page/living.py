@@ -11,7 +11,6 @@ from itertools import groupby
 from typing import Any
 
 from resnet_spec import (
-    ARCHITECTURES,
     GROUPS,
     AveragePool,
     Block,
@@ -31,9 +30,11 @@ from resnet_spec.parameters import Parameter, layer_parameters, parameter_count
 from resnet_spec.taps import IMAGE, mac_count, shapes
 
 from resnet_parity.page import provenance
+from resnet_parity.page.chapters import CHAPTERS
 from resnet_parity.page.columns import anchor
 from resnet_parity.page.definitions import ROOT
 from resnet_parity.page.lines import Place, places_in_block, places_in_model
+from resnet_parity.tolerances import TOLERANCES
 
 _FUNCTIONS = {
     Conv: "conv",
@@ -71,6 +72,7 @@ def living_spec() -> dict[str, Any]:
     }
     depth = provenance.read("depth")
     return {
+        "chapters": {module: each.id for each in CHAPTERS for module in each.modules},
         "groups": {group: [arch.name for arch in rows] for group, rows in GROUPS.items()},
         "nets": nets,
         "blocks": blocks.all,
@@ -79,7 +81,7 @@ def living_spec() -> dict[str, Any]:
         "vectors": _vectors(),
         "depth": {
             "date": depth["date"],
-            "machine": depth["machine"],
+            "unit": TOLERANCES["float64", "tap"].unit,
             "nets": {name: _figures(net) for name, net in depth["nets"].items()},
         },
     }
@@ -225,8 +227,3 @@ def _text(operation: Any) -> str:
     if isinstance(operation, Linear):
         return f"{operation.in_features} to {operation.out_features}"
     return f"eps {operation.eps:g}" if isinstance(operation, Norm) else ""
-
-
-def names() -> list[str]:
-    """Of all rows, in the order of the table."""
-    return list(ARCHITECTURES)

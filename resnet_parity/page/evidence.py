@@ -1,0 +1,85 @@
+"""What the page shows of `docs/results`: rows and cells, as they are printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from markupsafe import Markup
+
+from resnet_spec.differences import DIFFERENCES
+
+from resnet_parity.matrix_report import cell_text, remarks
+from resnet_parity.page.definitions import HANDS
+from resnet_parity.page.plot import plot
+from resnet_parity.readme import ONNX_COLUMNS, onnx_row
+from resnet_parity.tolerances import TOLERANCES
+
+UNIT = TOLERANCES["float64", "tap"].unit
+RESULTS = ("matrix", "depth", "damage", "onnx")
+
+
+def matrices(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A table per architecture: engines down, rungs across."""
+    for matrix in data["matrices"]:
+        yield {
+            "name": matrix["architecture"],
+            "columns": matrix["columns"],
+            "rows": [
+                (row["engine"], [_cell(row["cells"].get(title)) for title in matrix["columns"]])
+                for row in matrix["rows"]
+            ],
+            "remarks": list(remarks(matrix)),
+        }
+
+
+def _cell(cell: Mapping[str, Any] | None) -> dict[str, str]:
+    if cell is None:
+        return {"status": "none", "text": "", "reason": ""}
+    return {"status": cell["status"], "text": cell_text(cell), "reason": cell["reason"]}
+
+
+def plots(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A drawing per net, and the largest error of each of its lines."""
+    for name, net in data["nets"].items():
+        yield {
+            "name": name,
+            "image": net["image"],
+            "svg": Markup(plot(net, f"{name}: {UNIT}")),
+            "largest": [
+                (dtype, [f"{max(hands[hand]):.1e}" for hand in HANDS])
+                for dtype, hands in net["errors"].items()
+            ],
+        }
+
+
+def damage(data: Mapping[str, Any]) -> dict[str, str]:
+    """What each difference costs, in words."""
+    return {row.id: damage_text(data["differences"][row.id]) for row in DIFFERENCES}
+
+
+def damage_text(entry: Mapping[str, Any]) -> str:
+    """A number and what it is: `0.17 relative error of the logits`."""
+    if entry["value"] is None:
+        return entry["words"]
+    return f"{entry['value']:.2g} {entry['words']}"
+
+
+def mutants(data: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+    """Every planted defect: what notices it, what cannot, and how large it is."""
+    for name, entry in data["mutants"].items():
+        yield {
+            "name": name,
+            "killed": ", ".join(entry["killed_by"]),
+            "missed": ", ".join(entry["missed_by"]),
+            "damage": damage_text(entry),
+        }
+
+
+def onnx(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A row per architecture that was surveyed."""
+    rows = []
+    for name, row in data["rows"].items():
+        _, operators, *cells = onnx_row(name, row)
+        rows.append((name, operators, cells))
+    return {"columns": ONNX_COLUMNS, "rows": rows}

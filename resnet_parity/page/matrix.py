@@ -1,0 +1,27 @@
+"""Every engine on every rung, as data for the page.
+
+Run as a module it writes `docs/results/matrix.json`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from resnet_parity.matrix import run_matrix
+from resnet_parity.matrix_report import as_json
+from resnet_parity.page import provenance
+from resnet_parity.progress import progress_line
+
+NETS = ("resnet18", "resnet50")
+
+
+def main() -> int:
+    """Ask all engines that this machine has, and write the file; 1 where parity fails."""
+    with progress_line() as progress:
+        result = run_matrix(NETS, progress=progress)
+    provenance.write("matrix", as_json(result))
+    return int(result.failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""The pages: their templates, and what stands in each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from resnet_spec import ARCHITECTURES
+from resnet_spec.differences import DIFFERENCES
+
+from resnet_parity.page import evidence, provenance
+from resnet_parity.page.chapters import CHAPTERS, DESCRIPTION, INTRODUCTIONS, MORE, Chapter
+from resnet_parity.page.colour import coloured_text
+from resnet_parity.page.columns import Columns, Line, columns, line_of
+from resnet_parity.page.definitions import HANDS, definitions, pairs
+from resnet_parity.page.phrase_book import PARTS, phrases
+from resnet_parity.page.render import render
+from resnet_parity.page.sources import source_page, test_link
+
+
+def pages() -> dict[str, str]:
+    """All of them, by their path in the site."""
+    found = {"index": _index()} | {chapter.id: _chapter(chapter) for chapter in CHAPTERS}
+    makers: dict[str, Callable[[], str]] = {
+        "differences": _differences,
+        "evidence": _evidence,
+        "phrase_book": _phrase_book,
+    }
+    found |= {id: makers[id]() for id, _ in MORE}
+    return {f"{id}.html": text for id, text in found.items()}
+
+
+@cache
+def results() -> dict[str, Any]:
+    """Every file of results that the pages show."""
+    return {name: provenance.read(name) for name in evidence.RESULTS}
+
+
+def _shared() -> dict[str, Any]:
+    """What the rows of differences need."""
+    return {
+        "damage": evidence.damage(results()["damage"]),
+        "tests": {row.id: test_link(row.test) for row in DIFFERENCES},
+        "results": results(),
+    }
+
+
+@cache
+def module_columns(module: str) -> tuple[Columns, ...]:
+    """The pairs of a module, aligned."""
+    return tuple(columns(module, pair) for pair in pairs(module))
+
+
+def _chapter(chapter: Chapter) -> str:
+    return render(
+        "chapter",
+        title=chapter.title,
+        page=chapter.id,
+        chapter=chapter,
+        modules=[_module(module) for module in chapter.modules],
+        files=[_file(file) for file in chapter.sources],
+        **_shared(),
+    )
+
+
+def _module(module: str) -> dict[str, Any]:
+    files = {hand: f"resnet_{hand}/{module}.py" for hand in HANDS}
+    return {
+        "name": module,
+        "files": files,
+        "sources": {hand: source_page(file) for hand, file in files.items()},
+        "pairs": module_columns(module),
+    }
+
+
+@dataclass(frozen=True)
+class Single:
+    """A definition that stands for itself."""
+
+    anchor: str
+    title: str
+    lines: list[Line]
+
+
+def _file(file: str) -> dict[str, Any]:
+    name = file.partition("/")[2].removesuffix(".py")
+    return {
+        "name": f"{name}.py",
+        "path": file,
+        "source": source_page(file),
+        "definitions": list(_singles(file, name)),
+    }
+
+
+def _singles(file: str, name: str) -> Iterator[Single]:
+    for each in definitions(file):
+        lines = [
+            line_of(each, index, f"{name}-L{number}") for index, number in enumerate(each.numbers)
+        ]
+        yield Single(f"{name}-{each.name}", each.name, lines)
+
+
+def _index() -> str:
+    mutants = len(results()["damage"]["mutants"])
+    figures = [
+        {"label": "architectures", "value": len(ARCHITECTURES), "href": "spec.html#picture"},
+        {"label": "differences", "value": len(DIFFERENCES), "href": "differences.html"},
+        {"label": "planted defects", "value": mutants, "href": "evidence.html#mutants"},
+        {"label": "phrases", "value": len(phrases()), "href": "phrase_book.html"},
+    ]
+    texts = {chapter.id: chapter.introduction for chapter in CHAPTERS} | INTRODUCTIONS
+    titles = [*((chapter.id, chapter.title) for chapter in CHAPTERS), *MORE]
+    cards = [{"id": id, "title": title, "text": texts[id]} for id, title in titles]
+    return render(
+        "index",
+        title="Two frameworks, read as one",
+        page="index",
+        introduction=DESCRIPTION,
+        figures=figures,
+        cards=cards,
+    )
+
+
+def _differences() -> str:
+    places: dict[str, list[dict[str, str]]] = {row.id: [] for row in DIFFERENCES}
+    for chapter in CHAPTERS:
+        for module in chapter.modules:
+            for each in module_columns(module):
+                for note in each.notes:
+                    place = {"href": f"{chapter.id}.html#{note.anchor}", "title": each.title}
+                    places[note.difference.id].append(place)
+    return render(
+        "differences",
+        title="Differences",
+        page="differences",
+        introduction=INTRODUCTIONS["differences"],
+        differences=[{"row": row, "places": places[row.id]} for row in DIFFERENCES],
+        **_shared(),
+    )
+
+
+def _evidence() -> str:
+    data = results()
+    return render(
+        "evidence",
+        title="Evidence",
+        page="evidence",
+        introduction=INTRODUCTIONS["evidence"],
+        matrices=list(evidence.matrices(data["matrix"])),
+        plots=list(evidence.plots(data["depth"])),
+        unit=evidence.UNIT,
+        mutants=list(evidence.mutants(data["damage"])),
+        onnx=evidence.onnx(data["onnx"]),
+        results=data,
+    )
+
+
+def _phrase_book() -> str:
+    return render(
+        "phrase_book",
+        title="Phrase book",
+        page="phrase_book",
+        introduction=INTRODUCTIONS["phrase_book"],
+        phrases=[
+            {
+                "name": phrase.name,
+                "title": phrase.title,
+                "remark": phrase.remark,
+                "parts": {part: _snippet(phrase.parts[part]) for part in PARTS},
+            }
+            for phrase in phrases()
+        ],
+    )
+
+
+def _snippet(code: str) -> list[dict[str, Any]]:
+    return [
+        {"indent": len(text) - len(text.lstrip()), "html": html}
+        for text, html in zip(code.splitlines(), coloured_text(code), strict=True)
+    ]

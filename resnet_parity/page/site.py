@@ -1,0 +1,60 @@
+"""The pages of docs/, made from the sources of both hands and from results.
+
+Run as a module it writes them; with --check it only says whether they are up to date.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from resnet_parity.page.assets import assets
+from resnet_parity.page.definitions import ROOT
+from resnet_parity.page.pages import pages
+from resnet_parity.page.sources import source_pages
+
+FOLDER = ROOT / "docs"
+
+
+def site() -> dict[str, str]:
+    """Every file of the site, by its path in `docs`."""
+    return {**pages(), **source_pages(), **assets()}
+
+
+def stale(files: dict[str, str]) -> list[str]:
+    """The paths that are missing, differ, or belong to nothing any more."""
+    differing = [name for name, text in files.items() if _read(FOLDER / name) != text]
+    return sorted([*differing, *(_present() - set(files))])
+
+
+def _present() -> set[str]:
+    """What a former run may have written."""
+    paths = [*FOLDER.glob("*.html"), *FOLDER.glob("source/*"), *FOLDER.glob("assets/*")]
+    return {path.relative_to(FOLDER).as_posix() for path in paths if path.suffix != ".png"}
+
+
+def _read(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.exists() else None
+
+
+def main() -> int:
+    """Write the site, or check it."""
+    files = site()
+    names = stale(files)
+    if "--check" in sys.argv[1:]:
+        if names:
+            told = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+            print(f"docs is out of date ({told}); run scripts/side_by_side", file=sys.stderr)
+        return int(bool(names))
+    for name in names:
+        path = FOLDER / name
+        if name in files:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(files[name], encoding="utf-8")
+        else:
+            path.unlink()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
