@@ -7,6 +7,7 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="run the slower proofs as well")
+    parser.addoption("--screenshots", metavar="FOLDER", help="keep what the browser shows there")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -255,7 +255,11 @@ def of_mutant(mutant: Mutant) -> Damage:
     right = training(mutant.net, "float64") if by_batch else exact(mutant.net, "float64")
     model = hand.build(right.architecture, right.weights, right.dtype)
     found = hand.gradients(model, right.images, right.cotangents, "eager", training=right.training)
-    errors = (relative_error(value, found[name]) for name, value in right.gradients.items())
+    # Against the size of their terms, as the rungs have it: some gradients cancel to nothing.
+    errors = (
+        relative_error(value, found[name], right.scales.get(name, 0.0))
+        for name, value in right.gradients.items()
+    )
     return max(errors), "of the worst gradient"
 
 

@@ -12,6 +12,7 @@ from resnet_spec import ARCHITECTURES
 from resnet_spec.differences import DIFFERENCES
 
 from parity_tests.support import ROOT
+from resnet_parity.page.definitions import definitions, key
 from resnet_parity.page.unpaired import UNPAIRED
 
 TORCH, KERAS = ROOT / "resnet_torch", ROOT / "resnet_keras"
@@ -48,11 +49,6 @@ def _definitions(path):
     return [node for node in tree.body if isinstance(node, kinds)]
 
 
-def _key(name: str) -> str:
-    """`BasicBlock` pairs with `basic_block`."""
-    return name.replace("_", "").lower()
-
-
 def _parameters(node) -> list[str]:
     """Names, kinds and defaults of the parameters; those of both methods of a module."""
     if isinstance(node, ast.ClassDef):
@@ -83,30 +79,31 @@ def test_same_files():
 def test_same_definitions_in_the_same_order(file):
     def keys(folder):
         names = [node.name for node in _definitions(folder / f"{file}.py")]
-        return [_key(name) for name in names if (file, name) not in UNPAIRED]
+        return [key(name) for name in names if (file, name) not in UNPAIRED]
 
     assert keys(TORCH) == keys(KERAS)
 
 
 @pytest.mark.parametrize("file", FILES)
 def test_same_parameters(file):
-    theirs = {_key(node.name): node for node in _definitions(KERAS / f"{file}.py")}
+    theirs = {key(node.name): node for node in _definitions(KERAS / f"{file}.py")}
     for ours in _definitions(TORCH / f"{file}.py"):
         if (file, ours.name) in SIGNATURES or (file, ours.name) in UNPAIRED:
             continue
-        assert _agree(file, ours, theirs[_key(ours.name)]), ours.name
+        assert _agree(file, ours, theirs[key(ours.name)]), ours.name
 
 
 def test_no_exception_has_become_needless():
     for file, name in SIGNATURES:
         ours = {node.name: node for node in _definitions(TORCH / f"{file}.py")}[name]
-        theirs = {_key(n.name): n for n in _definitions(KERAS / f"{file}.py")}[_key(name)]
+        theirs = {key(n.name): n for n in _definitions(KERAS / f"{file}.py")}[key(name)]
         assert not _agree(file, ours, theirs), f"{file}.{name} agrees by now"
     for file, name in UNPAIRED:
         keys = [
-            {_key(n.name) for n in _definitions(hand / f"{file}.py")} for hand in (TORCH, KERAS)
+            {key(each.name) for each in definitions(f"{hand.name}/{file}.py")}
+            for hand in (TORCH, KERAS)
         ]
-        assert (_key(name) in keys[0]) != (_key(name) in keys[1]), f"{file}.{name} is paired by now"
+        assert (key(name) in keys[0]) != (key(name) in keys[1]), f"{file}.{name} is paired by now"
 
 
 TAG = re.compile(r"# DIFFERS\(([a-z-]+)\): (.*)")
@@ -118,7 +115,7 @@ def test_tags_stand_in_the_same_definitions_with_the_same_words(file):
         path = folder / f"{file}.py"
         source = path.read_text()
         return {
-            _key(node.name): sorted(TAG.findall(ast.get_source_segment(source, node) or ""))
+            key(node.name): sorted(TAG.findall(ast.get_source_segment(source, node) or ""))
             for node in _definitions(path)
             if (file, node.name) not in UNPAIRED
         }

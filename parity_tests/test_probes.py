@@ -124,21 +124,22 @@ GROUPED = ["grouped-basic", "dilated-stride-three"]
     "name", light([*ONE_OF_EACH_KIND, *(arch.name for arch in USERS)], ["resnet18", *GROUPED])
 )
 def test_eight_seeds_exercise_every_channel_of_every_layer(name):
-    """Each channel of each tap varies, and each input of each layer is read where it varies.
+    """Each input of each layer is read, and each channel of each tap varies.
 
-    But for the two values per hidden unit of a gate, one per image: some are zero in both.
+    With gates, whose nets are sparse, the latter takes more seeds. Nor does it hold for the two
+    values per hidden unit of a gate, one per image: some are zero in both.
     """
     arch = find(name)
     varied: dict[str, np.ndarray] = {}
     read: dict[str, np.ndarray] = {}
-    for seed in range(SEEDS_TO_COVER):
+    for seed in range(2 * SEEDS_TO_COVER if arch.se else SEEDS_TO_COVER):
         probe = exact_probe(arch, seed, "float32")
         for tap, value in probe.expected.items():
             if ".se.fc" not in tap:
                 channels = np.moveaxis(value, 1, 0).reshape(value.shape[1], -1)
                 varied[tap] = varied.get(tap, False) | (np.ptp(channels, axis=1) > 0)
         for layer in make_plan(arch).layers:
-            if not isinstance(layer, Norm):
+            if not isinstance(layer, Norm) and seed < SEEDS_TO_COVER:
                 used = _read_inputs(layer, probe.weights[f"{layer.name}.weight"])
                 read[layer.name] = read.get(layer.name, False) | used
     for tap, padded in _channels_of_zeros(arch).items():

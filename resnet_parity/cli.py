@@ -18,6 +18,7 @@ from resnet_parity.commands import (
     lockstep,
     matrix,
     onnx_compare,
+    page,
     rows,
     vectors,
     verify,
@@ -98,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     census.add(commands)
     onnx_compare.add(commands)
     import_onnx.add(commands)
+    page.add(commands)
     return parser
 
 

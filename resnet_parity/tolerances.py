@@ -36,8 +36,8 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
         2.0,
         "times the floor, which is PyTorch's own float32 error up to the same tap",
         "engines sum in different orders, so their rounding differs, but not in size; the floor is "
-        "the larger error of PyTorch's two memory layouts, at least four roundings (a quarter of "
-        "its cells behind a mean), and never falls from one tap to the next",
+        "the larger error of PyTorch's two memory layouts on two threads, at least four roundings "
+        "(a quarter of its cells behind a mean), and never falls from one tap to the next",
     ),
     ("float32", "floor"): Tolerance(
         1e-5,

@@ -12,7 +12,7 @@ from resnet_spec import Architecture, outputs, taps
 
 from resnet_torch.gradients import gradients as gradients
 from resnet_torch.model import ResNet, create_model
-from resnet_torch.modes import callable_in, device, float32_products, placed
+from resnet_torch.modes import callable_in, device, float32_products, placed, threads
 from resnet_torch.modes import modes as modes
 from resnet_torch.modes import obstacle as obstacle
 from resnet_torch.weights import set_weights
@@ -42,10 +42,10 @@ def run(model: ResNet, images: np.ndarray, mode: str) -> dict[str, np.ndarray]:
     tapped, as a user would run it.
     """
     names = [tap.name for tap in taps(model.architecture, *images.shape[2:])]
-    with float32_products(mode), torch.inference_mode():
-        arrays = _tapped(placed(model, mode), placed(torch.from_numpy(images), mode), names, mode)
-    arrays = {name: _canonical(value) for name, value in arrays.items()}
-    return arrays | _returned(model, images, mode)
+    with float32_products(mode), threads(2, mode, images.dtype), torch.inference_mode():
+        tapped = _tapped(placed(model, mode), placed(torch.from_numpy(images), mode), names, mode)
+        returned = _returned(model, images, mode)
+    return {name: _canonical(value) for name, value in tapped.items()} | returned
 
 
 def mixed_precision(

@@ -11,7 +11,7 @@ import torch
 from resnet_spec import IMAGE, outputs
 
 from resnet_torch.model import ResNet
-from resnet_torch.modes import callable_in, device, float32_products, one_thread, placed
+from resnet_torch.modes import callable_in, device, float32_products, placed, threads
 
 
 def gradients(
@@ -32,7 +32,7 @@ def gradients(
     names = outputs(model.architecture)
     weights = [torch.from_numpy(cotangents[name]).to(device(mode)) for name in names]
     tensors = {**dict(model.named_parameters()), IMAGE: image}
-    with float32_products(mode), one_thread(mode, images.dtype):
+    with float32_products(mode), threads(1, mode, images.dtype):
         returned = callable_in(model, mode)(image)
         returned = returned if isinstance(returned, list) else [returned]
         found = torch.autograd.grad(returned, list(tensors.values()), weights)

@@ -79,15 +79,16 @@ def float32_products(mode: str) -> Iterator[None]:
 
 
 @contextmanager
-def one_thread(mode: str, dtype: Any) -> Iterator[None]:
-    """Float32 sums over all cells in one order, where they make the judge's floor; put back after.
+def threads(count: int, mode: str, dtype: Any) -> Iterator[None]:
+    """So many threads where float32 sums make the judge's floor; put back after.
 
-    Several threads sum in parts, and the more there are, the less they err: a floor should not
-    depend on the machine. (TensorFlow's sums have the same bits on one thread and on two.)
+    In which order PyTorch sums depends on how many there are, and a floor should not depend on the
+    machine: on two threads it takes other kernels for grouped convolutions than on one, and sums
+    over all cells err the most on one. (TensorFlow's have the same bits on one and on two.)
     """
     before = torch.get_num_threads()
     try:
-        torch.set_num_threads(1 if mode in FLOOR and dtype == "float32" else before)
+        torch.set_num_threads(count if mode in FLOOR and dtype == "float32" else before)
         yield
     finally:
         torch.set_num_threads(before)

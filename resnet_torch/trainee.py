@@ -11,7 +11,7 @@ from torch import nn
 from resnet_spec import Architecture, Recipe, momentum_name
 
 from resnet_torch.model import ResNet, create_model
-from resnet_torch.modes import one_thread
+from resnet_torch.modes import threads
 from resnet_torch.optimizer import get_momentum, set_momentum, sgd
 from resnet_torch.training import cross_entropy, for_training, train_step
 from resnet_torch.weights import get_weights, set_weights
@@ -38,7 +38,7 @@ def start(
 
 def step(trainee: Trainee, images: np.ndarray, labels: np.ndarray, learning_rate: float) -> float:
     """One step on images (N, C, H, W) and labels (N,); the loss before it."""
-    with one_thread("nchw", images.dtype):
+    with threads(1, "nchw", images.dtype):
         return train_step(*trainee, images, labels, learning_rate)
 
 

@@ -17,6 +17,7 @@ from resnet_spec import ARCHITECTURES, get_architecture
 from resnet_parity.exchange.names import EXPORTS
 from resnet_parity.exchange.runtimes import ORT_LEVELS
 from resnet_parity.page import provenance
+from resnet_parity.page.results import read, result_file
 
 
 def survey(names: Sequence[str]) -> list[str]:
@@ -33,14 +34,14 @@ def survey(names: Sequence[str]) -> list[str]:
 
 def _known_rows() -> dict[str, Any]:
     """Those that the sources of today gave."""
-    if not provenance.exists("onnx"):
+    if not result_file("onnx").exists():
         return {}
-    data = provenance.read("onnx")
+    data = read("onnx")
     return data["rows"] if data.get("sources") == provenance.digest("onnx") else {}
 
 
 def _row(name: str) -> tuple[dict[str, str], dict[str, Any]]:
-    """The versions, and what `onnx-compare` says of both exports; per export the worst over runtimes and batches."""
+    """The versions, and what `onnx-compare` says of both exports: the worst of all runs."""
     arguments = ["onnx-compare", *EXPORTS, "--architecture", name, "--json"]
     command = [sys.executable, "-m", "resnet_parity.cli", *arguments]
     result = subprocess.run(

@@ -1,4 +1,4 @@
-"""What the pages load: styles, scripts, and the living spec as a script, for file:// knows no fetch."""
+"""What the pages load: styles and scripts, of which one is the living spec's data."""
 
 from __future__ import annotations
 
@@ -13,5 +13,6 @@ STATIC = Path(__file__).parent / "static"
 def assets() -> dict[str, str]:
     """Every asset, by its path in the site."""
     files = {f"assets/{path.name}": path.read_text(encoding="utf-8") for path in STATIC.glob("*.*")}
+    # A page that was opened as a file may run a script and fetch nothing.
     data = json.dumps(living_spec(), separators=(",", ":"), ensure_ascii=False)
     return {**files, "assets/living_spec.js": f"window.LIVING_SPEC = {data};\n"}

@@ -54,7 +54,7 @@ CHAPTERS = (
     ),
     Chapter(
         "adapter",
-        "Weights and adapter",
+        "Adapter",
         "How weights travel, how the judge sees every layer of a model, how it takes gradients, "
         "and how both hands write ONNX.",
         modules=("weights", "modes", "adapter", "gradients", "export"),

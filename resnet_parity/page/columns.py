@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from resnet_spec.differences import DIFFERENCES, Difference
 
@@ -56,22 +56,29 @@ def columns(module: str, pair: Pair) -> Columns:
     """Both definitions of a pair, aligned."""
     sides = {"torch": pair.torch, "keras": pair.keras}
     rows = align(*(side.lines if side else () for side in sides.values()))
+    place = f"{module}-{pair.name}"
     lines: dict[str, list[Line | None]] = {hand: [] for hand in HANDS}
     for indices in rows:
         for (hand, side), index in zip(sides.items(), indices, strict=True):
             line = None
             if side is not None and index is not None:
                 line = line_of(side, index, anchor(hand, module, side.first + index))
+                line = replace(line, html=_linked(line.html, place))
             lines[hand].append(line)
     title = " / ".join(dict.fromkeys(side.name for side in sides.values() if side))
     return Columns(
-        anchor=f"{module}-{pair.name}",
+        anchor=place,
         title=title,
         why=pair.why,
         files={hand: f"resnet_{hand}/{module}.py" for hand in HANDS},
         lines=lines,
-        notes=list(_notes(f"{module}-{pair.name}", rows, sides["torch"], sides["keras"])),
+        notes=list(_notes(place, rows, sides["torch"], sides["keras"])),
     )
+
+
+def _linked(html: str, place: str) -> str:
+    """A line whose tag, where it has one, leads to its note."""
+    return TAG.sub(rf'# <a href="#{place}-\1" data-tag="\1">DIFFERS(\1)</a>', html)
 
 
 def anchor(hand: str, module: str, number: int) -> str:

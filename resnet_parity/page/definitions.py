@@ -45,8 +45,8 @@ class Pair:
 
 
 def key(name: str) -> str:
-    """`BasicBlock` pairs with `basic_block`."""
-    return name.replace("_", "").lower()
+    """`BasicBlock` pairs with `basic_block`, `MODES` with no function `modes`."""
+    return name if name.isupper() else name.replace("_", "").lower()
 
 
 def definitions(file: str) -> list[Definition]:

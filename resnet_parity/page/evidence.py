@@ -7,11 +7,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from resnet_spec.differences import DIFFERENCES
-
 from resnet_parity.matrix_report import cell_text, remarks
 from resnet_parity.page.definitions import HANDS
 from resnet_parity.page.plot import plot
+from resnet_parity.page.results import damage_text
 from resnet_parity.readme import ONNX_COLUMNS, onnx_row
 from resnet_parity.tolerances import TOLERANCES
 
@@ -51,18 +50,6 @@ def plots(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 for dtype, hands in net["errors"].items()
             ],
         }
-
-
-def damage(data: Mapping[str, Any]) -> dict[str, str]:
-    """What each difference costs, in words."""
-    return {row.id: damage_text(data["differences"][row.id]) for row in DIFFERENCES}
-
-
-def damage_text(entry: Mapping[str, Any]) -> str:
-    """A number and what it is: `0.17 relative error of the logits`."""
-    if entry["value"] is None:
-        return entry["words"]
-    return f"{entry['value']:.2g} {entry['words']}"
 
 
 def mutants(data: Mapping[str, Any]) -> Iterator[dict[str, str]]:

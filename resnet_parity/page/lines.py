@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-from resnet_spec import Block, SqueezeExcitation
+from resnet_spec import Architecture, Block, SqueezeExcitation, make_plan
 
 from resnet_parity.page.definitions import Definition, definitions, key
 
@@ -49,6 +49,11 @@ _CLASSES = {
     ("basic", True): ("preact_blocks", "PreActBasicBlock"),
     ("bottleneck", True): ("preact_blocks", "PreActBottleneck"),
 }
+
+
+def classes_of(arch: Architecture) -> set[str]:
+    """The blocks of torch's hand that a net is made of."""
+    return {definition_of(block)[1] for block in make_plan(arch).blocks}
 
 
 def definition_of(block: Block) -> tuple[str, str]:

@@ -29,11 +29,11 @@ from resnet_spec.architecture import Architecture
 from resnet_spec.parameters import Parameter, layer_parameters, parameter_count
 from resnet_spec.taps import IMAGE, mac_count, shapes
 
-from resnet_parity.page import provenance
 from resnet_parity.page.chapters import CHAPTERS
 from resnet_parity.page.columns import anchor
 from resnet_parity.page.definitions import ROOT
 from resnet_parity.page.lines import Place, places_in_block, places_in_model
+from resnet_parity.page.results import read
 from resnet_parity.tolerances import TOLERANCES
 
 _FUNCTIONS = {
@@ -70,7 +70,7 @@ def living_spec() -> dict[str, Any]:
     nets = {
         arch.name: _net(arch, layers, blocks, places) for rows in GROUPS.values() for arch in rows
     }
-    depth = provenance.read("depth")
+    depth = read("depth")
     return {
         "chapters": {module: each.id for each in CHAPTERS for module in each.modules},
         "groups": {group: [arch.name for arch in rows] for group, rows in GROUPS.items()},

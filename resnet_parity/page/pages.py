@@ -10,13 +10,14 @@ from typing import Any
 from resnet_spec import ARCHITECTURES
 from resnet_spec.differences import DIFFERENCES
 
-from resnet_parity.page import evidence, provenance
+from resnet_parity.page import evidence
 from resnet_parity.page.chapters import CHAPTERS, DESCRIPTION, INTRODUCTIONS, MORE, Chapter
 from resnet_parity.page.colour import coloured_text
 from resnet_parity.page.columns import Columns, Line, columns, line_of
 from resnet_parity.page.definitions import HANDS, definitions, pairs
 from resnet_parity.page.phrase_book import PARTS, phrases
 from resnet_parity.page.render import render
+from resnet_parity.page.results import damages, read
 from resnet_parity.page.sources import source_page, test_link
 
 
@@ -35,13 +36,13 @@ def pages() -> dict[str, str]:
 @cache
 def results() -> dict[str, Any]:
     """Every file of results that the pages show."""
-    return {name: provenance.read(name) for name in evidence.RESULTS}
+    return {name: read(name) for name in evidence.RESULTS}
 
 
 def _shared() -> dict[str, Any]:
     """What the rows of differences need."""
     return {
-        "damage": evidence.damage(results()["damage"]),
+        "damage": damages(),
         "tests": {row.id: test_link(row.test) for row in DIFFERENCES},
         "results": results(),
     }

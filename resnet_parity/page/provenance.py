@@ -16,9 +16,8 @@ import numpy as np
 from resnet_parity.files import write_atomically
 from resnet_parity.matrix import machine
 from resnet_parity.page.definitions import ROOT
+from resnet_parity.page.results import result_file
 from resnet_parity.rungs import Adapter
-
-FOLDER = ROOT / "docs" / "results"
 
 _NET = ("layers", "blocks", "preact_blocks", "model", "weights")
 _SPEC = ("architecture", "graph", "layers", "parameters", "parts", "plan", "table", "taps")
@@ -118,16 +117,6 @@ def versions(*adapters: Adapter) -> dict[str, str]:
 
 def write(name: str, data: Mapping[str, Any]) -> Path:
     """Write a file of results, stamped; the folder must be there."""
-    path = FOLDER / f"{name}.json"
+    path = result_file(name)
     write_atomically(path, f"{json.dumps({**stamp(name), **data}, indent=1)}\n".encode())
     return path
-
-
-def exists(name: str) -> bool:
-    """Whether there is a file of results of that name."""
-    return (FOLDER / f"{name}.json").exists()
-
-
-def read(name: str) -> dict[str, Any]:
-    """A file of results."""
-    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))

@@ -9,11 +9,9 @@ import sys
 from pathlib import Path
 
 from resnet_parity.page.assets import assets
-from resnet_parity.page.definitions import ROOT
 from resnet_parity.page.pages import pages
+from resnet_parity.page.results import DOCS as FOLDER
 from resnet_parity.page.sources import source_pages
-
-FOLDER = ROOT / "docs"
 
 
 def site() -> dict[str, str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 UNPAIRED = {
+    ("layers", "LAYOUT"): "torch has one layout in its layers",
     ("layers", "pad"): "torch pads inside its layers",
+    ("model", "_DEEPEST"): "Keras walks a model by recursion",
     ("model", "functional"): "Keras finds the layers of a model by recursion",
     ("model", "_dtype_policy"): "torch converts a model, Keras needs a policy while it builds",
     ("model", "deep_recursion"): "Keras walks a model by recursion",
@@ -12,10 +14,15 @@ UNPAIRED = {
     ("training", "BatchNormalization"): "torch's own layer follows the rule, Keras' does not",
     ("training", "_fused"): "a part of that layer, on TensorFlow",
     ("training", "_unfused"): "a part of that layer, elsewhere",
+    ("modes", "FLOOR"): "PyTorch makes the floor",
+    ("modes", "MODES"): "torch's depend on the machine",
+    ("modes", "CPU"): "Keras compiles a model per mode",
+    ("modes", "GPU"): "Keras chooses the device itself",
+    ("modes", "_TF32_LIMIT"): "the judge turns TF32 off for Keras",
     ("modes", "_compiler_obstacle"): "Keras brings its own compilers",
     ("modes", "_tf32_rounds"): "the judge turns TF32 off for Keras, by an environment variable",
     ("modes", "float32_products"): "the judge turns TF32 off for Keras",
-    ("modes", "one_thread"): "TensorFlow sums cells in one order on any number of threads",
+    ("modes", "threads"): "TensorFlow sums cells in one order on any number of threads",
     ("modes", "device"): "Keras chooses the device itself",
     ("modes", "placed"): "Keras has one layout and places arrays itself",
     ("modes", "callable_in"): "torch runs a module as it is, or compiled",

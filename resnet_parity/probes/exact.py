@@ -36,7 +36,8 @@ Every engine must give the same bits, forward and, with frozen norms, backward. 
 `n`, `active` and `of` follow from the depth, see `density`; where the oracle finds a sum that does
 not fit, forwards or backwards, the next sparser of `DENSITIES` is taken, until one does; where none
 does, the first whose sums fit forwards, without gradients. Eight seeds of one density reach every
-channel, but for nets so deep that `of` is above 8: there in one seed many blocks add nothing.
+channel, but for nets so deep that `of` is above 8: there in one seed many blocks add nothing. What
+is reached also varies from cell to cell in one of the eight; in nets with gates it may take 16.
 """
 
 from __future__ import annotations

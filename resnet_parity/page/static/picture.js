@@ -55,10 +55,10 @@ window.Picture = (function () {
     return svg;
   }
 
-  const BOX = 66;
-  const GAP = 16;
-  const APART = 30;
-  const MIDDLE = 122;
+  const BOX = 70;
+  const GAP = 26;
+  const APART = 40;
+  const ROOM = 30; // above the highest box, for the way around it
 
   // So high is a box: a step for every halving of the map.
   function tall(extent) {
@@ -74,21 +74,18 @@ window.Picture = (function () {
   // `parts` are stem, stages and head; each has a title and boxes.
   function overview(parts, chosen, choose) {
     const svg = [];
+    const highest = Math.max(...parts.flatMap((part) => part.boxes.map((each) => tall(each.extent))));
+    const middle = ROOM + highest / 2;
+    const foot = ROOM + highest + 20;
     let x = 8;
     parts.forEach((part, index) => {
       const start = x;
       for (const each of part.boxes) {
         const height = tall(each.extent);
-        const y = MIDDLE - height / 2;
-        if (x > 8) svg.push(element("path", { class: "way", d: `M${each.from} ${MIDDLE} H${x}` }));
+        const y = middle - height / 2;
+        if (x > 8) svg.push(element("path", { class: "way", d: `M${each.from} ${middle} H${x}` }));
         const way = each.block ? around(each.block) : null;
-        if (way) {
-          const [left, right, top] = [x - 6, x + BOX + 6, y - 22];
-          svg.push(element("path", {
-            class: `arc ${way}`,
-            d: `M${left} ${MIDDLE} C ${left} ${top - 8}, ${right} ${top - 8}, ${right} ${MIDDLE}`,
-          }));
-        }
+        if (way) svg.push(arc(way, x - 8, x + BOX + 8, y - 14, middle));
         svg.push(box({
           x, y, width: BOX, height,
           style: each.block && each.block.stride > 1 ? "strided" : "",
@@ -103,16 +100,22 @@ window.Picture = (function () {
         if (next) next.from = each.end;
       }
       const width = x - GAP - start;
-      svg.push(text(start + width / 2, 226, part.title, "title"));
-      svg.push(text(start + width / 2, 242, part.note, "small"));
+      svg.push(text(start + width / 2, foot, part.title, "title"));
+      svg.push(text(start + width / 2, foot + 16, part.note, "small"));
       x += APART - GAP;
     });
-    return frame(x, 252, "Stages and blocks", ...svg);
+    return frame(x, foot + 28, "Stages and blocks", ...svg);
   }
 
-  const LAYER = 84;
+  // The way around a block, over its box, from the line that leads in to the line that leads out.
+  function arc(style, left, right, top, middle) {
+    const d = `M${left} ${middle} V${top + 10} q0 -10 10 -10 H${right - 10} q10 0 10 10 V${middle}`;
+    return element("path", { class: `arc ${style}`, d });
+  }
+
+  const LAYER = 94;
   const BETWEEN = 20;
-  const ROWS = { gate: 28, main: 98, around: 168 };
+  const ROW = 66;
 
   function rowOf(name) {
     if (name.startsWith("downsample")) return "around";
@@ -128,6 +131,10 @@ window.Picture = (function () {
       column.set(layer.name, 1 + Math.max(...before));
       row.set(layer.name, rowOf(layer.name));
     }
+    const used = ["gate", "main", "around"].filter((each) =>
+      each !== "gate" || [...row.values()].includes("gate"));
+    const level = (name) => 28 + ROW * used.indexOf(row.get(name));
+    const under = 28 + ROW * used.indexOf("around");
     const left = (name) => (name === "<" ? 0 : 28 + (column.get(name) - 1) * (LAYER + BETWEEN));
     const right = (name) => (name === "<" ? 10 : left(name) + LAYER);
     const blocked = (from, to) => layers.some((each) =>
@@ -137,16 +144,14 @@ window.Picture = (function () {
     for (const { name, inputs } of layers) {
       for (const input of inputs) {
         const from = column.has(input) ? input : "<";
-        const [y, toY] = [ROWS[row.get(from)], ROWS[row.get(name)]];
-        svg.push(element("path", {
-          class: "way",
-          d: way(right(from), y, left(name), toY, blocked(from, name)),
-        }));
+        const [y, toY] = [level(from), level(name)];
+        const detour = blocked(from, name) ? under : null;
+        svg.push(element("path", { class: "way", d: way(right(from), y, left(name), toY, detour) }));
       }
     }
     for (const layer of layers) {
       svg.push(box({
-        x: left(layer.name), y: ROWS[row.get(layer.name)] - 22, width: LAYER, height: 44,
+        x: left(layer.name), y: level(layer.name) - 22, width: LAYER, height: 44,
         style: layer.kind.toLowerCase(),
         label: `${layer.title}, ${layer.kind}`,
         lines: [layer.title, layer.shape.join("×")],
@@ -155,13 +160,13 @@ window.Picture = (function () {
       }));
     }
     const width = Math.max(...layers.map((layer) => right(layer.name))) + 12;
-    return frame(width, 200, "Layers", ...svg);
+    return frame(width, under + 26, "Layers", ...svg);
   }
 
-  // From one box to another; where others stand between, under them.
-  function way(x, y, toX, toY, blocked) {
+  // From one box to another, or by a detour at a level where nothing stands.
+  function way(x, y, toX, toY, detour) {
     const bend = BETWEEN / 2;
-    if (blocked) return `M${x} ${y} h${bend} V${ROWS.around} H${toX - bend} V${toY} h${bend}`;
+    if (detour) return `M${x} ${y} h${bend} V${detour} H${toX - bend} V${toY} h${bend}`;
     if (y === toY) return `M${x} ${y} H${toX}`;
     if (toY < y) return `M${x} ${y} H${toX - bend} V${toY} h${bend}`;
     return `M${x} ${y} h${bend} V${toY} H${toX}`;

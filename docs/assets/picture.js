@@ -1,0 +1,176 @@
+// How the picture is drawn: boxes, the ways between them, and what is written on them.
+window.Picture = (function () {
+  "use strict";
+  const NAMESPACE = "http://www.w3.org/2000/svg";
+
+  function element(name, attributes = {}, ...children) {
+    const made = document.createElementNS(NAMESPACE, name);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    made.append(...children);
+    return made;
+  }
+
+  function text(x, y, content, style = "") {
+    return element("text", { x, y, class: style }, content);
+  }
+
+  // A box that can be chosen by mouse and by keyboard.
+  function box({ x, y, width, height, style, label, lines, chosen, choose }) {
+    const group = element("g", {
+      class: `box ${style}`,
+      role: "button",
+      tabindex: 0,
+      "aria-label": label,
+      "aria-pressed": chosen,
+    });
+    group.append(element("rect", { x, y, width, height, rx: 4 }));
+    const middle = y + height / 2 - (lines.length - 1) * 7;
+    lines.forEach((line, index) =>
+      group.append(text(x + width / 2, middle + index * 14, line, index ? "small" : "")));
+    group.addEventListener("click", choose);
+    group.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" && event.key !== " ") return;
+      event.preventDefault();
+      choose();
+    });
+    return group;
+  }
+
+  function frame(width, height, title, ...children) {
+    const svg = element(
+      "svg",
+      { viewBox: `0 0 ${width} ${height}`, width, height, role: "group", "aria-label": title },
+      ...children,
+    );
+    // Arrow keys walk from box to box.
+    svg.addEventListener("keydown", (event) => {
+      const forward = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      if (!forward) return;
+      const boxes = [...svg.querySelectorAll(".box")];
+      const next = boxes[boxes.indexOf(document.activeElement) + forward];
+      if (!next) return;
+      event.preventDefault();
+      next.focus();
+    });
+    return svg;
+  }
+
+  const BOX = 70;
+  const GAP = 26;
+  const APART = 40;
+  const ROOM = 30; // above the highest box, for the way around it
+
+  // So high is a box: a step for every halving of the map.
+  function tall(extent) {
+    return 26 + 14 * Math.log2(Math.max(extent, 1) + 1);
+  }
+
+  function around(block) {
+    if (block.plain) return null;
+    if (!block.shortcut.length) return "identity";
+    return block.shortcut.includes("Conv") ? "projection" : "zeros";
+  }
+
+  // `parts` are stem, stages and head; each has a title and boxes.
+  function overview(parts, chosen, choose) {
+    const svg = [];
+    const highest = Math.max(...parts.flatMap((part) => part.boxes.map((each) => tall(each.extent))));
+    const middle = ROOM + highest / 2;
+    const foot = ROOM + highest + 20;
+    let x = 8;
+    parts.forEach((part, index) => {
+      const start = x;
+      for (const each of part.boxes) {
+        const height = tall(each.extent);
+        const y = middle - height / 2;
+        if (x > 8) svg.push(element("path", { class: "way", d: `M${each.from} ${middle} H${x}` }));
+        const way = each.block ? around(each.block) : null;
+        if (way) svg.push(arc(way, x - 8, x + BOX + 8, y - 14, middle));
+        svg.push(box({
+          x, y, width: BOX, height,
+          style: each.block && each.block.stride > 1 ? "strided" : "",
+          label: `${part.title}: ${each.lines.join(", ")}`,
+          lines: each.lines,
+          chosen: each.key === chosen,
+          choose: () => choose(each.key),
+        }));
+        each.end = x + BOX;
+        x += BOX + GAP;
+        const next = part.boxes[part.boxes.indexOf(each) + 1] || (parts[index + 1] || {}).boxes?.[0];
+        if (next) next.from = each.end;
+      }
+      const width = x - GAP - start;
+      svg.push(text(start + width / 2, foot, part.title, "title"));
+      svg.push(text(start + width / 2, foot + 16, part.note, "small"));
+      x += APART - GAP;
+    });
+    return frame(x, foot + 28, "Stages and blocks", ...svg);
+  }
+
+  // The way around a block, over its box, from the line that leads in to the line that leads out.
+  function arc(style, left, right, top, middle) {
+    const d = `M${left} ${middle} V${top + 10} q0 -10 10 -10 H${right - 10} q10 0 10 10 V${middle}`;
+    return element("path", { class: `arc ${style}`, d });
+  }
+
+  const LAYER = 94;
+  const BETWEEN = 20;
+  const ROW = 66;
+
+  function rowOf(name) {
+    if (name.startsWith("downsample")) return "around";
+    return /^se\.|(^|\.)se\.(mean|fc\d|relu)$/.test(name) ? "gate" : "main";
+  }
+
+  // `layers` are in order; an input "<" comes from before them.
+  function graph(layers, chosen, choose) {
+    const column = new Map([["<", 0]]);
+    const row = new Map([["<", "main"]]);
+    for (const layer of layers) {
+      const before = layer.inputs.map((input) => column.get(input) ?? 0);
+      column.set(layer.name, 1 + Math.max(...before));
+      row.set(layer.name, rowOf(layer.name));
+    }
+    const used = ["gate", "main", "around"].filter((each) =>
+      each !== "gate" || [...row.values()].includes("gate"));
+    const level = (name) => 28 + ROW * used.indexOf(row.get(name));
+    const under = 28 + ROW * used.indexOf("around");
+    const left = (name) => (name === "<" ? 0 : 28 + (column.get(name) - 1) * (LAYER + BETWEEN));
+    const right = (name) => (name === "<" ? 10 : left(name) + LAYER);
+    const blocked = (from, to) => layers.some((each) =>
+      row.get(each.name) === row.get(from) && row.get(from) === row.get(to) &&
+      column.get(from) < column.get(each.name) && column.get(each.name) < column.get(to));
+    const svg = [];
+    for (const { name, inputs } of layers) {
+      for (const input of inputs) {
+        const from = column.has(input) ? input : "<";
+        const [y, toY] = [level(from), level(name)];
+        const detour = blocked(from, name) ? under : null;
+        svg.push(element("path", { class: "way", d: way(right(from), y, left(name), toY, detour) }));
+      }
+    }
+    for (const layer of layers) {
+      svg.push(box({
+        x: left(layer.name), y: level(layer.name) - 22, width: LAYER, height: 44,
+        style: layer.kind.toLowerCase(),
+        label: `${layer.title}, ${layer.kind}`,
+        lines: [layer.title, layer.shape.join("×")],
+        chosen: layer.name === chosen,
+        choose: () => choose(layer.name),
+      }));
+    }
+    const width = Math.max(...layers.map((layer) => right(layer.name))) + 12;
+    return frame(width, under + 26, "Layers", ...svg);
+  }
+
+  // From one box to another, or by a detour at a level where nothing stands.
+  function way(x, y, toX, toY, detour) {
+    const bend = BETWEEN / 2;
+    if (detour) return `M${x} ${y} h${bend} V${detour} H${toX - bend} V${toY} h${bend}`;
+    if (y === toY) return `M${x} ${y} H${toX}`;
+    if (toY < y) return `M${x} ${y} H${toX - bend} V${toY} h${bend}`;
+    return `M${x} ${y} h${bend} V${toY} H${toX}`;
+  }
+
+  return { overview, graph };
+})();

@@ -1,0 +1,12 @@
+// Before anything is drawn: the theme that was chosen last, or the system's.
+(function () {
+  "use strict";
+  var chosen = null;
+  try {
+    chosen = localStorage.getItem("theme");
+  } catch (error) {
+    // A browser may keep storage from files.
+  }
+  var dark = chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  document.documentElement.dataset.theme = dark ? "dark" : "light";
+})();

@@ -1,0 +1,462 @@
+"""The pages of docs/: current, whole, linked, and made of sources and data alone."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import re
+from collections import Counter
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from resnet_spec import ARCHITECTURES, GROUPS, make_graph, parameter_count, parameters
+from resnet_spec.differences import DIFFERENCES
+from resnet_spec.taps import shapes
+
+from parity_tests.mutants import MUTANTS
+from parity_tests.support import ROOT, command, python
+from parity_tests.training_mutants import TRAINING_MUTANTS
+from resnet_parity.page import provenance, results
+from resnet_parity.page.alignment import align
+from resnet_parity.page.chapters import CHAPTERS, DESCRIPTION, INTRODUCTIONS
+from resnet_parity.page.columns import TAG
+from resnet_parity.page.definitions import HANDS, definitions, key, pairs
+from resnet_parity.page.depth import DTYPES, NETS
+from resnet_parity.page.living import living_spec
+from resnet_parity.page.pages import module_columns
+from resnet_parity.page.site import site, stale
+from resnet_parity.page.terminal import find, print_pair
+
+MODULES = [module for chapter in CHAPTERS for module in chapter.modules]
+LIMIT = 2**20
+"""Bytes of a page."""
+
+
+@cache
+def files() -> dict[str, str]:
+    return site()
+
+
+def html_files() -> dict[str, str]:
+    return {name: text for name, text in files().items() if name.endswith(".html")}
+
+
+# What lies in docs is what the sources say.
+
+
+def test_the_site_is_current():
+    assert stale(files()) == [], "run scripts/side_by_side"
+
+
+def test_a_page_that_is_old_missing_or_left_over_is_stale():
+    changed = {**files(), "layers.html": files()["layers.html"] + " ", "new.html": ""}
+    del changed["blocks.html"]
+    assert stale(changed) == ["blocks.html", "layers.html", "new.html"]
+
+
+def test_the_generator_checks():
+    result = python("-m", "resnet_parity.page.site", "--check")
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_every_page_is_small():
+    assert max(len(text.encode()) for text in files().values()) < LIMIT
+
+
+# What stands on it is the source of both hands, in its order.
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_definition_stands_in_a_pair_once_and_in_order(module):
+    found = list(pairs(module))
+    for hand in HANDS:
+        own = [getattr(pair, hand) for pair in found]
+        expected = definitions(f"resnet_{hand}/{module}.py")
+        assert [each.name for each in own if each] == [each.name for each in expected]
+    for pair in found:
+        both = pair.torch and pair.keras
+        assert bool(both) != bool(pair.why), f"{module}.{pair.name}: a partner, or a reason"
+        assert not both or key(pair.torch.name) == key(pair.keras.name)
+
+
+def test_every_module_of_the_hands_has_a_chapter():
+    names = {path.stem for path in (ROOT / "resnet_torch").glob("*.py")} - {"__init__"}
+    assert sorted(MODULES) == sorted(names)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_line_of_a_definition_is_shown_and_is_the_sources(module):
+    for hand in HANDS:
+        file = f"resnet_{hand}/{module}.py"
+        source = (ROOT / file).read_text().splitlines()
+        shown = [line for each in module_columns(module) for line in each.lines[hand] if line]
+        numbers = [number for each in definitions(file) for number in each.numbers]
+        assert [line.number for line in shown] == numbers
+        for line in shown:
+            assert line.text == source[line.number - 1] == text_of(line.html)
+
+
+def text_of(html: str) -> str:
+    """What a reader sees of some HTML."""
+
+    class Text(HTMLParser):
+        found = ""
+
+        def handle_data(self, data: str) -> None:
+            self.found += data
+
+    parser = Text()
+    parser.feed(html)
+    return parser.found
+
+
+def test_alignment_keeps_every_line_and_its_order():
+    for module in MODULES:
+        for each in module_columns(module):
+            assert len({len(lines) for lines in each.lines.values()}) == 1
+            assert all(any(row) for row in zip(*each.lines.values(), strict=True))
+
+
+def test_alignment_finds_what_corresponds():
+    ours = ["def f(x):", "    y = conv(x)", "    y = norm(y)", "    return relu(y)"]
+    theirs = ["def f(x, name):", '    """Text."""', "    y = conv(x)", "", "    return relu(y)"]
+    rows = align(ours, theirs)
+    assert {(0, 0), (1, 2), (3, 4)} <= set(rows)
+    assert align(ours, ours) == [(index, index) for index in range(4)]
+    assert align([], ours) == [(None, index) for index in range(4)]
+
+
+def row_of(module: str, definition: str, torch: str, keras: str) -> None:
+    each = next(c for c in module_columns(module) if c.anchor == f"{module}-{definition}")
+    rows = [
+        [line.text.strip() if line else "" for line in row]
+        for row in zip(each.lines["torch"], each.lines["keras"], strict=True)
+    ]
+    ours = [row for row in rows if row[0].startswith(torch)]
+    assert any(row[1].startswith(keras) for row in ours), ours
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        ("blocks", "Bottleneck", "self.conv2 = conv(", "x = conv(x, block.conv2)"),
+        ("blocks", "Bottleneck", "self.bn3 = ", "x = batch_norm(x, block.bn3)"),
+        ("layers", "conv", "groups=spec.groups", "groups=spec.groups"),
+        ("layers", "batch_norm", "layer = nn.BatchNorm2d(", "return layers.BatchNormalization("),
+        ("model", "create_model", "num_classes: int", "num_classes: int"),
+    ],
+)
+def test_lines_that_correspond_share_a_row(where):
+    row_of(*where)
+
+
+# Differences.
+
+
+def test_every_tag_has_a_note_in_its_pair():
+    for module in MODULES:
+        for each in module_columns(module):
+            lines = [line.text for side in each.lines.values() for line in side if line]
+            tags = {tag[1] for line in lines for tag in [TAG.search(line)] if tag}
+            assert {note.difference.id for note in each.notes} == tags
+
+
+def test_every_difference_is_noted_and_has_its_damage():
+    noted = {
+        note.difference.id for m in MODULES for each in module_columns(m) for note in each.notes
+    }
+    ids = {row.id for row in DIFFERENCES}
+    damage = results.read("damage")
+    assert noted == ids == set(damage["differences"])
+    for row in DIFFERENCES:
+        text = results.damages()[row.id]
+        assert text in text_of(files()["differences.html"])
+        assert re.search(r"\d", text) or text.endswith("Error"), text
+
+
+def test_every_mutant_is_in_the_evidence():
+    names = [mutant.name for mutant in (*MUTANTS, *TRAINING_MUTANTS)]
+    data = results.read("damage")["mutants"]
+    assert list(data) == names
+    for mutant in MUTANTS:
+        assert set(data[mutant.name]["killed_by"]) == mutant.killed_by
+    shown = text_of(files()["evidence.html"])
+    assert all(name in shown for name in names)
+    assert all(entry["value"] > 0 for entry in data.values())
+
+
+# Links.
+
+
+class Page(HTMLParser):
+    """The anchors, links and loaded files of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.loaded: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        if "id" in values:
+            self.ids.append(values["id"])
+        if tag == "a" and "href" in values:
+            self.links.append(values["href"])
+        if tag in ("script", "img", "link", "iframe"):
+            self.loaded += [values[name] for name in ("src", "href") if name in values]
+
+
+@cache
+def parsed() -> dict[str, Page]:
+    return {name: Page(text) for name, text in html_files().items()}
+
+
+@pytest.mark.parametrize("name", sorted(html_files()))
+def test_every_anchor_is_unique_and_every_link_leads_somewhere(name):
+    page = parsed()[name]
+    assert not [each for each, count in Counter(page.ids).items() if count > 1]
+    for link in {*page.links, *page.loaded} - {"data:,"}:
+        assert "//" not in link, f"{link} is not of this site"
+        path, _, anchor = link.partition("#")
+        target = name if not path else _resolved(name, path)
+        if target in parsed():
+            assert not anchor or anchor in parsed()[target].ids, link
+        else:
+            assert target in files() or (ROOT / "docs" / target).is_file(), link
+
+
+def _resolved(name: str, path: str) -> str:
+    return (
+        (ROOT / "docs" / name).parent.joinpath(path).resolve().relative_to(ROOT / "docs").as_posix()
+    )
+
+
+def test_nothing_is_loaded_from_elsewhere():
+    for name, text in files().items():
+        if name.startswith("assets/") and not name.endswith("living_spec.js"):
+            assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|@import|fetch\(", text), name
+
+
+def test_a_test_link_leads_to_the_line_of_the_test():
+    source = (ROOT / "parity_tests" / "test_differences.py").read_text().splitlines()
+    for link in parsed()["differences.html"].links:
+        if "test_differences" in link:
+            assert source[int(link.partition("#L")[2]) - 1].startswith("def test_")
+
+
+# Sentences come from data or stand in introductions.
+
+
+def _visible(path: Path) -> list[str]:
+    text = re.sub(r"\{%.*?%\}|\{\{.*?\}\}|<script.*?</script>", "\n", path.read_text(), flags=re.S)
+    return [piece.strip() for piece in re.split(r"<[^>]*>|\n", text) if piece.strip()]
+
+
+TEMPLATES = sorted((ROOT / "resnet_parity" / "page" / "templates").glob("*.html"))
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
+def test_templates_hold_labels_and_no_sentences(path):
+    for piece in _visible(path):
+        assert len(piece.split()) <= 5, piece
+
+
+@pytest.mark.parametrize("name", ["living.js", "picture.js", "page.js", "evidence.js"])
+def test_scripts_hold_labels_and_no_sentences(name):
+    code = re.sub(r"^\s*//.*$", "", files()[f"assets/{name}"], flags=re.M)
+    for literal in re.findall(r'"([^"\n]*)"', code):
+        assert len(re.findall(r"[A-Za-z]{2,}", literal)) <= 6, literal
+
+
+def test_introductions_are_short():
+    texts = [DESCRIPTION, *INTRODUCTIONS.values(), *(each.introduction for each in CHAPTERS)]
+    assert all(len(text.split()) < 50 for text in texts)
+
+
+# Results are of these sources.
+
+
+@pytest.mark.parametrize("name", provenance.SOURCES)
+def test_results_belong_to_the_sources(name):
+    data = results.read(name)
+    assert data["sources"] == provenance.digest(name), f"run scripts/results {name}"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", data["date"])
+    assert data["machine"]["cpu"] and data["versions"]
+
+
+def test_the_digest_sees_code_and_no_comments(monkeypatch, tmp_path):
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    monkeypatch.setattr(provenance, "SOURCES", {"some": ("a.py",)})
+
+    def digest(text: str) -> str:
+        (tmp_path / "a.py").write_text(text)
+        return provenance.digest("some")
+
+    first = digest('"""Text."""\nx = 1  # one\n')
+    assert first == digest('"""Another."""\n\nx = 1\n')
+    assert first != digest('"""Text."""\nx = 2  # one\n')
+
+
+@pytest.mark.parametrize("name", provenance.SOURCES)
+def test_results_name_sources_that_exist(name):
+    for file in provenance.SOURCES[name]:
+        assert (ROOT / file).is_file(), file
+
+
+def test_the_depth_of_every_net_has_all_of_its_taps():
+    data = results.read("depth")["nets"]
+    assert tuple(data) == NETS
+    for name, net in data.items():
+        arch = ARCHITECTURES[name]
+        taps = [node.name for node in make_graph(arch) if node.is_tap]
+        assert net["taps"] == [*taps, "logits"]
+        assert tuple(net["errors"]) == DTYPES
+        for hands in net["errors"].values():
+            assert {len(errors) for errors in hands.values()} == {len(net["taps"])}
+
+
+# The living spec is the spec.
+
+
+@cache
+def spec() -> dict:
+    text = files()["assets/living_spec.js"]
+    assert text.startswith("window.LIVING_SPEC = ")
+    return json.loads(text.removeprefix("window.LIVING_SPEC = ").rstrip(";\n"))
+
+
+def layers_of(net: dict) -> list[tuple[str, dict]]:
+    """Every layer of a net with its full name, as the picture puts them together."""
+    named = [(spec()["layers"][i]["name"], spec()["layers"][i]) for i in net["stem"]]
+    for stage in net["stages"]:
+        number = 0
+        for index, count in stage["blocks"]:
+            for _ in range(count):
+                block = f"{stage['name']}.{number}"
+                for layer in spec()["blocks"][index]["layers"]:
+                    one = spec()["layers"][layer]
+                    named.append((".".join(filter(None, (block, one["name"]))), one))
+                number += 1
+    return [*named, *((spec()["layers"][i]["name"], spec()["layers"][i]) for i in net["head"])]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_picture_has_every_layer_shape_and_tensor(name):
+    arch, net = ARCHITECTURES[name], spec()["nets"][name]
+    layers = layers_of(net)
+    assert {full for full, _ in layers} == {node.name for node in make_graph(arch)}
+    extents = shapes(arch, arch.image_size, arch.image_size)
+    assert all(tuple(layer["shape"]) == extents[full] for full, layer in layers)
+    found = {
+        (f"{full}.{leaf}", tuple(shape), f"{full.replace('.', '_')}/{variable}", tuple(theirs))
+        for full, layer in layers
+        for leaf, shape, variable, theirs in layer["tensors"]
+    }
+    expected = {
+        (p.name, p.shape, f"{p.keras_layer}/{p.keras_variable}", p.keras_shape)
+        for p in parameters(arch)
+    }
+    assert found == expected
+    assert net["parameters"] == parameter_count(arch)
+
+
+def test_the_picture_offers_every_row_in_its_group():
+    assert spec()["groups"] == {group: [row.name for row in rows] for group, rows in GROUPS.items()}
+    assert living_spec()["nets"].keys() == ARCHITECTURES.keys()
+
+
+def test_every_layer_has_its_line_in_both_hands():
+    """The line is that of the source, and names the layer, or what makes its kind."""
+    sources: dict[str, list[str]] = {}
+    for layer in spec()["layers"]:
+        assert set(layer["places"]) == set(HANDS), layer["name"]
+        for hand, index in layer["places"].items():
+            module, number, anchor, text = spec()["places"][index]
+            file = f"resnet_{hand}/{module}.py"
+            lines = sources.setdefault(file, (ROOT / file).read_text().splitlines())
+            assert lines[number - 1].strip() == text
+            assert anchor in parsed()[f"{spec()['chapters'][module]}.html"].ids
+            leaf = layer["name"].split(".")[-1]
+            if re.fullmatch(r"(conv|bn|fc)\d?", leaf):
+                assert leaf in text or "norm" in text or "stem" in text, (layer["name"], text)
+
+
+# The commands.
+
+
+def test_page_says_where_it_lies():
+    for arguments, name in (([], "index"), (["evidence"], "evidence")):
+        result = command("page", *arguments)
+        assert result.returncode == 0
+        assert result.stdout.strip() == (ROOT / "docs" / f"{name}.html").as_uri()
+
+
+def test_page_knows_its_pages():
+    result = command("page", "nothing")
+    assert (result.returncode, "layers" in result.stderr) == (2, True)
+    assert "Traceback" not in result.stderr
+
+
+def test_page_opens_a_browser(tmp_path):
+    """One that notes what it is given."""
+    noted = tmp_path / "noted"
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {noted}\n')
+    browser.chmod(0o755)
+    assert command("page", "layers", "--open", BROWSER=str(browser)).returncode == 0
+    assert noted.read_text().strip() == (ROOT / "docs" / "layers.html").as_uri()
+
+
+@pytest.mark.parametrize("name", ["Bottleneck", "blocks.bottleneck", "resnet50.Bottleneck"])
+def test_code_prints_a_pair(name):
+    result = command("code", name)
+    assert result.returncode == 0
+    lines = result.stdout.splitlines()
+    row = next(line for line in lines if "self.conv2 = conv(block.conv2)" in line)
+    assert "x = conv(x, block.conv2)" in row
+    assert re.match(r"\s*\d+ ", row)
+
+
+def test_code_stands_one_below_the_other_where_it_is_narrow():
+    console = Console(width=90, force_terminal=True, file=io.StringIO(), color_system="standard")
+    print_pair(console, find("layers.batch_norm"))
+    coloured = console.file.getvalue()
+    text = re.sub(r"\x1b\[[0-9;]*m", "", coloured)
+    assert text != coloured, "no colours"
+    assert text.index("nn.BatchNorm2d(spec.channels") < text.index("layers.BatchNormalization(")
+    lines = text.splitlines()
+    assert not any("def batch_norm(spec" in x and "def batch_norm(x" in x for x in lines)
+    for word in ("bn-momentum", "bn-variance", results.damages()["bn-variance"]):
+        assert word in text
+
+
+def test_code_gives_json():
+    data = json.loads(command("code", "linear", "--json").stdout)
+    assert data["files"] == {hand: f"resnet_{hand}/layers.py" for hand in HANDS}
+    for hand in HANDS:
+        lines = [row[hand][1] for row in data["rows"] if row[hand]]
+        assert ast.parse("\n".join(lines))
+    assert [row["id"] for row in data["differences"]] == ["dense-kernel"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Botleneck", "Bottleneck"),
+        ("resnet18.Bottleneck", "BasicBlock"),
+        ("vgg.Bottleneck", "no architecture"),
+        ("layers.Bottleneck", "modules are"),
+        ("", "modules are"),
+    ],
+)
+def test_code_says_what_is_wrong_with_a_name(name, words):
+    result = command("code", name)
+    assert (result.returncode, words in result.stderr, result.stdout) == (2, True, "")
+    assert "Traceback" not in result.stderr
