@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import shutil
 from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
@@ -14,18 +12,14 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 
 from resnet_spec import ARCHITECTURES, make_plan
 
-from parity_tests.support import ROOT
+from parity_tests.chromium import CHROMIUM, DOCS, chromium
 from resnet_parity.page.chapters import CHAPTERS, MORE
 from resnet_parity.page.definitions import definitions
 from resnet_parity.page.pages import module_columns
-
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 
 pytestmark = [
     pytest.mark.browser,
@@ -33,7 +27,6 @@ pytestmark = [
     pytest.mark.xdist_group("browser"),
 ]
 
-DOCS = ROOT / "docs"
 PAGES = ["index", *(chapter.id for chapter in CHAPTERS), *(id for id, _ in MORE)]
 PAIRED = [chapter for chapter in CHAPTERS if chapter.modules]
 WIDE, MIDDLE, PHONE = (1440, 900), (900, 800), (390, 844)
@@ -45,12 +38,8 @@ PIXEL = 1.5
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    quiet = ["--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-    sandbox = ["--no-sandbox"] if os.getuid() == 0 else []
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=[*sandbox, *quiet])
+    with chromium() as started:
         yield started
-        started.close()
 
 
 class Reader:

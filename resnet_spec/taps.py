@@ -81,7 +81,7 @@ def _walk(arch: Architecture, height: int, width: int) -> Iterator[Tap]:
     """Every operation as a tap, each behind those that it depends on."""
     if height < 1 or width < 1:
         raise ArchitectureError(f"an image needs a positive height and width, not {height}x{width}")
-    found = {IMAGE: (arch.in_channels, height, width)}
+    found: dict[str, Shape] = {IMAGE: (arch.in_channels, height, width)}
     for node in make_graph(arch):
         tap = replace(_tap(node.operation, found[node.inputs[0]]), name=node.name)
         found[node.name] = tap.shape

@@ -85,6 +85,9 @@
     "]": () => follow("next"),
   };
 
+  // On a narrow screen the list of pages scrolls.
+  document.querySelector(".top li a[aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
+
   document.getElementById("theme").addEventListener("click", toggleTheme);
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button.copy");
