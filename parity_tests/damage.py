@@ -5,16 +5,21 @@ Run as a module it writes `docs/results/damage.json`.
 
 from __future__ import annotations
 
+import io
+import logging
 import sys
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
+import torch
 from keras import layers
 
 from resnet_spec import Architecture, Pool, get_architecture
@@ -27,19 +32,17 @@ from parity_tests.mutants import ALL, MUTANTS, Mutant, MutantHand, _same_padding
 from parity_tests.support import TINY, exact, random, training
 from parity_tests.training_mutants import FULL, TRAINING_MUTANTS, TrainingMutant
 from resnet_keras import trainee as keras_trainee
+from resnet_parity import provenance
 from resnet_parity.engine import relative_error
 from resnet_parity.frameworks import keras_adapter, torch_adapter
 from resnet_parity.lockstep.course import make_course
 from resnet_parity.lockstep.free import free_steps
-from resnet_parity.page import provenance
 from resnet_parity.probes import Probe, random_probe, random_weights
 from resnet_torch import trainee as torch_trainee
 
 NET = "resnet50"
-QUIET = "same shape, no warning"
-
 Damage = tuple[float | None, str]
-"""A number, where there is one, and what it is, in words that follow it."""
+"""A number, where there is one, and what it is, in words that have a place for it."""
 
 
 @cache
@@ -55,7 +58,8 @@ def logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
 
 def of_logits(found: np.ndarray, right: Probe, net: str = NET) -> Damage:
     error = relative_error(right.expected["logits"], found)
-    return error, f"relative error of the logits of {net}; {QUIET}"
+    assert found.shape == right.expected["logits"].shape
+    return error, f"relative error {{}} in the logits of {net}, of the same shape"
 
 
 def keras_model(weights: dict[str, np.ndarray], arch: Architecture) -> keras.Model:
@@ -166,7 +170,7 @@ def labels() -> Damage:
         float(np.asarray(keras.losses.CategoricalCrossentropy(**options)(one_hot, values)))
         for options in ({"from_logits": True}, {})
     )
-    return wrong, f"instead of {right:.2f}, the loss of 64 random logits of 10 classes; no warning"
+    return wrong, f"{{}} instead of {right:.2f}, the loss of 64 random logits of 10 classes"
 
 
 def one_feature() -> Damage:
@@ -174,11 +178,12 @@ def one_feature() -> Damage:
     options: Any = {"features_only": True, "out_indices": (4,)}
     images = np.zeros((5, 32, 48, 3), "float32")
     turns = len(list(resnet_keras.create_model("resnet18", **options)(images)))
-    return turns, "turns of a loop over the one map of resnet18 and a batch of 5; no warning"
+    return turns, "{} turns of a loop over the one map of resnet18, of a batch of 5"
 
 
 def conv_init() -> Damage:
     """The deviation of `HeNormal` over ours, layer by layer."""
+    torch.manual_seed(0)
     ratios = []
     for name, kernel in resnet_torch.get_weights(resnet_torch.resnet50()).items():
         if kernel.ndim == 4:
@@ -186,9 +191,9 @@ def conv_init() -> Damage:
             law = keras.initializers.HeNormal(seed=0)
             theirs = np.asarray(law((height, width, into, out)))
             ratios.append((float(theirs.std() / kernel.std()), name))
-    (most, where), (least, _) = max(ratios), min(ratios)
+    (most, where), (second, _), *_, (least, _) = sorted(ratios, reverse=True)
     return most, (
-        f"times our deviation in {where} of {NET}, {least:.2f} times elsewhere; nothing says so"
+        f"{{}} times our deviation in {where} of {NET}, {least:.2f} to {second:.2f} times elsewhere"
     )
 
 
@@ -221,7 +226,7 @@ def _training_damage(mutant: TrainingMutant) -> Damage:
     count = mutant.departs + 1
     error = after_steps(mutant, count)[mutant.kind]
     steps = "one step" if count == 1 else f"{count} steps"
-    return error, f"relative error in the {mutant.kind} after {steps} of a small net; no warning"
+    return error, f"relative error {{}} in the {mutant.kind} after {steps} of a small net"
 
 
 DIFFERENCES: dict[str, Callable[[], Damage]] = {
@@ -250,7 +255,7 @@ def of_mutant(mutant: Mutant) -> Damage:
         right = random(mutant.net, "float64")
         model = hand.build(right.architecture, right.weights, right.dtype)
         found = hand.run(model, right.images, "eager")["logits"]
-        return relative_error(right.expected["logits"], found), "of the logits"
+        return relative_error(right.expected["logits"], found), "relative error {} in the logits"
     by_batch = "float64 gradients" in mutant.killed_by
     right = training(mutant.net, "float64") if by_batch else exact(mutant.net, "float64")
     model = hand.build(right.architecture, right.weights, right.dtype)
@@ -260,34 +265,65 @@ def of_mutant(mutant: Mutant) -> Damage:
         relative_error(value, found[name], right.scales.get(name, 0.0))
         for name, value in right.gradients.items()
     )
-    return max(errors), "of the worst gradient"
+    return max(errors), "relative error {} in the worst gradient"
 
 
-def measure() -> Iterator[tuple[str, str, Damage]]:
-    """Everything, as (table, name, damage)."""
+def measure() -> Iterator[tuple[str, str, Callable[[], Damage]]]:
+    """Everything to be found out, as (table, name, how)."""
     for name, find in DIFFERENCES.items():
-        yield "differences", name, find()
+        yield "differences", name, find
     import_module("tensorflow").config.run_functions_eagerly(True)
     for mutant in MUTANTS:
-        yield "mutants", mutant.name, of_mutant(mutant)
+        yield "mutants", mutant.name, partial(of_mutant, mutant)
     for mutant in TRAINING_MUTANTS:
-        yield "mutants", mutant.name, _training_damage(mutant)
+        yield "mutants", mutant.name, partial(_training_damage, mutant)
+
+
+def told(find: Callable[[], Damage]) -> tuple[Damage, bool]:
+    """A damage, and whether anything warned of it: Python's warnings, a log, or words on stderr."""
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = records.append  # pyright: ignore[reportAttributeAccessIssue]
+    loggers = [logging.getLogger(name) for name in ("", "tensorflow", "absl")]
+    words = io.StringIO()
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        with warnings.catch_warnings(record=True) as caught, redirect_stderr(words):
+            warnings.simplefilter("always")
+            # Keras' own, in a healthy pair as well.
+            warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+            found = find()
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+    return found, bool(caught or records or words.getvalue())
 
 
 def main() -> int:
     """Measure everything and write the file."""
+    stamp = provenance.stamp("damage")
     versions = provenance.versions(torch_adapter(), keras_adapter())
-    rungs = {mutant.name: (mutant.killed_by, mutant.missed_by) for mutant in MUTANTS}
-    rungs |= {mutant.name: ({"lockstep"}, ()) for mutant in TRAINING_MUTANTS}
+    marks: dict[str, dict[str, Any]] = {
+        mutant.name: {
+            "net": mutant.net,
+            "killed_by": sorted(mutant.killed_by),
+            "missed_by": sorted(mutant.missed_by),
+            "blind": mutant.blind,
+        }
+        for mutant in MUTANTS
+    }
     data: dict[str, Any] = {"versions": versions, "differences": {}, "mutants": {}}
-    for table, name, (value, words) in measure():
-        number = None if value is None else float(f"{value:.3g}")
-        data[table][name] = {"value": number, "words": words}
-        if table == "mutants":
-            killed, missed = map(sorted, rungs[name])
-            data[table][name] |= {"killed_by": killed, "missed_by": missed}
-        print(table, name, number, words, flush=True)
-    provenance.write("damage", data)
+    for table, name, find in measure():
+        (value, words), warned = told(find)
+        entry = {"value": None if value is None else float(f"{value:.3g}"), "words": words}
+        if table == "differences":
+            entry["silent"] = None if value is None else not warned
+        else:
+            entry |= marks.get(name, {"net": TINY.name, "killed_by": ["lockstep"], "missed_by": []})
+        data[table][name] = entry
+        print(table, name, entry, flush=True)
+    provenance.write("damage", stamp, data)
     return 0
 
 

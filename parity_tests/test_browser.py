@@ -324,6 +324,7 @@ def test_a_click_shows_lines_tensors_shapes_and_figures(reader):
     page.locator("#overview .box[aria-label^='layer2: 0']").click()
     page.locator("#layers .box[aria-label^='conv2']").click()
     panel = page.locator("#panel")
+    panel.locator(".parity table").wait_for()
     for words in (
         "layer2.0.conv2.weight (128,128,3,3)",
         "layer2_0_conv2/kernel (3,3,128,128)",

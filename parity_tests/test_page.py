@@ -21,12 +21,14 @@ from resnet_spec.taps import shapes
 from parity_tests.mutants import MUTANTS
 from parity_tests.support import ROOT, command, python
 from parity_tests.training_mutants import TRAINING_MUTANTS
-from resnet_parity.page import provenance, results
+from resnet_parity import provenance, results
+from resnet_parity.errors import ParityError
 from resnet_parity.page.alignment import align
 from resnet_parity.page.chapters import CHAPTERS, DESCRIPTION, INTRODUCTIONS
 from resnet_parity.page.columns import TAG
 from resnet_parity.page.definitions import HANDS, definitions, key, pairs
 from resnet_parity.page.depth import DTYPES, NETS
+from resnet_parity.page.evidence import PLOTTED
 from resnet_parity.page.living import living_spec
 from resnet_parity.page.pages import module_columns
 from resnet_parity.page.site import site, stale
@@ -284,7 +286,7 @@ def test_introductions_are_short():
 # Results are of these sources.
 
 
-@pytest.mark.parametrize("name", provenance.SOURCES)
+@pytest.mark.parametrize("name", provenance.ROOTS)
 def test_results_belong_to_the_sources(name):
     data = results.read(name)
     assert data["sources"] == provenance.digest(name), f"run scripts/results {name}"
@@ -292,28 +294,71 @@ def test_results_belong_to_the_sources(name):
     assert data["machine"]["cpu"] and data["versions"]
 
 
-def test_the_digest_sees_code_and_no_comments(monkeypatch, tmp_path):
+@pytest.fixture
+def project(monkeypatch, tmp_path) -> Path:
+    """A project of two modules, of which one imports the other, and a result that they measure."""
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
-    monkeypatch.setattr(provenance, "SOURCES", {"some": ("a.py",)})
+    monkeypatch.setattr(provenance, "ROOTS", {"some": ("resnet_parity.first",)})
+    provenance.sources.cache_clear()
+    (tmp_path / "resnet_parity").mkdir()
+    (tmp_path / "resnet_parity" / "first.py").write_text("from resnet_parity import second\n")
+    yield tmp_path / "resnet_parity" / "second.py"
+    provenance.sources.cache_clear()
 
+
+def test_the_digest_sees_code_and_no_comments(project):
     def digest(text: str) -> str:
-        (tmp_path / "a.py").write_text(text)
+        project.write_text(text)
         return provenance.digest("some")
 
     first = digest('"""Text."""\nx = 1  # one\n')
+    assert provenance.sources("some") == ("resnet_parity/first.py", "resnet_parity/second.py")
     assert first == digest('"""Another."""\n\nx = 1\n')
     assert first != digest('"""Text."""\nx = 2  # one\n')
 
 
-@pytest.mark.parametrize("name", provenance.SOURCES)
-def test_results_name_sources_that_exist(name):
-    for file in provenance.SOURCES[name]:
-        assert (ROOT / file).is_file(), file
+def test_the_digest_is_that_of_every_python(project):
+    """What a newer version of Python adds to its trees is empty, and left out."""
+    project.write_text("def f(x, *, y=1):\n    return [x, y]\n\n\nclass A:\n    pass\n")
+    expected = "89a2"
+    assert provenance.digest("some").startswith(expected)
+
+
+def test_nothing_is_written_where_the_sources_changed_meanwhile(project, monkeypatch, tmp_path):
+    project.write_text("x = 1\n")
+    monkeypatch.setattr(provenance, "result_file", lambda name: tmp_path / f"{name}.json")
+    stamp = provenance.stamp("some")
+    path = provenance.write("some", stamp, {"figures": [1, 2], "nested": {"a": []}})
+    assert json.loads(path.read_text()) == {**stamp, "figures": [1, 2], "nested": {"a": []}}
+    assert '"figures": [1, 2]' in path.read_text()
+    project.write_text("x = 2\n")
+    with pytest.raises(ParityError, match="changed while some was measured"):
+        provenance.write("some", stamp, {})
+
+
+@pytest.mark.parametrize("name", provenance.ROOTS)
+def test_results_depend_on_both_hands_and_the_judge(name):
+    files = provenance.sources(name)
+    for file in ("resnet_spec/plan.py", "resnet_torch/layers.py", "resnet_keras/model.py"):
+        assert file in files
+    assert {"resnet_parity/oracle.py", "resnet_parity/tolerances.py"} <= set(files)
+    assert not any("report" in file for file in files)
+    if name == "onnx":
+        assert {f"resnet_parity/exchange/{n}.py" for n in ("export", "match", "rules")} <= set(
+            files
+        )
+
+
+def test_what_is_no_source_is_there_and_has_a_reason():
+    for module, reason in provenance.NO_SOURCES.items():
+        assert ROOT.joinpath(*module.split(".")).with_suffix(".py").is_file(), module
+        assert reason
 
 
 def test_the_depth_of_every_net_has_all_of_its_taps():
     data = results.read("depth")["nets"]
     assert tuple(data) == NETS
+    assert set(PLOTTED) < set(NETS)
     for name, net in data.items():
         arch = ARCHITECTURES[name]
         taps = [node.name for node in make_graph(arch) if node.is_tap]
@@ -373,20 +418,61 @@ def test_the_picture_offers_every_row_in_its_group():
     assert living_spec()["nets"].keys() == ARCHITECTURES.keys()
 
 
-def test_every_layer_has_its_line_in_both_hands():
-    """The line is that of the source, and names the layer, or what makes its kind."""
+def test_every_layer_has_its_lines_in_both_hands():
+    """They are lines of the source, and can be linked to."""
     sources: dict[str, list[str]] = {}
     for layer in spec()["layers"]:
         assert set(layer["places"]) == set(HANDS), layer["name"]
-        for hand, index in layer["places"].items():
-            module, number, anchor, text = spec()["places"][index]
-            file = f"resnet_{hand}/{module}.py"
-            lines = sources.setdefault(file, (ROOT / file).read_text().splitlines())
-            assert lines[number - 1].strip() == text
-            assert anchor in parsed()[f"{spec()['chapters'][module]}.html"].ids
-            leaf = layer["name"].split(".")[-1]
-            if re.fullmatch(r"(conv|bn|fc)\d?", leaf):
-                assert leaf in text or "norm" in text or "stem" in text, (layer["name"], text)
+        for hand, indices in layer["places"].items():
+            assert indices
+            for index in indices:
+                module, number, anchor, html = spec()["places"][index]
+                file = f"resnet_{hand}/{module}.py"
+                lines = sources.setdefault(file, (ROOT / file).read_text().splitlines())
+                assert lines[number - 1].strip() == text_of(html)
+                assert anchor in parsed()[f"{spec()['chapters'][module]}.html"].ids
+
+
+@pytest.mark.parametrize(
+    ("net", "layer", "torch", "keras"),
+    [
+        ("resnet50", "conv1", ["self.conv1 = stem_conv("], ["x = stem_conv("]),
+        ("resnet50", "bn1", ["self.bn1 = "], ["x = batch_norm(x, plan.stem.norm)"]),
+        ("resnet50", "relu", ["self.relu = "], ['x = relu(x, "relu")']),
+        ("resnet50", "fc", ["self.fc = "], ["return x if plan.fc is None else linear("]),
+        ("resnet50", "layer1.0.conv3", ["self.conv3 = "], ["x = conv(x, block.conv3)"]),
+        ("resnet50", "layer1.0.downsample.1", ["return nn.Sequential("], ["x = SHORTCUT_LAYERS["]),
+        ("resnet50", "layer1.0.add", ["x = add(x, "], ["x = add(x, "]),
+        ("resnet50", "layer1.0", ["return self.relu3(x)"], ["return relu(x, block.name)"]),
+        ("resnetv2_50", "layer1.0", ["return x"], ["return placeholder("]),
+        ("resnetv2_50", "norm", ["self.norm = "], ["x = batch_norm(x, plan.norm)"]),
+        ("resnet50d", "conv1.0", ["layers += "], ["x = conv(x, spec)"]),
+        ("resnet50d", "conv1.1", ["layers += "], ["x = batch_norm(x, norm)"]),
+        ("resnet50d", "conv1.1.relu", ["layers += "], ["x = relu(x, f"]),
+        ("resnet50d", "conv1.6", ["return nn.Sequential("], ["return conv(x, last)"]),
+        ("seresnet50", "layer1.0.se.fc2", ["self.fc2 = "], ["gate = conv(gate, spec.fc2)"]),
+        (
+            "seresnet50",
+            "layer1.0.se",
+            ["self.sigmoid = ", "return x * gate"],
+            ['gate = layers.Activation("sigmoid"', "return layers.Multiply("],
+        ),
+    ],
+)
+def test_a_layer_stands_where_it_is_made(net, layer, torch, keras):
+    found = dict(layers_of(spec()["nets"][net]))[layer]["places"]
+    for hand, starts in (("torch", torch), ("keras", keras)):
+        texts = [text_of(spec()["places"][index][3]) for index in found[hand]]
+        assert len(texts) == len(starts)
+        assert all(text.startswith(start) for text, start in zip(texts, starts, strict=True)), texts
+
+
+def test_the_relu_of_a_stem_is_not_that_of_a_head():
+    def line(net: str) -> int:
+        (index,) = dict(layers_of(spec()["nets"][net]))["relu"]["places"]["keras"]
+        return spec()["places"][index][1]
+
+    assert line("resnet50") < line("resnetv2_50")
 
 
 # The commands.

@@ -1,7 +1,7 @@
 """The half rung: what a model returns when it computes in bfloat16 or float16 (mixed precision).
 
 Weights stay in float32; PyTorch casts by autocast, Keras by a dtype policy, each at places of its
-own choice, so that only what the whole model returns can be compared.
+own choice, so that only what the whole model returns is judged.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ Run as a module it writes them into README.md; with --check it only says whether
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,13 +15,11 @@ from resnet_spec import ARCHITECTURES, GROUPS, mac_count, parameter_count
 from resnet_spec.differences import DIFFERENCES
 
 from resnet_parity.matrix_report import markdown
+from resnet_parity.results import read
 from resnet_parity.tolerances import TOLERANCES
 
 HANDS, RUNGS = ("torch", "keras"), ("exact", "float32")
 ONNX_COLUMNS = tuple(f"{rung}, {hand}" for rung in RUNGS for hand in HANDS)
-RESULTS = Path(__file__).parents[1] / "docs" / "results"
-MATRIX = RESULTS / "matrix.json"
-ONNX = RESULTS / "onnx.json"
 
 
 def architectures() -> str:
@@ -65,12 +62,12 @@ def tolerances() -> str:
 
 def matrix() -> str:
     """Every engine on every rung, as `resnet-parity matrix --json` found it."""
-    return markdown(json.loads(MATRIX.read_text(encoding="utf-8")))
+    return markdown(read("matrix"))
 
 
 def onnx() -> str:
     """Every row that was surveyed through both exporters, see `resnet_parity.exchange.survey`."""
-    data = json.loads(ONNX.read_text(encoding="utf-8"))
+    data = read("onnx")
     machine, rows = data["machine"], data["rows"]
     tested = ", ".join(f"{name} {number}" for name, number in data["versions"].items())
     count = sum(row["passed"] for row in rows.values())
@@ -101,7 +98,7 @@ def onnx_row(name: str, row: Mapping[str, Any]) -> Iterator[str]:
             if cell is None:
                 yield "no exact probe" if rung == "exact" else "not run"
             else:
-                figure = f"{cell['value']}{unit}"
+                figure = f"{cell['value']:.2f}x" if unit else f"{cell['value']}"
                 yield figure if cell["status"] == "pass" else f"{cell['status']}: {figure}"
 
 

@@ -140,7 +140,7 @@ DIFFERENCES: tuple[Difference, ...] = (
         "torch converts a finished model, Keras fixes the dtype of layers and Input.",
         "model.to(torch.float64)",
         'set_dtype_policy("float64") and Input(dtype="float64")',
-        "a float32 Input, and `predict` of any float64 model, round the images to float32: 1e-8",
+        "a float32 Input, and `predict` of any float64 model, round the images to float32",
         "test_differences.py::test_dtype",
     ),
 )

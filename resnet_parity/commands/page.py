@@ -28,7 +28,7 @@ def _page(arguments: argparse.Namespace) -> Result:
     import webbrowser
 
     from resnet_parity.errors import ParityError
-    from resnet_parity.page.results import DOCS
+    from resnet_parity.results import DOCS
 
     file = DOCS / f"{arguments.chapter}.html"
     if not file.is_file():

@@ -9,35 +9,44 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from resnet_spec import ARCHITECTURES, get_architecture
 
+from resnet_parity import provenance
 from resnet_parity.exchange.names import EXPORTS
 from resnet_parity.exchange.runtimes import ORT_LEVELS
-from resnet_parity.page import provenance
-from resnet_parity.page.results import read, result_file
+from resnet_parity.results import read, result_file
 
 
 def survey(names: Sequence[str]) -> list[str]:
-    """Compare both exports of those rows, and note what was found; returns the rows that failed."""
+    """Compare both exports of those rows, and note what was found; returns the rows that failed.
+
+    Raises `ParityError` where the sources change meanwhile.
+    """
     failed = []
+    stamp = provenance.stamp("onnx")
     for name in names:
         versions, row = _row(name)
         failed += [] if row["passed"] else [name]
-        rows = {**_known_rows(), name: row}
+        rows = {**_known_rows(stamp, versions), name: {"date": stamp["date"], **row}}
         ordered = {each: rows[each] for each in ARCHITECTURES if each in rows}
-        provenance.write("onnx", {"versions": versions, "rows": ordered})
+        provenance.write("onnx", stamp, {"versions": versions, "rows": ordered})
     return failed
 
 
-def _known_rows() -> dict[str, Any]:
-    """Those that the sources of today gave."""
+def _known_rows(stamp: Mapping[str, Any], versions: Mapping[str, str]) -> dict[str, Any]:
+    """Those that the same sources gave, on the same machine with the same versions."""
     if not result_file("onnx").exists():
         return {}
     data = read("onnx")
-    return data["rows"] if data.get("sources") == provenance.digest("onnx") else {}
+    now = {"sources": stamp["sources"], "machine": stamp["machine"], "versions": versions}
+    other = [name for name, value in now.items() if data.get(name) != value]
+    if other:
+        print(f"{len(data['rows'])} rows are of other {', '.join(other)}: gone", file=sys.stderr)
+        return {}
+    return data["rows"]
 
 
 def _row(name: str) -> tuple[dict[str, str], dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Two definitions, line beside line: those that say the same stand in one row."""
+"""Two definitions, line beside line: those that say the same stand in one row, others alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Row = tuple[int | None, int | None]
 """Indices of a line of each side; None where a side has none."""
 
 _WORD = re.compile(r"[A-Za-z_]\w*|\d+")
-_LEAST = 0.15
+_LEAST = 0.25
 """So much of the words of two lines must be common, or they are not set beside each other."""
 
 
@@ -39,33 +39,8 @@ def align(left: Sequence[str], right: Sequence[str]) -> list[Row]:
         else:
             rows.append((None, j))
             j += 1
-    rest = [*((index, None) for index in range(i, len(left)))]
-    return _joined([*rows, *rest, *((None, index) for index in range(j, len(right)))])
-
-
-def _joined(rows: list[Row]) -> list[Row]:
-    """Lines that stand alone on the left, and behind them alone on the right, beside each other."""
-    joined: list[Row] = []
-    left: list[int] = []
-    right: list[int] = []
-
-    def flush() -> None:
-        for index in range(max(len(left), len(right))):
-            pair = (each[index] if index < len(each) else None for each in (left, right))
-            joined.append(tuple(pair))  # pyright: ignore[reportArgumentType]
-        left.clear()
-        right.clear()
-
-    for ours, theirs in rows:
-        if ours is not None and theirs is not None:
-            flush()
-            joined.append((ours, theirs))
-        elif ours is not None:
-            left.append(ours)
-        elif theirs is not None:
-            right.append(theirs)
-    flush()
-    return joined
+    rows += [(index, None) for index in range(i, len(left))]
+    return [*rows, *((None, index) for index in range(j, len(right)))]
 
 
 @lru_cache(maxsize=1 << 16)

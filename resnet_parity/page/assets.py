@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
-from resnet_parity.page.living import living_spec
+from resnet_parity.page.living import figures, living_spec
 
 STATIC = Path(__file__).parent / "static"
 
@@ -13,6 +14,13 @@ STATIC = Path(__file__).parent / "static"
 def assets() -> dict[str, str]:
     """Every asset, by its path in the site."""
     files = {f"assets/{path.name}": path.read_text(encoding="utf-8") for path in STATIC.glob("*.*")}
-    # A page that was opened as a file may run a script and fetch nothing.
-    data = json.dumps(living_spec(), separators=(",", ":"), ensure_ascii=False)
-    return {**files, "assets/living_spec.js": f"window.LIVING_SPEC = {data};\n"}
+    # A page that was opened as a file may run scripts and fetch nothing.
+    files["assets/living_spec.js"] = f"window.LIVING_SPEC = {_json(living_spec())};\n"
+    for name, net in figures().items():
+        text = f'window.LIVING_SPEC.figures.nets["{name}"] = {_json(net)};\n'
+        files[f"assets/figures/{name}.js"] = text
+    return files
+
+
+def _json(data: Any) -> str:
+    return json.dumps(data, separators=(",", ":"), ensure_ascii=False)

@@ -89,3 +89,23 @@ INTRODUCTIONS = {
     "here, and ends with what must hold.",
 }
 """What the pages behind the chapters begin with."""
+
+WORDS = (
+    ("hand", "one of the two implementations, of the same specification"),
+    ("oracle", "a third one, in NumPy, straight from the specification: it says who is wrong"),
+    ("tap", "a place at which outputs are compared: a convolution, a norm, a block, the logits"),
+    ("probe", "weights and images made so that a defect cannot hide"),
+    ("rung", "one kind of proof: exact, float64, float32, half, lockstep"),
+    ("floor", "PyTorch's own rounding error, which others may double"),
+    ("mutant", "a hand with a defect that was planted, and must be noticed"),
+)
+"""What the pages say often, and mean by it."""
+
+KEYS = (
+    ("j", "next definition"),
+    ("k", "previous definition"),
+    ("[", "previous page"),
+    ("]", "next page"),
+    ("t", "light or dark"),
+)
+"""What `page.js` listens to."""

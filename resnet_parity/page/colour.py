@@ -8,7 +8,7 @@ from html import escape
 from pygments.lexers import PythonLexer
 from pygments.token import STANDARD_TYPES, Token
 
-from resnet_parity.page.definitions import ROOT
+from resnet_parity.results import ROOT
 
 
 @cache
@@ -20,7 +20,7 @@ def coloured(file: str) -> tuple[str, ...]:
 def coloured_text(source: str) -> list[str]:
     """Every line of a text as HTML."""
     lines = [""]
-    for token, text in PythonLexer(ensurenl=False).get_tokens(source):
+    for token, text in PythonLexer(ensurenl=False, stripnl=False).get_tokens(source):
         name = _class(token)
         for index, part in enumerate(text.split("\n")):
             if index:

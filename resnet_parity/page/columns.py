@@ -18,13 +18,17 @@ _ROWS = {row.id: row for row in DIFFERENCES}
 
 @dataclass(frozen=True)
 class Line:
-    """A line of code: its number, its anchor, how far it is indented, its text and its HTML."""
+    """A line of code: its number, its anchor, how far it is indented, its text and its HTML.
+
+    `met` says that the other hand has a line that corresponds.
+    """
 
     number: int
     anchor: str
     indent: int
     text: str
     html: str
+    met: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ def columns(module: str, pair: Pair) -> Columns:
             line = None
             if side is not None and index is not None:
                 line = line_of(side, index, anchor(hand, module, side.first + index))
-                line = replace(line, html=_linked(line.html, place))
+                line = replace(line, html=_linked(line.html, place), met=None not in indices)
             lines[hand].append(line)
     title = " / ".join(dict.fromkeys(side.name for side in sides.values() if side))
     return Columns(

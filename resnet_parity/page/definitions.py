@@ -5,12 +5,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from resnet_parity.page.unpaired import UNPAIRED
-
-ROOT = Path(__file__).parents[2]
-"""Of the packages; each name of a file on the page is relative to it."""
+from resnet_parity.results import ROOT
 
 HANDS = {"torch": "PyTorch", "keras": "Keras"}
 
@@ -73,9 +70,12 @@ def definitions(file: str) -> list[Definition]:
 def _name(node: ast.stmt) -> str | None:
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         return node.name
-    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-    names = [each.id for each in targets if isinstance(each, ast.Name)]
-    return names[0] if names else None
+    targets: list[ast.expr] = []
+    if isinstance(node, ast.Assign):
+        targets = node.targets
+    elif isinstance(node, ast.AnnAssign):
+        targets = [node.target]
+    return next((each.id for each in targets if isinstance(each, ast.Name)), None)
 
 
 def _decorators(node: ast.stmt) -> list[ast.expr]:

@@ -5,16 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from markupsafe import Markup
-
 from resnet_parity.matrix_report import cell_text, remarks
 from resnet_parity.page.definitions import HANDS
 from resnet_parity.page.plot import plot
-from resnet_parity.page.results import damage_text
 from resnet_parity.readme import ONNX_COLUMNS, onnx_row
+from resnet_parity.results import damage_text
 from resnet_parity.tolerances import TOLERANCES
 
 UNIT = TOLERANCES["float64", "tap"].unit
+PLOTTED = (
+    "resnet18",
+    "resnet50",
+    "resnet152",
+    "resnet20",
+    "resnet50d",
+    "resnetv2_50",
+    "seresnet50",
+    "plain34",
+)
+"""One of each kind; the living spec has the figures of the others."""
+
 RESULTS = ("matrix", "depth", "damage", "onnx")
 
 
@@ -40,11 +50,12 @@ def _cell(cell: Mapping[str, Any] | None) -> dict[str, str]:
 
 def plots(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """A drawing per net, and the largest error of each of its lines."""
-    for name, net in data["nets"].items():
+    for name in PLOTTED:
+        net = data["nets"][name]
         yield {
             "name": name,
             "image": net["image"],
-            "svg": Markup(plot(net, f"{name}: {UNIT}")),
+            "svg": plot(net, f"{name}: {UNIT}"),
             "largest": [
                 (dtype, [f"{max(hands[hand]):.1e}" for hand in HANDS])
                 for dtype, hands in net["errors"].items()
@@ -59,6 +70,8 @@ def mutants(data: Mapping[str, Any]) -> Iterator[dict[str, str]]:
             "name": name,
             "killed": ", ".join(entry["killed_by"]),
             "missed": ", ".join(entry["missed_by"]),
+            "net": entry["net"],
+            "blind": entry.get("blind", False),
             "damage": damage_text(entry),
         }
 

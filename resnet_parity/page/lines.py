@@ -1,14 +1,25 @@
-"""Where a layer of the spec stands in both hands: the line that makes it."""
+"""Where an operation of the spec stands in both hands: the lines that make it."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
-from resnet_spec import Architecture, Block, SqueezeExcitation, make_plan
+from resnet_spec import (
+    Architecture,
+    Block,
+    Conv,
+    GlobalAverage,
+    Node,
+    Norm,
+    Relu,
+    SqueezeExcitation,
+    make_plan,
+)
 
-from resnet_parity.page.definitions import Definition, definitions, key
+from resnet_parity.page.definitions import HANDS, Definition, definitions, key
 
 
 @dataclass(frozen=True)
@@ -20,29 +31,9 @@ class Place:
     text: str
 
 
-# What is written in the line that makes an operation, by the end of its name: torch, then Keras.
-_BLOCK = (
-    (r"(conv\d|bn\d)", r"self\.{0} = ", r"block\.{0}\b"),
-    (r"(relu\d)", r"self\.{0} = ", r"\.{0}\""),
-    (r"(add)", r"add\(x, ", r"add\(x, "),
-    (r"()", r"return ", r"return "),
-)
-_GATE = (
-    (r"(mean)", r"gate = x\.mean", r"GlobalAveragePooling2D"),
-    (r"(fc\d)", r"self\.{0} = ", r"spec\.{0}\b"),
-    (r"(relu)", r"self\.{0} = ", r"\.{0}\""),
-    (r"()", r"return ", r"return "),
-)
-_STEM = ((r"conv1\.\d+.*", r"layers \+= ", r"= conv\(|= batch_norm\(|= relu\("),)
-_MODEL = (
-    (r"(conv1)", r"self\.conv1 = ", r"x = stem_conv\("),
-    (r"(bn1)", r"self\.bn1 = ", r"plan\.stem\.norm\)"),
-    (r"(relu)", r"self\.relu = ", r"relu\(x, "),
-    (r"(maxpool)", r"self\.maxpool = ", r"= max_pool\("),
-    (r"(norm)", r"self\.norm = ", r"plan\.norm\)"),
-    (r"(avgpool)", r"self\.avgpool = ", r"= global_average_pool\("),
-    (r"(fc)", r"self\.fc = ", r"linear\(x, plan\.fc\)"),
-)
+Patterns = tuple[str, ...]
+"""Regular expressions, each of which one line of a definition has, and no other."""
+
 _CLASSES = {
     ("basic", False): ("blocks", "BasicBlock"),
     ("bottleneck", False): ("blocks", "Bottleneck"),
@@ -61,52 +52,94 @@ def definition_of(block: Block) -> tuple[str, str]:
     return _CLASSES[block.kind, block.preactivation]
 
 
-def places_in_block(block: Block, name: str) -> dict[str, Place]:
-    """The lines of an operation of a block; `name` is what follows the block's own."""
+def places_in_block(block: Block, node: Node) -> dict[str, list[Place]]:
+    """The lines of an operation of a block, by hand; raises `LookupError` where there is none."""
+    name = node.name[len(block.name) :].lstrip(".")
     if name.startswith("downsample"):
-        return _find(
-            "blocks", "shortcut", (("(.*)", r"SHORTCUT_LAYERS\[", r"SHORTCUT_LAYERS\["),), name
-        )
+        return _find("blocks", "shortcut", dict.fromkeys(HANDS, (r"SHORTCUT_LAYERS\[",)))
     gate = block.se
-    if isinstance(gate, SqueezeExcitation) and f"{block.name}.{name}".startswith(gate.name):
-        rest = f"{block.name}.{name}"[len(gate.name) :].lstrip(".")
-        return _find("blocks", "SqueezeExcite", _GATE, rest)
-    return _find(*definition_of(block), _BLOCK, name)
+    if isinstance(gate, SqueezeExcitation) and node.name.startswith(gate.name):
+        return _find("blocks", "SqueezeExcite", _of_gate(node.name[len(gate.name) :].lstrip(".")))
+    return _find(*definition_of(block), _of_block(name))
 
 
-def places_in_model(name: str) -> dict[str, Place]:
-    """The lines of an operation outside the blocks; a deep stem's lie in its own function."""
-    if re.fullmatch(_STEM[0][0], name):
-        return _find("layers", "stem_conv", _STEM, name)
-    return _find("model", {"torch": "ResNet", "keras": "resnet"}, _MODEL, name)
+def _of_block(name: str) -> dict[str, Patterns]:
+    if not name:
+        return {"torch": (r"return ",), "keras": (r"return ",)}
+    if name == "add":
+        return {"torch": (r"add\(x, ",), "keras": (r"add\(x, ",)}
+    if name.startswith("relu"):
+        return {"torch": (rf"self\.{name} = ",), "keras": (rf"\.{name}\"",)}
+    return {"torch": (rf"self\.{name} = ",), "keras": (rf"\(x, block\.{name}\)",)}
 
 
-def _find(module: str, within: str | dict[str, str], words, name: str) -> dict[str, Place]:
-    found = {}
-    for position, hand in enumerate(("torch", "keras")):
-        wanted = within[hand] if isinstance(within, dict) else within
-        definition = _definitions(hand, module)[key(wanted)]
-        for pattern, *texts in words:
-            match = re.fullmatch(pattern, name)
-            if match:
-                text = texts[position].replace("{0}", match[1] if match.groups() else "")
-                found[hand] = _line(definition, module, text)
-                break
-    return found
+def _of_gate(name: str) -> dict[str, Patterns]:
+    """The gate itself is a sigmoid, and a product."""
+    return {
+        "mean": {"torch": (r"x\.mean",), "keras": (r"GlobalAveragePooling2D",)},
+        "fc1": {"torch": (r"self\.fc1 = ",), "keras": (r"spec\.fc1\)",)},
+        "relu": {"torch": (r"self\.relu = ",), "keras": (r"\.relu\"",)},
+        "fc2": {"torch": (r"self\.fc2 = ",), "keras": (r"spec\.fc2\)",)},
+        "": {"torch": (r"self\.sigmoid = ", r"return "), "keras": (r"\"sigmoid\"", r"return ")},
+    }[name]
+
+
+def places_outside(arch: Architecture, node: Node) -> dict[str, list[Place]]:
+    """The lines of an operation of stem or head; raises `LookupError` where there is none."""
+    if re.fullmatch(r"conv1\.\d+.*", node.name):
+        last = node.operation is make_plan(arch).stem.convs[-1]
+        return _find("layers", "stem_conv", _of_deep_stem(node, last))
+    return _find("model", {"torch": "ResNet", "keras": "resnet"}, _of_model(arch, node))
+
+
+def _of_deep_stem(node: Node, last: bool) -> dict[str, Patterns]:
+    """Convolutions with their norms and ReLUs, and a last one."""
+    if last:
+        return {"torch": (r"return nn\.Sequential",), "keras": (r"return conv\(x, last\)",)}
+    calls: dict[type, str] = {Conv: r"= conv\(", Norm: r"= batch_norm\(", Relu: r"= relu\("}
+    return {"torch": (r"layers \+= ",), "keras": (calls[type(node.operation)],)}
+
+
+def _of_model(arch: Architecture, node: Node) -> dict[str, Patterns]:
+    plan = make_plan(arch)
+    if isinstance(node.operation, Relu):  # behind the stem's norm, or behind the last
+        norm = "stem.norm" if plan.stem.norm else "norm"
+        before = rf"x = batch_norm\(x, plan\.{re.escape(norm)}\)\n\s*"
+        return {"torch": (r"self\.relu = ",), "keras": (rf"{before}x = relu\(x, ",)}
+    if isinstance(node.operation, GlobalAverage):
+        return {"torch": (r"self\.avgpool = ",), "keras": (r"= global_average_pool\(",)}
+    calls = {
+        "conv1": r"= stem_conv\(",
+        "bn1": r"x, plan\.stem\.norm\)",
+        "maxpool": r"= max_pool\(",
+        "norm": r"x, plan\.norm\)",
+        "fc": r"linear\(x, plan\.fc\)",
+    }
+    return {"torch": (rf"self\.{node.name} = ",), "keras": (calls[node.name],)}
+
+
+def _find(
+    module: str, within: str | dict[str, str], patterns: dict[str, Patterns]
+) -> dict[str, list[Place]]:
+    names = within if isinstance(within, dict) else dict.fromkeys(HANDS, within)
+    return {
+        hand: list(_lines(_definition(hand, module, names[hand]), module, patterns[hand]))
+        for hand in HANDS
+    }
 
 
 @cache
-def _definitions(hand: str, module: str) -> dict[str, Definition]:
-    return {key(each.name): each for each in definitions(f"resnet_{hand}/{module}.py")}
+def _definition(hand: str, module: str, name: str) -> Definition:
+    found = {key(each.name): each for each in definitions(f"resnet_{hand}/{module}.py")}
+    return found[key(name)]
 
 
-def _line(definition: Definition, module: str, words: str) -> Place:
-    """The line that has those words, the last where several do; raises `LookupError` for none."""
-    found = [
-        Place(module, number, line.strip())
-        for number, line in zip(definition.numbers, definition.lines, strict=True)
-        if re.search(words, line)
-    ]
-    if not found:
-        raise LookupError(f"nothing in {definition.file} {definition.name} says {words!r}")
-    return found[-1]
+def _lines(definition: Definition, module: str, patterns: Patterns) -> Iterable[Place]:
+    """The line in which each pattern ends."""
+    text = "\n".join(definition.lines)
+    for pattern in patterns:
+        found = list(re.finditer(pattern, text))
+        if len(found) != 1:
+            raise LookupError(f"{definition.file} {definition.name} has {len(found)} {pattern!r}")
+        index = text.count("\n", 0, found[0].end())
+        yield Place(module, definition.first + index, definition.lines[index].strip())

@@ -12,10 +12,12 @@ from typing import Any
 
 from resnet_spec import (
     GROUPS,
+    Add,
     AveragePool,
     Block,
     ChannelPad,
     Conv,
+    Gate,
     GlobalAverage,
     Linear,
     MaxPool,
@@ -30,23 +32,25 @@ from resnet_spec.parameters import Parameter, layer_parameters, parameter_count
 from resnet_spec.taps import IMAGE, mac_count, shapes
 
 from resnet_parity.page.chapters import CHAPTERS
+from resnet_parity.page.colour import coloured
 from resnet_parity.page.columns import anchor
-from resnet_parity.page.definitions import ROOT
-from resnet_parity.page.lines import Place, places_in_block, places_in_model
-from resnet_parity.page.results import read
+from resnet_parity.page.lines import Place, places_in_block, places_outside
+from resnet_parity.results import ROOT, read
 from resnet_parity.tolerances import TOLERANCES
 
 _FUNCTIONS = {
-    Conv: "conv",
-    Norm: "batch_norm",
-    Relu: "relu",
-    MaxPool: "max_pool",
-    AveragePool: "average_pool",
-    ChannelPad: "channel_pad",
-    GlobalAverage: "global_average_pool",
-    Linear: "linear",
+    Add: ("layers", "add"),
+    AveragePool: ("layers", "average_pool"),
+    ChannelPad: ("layers", "channel_pad"),
+    Conv: ("layers", "conv"),
+    Gate: ("blocks", "SqueezeExcite"),
+    GlobalAverage: ("layers", "global_average_pool"),
+    Linear: ("layers", "linear"),
+    MaxPool: ("layers", "max_pool"),
+    Norm: ("layers", "batch_norm"),
+    Relu: ("layers", "relu"),
 }
-"""The definition in the chapter of layers that makes an operation."""
+"""The module and the definition that make an operation."""
 
 
 class Interned:
@@ -79,21 +83,26 @@ def living_spec() -> dict[str, Any]:
         "layers": layers.all,
         "places": places.all,
         "vectors": _vectors(),
-        "depth": {
+        "figures": {
             "date": depth["date"],
             "unit": TOLERANCES["float64", "tap"].unit,
-            "nets": {name: _figures(net) for name, net in depth["nets"].items()},
+            "measured": list(depth["nets"]),
+            "nets": {},
         },
     }
+
+
+def figures() -> dict[str, dict[str, Any]]:
+    """The errors at every tap of the nets that were measured; a page loads those of one net."""
+    return {name: _figures(net) for name, net in read("depth")["nets"].items()}
 
 
 def _figures(net: dict[str, Any]) -> dict[str, Any]:
     """The errors of a net by tap, in the order of dtypes and hands."""
     rows = [errors for hands in net["errors"].values() for errors in hands.values()]
-    titles = [f"{dtype} {hand}" for dtype, hands in net["errors"].items() for hand in hands]
     return {
         "image": net["image"],
-        "titles": titles,
+        "dtypes": list(net["errors"]),
         "taps": {tap: list(each) for tap, *each in zip(net["taps"], *rows, strict=True)},
     }
 
@@ -122,7 +131,7 @@ def _net(
                 ends.append(outside)
                 outside = []
             continue
-        found = places_in_model(node.name)
+        found = places_outside(arch, node)
         outside.append(layers.index(_layer(node, "", extents, found, places)))
     ends += [outside] if ends else [outside, []]
     stem, head = ends
@@ -163,22 +172,14 @@ def _block(block: Block, nodes, extents, layers: Interned, places: Interned) -> 
         "stride": max(strides),
         "se": block.se is not None,
         "layers": [
-            layers.index(
-                _layer(
-                    node,
-                    block.name,
-                    extents,
-                    places_in_block(block, node.name[len(block.name) :].lstrip(".")),
-                    places,
-                )
-            )
+            layers.index(_layer(node, block.name, extents, places_in_block(block, node), places))
             for node in nodes
         ],
     }
 
 
 def _layer(
-    node: Node, owner: str, extents, found: dict[str, Place], places: Interned
+    node: Node, owner: str, extents, found: dict[str, list[Place]], places: Interned
 ) -> dict[str, Any]:
     """An operation; names are told without the block's own."""
     operation = node.operation
@@ -194,7 +195,10 @@ def _layer(
         "shape": extents[node.name],
         "tensors": [_tensor(p, node.name) for p in layer_parameters(operation)] if weighted else [],
         "function": _FUNCTIONS.get(type(operation)),
-        "places": {hand: places.index(_place(hand, place)) for hand, place in found.items()},
+        "places": {
+            hand: [places.index(_place(hand, place)) for place in own]
+            for hand, own in found.items()
+        },
     }
 
 
@@ -203,7 +207,9 @@ def _inside(name: str, owner: str) -> bool:
 
 
 def _place(hand: str, place: Place) -> list[Any]:
-    return [place.module, place.number, anchor(hand, place.module, place.number), place.text]
+    """The module, the number of the line, its anchor, and its HTML."""
+    html = coloured(f"resnet_{hand}/{place.module}.py")[place.number - 1].lstrip()
+    return [place.module, place.number, anchor(hand, place.module, place.number), html]
 
 
 def _tensor(parameter: Parameter, layer: str) -> list[Any]:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import sys
 
+from resnet_parity import provenance
 from resnet_parity.matrix import run_matrix
 from resnet_parity.matrix_report import as_json
-from resnet_parity.page import provenance
 from resnet_parity.progress import progress_line
 
 NETS = ("resnet18", "resnet50")
@@ -17,9 +17,10 @@ NETS = ("resnet18", "resnet50")
 
 def main() -> int:
     """Ask all engines that this machine has, and write the file; 1 where parity fails."""
+    stamp = provenance.stamp("matrix")
     with progress_line() as progress:
         result = run_matrix(NETS, progress=progress)
-    provenance.write("matrix", as_json(result))
+    provenance.write("matrix", stamp, as_json(result))
     return int(result.failed)
 
 

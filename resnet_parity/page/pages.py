@@ -11,14 +11,23 @@ from resnet_spec import ARCHITECTURES
 from resnet_spec.differences import DIFFERENCES
 
 from resnet_parity.page import evidence
-from resnet_parity.page.chapters import CHAPTERS, DESCRIPTION, INTRODUCTIONS, MORE, Chapter
+from resnet_parity.page.chapters import (
+    CHAPTERS,
+    DESCRIPTION,
+    INTRODUCTIONS,
+    KEYS,
+    MORE,
+    WORDS,
+    Chapter,
+)
 from resnet_parity.page.colour import coloured_text
 from resnet_parity.page.columns import Columns, Line, columns, line_of
 from resnet_parity.page.definitions import HANDS, definitions, pairs
+from resnet_parity.page.depth import DTYPES
 from resnet_parity.page.phrase_book import PARTS, phrases
 from resnet_parity.page.render import render
-from resnet_parity.page.results import damages, read
 from resnet_parity.page.sources import source_page, test_link
+from resnet_parity.results import damages, read
 
 
 def pages() -> dict[str, str]:
@@ -121,6 +130,8 @@ def _index() -> str:
         introduction=DESCRIPTION,
         figures=figures,
         cards=cards,
+        words=WORDS,
+        keys=KEYS,
     )
 
 
@@ -152,6 +163,7 @@ def _evidence() -> str:
         matrices=list(evidence.matrices(data["matrix"])),
         plots=list(evidence.plots(data["depth"])),
         unit=evidence.UNIT,
+        dtypes=DTYPES,
         mutants=list(evidence.mutants(data["damage"])),
         onnx=evidence.onnx(data["onnx"]),
         results=data,

@@ -14,7 +14,7 @@ DECADES = range(-17, 1, 2)
 """Powers of ten at which the axis has a line."""
 
 _LEAST = 1e-17
-"""What has no error at all is drawn here: a logarithm has no zero."""
+"""What has no error at all is drawn here, where the axis says 0: a logarithm has none."""
 
 
 def plot(net: Mapping[str, Any], title: str) -> str:
@@ -55,7 +55,8 @@ def _axis() -> Iterator[str]:
     for decade in DECADES:
         y = f"{_y(10.0**decade):.1f}"
         yield f'<path class="grid" d="M{LEFT} {y}H{WIDTH - RIGHT}"/>'
-        yield f'<text class="tick" x="{LEFT - 8}" y="{y}">1e{decade}</text>'
+        label = "0" if decade == DECADES[0] else f"1e{decade}"
+        yield f'<text class="tick" x="{LEFT - 8}" y="{y}">{label}</text>'
 
 
 def _stages(taps: Sequence[str]) -> Iterator[str]:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from resnet_parity.page.assets import assets
 from resnet_parity.page.pages import pages
-from resnet_parity.page.results import DOCS as FOLDER
 from resnet_parity.page.sources import source_pages
+from resnet_parity.results import DOCS as FOLDER
 
 
 def site() -> dict[str, str]:
@@ -27,8 +27,8 @@ def stale(files: dict[str, str]) -> list[str]:
 
 def _present() -> set[str]:
     """What a former run may have written."""
-    paths = [*FOLDER.glob("*.html"), *FOLDER.glob("source/*"), *FOLDER.glob("assets/*")]
-    return {path.relative_to(FOLDER).as_posix() for path in paths if path.suffix != ".png"}
+    paths = [*FOLDER.glob("*.html"), *FOLDER.glob("source/*"), *FOLDER.rglob("assets/**/*.*")]
+    return {path.relative_to(FOLDER).as_posix() for path in paths}
 
 
 def _read(path: Path) -> str | None:
@@ -47,7 +47,7 @@ def main() -> int:
     for name in names:
         path = FOLDER / name
         if name in files:
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(files[name], encoding="utf-8")
         else:
             path.unlink()

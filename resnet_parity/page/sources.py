@@ -10,8 +10,9 @@ from resnet_spec.differences import DIFFERENCES
 from resnet_parity.page.chapters import CHAPTERS
 from resnet_parity.page.colour import coloured
 from resnet_parity.page.columns import Line
-from resnet_parity.page.definitions import HANDS, ROOT
+from resnet_parity.page.definitions import HANDS
 from resnet_parity.page.render import render
+from resnet_parity.results import ROOT
 
 
 def source_pages() -> dict[str, str]:
@@ -56,7 +57,9 @@ def _page(file: str) -> str:
         Line(number, f"L{number}", len(text) - len(text.lstrip()), text, html)
         for number, (text, html) in enumerate(zip(lines, coloured(file), strict=True), start=1)
     ]
-    return render("source", title=file, root="../", lines=numbered, other=_other(file))
+    return render(
+        "source", title=file, page="source", root="../", lines=numbered, other=_other(file)
+    )
 
 
 def _other(file: str) -> dict[str, str] | None:

@@ -18,7 +18,7 @@ from resnet_parity.page.chapters import CHAPTERS
 from resnet_parity.page.columns import Columns, Line, columns
 from resnet_parity.page.definitions import HANDS, Pair, key, pairs
 from resnet_parity.page.lines import classes_of
-from resnet_parity.page.results import damages
+from resnet_parity.results import damages
 
 _NARROW = 120
 """Columns of a terminal under which the hands stand one below the other."""

@@ -1,4 +1,4 @@
-"""Where the pages and the results lie: in the checkout, or in the installed package."""
+"""Results that are kept as data, and where they and the pages lie: in a checkout, or installed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 
 from resnet_spec.differences import DIFFERENCES
 
-from resnet_parity.page.definitions import ROOT
+ROOT = Path(__file__).parents[1]
+"""Of the packages; each name of a source file is relative to it."""
 
-_INSTALLED = Path(__file__).parent / "site"
+_INSTALLED = Path(__file__).parent / "docs"
 DOCS = _INSTALLED if _INSTALLED.is_dir() else ROOT / "docs"
 
 
@@ -32,7 +33,7 @@ def damages() -> dict[str, str]:
 
 
 def damage_text(entry: Mapping[str, Any]) -> str:
-    """A number and what it is: `0.17 relative error of the logits`."""
-    if entry["value"] is None:
-        return entry["words"]
-    return f"{entry['value']:.2g} {entry['words']}"
+    """A number and what it is: `relative error 0.17 in the logits of resnet50, no warning`."""
+    value, silent = entry["value"], entry.get("silent")
+    words = entry["words"] if value is None else entry["words"].format(f"{value:.2g}")
+    return words if silent is None else f"{words}, {'no warning' if silent else 'with a warning'}"
