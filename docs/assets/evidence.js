@@ -14,7 +14,10 @@
     return plot && plots.includes(plot) ? plot.id.slice("depth-".length) : null;
   }
 
-  select.addEventListener("change", () => show(select.value));
+  select.addEventListener("change", () => {
+    show(select.value);
+    history.replaceState(null, "", `#depth-${select.value}`);
+  });
   addEventListener("hashchange", () => named() && show(named()));
   show(named() || select.value);
 })();

@@ -4,6 +4,7 @@
   const spec = window.LIVING_SPEC;
   const part = (id) => document.getElementById(id);
   const state = { net: "resnet50", block: "layer2.0", layer: "conv2" };
+  const loaded = new Set();
 
   function html(name, attributes = {}, ...children) {
     const made = document.createElement(name);
@@ -26,13 +27,15 @@
     return found;
   }
 
+  // The last operation of a block has the block's own name.
   function layersOf(net, name) {
     const entry = blocksOf(net).get(name);
     const indices = entry ? entry.block.layers : name === "head" ? net.head : net.stem;
-    return indices.map((index) => ({
-      ...spec.layers[index],
-      title: spec.layers[index].name || "relu",
-    }));
+    return indices.map((index) => {
+      const layer = spec.layers[index];
+      const last = layer.kind === "Relu" ? "relu" : "output";
+      return { ...layer, title: layer.name || last };
+    });
   }
 
   const isBlock = (name) => /\.\d+$/.test(name);
@@ -42,7 +45,7 @@
   function choose(change) {
     Object.assign(state, change);
     settle();
-    history.replaceState(null, "", `#net=${state.net}&block=${state.block}&layer=${state.layer}`);
+    history.pushState(null, "", `#net=${state.net}&block=${state.block}&layer=${state.layer}`);
     draw();
   }
 
@@ -84,29 +87,41 @@
     return entry ? entry.names[0] : state.block;
   }
 
-  function partsOf(net) {
-    const last = (layers) => spec.layers[layers[layers.length - 1]];
-    const end = (title, layers) => {
-      const shape = last(layers).shape;
-      const lines = layers.map((index) => spec.layers[index].name).slice(0, 4);
-      return { title, note: shape.join("×"), boxes: [{ key: title, lines, extent: shape[1] || 1 }] };
-    };
-    const stages = net.stages.map((stage) => {
-      let number = 0;
-      let shape = [];
-      const boxes = stage.blocks.map(([index, count]) => {
-        const block = spec.blocks[index];
-        shape = last(block.layers).shape;
-        const key = `${stage.name}.${number}`;
-        const name = count > 1 ? `${number}…${number + count - 1}` : `${number}`;
-        number += count;
-        const lines = [name, ...(count > 1 ? [`×${count}`] : [])];
-        if (block.stride > 1) lines.push(`stride ${block.stride}`);
-        return { key, lines, block, extent: shape[1] };
-      });
-      return { title: stage.name, note: shape.join("×"), boxes };
+  const lastOf = (layers) => spec.layers[layers[layers.length - 1]];
+
+  function endOf(title, layers) {
+    const shape = lastOf(layers).shape;
+    const names = layers.map((index) => spec.layers[index].name);
+    const lines = names.length > 4 ? [...names.slice(0, 3), "…"] : names;
+    const stride = layers.some((index) => /stride [2-9]/.test(spec.layers[index].text)) ? 2 : 1;
+    const box = { key: title, lines, stride, way: null, extent: shape[1] || 1 };
+    return { title, note: shape.join("×"), boxes: [box] };
+  }
+
+  function stageOf(stage) {
+    let number = 0;
+    const boxes = stage.blocks.map(([index, count]) => {
+      const block = spec.blocks[index];
+      const key = `${stage.name}.${number}`;
+      const name = count > 1 ? `${number}…${number + count - 1}` : `${number}`;
+      number += count;
+      const lines = [name, ...(count > 1 ? [`×${count}`] : [])];
+      if (block.stride > 1) lines.push(`stride ${block.stride}`);
+      return { key, lines, stride: block.stride, way: around(block), extent: lastOf(block.layers).shape[1] };
     });
-    return [end("stem", net.stem), ...stages, ...(net.head.length ? [end("head", net.head)] : [])];
+    const [last] = stage.blocks[stage.blocks.length - 1];
+    return { title: stage.name, note: lastOf(spec.blocks[last].layers).shape.join("×"), boxes };
+  }
+
+  function around(block) {
+    if (block.plain) return null;
+    if (!block.shortcut.length) return "identity";
+    return block.shortcut.includes("Conv") ? "projection" : "zeros";
+  }
+
+  function partsOf(net) {
+    const head = net.head.length ? [endOf("head", net.head)] : [];
+    return [endOf("stem", net.stem), ...net.stages.map(stageOf), ...head];
   }
 
   function drawBlock(net) {
@@ -128,66 +143,80 @@
     const name = fullName(layer);
     part("panel").replaceChildren(
       html("h4", {}, html("code", {}, name), ` ${layer.kind}`, layer.text ? `, ${layer.text}` : ""),
-      shapeLine(layer),
       places(layer),
-      ...(layer.tensors.length ? [tensors(layer, name)] : []),
+      table("", ["PyTorch", "Keras"], [
+        ["shape", torchShape(layer.shape), kerasShape(layer.shape)],
+        ...layer.tensors.map((tensor) => ["tensor", ...tensorNames(name, tensor)]),
+      ]),
       figures(name),
     );
   }
 
-  const torchShape = (shape) => `(N, ${shape.join(", ")})`;
-  const kerasShape = (shape) => `(N, ${[...shape.slice(1), shape[0]].join(", ")})`;
+  const torchShape = (shape) => html("code", {}, `(N, ${shape.join(", ")})`);
+  const kerasShape = (shape) => html("code", {}, `(N, ${[...shape.slice(1), shape[0]].join(", ")})`);
 
-  function table(heads, rows) {
-    const head = html("tr", {}, ...heads.map((text) => html("th", { scope: "col" }, text)));
-    const body = rows.map((cells) => html("tr", {}, ...cells.map((cell) => html("td", {}, cell))));
-    const made = html("table", {}, html("thead", {}, head), html("tbody", {}, ...body));
+  function tensorNames(name, [leaf, shape, variable, theirs]) {
+    return [
+      html("code", {}, `${name}.${leaf} (${shape.join(",")})`),
+      html("code", {}, `${name.replaceAll(".", "_")}/${variable} (${theirs.join(",")})`),
+    ];
+  }
+
+  // The first cell of each row is its head.
+  function table(corner, heads, rows, caption = "") {
+    const titles = [corner, ...heads].map((text) => html("th", { scope: "col" }, text));
+    const body = rows.map(([head, ...cells]) => html("tr", {}, html("th", { scope: "row" }, head),
+      ...cells.map((cell) => html("td", {}, cell))));
+    const made = html("table", {}, html("thead", {}, html("tr", {}, ...titles)),
+      html("tbody", {}, ...body));
+    if (caption) made.prepend(html("caption", {}, caption));
     return html("div", { class: "scroll" }, made);
   }
 
-  function shapeLine(layer) {
-    const shapes = html("p", { class: "shapes" });
-    shapes.append(html("code", { class: "torch" }, torchShape(layer.shape)), " ");
-    shapes.append(html("code", { class: "keras" }, kerasShape(layer.shape)));
-    return shapes;
-  }
-
-  // The line of each hand, and the definition in the chapter of layers that it calls.
+  // The lines of each hand, and the definition that they call.
   function places(layer) {
     const made = html("div", { class: "places" });
-    for (const [hand, index] of Object.entries(layer.places)) {
-      const [module, number, anchor, text] = spec.places[index];
-      const page = spec.chapters[module];
-      const link = html("a", { href: `${page}.html#${anchor}` }, `resnet_${hand}/${module}.py:${number}`);
-      made.append(html("div", { class: hand }, link, html("code", {}, text)));
+    for (const [hand, indices] of Object.entries(layer.places)) {
+      const column = html("div", { class: hand });
+      for (const index of indices) {
+        const [module, number, anchor, code] = spec.places[index];
+        const href = `${spec.chapters[module]}.html#${anchor}`;
+        const line = html("code", {});
+        line.innerHTML = code;
+        column.append(html("a", { href }, `resnet_${hand}/${module}.py:${number}`), line);
+      }
+      made.append(column);
     }
     if (layer.function) {
-      const href = `${spec.chapters.layers}.html#layers-${layer.function}`;
-      made.append(html("p", {}, html("a", { href }, html("code", {}, layer.function))));
+      const [module, name] = layer.function;
+      const href = `${spec.chapters[module]}.html#${module}-${name}`;
+      made.append(html("p", {}, html("a", { href }, html("code", {}, name))));
     }
     return made;
-  }
-
-  function tensors(layer, name) {
-    const rows = layer.tensors.map(([leaf, shape, variable, kerasShapeOf]) => [
-      html("code", {}, `${name}.${leaf} (${shape.join(",")})`),
-      html("code", {}, `${name.replaceAll(".", "_")}/${variable} (${kerasShapeOf.join(",")})`),
-    ]);
-    return table(["PyTorch", "Keras"], rows);
   }
 
   // Parity of this very layer, where its net was measured; and what else is known of the net.
   function figures(name) {
-    const net = spec.depth.nets[state.net];
+    const { measured, nets, unit, date } = spec.figures;
     const made = html("div", { class: "parity" });
-    const errors = net && net.taps[name];
+    if (measured.includes(state.net) && !loaded.has(state.net)) load(state.net);
+    const errors = nets[state.net]?.taps[name];
     if (errors) {
-      const rows = net.titles.map((title, index) => [title, errors[index].toExponential(1)]);
-      made.append(table([`${spec.depth.unit}, ${net.image}`, spec.depth.date], rows));
+      const { dtypes, image } = nets[state.net];
+      const rows = dtypes.map((dtype, index) =>
+        [dtype, ...errors.slice(2 * index, 2 * index + 2).map((error) => error.toExponential(1))]);
+      made.append(table("", ["PyTorch", "Keras"], rows, `${unit}, ${image}, ${date}`));
     }
-    const vectors = html("a", { href: "evidence.html" }, `${spec.vectors[state.net]}`);
-    made.append(html("p", {}, `${state.net}, conformance vectors: `, vectors));
+    made.append(html("p", {}, `${state.net}, conformance vectors: ${spec.vectors[state.net]}`));
     return made;
+  }
+
+  // The figures of a net are a script of their own, for all of them are a megabyte.
+  function load(net) {
+    loaded.add(net);
+    const script = html("script", { src: `assets/figures/${net}.js` });
+    script.addEventListener("load", () => state.net === net && drawPanel(spec.nets[net]));
+    document.head.append(script);
   }
 
   function fill() {
@@ -211,9 +240,11 @@
   settle();
   draw();
   if (linked) part("picture").scrollIntoView();
-  addEventListener("hashchange", () => {
-    if (!readHash()) return;
-    settle();
-    draw();
-  });
+  for (const event of ["hashchange", "popstate"]) {
+    addEventListener(event, () => {
+      if (!readHash()) return;
+      settle();
+      draw();
+    });
+  }
 })();

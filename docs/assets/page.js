@@ -13,50 +13,70 @@
   function toggleTheme() {
     const theme = root.dataset.theme === "dark" ? "light" : "dark";
     root.dataset.theme = theme;
+    remember("theme", theme);
+  }
+
+  // A browser may keep storage from files: a choice then ends with its page.
+  function remember(name, value) {
     try {
-      localStorage.setItem("theme", theme);
+      localStorage.setItem(`resnet-parity ${name}`, value);
     } catch (error) {
-      // The choice then ends with the page.
+      return;
+    }
+  }
+
+  function recall(name) {
+    try {
+      return localStorage.getItem(`resnet-parity ${name}`);
+    } catch (error) {
+      return null;
     }
   }
 
   async function copy(button) {
     const lines = [...button.parentElement.querySelectorAll(".line > code")];
     const text = lines.map((line) => line.textContent).join("\n") + "\n";
+    const copied = (await toClipboard(text)) ? "copied" : "not copied";
+    button.textContent = copied;
+    say(copied);
+    setTimeout(() => (button.textContent = "copy"), 1500);
+  }
+
+  async function toClipboard(text) {
     try {
       await navigator.clipboard.writeText(text);
+      return true;
     } catch (error) {
       const area = document.createElement("textarea");
+      const focused = document.activeElement;
       area.value = text;
       document.body.append(area);
       area.select();
-      document.execCommand("copy");
+      const copied = document.execCommand("copy");
       area.remove();
-      button.focus();
+      focused?.focus();
+      return copied;
     }
-    button.textContent = "copied";
-    say("copied");
-    setTimeout(() => (button.textContent = "copy"), 1500);
   }
 
   // A hash may name a note, or something inside one.
   function openTarget() {
-    const id = decodeURIComponent(location.hash.slice(1));
-    const target = id && document.getElementById(id);
+    const target = document.getElementById(unescaped(location.hash.slice(1)));
     if (!target) return;
     const details = target.closest("details");
-    if (details) details.open = true;
+    if (details) {
+      details.open = true;
+      details.querySelector("summary").focus({ preventScroll: true });
+    }
     target.scrollIntoView({ block: target.classList.contains("line") ? "center" : "start" });
   }
 
-  function openTag(tag) {
-    const pair = tag.closest(".pair");
-    const note = pair && [...pair.querySelectorAll(".note")].find((each) =>
-      each.querySelector(".tag").textContent === tag.dataset.tag);
-    if (!note) return;
-    note.open = true;
-    note.querySelector("summary").focus({ preventScroll: true });
-    note.scrollIntoView({ block: "nearest" });
+  function unescaped(hash) {
+    try {
+      return decodeURIComponent(hash);
+    } catch (error) {
+      return hash;
+    }
   }
 
   function step(forward) {
@@ -88,19 +108,27 @@
   // On a narrow screen the list of pages scrolls.
   document.querySelector(".top li a[aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
 
+  // Whoever speaks to the browser can do without keys of one letter.
+  const switchOfKeys = document.getElementById("keyboard");
+
+  function setKeys(on) {
+    switchOfKeys.setAttribute("aria-pressed", on);
+    remember("keys", on ? "on" : "off");
+  }
+
   document.getElementById("theme").addEventListener("click", toggleTheme);
+  switchOfKeys.addEventListener("click", () => setKeys(switchOfKeys.getAttribute("aria-pressed") !== "true"));
+  if (recall("keys") === "off") setKeys(false);
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button.copy");
     if (button) copy(button);
+    // A tag that was followed before changes no hash.
     const tag = event.target.closest("a[data-tag]");
-    if (tag) {
-      event.preventDefault();
-      openTag(tag);
-    }
+    if (tag && tag.getAttribute("href") === location.hash) openTarget();
   });
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.target.closest("input, select, textarea")) return;
+    if (switchOfKeys.getAttribute("aria-pressed") !== "true") return;
+    if (event.ctrlKey || event.metaKey || event.target.closest("input, select, textarea")) return;
     if (Object.hasOwn(KEYS, event.key)) KEYS[event.key]();
   });
   addEventListener("hashchange", openTarget);

@@ -24,9 +24,9 @@ window.Picture = (function () {
       "aria-pressed": chosen,
     });
     group.append(element("rect", { x, y, width, height, rx: 4 }));
-    const middle = y + height / 2 - (lines.length - 1) * 7;
+    const first = y + height / 2 - (lines.length - 1) * (LINE / 2);
     lines.forEach((line, index) =>
-      group.append(text(x + width / 2, middle + index * 14, line, index ? "small" : "")));
+      group.append(text(x + width / 2, first + index * LINE, line, index ? "small" : "")));
     group.addEventListener("click", choose);
     group.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" && event.key !== " ") return;
@@ -55,56 +55,48 @@ window.Picture = (function () {
     return svg;
   }
 
-  const BOX = 70;
+  const LINE = 14;
+  const BOX = 74;
   const GAP = 26;
   const APART = 40;
   const ROOM = 30; // above the highest box, for the way around it
 
-  // So high is a box: a step for every halving of the map.
-  function tall(extent) {
-    return 26 + 14 * Math.log2(Math.max(extent, 1) + 1);
+  // So high is a box: a step for every halving of the map, and room for its lines.
+  function tall({ extent, lines }) {
+    return Math.max(26 + 14 * Math.log2(extent + 1), LINE * lines.length + 10);
   }
 
-  function around(block) {
-    if (block.plain) return null;
-    if (!block.shortcut.length) return "identity";
-    return block.shortcut.includes("Conv") ? "projection" : "zeros";
-  }
-
-  // `parts` are stem, stages and head; each has a title and boxes.
+  // `parts` are stem, stages and head; each has a title, a note and boxes.
   function overview(parts, chosen, choose) {
     const svg = [];
-    const highest = Math.max(...parts.flatMap((part) => part.boxes.map((each) => tall(each.extent))));
+    const highest = Math.max(...parts.flatMap((part) => part.boxes.map(tall)));
     const middle = ROOM + highest / 2;
     const foot = ROOM + highest + 20;
     let x = 8;
-    parts.forEach((part, index) => {
+    let before = null; // where the last box ends
+    for (const part of parts) {
       const start = x;
       for (const each of part.boxes) {
-        const height = tall(each.extent);
+        const height = tall(each);
         const y = middle - height / 2;
-        if (x > 8) svg.push(element("path", { class: "way", d: `M${each.from} ${middle} H${x}` }));
-        const way = each.block ? around(each.block) : null;
-        if (way) svg.push(arc(way, x - 8, x + BOX + 8, y - 14, middle));
+        if (before) svg.push(element("path", { class: "way", d: `M${before} ${middle} H${x}` }));
+        if (each.way) svg.push(arc(each.way, x - 8, x + BOX + 8, y - 14, middle));
         svg.push(box({
           x, y, width: BOX, height,
-          style: each.block && each.block.stride > 1 ? "strided" : "",
+          style: each.stride > 1 ? "strided" : "",
           label: `${part.title}: ${each.lines.join(", ")}`,
           lines: each.lines,
           chosen: each.key === chosen,
           choose: () => choose(each.key),
         }));
-        each.end = x + BOX;
+        before = x + BOX;
         x += BOX + GAP;
-        const next = part.boxes[part.boxes.indexOf(each) + 1] || (parts[index + 1] || {}).boxes?.[0];
-        if (next) next.from = each.end;
       }
-      const width = x - GAP - start;
-      svg.push(text(start + width / 2, foot, part.title, "title"));
-      svg.push(text(start + width / 2, foot + 16, part.note, "small"));
+      const center = (start + before) / 2;
+      svg.push(text(center, foot, part.title, "title"), text(center, foot + 16, part.note, "small"));
       x += APART - GAP;
-    });
-    return frame(x, foot + 28, "Stages and blocks", ...svg);
+    }
+    return frame(before + 8, foot + 28, "Stages and blocks", ...svg);
   }
 
   // The way around a block, over its box, from the line that leads in to the line that leads out.
@@ -113,13 +105,14 @@ window.Picture = (function () {
     return element("path", { class: `arc ${style}`, d });
   }
 
-  const LAYER = 94;
-  const BETWEEN = 20;
+  const LAYER = 96;
+  const BETWEEN = 18;
   const ROW = 66;
+  const HALF = 22; // of a box's height
 
   function rowOf(name) {
     if (name.startsWith("downsample")) return "around";
-    return /^se\.|(^|\.)se\.(mean|fc\d|relu)$/.test(name) ? "gate" : "main";
+    return /(^|\.)se\.(mean|fc\d|relu)$/.test(name) ? "gate" : "main";
   }
 
   // `layers` are in order; an input "<" comes from before them.
@@ -131,27 +124,30 @@ window.Picture = (function () {
       column.set(layer.name, 1 + Math.max(...before));
       row.set(layer.name, rowOf(layer.name));
     }
-    const used = ["gate", "main", "around"].filter((each) =>
-      each !== "gate" || [...row.values()].includes("gate"));
-    const level = (name) => 28 + ROW * used.indexOf(row.get(name));
-    const under = 28 + ROW * used.indexOf("around");
-    const left = (name) => (name === "<" ? 0 : 28 + (column.get(name) - 1) * (LAYER + BETWEEN));
-    const right = (name) => (name === "<" ? 10 : left(name) + LAYER);
+    const sourceOf = (input) => (column.has(input) ? input : "<");
     const blocked = (from, to) => layers.some((each) =>
       row.get(each.name) === row.get(from) && row.get(from) === row.get(to) &&
       column.get(from) < column.get(each.name) && column.get(each.name) < column.get(to));
+    const detours = layers.some(({ name, inputs }) =>
+      inputs.some((input) => blocked(sourceOf(input), name)));
+    const rows = new Set(row.values());
+    const used = ["gate", "main", "around"].filter((each) =>
+      rows.has(each) || (each === "around" && detours));
+    const level = (name) => HALF + 6 + ROW * used.indexOf(row.get(name));
+    const under = HALF + 6 + ROW * used.indexOf("around");
+    const left = (name) => (name === "<" ? 0 : 28 + (column.get(name) - 1) * (LAYER + BETWEEN));
+    const right = (name) => (name === "<" ? 10 : left(name) + LAYER);
     const svg = [];
     for (const { name, inputs } of layers) {
-      for (const input of inputs) {
-        const from = column.has(input) ? input : "<";
-        const [y, toY] = [level(from), level(name)];
+      for (const from of inputs.map(sourceOf)) {
         const detour = blocked(from, name) ? under : null;
-        svg.push(element("path", { class: "way", d: way(right(from), y, left(name), toY, detour) }));
+        const d = way(right(from), level(from), left(name), level(name), detour);
+        svg.push(element("path", { class: "way", d }));
       }
     }
     for (const layer of layers) {
       svg.push(box({
-        x: left(layer.name), y: level(layer.name) - 22, width: LAYER, height: 44,
+        x: left(layer.name), y: level(layer.name) - HALF, width: LAYER, height: 2 * HALF,
         style: layer.kind.toLowerCase(),
         label: `${layer.title}, ${layer.kind}`,
         lines: [layer.title, layer.shape.join("×")],
@@ -160,7 +156,7 @@ window.Picture = (function () {
       }));
     }
     const width = Math.max(...layers.map((layer) => right(layer.name))) + 12;
-    return frame(width, under + 26, "Layers", ...svg);
+    return frame(width, 2 * HALF + 12 + ROW * (used.length - 1), "Layers", ...svg);
   }
 
   // From one box to another, or by a detour at a level where nothing stands.

@@ -3,7 +3,7 @@
   "use strict";
   var chosen = null;
   try {
-    chosen = localStorage.getItem("theme");
+    chosen = localStorage.getItem("resnet-parity theme");
   } catch (error) {
     // A browser may keep storage from files.
   }

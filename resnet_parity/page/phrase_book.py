@@ -49,8 +49,8 @@ def _read(path: Path) -> Phrase:
 
 
 def run(phrase: Phrase) -> dict[str, Any]:
-    """Run an entry, part by part as they stand; what fails raises."""
-    names: dict[str, Any] = {"agree": agree}
+    """Run an entry as it stands; what fails raises."""
+    names: dict[str, Any] = {}
     text = phrase.file.read_text(encoding="utf-8")
     exec(compile(text, phrase.file, "exec"), names)
     return names

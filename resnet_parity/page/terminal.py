@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -32,23 +31,35 @@ def find(name: str) -> Columns:
     Raises `ParityError` for a name that no hand defines, or that such a net is not made of.
     """
     prefix, _, wanted = name.rpartition(".")
-    modules = (prefix,) if prefix in MODULES else MODULES
-    found = [(module, pair) for module in modules for pair in pairs(module) if _is(pair, wanted)]
+    if name in MODULES:
+        raise ParityError(f"{name} is a module; name one of its definitions: {_names(name)}")
     if prefix and prefix not in MODULES:
         _check_net(prefix, wanted)
+    modules = (prefix,) if prefix in MODULES else MODULES
+    found = [(module, pair) for module in modules for pair in pairs(module) if _is(pair, wanted)]
     if not found:
-        raise ParityError(f"no hand defines {wanted!r}; {_hint(modules, wanted)}")
+        raise ParityError(f"no hand defines {name!r}; {_hint(prefix, wanted)}")
     return columns(*found[0])
+
+
+def _names(*modules: str) -> str:
+    return ", ".join(pair.name for module in modules for pair in pairs(module))
 
 
 def _is(pair: Pair, wanted: str) -> bool:
     return any(side and key(side.name) == key(wanted) for side in (pair.torch, pair.keras))
 
 
-def _hint(modules: Sequence[str], wanted: str) -> str:
+def _hint(prefix: str, wanted: str) -> str:
     """What may have been meant."""
-    names = sorted({pair.name for module in modules for pair in pairs(module)})
-    close = get_close_matches(wanted, names, n=3)
+    if wanted in ARCHITECTURES:
+        return f"{wanted} is made of: {', '.join(sorted(classes_of(get_architecture(wanted))))}"
+    elsewhere = [m for m in MODULES for pair in pairs(m) if _is(pair, wanted)]
+    if elsewhere:
+        return f"it is in {elsewhere[0]}"
+    if prefix in MODULES:
+        return f"{prefix} has: {_names(prefix)}"
+    close = get_close_matches(wanted, _names(*MODULES).split(", "), n=3)
     return f"is it {' or '.join(close)}?" if close else f"modules are: {', '.join(MODULES)}"
 
 

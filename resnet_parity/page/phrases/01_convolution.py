@@ -28,5 +28,7 @@ layer.kernel.assign(kernel.transpose(2, 3, 1, 0))  # (H, W, in, out)
 theirs = keras.ops.convert_to_numpy(layer(image.transpose(0, 2, 3, 1)))
 
 # --- agree
+from resnet_parity.page.phrase_book import agree
+
 assert ours.shape == (2, 4, 6, 8) and theirs.shape == (2, 6, 8, 4)
 agree(theirs.transpose(0, 3, 1, 2), ours)

@@ -28,6 +28,8 @@ conv2d.kernel.assign(kernel.transpose(2, 3, 1, 0))
 theirs = keras.ops.convert_to_numpy(conv2d(pad(image.transpose(0, 2, 3, 1))))
 
 # --- agree
+from resnet_parity.page.phrase_book import agree
+
 agree(theirs.transpose(0, 3, 1, 2), ours)
 same = keras.ops.conv(
     image.transpose(0, 2, 3, 1), kernel.transpose(2, 3, 1, 0), strides=2, padding="same"

@@ -38,4 +38,6 @@ theirs = layer(image.transpose(0, 2, 3, 1), training=False)
 theirs = keras.ops.convert_to_numpy(theirs)
 
 # --- agree
+from resnet_parity.page.phrase_book import agree
+
 agree(theirs.transpose(0, 3, 1, 2), ours)

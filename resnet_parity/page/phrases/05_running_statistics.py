@@ -26,6 +26,8 @@ theirs_mean = keras.ops.convert_to_numpy(layer.moving_mean)
 theirs_variance = keras.ops.convert_to_numpy(layer.moving_variance)
 
 # --- agree
+from resnet_parity.page.phrase_book import agree
+
 agree(theirs_mean, ours_mean)
 biased = image.var(axis=(0, 2, 3))
 agree(theirs_variance, 0.9 + 0.1 * biased)

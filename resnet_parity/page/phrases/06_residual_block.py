@@ -1,6 +1,6 @@
 """A residual sum
 
-A module that is called, beside a function of tensors. Give names in Keras, or it makes some up."""
+A module that is called, beside a function of tensors. In Keras a layer is found by its name."""
 
 # --- shared
 import numpy as np
@@ -45,4 +45,6 @@ model.get_layer("conv").kernel.assign(kernel.transpose(2, 3, 1, 0))
 theirs = keras.ops.convert_to_numpy(model(image.transpose(0, 2, 3, 1)))
 
 # --- agree
+from resnet_parity.page.phrase_book import agree
+
 agree(theirs.transpose(0, 3, 1, 2), ours)

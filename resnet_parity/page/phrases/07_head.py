@@ -30,4 +30,6 @@ pooled = layers.GlobalAveragePooling2D(dtype="float64")(features.transpose(0, 2,
 theirs = keras.ops.convert_to_numpy(dense(pooled))
 
 # --- agree
+from resnet_parity.page.phrase_book import agree
+
 agree(theirs, ours)

@@ -29,6 +29,8 @@ theirs_predicting = keras.ops.convert_to_numpy(layer(x, training=False))
 theirs_training = keras.ops.convert_to_numpy(layer(x, training=True))
 
 # --- agree
+from resnet_parity.page.phrase_book import agree
+
 for ours, theirs in ((ours_training, theirs_training), (ours_predicting, theirs_predicting)):
     agree(theirs.transpose(0, 3, 1, 2), ours)
 assert np.abs(ours_training - ours_predicting).max() > 0.01

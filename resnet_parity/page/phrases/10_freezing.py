@@ -19,6 +19,9 @@ resnet_torch.set_weights(model, weights)
 model.requires_grad_(False)
 model.fc.requires_grad_(True)
 model.train()
+model(torch.from_numpy(image))
+ours_moved = resnet_torch.get_weights(model)
+resnet_torch.set_weights(model, weights)
 for module in model.modules():
     if isinstance(module, torch.nn.BatchNorm2d):
         module.eval()
@@ -38,6 +41,7 @@ theirs_after = resnet_keras.get_weights(keras_model)
 # --- agree
 assert ours_trained == ["fc.weight", "fc.bias"]
 assert theirs_trained == ["fc/kernel", "fc/bias"]
-for name, value in weights.items():  # no statistic has moved
+assert not np.array_equal(ours_moved["bn1.running_mean"], weights["bn1.running_mean"])
+for name, value in weights.items():  # after `eval`, and in Keras, no statistic has moved
     assert np.array_equal(ours_after[name], value)
     assert np.array_equal(theirs_after[name], value)

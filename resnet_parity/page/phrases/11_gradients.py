@@ -27,4 +27,6 @@ with tf.GradientTape() as tape:
 theirs = keras.ops.convert_to_numpy(gradient)
 
 # --- agree
+from resnet_parity.page.phrase_book import agree
+
 agree(theirs.T, ours)

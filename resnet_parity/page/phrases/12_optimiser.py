@@ -33,5 +33,7 @@ theirs = keras.ops.convert_to_numpy(variable)
 velocity = keras.ops.convert_to_numpy(sgd.momentums[0])
 
 # --- agree
+from resnet_parity.page.phrase_book import agree
+
 agree(theirs, ours)
 agree(velocity, -rate * buffer)

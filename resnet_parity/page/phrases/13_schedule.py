@@ -1,6 +1,6 @@
 """A schedule of the learning rate
 
-Keras counts steps, PyTorch's schedulers whatever you call them after."""
+The same cosine: an object to call after every step, and a function of the step."""
 
 # --- shared
 steps = 8
@@ -24,4 +24,6 @@ schedule = keras.optimizers.schedules.CosineDecay(0.1, decay_steps=steps)
 theirs = [float(schedule(step)) for step in range(steps)]
 
 # --- agree
+from resnet_parity.page.phrase_book import agree
+
 agree(theirs, ours, "float32")  # Keras' are

@@ -32,4 +32,11 @@ for gradient in gradients:
 theirs = keras.ops.convert_to_numpy(variable)
 
 # --- agree
+from resnet_parity.page.phrase_book import agree
+
 agree(theirs, ours)
+stock = keras.Variable(start, dtype="float64")
+sgd = keras.optimizers.SGD(learning_rate=rate, momentum=momentum, weight_decay=decay)
+for gradient in gradients:
+    sgd.apply([keras.ops.convert_to_tensor(gradient, dtype="float64")], [stock])
+assert np.abs(keras.ops.convert_to_numpy(stock) - ours).max() > 0.001

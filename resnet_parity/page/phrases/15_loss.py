@@ -23,4 +23,6 @@ theirs = float(loss(keras.utils.to_categorical(labels, 10), logits))
 keras.config.set_floatx("float32")
 
 # --- agree
+from resnet_parity.page.phrase_book import agree
+
 agree(theirs, ours)

@@ -44,5 +44,7 @@ theirs = keras.ops.convert_to_numpy(dense.kernel)
 keras.config.set_floatx("float32")
 
 # --- agree
+from resnet_parity.page.phrase_book import agree
+
 agree(theirs.T, ours)
 assert np.abs(ours - kernel).max() > 0.1  # it has learnt something

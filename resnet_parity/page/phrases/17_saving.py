@@ -26,7 +26,9 @@ with torch.no_grad():
 
 own = Path(folder.name, "resnet20.pt")
 torch.save(model.state_dict(), own)
-model.load_state_dict(torch.load(own, weights_only=True))
+loaded = resnet_torch.resnet20()
+loaded.load_state_dict(torch.load(own, weights_only=True))
+ours_loaded = resnet_torch.get_weights(loaded)
 
 # --- keras
 import keras
@@ -37,8 +39,15 @@ theirs = keras.ops.convert_to_numpy(keras_model(image.transpose(0, 2, 3, 1), tra
 
 own = Path(folder.name, "resnet20.weights.h5")
 keras_model.save_weights(own)
-keras_model.load_weights(own)
+keras_loaded = resnet_keras.resnet20()
+keras_loaded.load_weights(own)
+theirs_loaded = resnet_keras.get_weights(keras_loaded)
 
 # --- agree
+from resnet_parity.page.phrase_book import agree
+
 folder.cleanup()
 agree(theirs, ours, "float32")
+for name, value in resnet_torch.get_weights(model).items():
+    assert np.array_equal(ours_loaded[name], value)
+    assert np.array_equal(theirs_loaded[name], value)

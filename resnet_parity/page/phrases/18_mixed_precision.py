@@ -28,6 +28,8 @@ dense.set_weights([kernel.T])
 theirs = keras.ops.convert_to_numpy(keras.ops.cast(dense(x), "float32"))
 
 # --- agree
+from resnet_parity.page.phrase_book import agree
+
 assert result.dtype == torch.bfloat16 and dense.compute_dtype == "bfloat16"
 assert linear.weight.dtype == torch.float32 and dense.kernel.dtype == "float32"
 agree(theirs, ours, "bfloat16")

@@ -25,5 +25,7 @@ norm = layers.Normalization(mean=MEAN, variance=np.square(STD))
 theirs = keras.ops.convert_to_numpy(norm(rescale(photograph[None])))
 
 # --- agree
+from resnet_parity.page.phrase_book import agree
+
 assert ours.shape == (1, 3, 8, 10) and theirs.shape == (1, 8, 10, 3)
 agree(theirs.transpose(0, 3, 1, 2), ours, "float32")

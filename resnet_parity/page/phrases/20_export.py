@@ -41,5 +41,7 @@ model.export(file, format="onnx", verbose=False)
 theirs = run(file, image.transpose(0, 2, 3, 1))
 
 # --- agree
+from resnet_parity.page.phrase_book import agree
+
 folder.cleanup()
 agree(theirs.transpose(0, 3, 1, 2), ours, "float32")
