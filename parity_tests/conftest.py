@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 
@@ -18,3 +20,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip("there is no GPU that PyTorch can use")
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Keras' models hold themselves, and a wide one a gigabyte, until Python looks for cycles."""
+    if item.get_closest_marker("full"):
+        gc.collect()

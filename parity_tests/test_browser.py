@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import re
 from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
@@ -17,14 +19,16 @@ from playwright.sync_api import Browser, BrowserContext, Page
 from resnet_spec import ARCHITECTURES, make_plan
 
 from parity_tests.chromium import CHROMIUM, DOCS, chromium
+from parity_tests.support import ROOT
 from resnet_parity.page.chapters import CHAPTERS, MORE
 from resnet_parity.page.definitions import definitions
 from resnet_parity.page.pages import module_columns
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on PATH"),
-    pytest.mark.xdist_group("browser"),
+    pytest.mark.skipif(
+        not CHROMIUM and not os.environ.get("CI"), reason="there is no chromium on PATH"
+    ),
 ]
 
 PAGES = ["index", *(chapter.id for chapter in CHAPTERS), *(id for id, _ in MORE)]
@@ -189,13 +193,30 @@ def test_a_tag_opens_its_row_of_the_table(reader):
 
 def test_a_line_number_leads_to_the_source(reader):
     page = reader.open("blocks")
-    line = page.locator("#torch-blocks-L100")
-    text = line.locator("code").inner_text()
+    line = page.locator("#blocks-Bottleneck .side.torch .line", has_text="self.conv2 = conv(")
+    text, number = line.locator("code").inner_text(), line.locator("a.n").inner_text()
     line.locator("a.n").click()
-    page.wait_for_url("**/source/resnet_torch.blocks.html#L100")
-    assert page.locator("#L100 code").inner_text() == text
-    top = page.locator("#L100").bounding_box()["y"]
+    page.wait_for_url(f"**/source/resnet_torch.blocks.html#L{number}")
+    assert page.locator(f"#L{number} code").inner_text() == text
+    top = page.locator(f"#L{number}").bounding_box()["y"]
     assert 0 < top < page.viewport_size["height"]
+
+
+@at(WIDE, PHONE)
+@pytest.mark.parametrize("name", ["resnet_torch.blocks", "resnet_spec.plan"])
+def test_every_line_of_a_source_has_a_place_of_its_own(reader, name):
+    page = reader.open(f"source/{name}")
+    tops = page.locator(".line").evaluate_all(
+        "(lines) => lines.map((line) => line.getBoundingClientRect().top)"
+    )
+    lines = (ROOT / f"{name.replace('.', '/')}.py").read_text().splitlines()
+    assert len(tops) == len(lines) and tops == sorted(set(tops))
+
+
+@pytest.mark.parametrize("anchor", ["100%", "nothing", "%E0%A4"])
+def test_an_anchor_that_is_none_does_no_harm(reader, anchor):
+    page = reader.open("layers", anchor)
+    assert page.locator("h1").is_visible()
 
 
 def test_an_anchor_of_a_note_opens_it(reader):
@@ -245,6 +266,20 @@ def test_keys_walk_from_pair_to_pair_and_from_page_to_page(reader):
     page.wait_for_url("**/layers.html")
 
 
+def test_keys_of_one_letter_can_be_turned_off(reader):
+    page = reader.open("layers")
+    page.locator("#keyboard").click()
+    page.locator("#keyboard").evaluate("(button) => button.blur()")
+    before = page.evaluate("document.documentElement.dataset.theme")
+    page.keyboard.press("t")
+    assert page.evaluate("document.documentElement.dataset.theme") == before
+    page = reader.open("blocks")
+    assert page.locator("#keyboard").get_attribute("aria-pressed") == "false"
+    page.locator("#keyboard").click()
+    page.keyboard.press("t")
+    assert page.evaluate("document.documentElement.dataset.theme") != before
+
+
 def test_the_first_key_skips_to_the_text(reader):
     page = reader.open("layers")
     page.keyboard.press("Tab")
@@ -265,9 +300,12 @@ def test_the_theme_can_be_chosen_and_stays(reader):
     assert page.evaluate(theme) == chosen
 
 
-def test_on_paper_everything_is_open_and_nothing_is_a_button(reader):
+@at(WIDE, themes=THEMES)
+def test_on_paper_everything_is_open_dark_on_white_and_nothing_is_a_button(reader):
     page = reader.open("layers")
     page.emulate_media(media="print")
+    ink = page.evaluate("getComputedStyle(document.documentElement).color")
+    assert sum(map(int, re.findall(r"\d+", ink)[:3])) < 3 * 100
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert not page.locator(".top").is_visible()
     assert page.locator("#layers-conv-conv-padding .damage").is_visible()
@@ -332,8 +370,8 @@ def test_a_click_shows_lines_tensors_shapes_and_figures(reader):
         "x = conv(x, block.conv2)",
         "(N, 128, 28, 28)",
         "(N, 28, 28, 128)",
-        "float64 torch",
-        "bfloat16 keras",
+        "float64",
+        "bfloat16",
     ):
         assert words in panel.inner_text(), words
     panel.locator(".torch a").click()

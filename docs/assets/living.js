@@ -144,7 +144,7 @@
     part("panel").replaceChildren(
       html("h4", {}, html("code", {}, name), ` ${layer.kind}`, layer.text ? `, ${layer.text}` : ""),
       places(layer),
-      table("", ["PyTorch", "Keras"], [
+      table(["PyTorch", "Keras"], [
         ["shape", torchShape(layer.shape), kerasShape(layer.shape)],
         ...layer.tensors.map((tensor) => ["tensor", ...tensorNames(name, tensor)]),
       ]),
@@ -163,11 +163,11 @@
   }
 
   // The first cell of each row is its head.
-  function table(corner, heads, rows, caption = "") {
-    const titles = [corner, ...heads].map((text) => html("th", { scope: "col" }, text));
+  function table(heads, rows, caption = "") {
+    const titles = heads.map((text) => html("th", { scope: "col" }, text));
     const body = rows.map(([head, ...cells]) => html("tr", {}, html("th", { scope: "row" }, head),
       ...cells.map((cell) => html("td", {}, cell))));
-    const made = html("table", {}, html("thead", {}, html("tr", {}, ...titles)),
+    const made = html("table", {}, html("thead", {}, html("tr", {}, html("td"), ...titles)),
       html("tbody", {}, ...body));
     if (caption) made.prepend(html("caption", {}, caption));
     return html("div", { class: "scroll" }, made);
@@ -205,7 +205,7 @@
       const { dtypes, image } = nets[state.net];
       const rows = dtypes.map((dtype, index) =>
         [dtype, ...errors.slice(2 * index, 2 * index + 2).map((error) => error.toExponential(1))]);
-      made.append(table("", ["PyTorch", "Keras"], rows, `${unit}, ${image}, ${date}`));
+      made.append(table(["PyTorch", "Keras"], rows, `${unit}, ${image}, ${date}`));
     }
     made.append(html("p", {}, `${state.net}, conformance vectors: ${spec.vectors[state.net]}`));
     return made;

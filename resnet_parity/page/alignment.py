@@ -10,6 +10,7 @@ Row = tuple[int | None, int | None]
 """Indices of a line of each side; None where a side has none."""
 
 _WORD = re.compile(r"[A-Za-z_]\w*|\d+")
+_CLASS = re.compile(r"\b([A-Z]\w*)\(")
 _LEAST = 0.25
 """So much of the words of two lines must be common, or they are not set beside each other."""
 
@@ -52,6 +53,8 @@ def likeness(left: str, right: str) -> float:
     if not ours or not theirs:
         return 0.0
     both = len(ours & theirs) / len(ours | theirs)
+    if _classes(left) & _classes(right):
+        both = max(both, 0.6)
     return 0.9 * both if _kind(left) == _kind(right) else 0.4 * both
 
 
@@ -66,6 +69,11 @@ def _words(line: str) -> frozenset[str]:
     for theirs, ours in _SYNONYMS:
         words = {word.replace(theirs, ours) for word in words}
     return frozenset(words)
+
+
+def _classes(line: str) -> frozenset[str]:
+    """The classes that a line makes something of: `BatchNorm2d` is `BatchNormalization`."""
+    return frozenset(word for name in _CLASS.findall(line) for word in _words(name))
 
 
 def _kind(line: str) -> str:

@@ -38,7 +38,10 @@ def matrices(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 (row["engine"], [_cell(row["cells"].get(title)) for title in matrix["columns"]])
                 for row in matrix["rows"]
             ],
-            "remarks": list(remarks(matrix)),
+            "remarks": [
+                *remarks(matrix),
+                *(f"{engine}: not run, {why}" for engine, why in data["absent"].items()),
+            ],
         }
 
 

@@ -5,9 +5,11 @@ Run as a module it writes them; with --check it only says whether they are up to
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
+from resnet_parity.files import write_atomically
 from resnet_parity.page.assets import assets
 from resnet_parity.page.pages import pages
 from resnet_parity.page.sources import source_pages
@@ -32,14 +34,17 @@ def _present() -> set[str]:
 
 
 def _read(path: Path) -> str | None:
-    return path.read_text(encoding="utf-8") if path.exists() else None
+    return path.read_bytes().decode() if path.exists() else None
 
 
 def main() -> int:
     """Write the site, or check it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="only say whether it is up to date")
+    check = parser.parse_args().check
     files = site()
     names = stale(files)
-    if "--check" in sys.argv[1:]:
+    if check:
         if names:
             told = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
             print(f"docs is out of date ({told}); run scripts/side_by_side", file=sys.stderr)
@@ -48,7 +53,7 @@ def main() -> int:
         path = FOLDER / name
         if name in files:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(files[name], encoding="utf-8")
+            write_atomically(path, files[name].encode())
         else:
             path.unlink()
     return 0
