@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -166,6 +167,8 @@ def row_of(module: str, definition: str, torch: str, keras: str) -> None:
         ("layers", "conv", "groups=spec.groups", "groups=spec.groups"),
         ("layers", "batch_norm", "layer = nn.BatchNorm2d(", "return layers.BatchNormalization("),
         ("model", "create_model", "num_classes: int", "num_classes: int"),
+        ("model", "ResNet", "class ResNet", "def resnet("),
+        ("model", "ResNet", "x = self.bn1(x)", "x = batch_norm(x, plan.stem.norm)"),
     ],
 )
 def test_lines_that_correspond_share_a_row(where):
@@ -319,7 +322,7 @@ def test_results_belong_to_the_sources(name):
 
 
 @pytest.fixture
-def project(monkeypatch, tmp_path) -> Path:
+def project(monkeypatch, tmp_path) -> Iterator[Path]:
     """A project of two modules, of which one imports the other, and a result that they measure."""
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
     monkeypatch.setattr(provenance, "ROOTS", {"some": ("resnet_parity.first",)})

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import groupby
+
+from resnet_parity.page.definitions import key
 
 Row = tuple[int | None, int | None]
 """Indices of a line of each side; None where a side has none."""
@@ -41,7 +44,18 @@ def align(left: Sequence[str], right: Sequence[str]) -> list[Row]:
             rows.append((None, j))
             j += 1
     rows += [(index, None) for index in range(i, len(left))]
-    return [*rows, *((None, index) for index in range(j, len(right)))]
+    rows += [(None, index) for index in range(j, len(right))]
+    return list(_filled(rows, left, right))
+
+
+def _filled(rows: list[Row], left: Sequence[str], right: Sequence[str]) -> Iterator[Row]:
+    """Between rows of two, as many lines of the same kinds on both sides correspond as well."""
+    for both, run in groupby(rows, key=lambda row: None not in row):
+        own = list(run)
+        ours = [i for i, _ in own if i is not None]
+        theirs = [j for _, j in own if j is not None]
+        kinds = [_kind(left[i]) for i in ours], [_kind(right[j]) for j in theirs]
+        yield from own if both or kinds[0] != kinds[1] else zip(ours, theirs, strict=True)
 
 
 @lru_cache(maxsize=1 << 16)
@@ -49,6 +63,8 @@ def likeness(left: str, right: str) -> float:
     """How much two lines have in common: 1 for the same, 0 for nothing."""
     if left.strip() == right.strip():
         return 1.0 if left.strip() else 0.3  # an empty line holds nothing together
+    if _defined(left) and _defined(left) == _defined(right):
+        return 1.0
     ours, theirs = _words(left), _words(right)
     if not ours or not theirs:
         return 0.0
@@ -77,6 +93,18 @@ def _classes(line: str) -> frozenset[str]:
 
 
 def _kind(line: str) -> str:
-    """What a line is, by how it begins: comments are set beside comments."""
-    first = line.strip()[:1]
-    return first if first in '#"@' else "code"
+    """What a line is, by how it begins: comments are set beside comments, branches beside them."""
+    text = line.strip()
+    word = text.partition(" ")[0]
+    if word in _BRANCHES:
+        return "branch"
+    return text[:1] if text[:1] in '#"@' else "code"
+
+
+_BRANCHES = {"if", "elif", "for", "while", "with", "try:", "else:"}
+
+
+def _defined(line: str) -> str:
+    """The name that a line begins to define, as the other hand would write it as well."""
+    found = re.match(r"(?:class|def) (\w+)", line)
+    return key(found[1]) if found else ""
