@@ -96,10 +96,10 @@ class Snippets(HTMLParser):
         values = dict(attrs)
         words = (values.get("class") or "").split()
         if tag == "section" and "phrase" in words:
-            self._entry = values["id"] or ""
+            self._entry, self._part = values["id"] or "", ""
         if "snippet" in words:
             self._part = words[-1]
-        if tag == "code":
+        if tag == "code" and self._part:  # there is code in remarks as well
             self._depth = 1
             self.found.setdefault((self._entry, self._part), []).append("")
 
