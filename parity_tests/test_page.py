@@ -149,18 +149,8 @@ def test_alignment_finds_what_corresponds():
     assert align([], ours) == [(None, index) for index in range(4)]
 
 
-def row_of(module: str, definition: str, torch: str, keras: str) -> None:
-    each = next(c for c in module_columns(module) if c.anchor == f"{module}-{definition}")
-    rows = [
-        [line.text.strip() if line else "" for line in row]
-        for row in zip(each.lines["torch"], each.lines["keras"], strict=True)
-    ]
-    ours = [row for row in rows if row[0].startswith(torch)]
-    assert any(row[1].startswith(keras) for row in ours), ours
-
-
 @pytest.mark.parametrize(
-    "where",
+    ("module", "definition", "torch", "keras"),
     [
         ("blocks", "Bottleneck", "self.conv2 = conv(", "x = conv(x, block.conv2)"),
         ("blocks", "Bottleneck", "self.bn3 = ", "x = batch_norm(x, block.bn3)"),
@@ -171,8 +161,15 @@ def row_of(module: str, definition: str, torch: str, keras: str) -> None:
         ("model", "ResNet", "x = self.bn1(x)", "x = batch_norm(x, plan.stem.norm)"),
     ],
 )
-def test_lines_that_correspond_share_a_row(where):
-    row_of(*where)
+def test_lines_that_correspond_share_a_row(module, definition, torch, keras):
+    each = next(c for c in module_columns(module) if c.anchor == f"{module}-{definition}")
+    facing = {
+        ours.text.strip(): theirs.text.strip()
+        for ours, theirs in zip(each.lines["torch"], each.lines["keras"], strict=True)
+        if ours and theirs
+    }
+    found = [text for line, text in facing.items() if line.startswith(torch)]
+    assert any(text.startswith(keras) for text in found), found
 
 
 # Differences.

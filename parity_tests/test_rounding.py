@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from parity_tests.support import ALL_NAMES, TINY, USERS, engines, light, random
-from resnet_parity.rungs import climb
+from resnet_parity.frameworks import torch_adapter
+from resnet_parity.rungs import FLOOR_MODES, climb
 from resnet_parity.tolerances import least_floor, limit
 
 SPREAD = [
@@ -46,12 +48,28 @@ def test_random_probe_of_every_row(name, rung):
     check(name, rung)
 
 
+@pytest.mark.parametrize("mode", FLOOR_MODES)
+def test_the_floor_is_the_same_on_any_number_of_threads(mode):
+    """In a grouped net, whose convolutions PyTorch computes in another way on one than on two."""
+    probe = random("resnext50_32x4d", "float32")
+    adapter = torch_adapter()
+    model = adapter.build(probe.architecture, probe.weights, "float32")
+    before, found = torch.get_num_threads(), []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        found.append(adapter.run(model, probe.images, mode))
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(before)
+    for name, value in found[0].items():
+        np.testing.assert_array_equal(value, found[1][name], err_msg=name)
+
+
 def test_the_floor_is_pytorchs_and_has_a_ceiling():
     """In float32 PyTorch is held to an absolute limit, Keras to PyTorch's own error."""
-    torch, channels_last, *keras = climb("float32", random(TINY.name, "float32"), engines())
-    assert {torch.limit, channels_last.limit} == {limit("float32", "floor")}
+    nchw, channels_last, *keras = climb("float32", random(TINY.name, "float32"), engines())
+    assert {nchw.limit, channels_last.limit} == {limit("float32", "floor")}
     assert {verdict.limit for verdict in keras} == {limit("float32", "tap")}
-    errors = np.array([[row.error for row in verdict.rows] for verdict in (torch, channels_last)])
+    errors = np.array([[row.error for row in verdict.rows] for verdict in (nchw, channels_last)])
     floors = np.array([row.limit for row in keras[0].rows]) / limit("float32", "tap")
     expected = np.maximum.accumulate(np.maximum(errors.max(axis=0), least_floor()))
     np.testing.assert_array_equal(floors, expected)

@@ -20,6 +20,7 @@ from resnet_parity.files import write_atomically
 from resnet_parity.matrix import machine
 from resnet_parity.results import ROOT, result_file
 from resnet_parity.rungs import Adapter
+from resnet_parity.syntax import is_text
 
 _BACKENDS = tuple(
     f"resnet_{hand}.{module}"
@@ -107,22 +108,13 @@ def digest(name: str) -> str:
 def _told(node: Any) -> str:
     """A tree in words that no version of Python changes: what is empty is left out."""
     if isinstance(node, list):
-        kept = [each for each in node if not _is_text(each)]
+        kept = [each for each in node if not is_text(each)]
         return f"[{', '.join(map(_told, kept))}]"
     if not isinstance(node, ast.AST):
         return repr(node)
     fields = ((name, getattr(node, name, None)) for name in node._fields)
     told = [f"{name}={_told(value)}" for name, value in fields if value not in (None, [])]
     return f"{type(node).__name__}({', '.join(told)})"
-
-
-def _is_text(node: Any) -> bool:
-    """A text that stands by itself."""
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
 
 
 def stamp(name: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from resnet_parity.page.unpaired import UNPAIRED
 from resnet_parity.results import ROOT
+from resnet_parity.syntax import is_text
 
 HANDS = {"torch": "PyTorch", "keras": "Keras"}
 
@@ -55,7 +56,7 @@ def definitions(file: str) -> list[Definition]:
     for node in tree.body:
         name = _name(node)
         if name is None:
-            if found and _is_text(node) and node is not tree.body[0]:
+            if found and is_text(node) and node is not tree.body[0]:
                 found[-1] = _longer(found[-1], lines, node.end_lineno or 0)
         else:
             first = min([node.lineno, *(each.lineno for each in _decorators(node))])
@@ -80,15 +81,6 @@ def _name(node: ast.stmt) -> str | None:
 
 def _decorators(node: ast.stmt) -> list[ast.expr]:
     return getattr(node, "decorator_list", [])
-
-
-def _is_text(node: ast.stmt) -> bool:
-    """What stands under a constant and says what it is."""
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
 
 
 def _longer(definition: Definition, lines: list[str], last: int) -> Definition:

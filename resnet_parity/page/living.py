@@ -34,9 +34,9 @@ from resnet_spec.taps import IMAGE, mac_count, shapes
 from resnet_parity.page.chapters import CHAPTERS
 from resnet_parity.page.colour import coloured
 from resnet_parity.page.columns import anchor
+from resnet_parity.page.evidence import UNIT
 from resnet_parity.page.lines import Place, places_in_block, places_outside
 from resnet_parity.results import ROOT, read
-from resnet_parity.tolerances import TOLERANCES
 
 _FUNCTIONS = {
     Add: ("layers", "add"),
@@ -85,7 +85,7 @@ def living_spec() -> dict[str, Any]:
         "vectors": _vectors(),
         "figures": {
             "date": depth["date"],
-            "unit": TOLERANCES["float64", "tap"].unit,
+            "unit": UNIT,
             "measured": list(depth["nets"]),
             "nets": {},
         },
@@ -119,22 +119,16 @@ def _net(
 ) -> dict[str, Any]:
     plan = make_plan(arch)
     extents = shapes(arch, arch.image_size, arch.image_size)
-    nodes = {node.name: node for node in make_graph(arch)}
-    outside: list[int] = []
     of_block: dict[str, list[Node]] = {block.name: [] for block in plan.blocks}
-    ends: list[list[int]] = []
-    for node in nodes.values():
-        owner = next((b for b in _owners(node.name) if b in of_block), None)
+    stem: list[int] = []
+    head: list[int] = []
+    for node in make_graph(arch):
+        owner = next((name for name in _owners(node.name) if name in of_block), None)
         if owner is not None:
             of_block[owner].append(node)
-            if not ends:
-                ends.append(outside)
-                outside = []
             continue
-        found = places_outside(arch, node)
-        outside.append(layers.index(_layer(node, "", extents, found, places)))
-    ends += [outside] if ends else [outside, []]
-    stem, head = ends
+        layer = _layer(node, "", extents, places_outside(arch, node), places)
+        (head if any(of_block.values()) else stem).append(layers.index(layer))
     stages = []
     for stage in plan.stages:
         told = [
@@ -145,7 +139,6 @@ def _net(
         stages.append({"name": stage.name, "blocks": runs})
     return {
         "source": arch.source,
-        "block": arch.block,
         "image": extents[IMAGE],
         "parameters": parameter_count(arch),
         "macs": mac_count(arch),
@@ -166,7 +159,6 @@ def _block(block: Block, nodes, extents, layers: Interned, places: Interned) -> 
     return {
         "kind": block.kind,
         "first": block.preactivation,
-        "projects": block.projects,
         "shortcut": [type(layer).__name__ for layer in block.shortcut or ()],
         "plain": block.shortcut is None,
         "stride": max(strides),

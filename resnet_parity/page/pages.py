@@ -15,7 +15,6 @@ from resnet_parity.page.chapters import (
     CHAPTERS,
     DESCRIPTION,
     INTRODUCTIONS,
-    KEYS,
     MORE,
     WORDS,
     Chapter,
@@ -26,7 +25,7 @@ from resnet_parity.page.definitions import HANDS, definitions, pairs
 from resnet_parity.page.depth import DTYPES
 from resnet_parity.page.phrase_book import PARTS, phrases
 from resnet_parity.page.render import render
-from resnet_parity.page.sources import source_page, test_link
+from resnet_parity.page.sources import link_to_test, source_page
 from resnet_parity.results import damages, read
 
 
@@ -52,7 +51,7 @@ def _shared() -> dict[str, Any]:
     """What the rows of differences need."""
     return {
         "damage": damages(),
-        "tests": {row.id: test_link(row.test) for row in DIFFERENCES},
+        "tests": {row.id: link_to_test(row.test) for row in DIFFERENCES},
         "results": results(),
     }
 
@@ -131,7 +130,6 @@ def _index() -> str:
         figures=figures,
         cards=cards,
         words=WORDS,
-        keys=KEYS,
     )
 
 

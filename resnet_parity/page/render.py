@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from resnet_parity.page.chapters import CHAPTERS, DESCRIPTION, MORE
+from resnet_parity.page.chapters import CHAPTERS, DESCRIPTION, KEYS, MORE
 from resnet_parity.page.definitions import HANDS
 
 _PAGES = [*((chapter.id, chapter.title) for chapter in CHAPTERS), *MORE]
@@ -54,6 +54,7 @@ def render(template: str, *, title: str, page: str = "", root: str = "", **value
             before=before and (before, names[before]),
             after=after and (after, names[after]),
             HANDS=HANDS,
+            keys=KEYS,
             **values,
         )
     )

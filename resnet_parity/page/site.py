@@ -29,7 +29,7 @@ def stale(files: dict[str, str]) -> list[str]:
 
 def _present() -> set[str]:
     """What a former run may have written."""
-    paths = [*FOLDER.glob("*.html"), *FOLDER.glob("source/*"), *FOLDER.rglob("assets/**/*.*")]
+    paths = [*FOLDER.glob("*.html"), *FOLDER.glob("source/*"), *(FOLDER / "assets").rglob("*.*")]
     return {path.relative_to(FOLDER).as_posix() for path in paths}
 
 

@@ -35,7 +35,7 @@ def source_page(file: str) -> str:
     return f"source/{file.removesuffix('.py').replace('/', '.')}.html"
 
 
-def test_link(test: str) -> str:
+def link_to_test(test: str) -> str:
     """Where a test of `differences.py` stands, as a path in the site."""
     file, name = _test_file(test), test.partition("::")[2]
     return f"{source_page(file)}#L{_lines_of_functions(file)[name]}"
