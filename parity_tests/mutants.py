@@ -94,8 +94,8 @@ class MutantHand:
     def versions(self) -> dict[str, str]:
         return self._hand.versions()
 
-    def float64_obstacle(self) -> str | None:
-        return self._hand.float64_obstacle()
+    def rounding(self, mode: str, dtype: str) -> str | None:
+        return self._hand.rounding(mode, dtype)
 
     def build(
         self, architecture: Architecture, weights: Mapping[str, np.ndarray], dtype: str

@@ -26,7 +26,7 @@ from resnet_spec import (
     stages,
 )
 
-from resnet_parity.frameworks import keras_adapter, torch_adapter
+from resnet_parity.frameworks import keras_adapter, mode_without_rounding, torch_adapter
 from resnet_parity.probes import Probe, exact_probe, random_probe, training_probe
 from resnet_parity.rungs import FLOOR_MODES, Engine
 
@@ -170,10 +170,27 @@ def find(name: str) -> Architecture:
     return own.get(name) or get_architecture(name)
 
 
-def engines(*, every_mode: bool = True, eager: bool = False) -> tuple[Engine, ...]:
-    """Both layouts of PyTorch, and Keras on TensorFlow in all its modes, or in one of them."""
+def engines(*, every_mode: bool = True) -> tuple[Engine, ...]:
+    """Both layouts of PyTorch, and Keras on TensorFlow in all its modes, or in the usual one."""
+    modes = keras_adapter().modes()
+    return _engines(modes if every_mode else modes[:1])
+
+
+def quick_engines(rung: str, dtype: str) -> tuple[Engine, ...]:
+    """Both layouts of PyTorch, and Keras eager; exact in another mode, where this CPU rounds."""
+    keras = keras_adapter()
+    is_exact = rung == "exact"
+    return _engines((mode_without_rounding(keras, "eager", dtype) if is_exact else "eager",))
+
+
+def exact_dtypes() -> tuple[str, ...]:
+    """Those in which Keras holds exact probes in eager mode, on this CPU."""
+    dtypes = ("float32", "float64")
+    return tuple(dtype for dtype in dtypes if not keras_adapter().rounding("eager", dtype))
+
+
+def _engines(keras_modes: Sequence[str]) -> tuple[Engine, ...]:
     torch, keras = torch_adapter(), keras_adapter()
-    keras_modes = keras.modes() if every_mode else ("eager",) if eager else keras.modes()[:1]
     return (
         *(Engine(f"torch {mode}", torch, mode) for mode in FLOOR_MODES),
         *(Engine(f"keras {mode}", keras, mode) for mode in keras_modes),

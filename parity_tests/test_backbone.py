@@ -15,7 +15,7 @@ from resnet_spec import get_architecture, outputs
 
 import resnet_keras
 import resnet_torch
-from parity_tests.support import EVERYTHING, SMALL, TINY, engines, light
+from parity_tests.support import EVERYTHING, SMALL, TINY, light, quick_engines
 from parity_tests.test_foreign import randomised
 from resnet_parity.engine import relative_error
 from resnet_parity.foreign import from_timm
@@ -49,13 +49,15 @@ def title(arch) -> str:
 def test_exact_at_every_level(arch):
     probe = exact_probe(arch, 0, "float32")
     assert set(outputs(arch)) <= set(probe.expected)
-    for verdict in climb("exact", probe, engines(every_mode=False)):
+    for verdict in climb("exact", probe, quick_engines("exact", "float32")):
         assert verdict.status == "pass", f"{verdict.engine}: {verdict.divergence}"
 
 
 @pytest.mark.parametrize("arch", light(ARCHITECTURES[:6], QUICK), ids=title)
 def test_float64_at_every_level(arch):
-    for verdict in climb("float64", random_probe(arch, 0, "float64"), engines(every_mode=False)):
+    for verdict in climb(
+        "float64", random_probe(arch, 0, "float64"), quick_engines("float64", "float64")
+    ):
         assert verdict.status == "pass", f"{verdict.engine}: {verdict.divergence}"
 
 

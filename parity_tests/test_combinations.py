@@ -11,7 +11,7 @@ from resnet_spec import Architecture, parameters
 import resnet_keras
 import resnet_torch
 from parity_tests.combinations import architectures
-from parity_tests.support import engines
+from parity_tests.support import quick_engines
 from resnet_parity.errors import ProbeError
 from resnet_parity.probes import check_exact_size, default_size, exact_probe, random_probe
 from resnet_parity.rungs import climb
@@ -50,7 +50,7 @@ def check(arch: Architecture, seed: int, dtype: str) -> None:
     if not has_no_exact_probe(arch):
         probes["exact"] = exact_probe(arch, seed, dtype)
     for rung, probe in probes.items():
-        for verdict in climb(rung, probe, engines(every_mode=False, eager=True)):
+        for verdict in climb(rung, probe, quick_engines(rung, probe.dtype)):
             assert verdict.status == "pass", f"{rung}, {verdict.engine}: {verdict.divergence}"
 
 

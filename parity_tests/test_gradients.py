@@ -18,10 +18,10 @@ from parity_tests.support import (
     SMALL,
     TINY,
     USERS,
-    engines,
     exact,
     find,
     light,
+    quick_engines,
     training,
 )
 from resnet_parity import derivatives
@@ -158,11 +158,8 @@ def test_gradients_that_are_all_zero_are_counted():
 
 
 def check(name: str, rung: str, probe) -> None:
-    verdicts = [
-        v
-        for v in climb(rung, probe, engines(every_mode=False, eager=True))
-        if v.subject == "gradients"
-    ]
+    judged = climb(rung, probe, quick_engines(rung, probe.dtype))
+    verdicts = [verdict for verdict in judged if verdict.subject == "gradients"]
     assert len(verdicts) == 3
     for verdict in verdicts:
         assert verdict.status == "pass", f"{verdict.engine}: {verdict.figure}, {verdict.divergence}"

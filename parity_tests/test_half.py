@@ -9,7 +9,7 @@ import pytest
 
 from resnet_spec import outputs
 
-from parity_tests.support import EVERYTHING, KINDS, TINY, engines, random
+from parity_tests.support import EVERYTHING, KINDS, TINY, engines, quick_engines, random
 from resnet_parity.half import DTYPES, climb_half, is_refusal
 from resnet_parity.probes import random_probe
 from resnet_parity.rungs import Engine
@@ -19,7 +19,7 @@ from resnet_parity.verification import verify
 
 @pytest.mark.parametrize("name", [EVERYTHING.name, *(arch.name for arch in KINDS)])
 def test_every_engine_stays_near_the_floor(name):
-    verdicts = list(climb_half(random(name, "float32"), engines(every_mode=False, eager=True)))
+    verdicts = list(climb_half(random(name, "float32"), quick_engines("half", "float32")))
     assert [(v.dtype, v.status) for v in verdicts] == [(d, "pass") for d in DTYPES for _ in "123"]
     for verdict in verdicts:
         assert [row.name for row in verdict.rows] == ["logits"]
@@ -32,7 +32,7 @@ def test_every_engine_stays_near_the_floor(name):
 def test_a_backbone(options):
     arch = replace(TINY, **options)
     probe = random_probe(arch, 0, "float32")
-    for verdict in climb_half(probe, engines(every_mode=False, eager=True)):
+    for verdict in climb_half(probe, quick_engines("half", "float32")):
         assert verdict.status == "pass"
         assert [row.name for row in verdict.rows] == list(outputs(arch))
 

@@ -54,14 +54,18 @@ def check(data: dict, engines: list[str], columns: set[str]) -> None:
         assert list(row["cells"]) == tiny["columns"]
         for title, cell in row["cells"].items():
             where = (row["engine"], title)
-            if cell["status"] == "cannot":
+            if cell["status"] != "cannot":
+                assert cell["status"] == "pass", where
+            elif row["engine"] in ("keras tensorflow graph", "keras tensorflow eager"):
+                assert title.startswith("exact float32"), where
+                assert "1 / sqrt(4) is 0.4999999" in cell["reason"]
+            else:
                 assert row["engine"] in ("keras jax jit", "keras torch eager"), where
                 assert "float64" in title, where
                 assert "computes parts of a float64 model in float32" in cell["reason"]
-            else:
-                assert cell["status"] == "pass", where
-        assert row["cells"]["exact float32"]["value"] == 0
-        assert row["cells"]["exact float32"]["elements"] > 10_000
+        exact = row["cells"]["exact float32"]
+        assert exact["status"] == "cannot" or exact["value"] == 0
+        assert exact["status"] == "cannot" or exact["elements"] > 10_000
 
 
 def test_it_says_what_it_was_made_on(healthy):
@@ -84,8 +88,8 @@ def test_markdown_has_the_figures_and_the_reasons(healthy):
     assert row.count("(floor)") >= 2
     assert "(<=" not in row
     assert any(line.startswith("| keras torch eager |") and "x floor" in line for line in lines)
-    keras = next(row for row in tiny["rows"] if row["engine"] == "keras torch eager")["cells"]
-    assert ("cannot: " in "".join(lines)) is any(c["status"] == "cannot" for c in keras.values())
+    statuses = {cell["status"] for row in tiny["rows"] for cell in row["cells"].values()}
+    assert ("cannot: " in "".join(lines)) is ("cannot" in statuses)
     widths = {line.count("|") for line in lines if line.startswith("|")}
     assert widths == {2 + len(tiny["columns"])}
 
@@ -120,12 +124,10 @@ def test_a_defect_is_shown_in_the_row_of_its_engine_alone(monkeypatch):
     status = {
         row["engine"]: {cell["status"] for cell in row["cells"].values()} for row in tiny["rows"]
     }
-    assert {engine for engine, found in status.items() if found != {"pass"}} == {
-        "keras tensorflow graph"
-    }
-    assert "fail" in status["keras tensorflow graph"]
+    failing = {engine for engine, found in status.items() if "fail" in found}
+    assert failing == {"keras tensorflow graph"}
     assert "fail: " in markdown(data)
-    assert "keras tensorflow graph in exact float32" in markdown(data)
+    assert "keras tensorflow graph in exact float64" in markdown(data)
     assert "first divergence at layer2.0.bn1" in markdown(data)
 
 

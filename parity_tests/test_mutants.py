@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from parity_tests.mutants import MUTANTS, Mutant, MutantHand, Reused
-from parity_tests.support import SMALL, exact, random, training
+from parity_tests.support import SMALL, exact, exact_dtypes, random, training
 from resnet_parity.frameworks import keras_adapter, torch_adapter
 from resnet_parity.probes import Probe
 from resnet_parity.rungs import FLOOR_MODES, Adapter, Engine, climb
@@ -25,8 +25,8 @@ def probes(rung: str, net: str) -> tuple[Probe, ...]:
     rung, _, gradients = rung.partition(" ")
     if rung != "exact":
         return ((training if gradients else random)(net, rung),)
-    both = exact(net, "float32"), exact(net, "float64")
-    return both if gradients else tuple(replace(probe, gradients={}) for probe in both)
+    exacts = tuple(exact(net, dtype) for dtype in exact_dtypes())
+    return exacts if gradients else tuple(replace(probe, gradients={}) for probe in exacts)
 
 
 def planted() -> list:

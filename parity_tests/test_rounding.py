@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from parity_tests.support import ALL_NAMES, TINY, USERS, engines, light, random
+from parity_tests.support import ALL_NAMES, TINY, USERS, engines, light, quick_engines, random
 from resnet_parity.frameworks import torch_adapter
 from resnet_parity.rungs import FLOOR_MODES, climb
 from resnet_parity.tolerances import least_floor, limit
@@ -28,7 +28,7 @@ QUICK = ["resnet18", "resnet50", "seresnet18", *(arch.name for arch in USERS)]
 
 def check(name: str, rung: str) -> None:
     probe = random(name, rung)
-    verdicts = list(climb(rung, probe, engines(every_mode=False, eager=True)))
+    verdicts = list(climb(rung, probe, quick_engines(rung, probe.dtype)))
     for verdict in verdicts:
         assert verdict.status == "pass", f"{verdict.engine}: {verdict.figure}, {verdict.divergence}"
         assert 0 < verdict.value <= verdict.limit

@@ -9,7 +9,7 @@ import pytest
 
 from resnet_spec import ARCHITECTURES, parameters
 
-from parity_tests.support import ALL_NAMES, ROOT, engines, exact
+from parity_tests.support import ALL_NAMES, ROOT, exact, quick_engines
 from resnet_parity import cli, vectors
 from resnet_parity.splitmix import Stream
 
@@ -56,7 +56,7 @@ def test_a_hash_is_what_the_page_says(data):
 
 
 def check(data: dict, names: list[str], seeds: tuple[int, ...]) -> None:
-    makers = engines(every_mode=False, eager=True)
+    makers = quick_engines("exact", vectors.DTYPE)
     checks = list(vectors.check_vectors(data, names, makers, seeds))
     assert len(checks) == len(names) * len(seeds) * (1 + len(makers))
     assert not [each for each in checks if each.differing]
@@ -88,7 +88,8 @@ def test_a_wrong_hash_is_named(data, tmp_path, capsys):
     path.write_text(json.dumps(wrong))
     assert cli.main(["vectors", "resnet20", "--check", "--file", str(path)]) == 1
     output = capsys.readouterr().out
-    for maker in ("oracle", "torch nchw", "keras eager"):
+    *_, keras = quick_engines("exact", vectors.DTYPE)
+    for maker in ("oracle", "torch nchw", keras.name):
         assert f"resnet20, seed 1, {maker}: layer2 differ" in output
 
 

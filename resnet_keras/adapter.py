@@ -15,6 +15,7 @@ from resnet_keras.model import create_model
 from resnet_keras.modes import modes as modes
 from resnet_keras.modes import obstacle as obstacle
 from resnet_keras.modes import predict
+from resnet_keras.modes import rounding as rounding
 from resnet_keras.weights import set_weights
 
 
@@ -22,14 +23,6 @@ def versions() -> dict[str, str]:
     """The framework and the backend that it runs on, by name and version."""
     backend = keras.backend.backend()
     return {"keras": keras.__version__, backend: import_module(backend).__version__}
-
-
-def float64_obstacle() -> str | None:
-    """Why a float64 model may not be float64 all through; on TensorFlow it is."""
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        return None
-    return f"Keras {keras.__version__} on {backend} computes parts of a float64 model in float32"
 
 
 def build(architecture: Architecture, weights: Mapping[str, np.ndarray], dtype: str) -> keras.Model:
@@ -46,9 +39,9 @@ def run(model: keras.Model, images: np.ndarray, mode: str) -> dict[str, np.ndarr
     tapped, as a user would run it.
     """
     names = [tap.name for tap in taps(model.architecture, *images.shape[2:])]
-    arrays = _tapped(model, np.einsum("nchw->nhwc", images), names, mode)
-    arrays = {name: _canonical(value) for name, value in arrays.items()}
-    return arrays | _returned(model, images, mode)
+    tapped = _tapped(model, np.einsum("nchw->nhwc", images), names, mode)
+    returned = _returned(model, images, mode)
+    return {name: _canonical(value) for name, value in tapped.items()} | returned
 
 
 def mixed_precision(

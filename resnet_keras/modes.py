@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import keras
@@ -22,6 +23,35 @@ def obstacle(mode: str, rung: str) -> str | None:
     if mode in modes():
         return None
     return f"Keras on {keras.backend.backend()} has no mode {mode}"
+
+
+@cache
+def rounding(mode: str, dtype: str) -> str | None:
+    """Why this mode rounds even where that dtype holds the result exactly; None where it does not.
+
+    A norm of stock Keras multiplies by `rsqrt`, which TensorFlow's graph and eager modes take from
+    the CPU's approximate instruction, in float32, and refine once: how close that comes is up to
+    the make of the CPU.
+    """
+    backend = keras.backend.backend()
+    if dtype == "float64" and backend != "tensorflow":
+        return (
+            f"Keras {keras.__version__} on {backend} computes parts of a float64 model in float32"
+        )
+    found = set(_norm_of_one(4.0, mode, dtype).ravel().tolist()) - {0.5}
+    return f"in {mode} mode 1 / sqrt(4) is {found.pop():.8g} on this machine" if found else None
+
+
+def _norm_of_one(variance: float, mode: str, dtype: str) -> np.ndarray:
+    """What a norm makes of ones, in channels enough for vector instructions."""
+    channels = 64
+    image = keras.Input((1, 1, channels), dtype=dtype)
+    as_variance = keras.initializers.Constant(variance)
+    norm = keras.layers.BatchNormalization(
+        epsilon=0.0, moving_variance_initializer=as_variance, dtype=dtype
+    )
+    (normed,) = predict(image, norm(image), mode, np.ones((1, 1, 1, channels), dtype))
+    return normed
 
 
 def compile_options(mode: str) -> dict[str, bool]:

@@ -95,6 +95,15 @@ def eager_mode(adapter: Adapter) -> str:
     return "eager" if "eager" in adapter.modes() else adapter.modes()[0]
 
 
+def mode_without_rounding(adapter: Adapter, preferred: str, dtype: str) -> str:
+    """That mode, or the first that holds exact probes where that one rounds them on this machine.
+
+    It stays the preferred one where all of them round.
+    """
+    modes = preferred, *adapter.modes()
+    return next((mode for mode in modes if adapter.rounding(mode, dtype) is None), preferred)
+
+
 def load_triton() -> None:
     """Load triton before TensorFlow, where PyTorch brought it along.
 

@@ -68,7 +68,7 @@ def _judge(
 
 def _returned(probe: Probe, engine: Engine, dtype: str) -> dict[str, np.ndarray] | str:
     """What the model gives in that dtype, or why it cannot."""
-    obstacle = engine.obstacle("half") or _beyond_range(probe, dtype)
+    obstacle = engine.obstacle("half", probe.dtype) or _beyond_range(probe, dtype)
     if obstacle:
         return obstacle
     arguments = probe.architecture, probe.weights, probe.images, engine.mode, dtype

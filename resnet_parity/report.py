@@ -33,6 +33,7 @@ def as_json(report: Report, *, layers: bool) -> dict[str, Any]:
             {"rung": v.rung, "dtype": v.dtype, "engine": v.engine} for v in report.unproven
         ],
         "warnings": list(report.warnings),
+        "notes": list(report.notes),
         "verdicts": [verdict_json(verdict, layers=layers) for verdict in report.verdicts],
         "top_classes": [
             {
@@ -96,6 +97,8 @@ def print_report(console: Console, report: Report, *, layers: bool) -> None:
     console.print(_verdict_table(report.verdicts))
     for verdict in report.verdicts:
         _print_trouble(console, verdict)
+    for note in report.notes:
+        console.print(f"note: {note}", markup=False, soft_wrap=True)
     for warning in report.warnings:
         better = "x".join(map(str, default_size(arch, "random")))
         text = f"warning: {warning}; --size {better} sees it"

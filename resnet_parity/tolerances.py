@@ -128,8 +128,9 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
     ("float64", "inside float32"): Tolerance(
         1e-5,
         "relative L2 error against the float64 oracle",
-        "a float64 model that its engine partly computes in float32 errs like float32; more than "
-        "that is a defect and not excused",
+        "a float64 model that its engine partly computes in float32 errs like float32; so does a "
+        "float32 model whose norms take the rough rsqrt of a CPU, which with variances of one put "
+        "resnet20 at 2.5x the floor on an Intel Xeon; more is a defect and not excused",
     ),
     ("float64", "gradient inside float32"): Tolerance(
         1e-3,

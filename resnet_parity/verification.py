@@ -15,7 +15,7 @@ from resnet_spec.preprocessing import CROP
 
 from resnet_parity import photographs
 from resnet_parity.errors import ParityError, ProbeError
-from resnet_parity.frameworks import keras_adapter, torch_adapter
+from resnet_parity.frameworks import keras_adapter, mode_without_rounding, torch_adapter
 from resnet_parity.half import climb_half
 from resnet_parity.probes import (
     BATCH,
@@ -63,7 +63,7 @@ class TopClasses:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that a verification found, as data."""
+    """Everything that a verification found, as data; `notes` say which mode stood in for which."""
 
     architecture: Architecture
     seed: int
@@ -72,6 +72,7 @@ class Report:
     verdicts: tuple[Verdict, ...]
     images: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def failed(self) -> bool:
@@ -160,10 +161,11 @@ def verify(
     steps = [step for rung in rungs for step in make_steps(arch, rung, seed, size, photos)]
     progress("loading the frameworks", len(steps) + 1)
     hands = torch_adapter(), keras_adapter(keras_backend)
-    engines = _engines(hands, every_mode)
+    notes: list[str] = []
     verdicts: list[Verdict] = []
     for step in steps:
         progress(f"{step.rung} rung, {step.title}", len(steps) + 1)
+        engines = _engines(hands, step, every_mode, notes)
         try:
             verdicts += step.climb(engines)
         except ProbeError as error:
@@ -179,6 +181,7 @@ def verify(
         verdicts=tuple(verdicts),
         images=tuple(Path(path).name for path in images),
         warnings=tuple(blind_spots(arch, size)) if size else (),
+        notes=tuple(notes),
     )
 
 
@@ -246,11 +249,24 @@ def check_memory(arch: Architecture, batch: int, size: tuple[int, int]) -> None:
         )
 
 
-def _engines(hands: Sequence[Adapter], every_mode: bool) -> tuple[Engine, ...]:
-    """Both layouts of PyTorch, for they make the floor; the usual mode of Keras; or all."""
+def _engines(
+    hands: Sequence[Adapter], step: Step, every_mode: bool, notes: list[str]
+) -> tuple[Engine, ...]:
+    """Both layouts of PyTorch, for they make the floor; the usual mode of Keras; or all.
+
+    Where the usual mode rounds exact probes another stands in for it, which is noted.
+    """
     torch, keras = hands
     torch_modes = torch.modes() if every_mode else FLOOR_MODES
-    keras_modes = keras.modes() if every_mode else keras.modes()[:1]
+    keras_modes = keras.modes()
+    if not every_mode:
+        mode = usual = keras_modes[0]
+        if step.rung == "exact":
+            mode = mode_without_rounding(keras, usual, step.dtype)
+        if mode != usual:
+            reason = keras.rounding(usual, step.dtype)
+            notes.append(f"exact rung, {step.dtype}: {mode} mode of Keras, for {reason}")
+        keras_modes = (mode,)
     backend = list(keras.versions())[-1]
     return (
         *(Engine(f"torch {mode}", torch, mode) for mode in torch_modes),

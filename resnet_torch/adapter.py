@@ -15,17 +15,13 @@ from resnet_torch.model import ResNet, create_model
 from resnet_torch.modes import callable_in, device, float32_products, placed, threads
 from resnet_torch.modes import modes as modes
 from resnet_torch.modes import obstacle as obstacle
+from resnet_torch.modes import rounding as rounding
 from resnet_torch.weights import set_weights
 
 
 def versions() -> dict[str, str]:
     """The framework, by name and version."""
     return {"torch": torch.__version__}
-
-
-def float64_obstacle() -> str | None:
-    """Why a float64 model may not be float64 all through; PyTorch's is."""
-    return None
 
 
 def build(architecture: Architecture, weights: Mapping[str, np.ndarray], dtype: str) -> ResNet:

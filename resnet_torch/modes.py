@@ -42,6 +42,14 @@ def obstacle(mode: str, rung: str) -> str | None:
     return "TF32 rounds what it multiplies to 11 bits" if rung == "exact" else None
 
 
+def rounding(mode: str, dtype: str) -> str | None:
+    """Why this mode rounds even where that dtype holds the result exactly; None where it does not.
+
+    A norm divides by a square root, and the hardware rounds both to the nearest.
+    """
+    return None
+
+
 @cache
 def _compiler_obstacle() -> str | None:
     """The compiler writes C++; whether it works is known when it has compiled something."""

@@ -66,16 +66,23 @@ def _make(arguments: argparse.Namespace, names: list[str]) -> Result:
 def _check(arguments: argparse.Namespace, names: list[str]) -> Result:
     from resnet_spec import ARCHITECTURES
 
-    from resnet_parity.frameworks import eager_mode, keras_adapter, torch_adapter
+    from resnet_parity.frameworks import (
+        eager_mode,
+        keras_adapter,
+        mode_without_rounding,
+        torch_adapter,
+    )
     from resnet_parity.progress import progress_line
     from resnet_parity.rungs import Engine
-    from resnet_parity.vectors import FILE, check_vectors, read_vectors
+    from resnet_parity.vectors import DTYPE, FILE, check_vectors, read_vectors
 
     names = names or list(ARCHITECTURES)
     data = read_vectors(arguments.file or FILE, names)
     hands = {"torch": torch_adapter(), "keras": keras_adapter(arguments.keras_backend)}
     # Each row is run but three times, which no compiling repays.
-    modes = {name: eager_mode(hand) for name, hand in hands.items()}
+    modes = {
+        name: mode_without_rounding(hand, eager_mode(hand), DTYPE) for name, hand in hands.items()
+    }
     engines = [Engine(f"{name} {mode}", hands[name], mode) for name, mode in modes.items()]
     with progress_line() as progress:
         checks = list(check_vectors(data, names, engines, progress=progress))

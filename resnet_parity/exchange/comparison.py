@@ -18,7 +18,7 @@ from resnet_spec import Architecture, outputs
 from resnet_parity.errors import ProbeError
 from resnet_parity.exchange.recognise import Recognised
 from resnet_parity.exchange.subjects import FileAsItIs, GraphOfWeights, Kept, own_shape
-from resnet_parity.frameworks import torch_adapter
+from resnet_parity.frameworks import mode_without_rounding, torch_adapter
 from resnet_parity.probes import Probe, default_size, exact_probe, random_probe
 from resnet_parity.progress import Progress
 from resnet_parity.rungs import FLOOR_MODES, Adapter, Engine, Verdict, climb, no_probe
@@ -44,10 +44,13 @@ class Subject:
 
 
 def of_hand(name: str, adapter: Adapter, modes: Sequence[str]) -> Subject:
-    """A framework, in those modes."""
+    """A framework, in those modes; exact in another, where this machine rounds in one of them."""
     kept = cast(Adapter, Kept(adapter))
-    engines = tuple(Engine(f"{name} {mode}", kept, mode) for mode in modes)
-    return Subject(name, engines, engines, {})
+    unrounded = dict.fromkeys(mode_without_rounding(adapter, mode, "float32") for mode in modes)
+    exact, as_it_is = (
+        tuple(Engine(f"{name} {mode}", kept, mode) for mode in each) for each in (unrounded, modes)
+    )
+    return Subject(name, exact, as_it_is, {})
 
 
 def of_file(name: str, proto: ModelProto, found: Recognised, runtimes: Sequence[str]) -> Subject:

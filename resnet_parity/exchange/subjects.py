@@ -55,8 +55,8 @@ class _GraphAdapter:
     def versions(self) -> dict[str, str]:
         return runtimes.versions()
 
-    def float64_obstacle(self) -> str | None:
-        return "a graph computes in float32"
+    def rounding(self, mode: str, dtype: str) -> str | None:
+        return None if dtype == "float32" else "a graph computes in float32"
 
     def run(self, model: Sessions, images: np.ndarray, mode: str) -> dict[str, np.ndarray]:
         return model.run(images, mode)
