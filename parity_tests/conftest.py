@@ -24,5 +24,5 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def pytest_runtest_teardown(item: pytest.Item) -> None:
     """Keras' models hold themselves, and a wide one a gigabyte, until Python looks for cycles."""
-    if item.get_closest_marker("full"):
+    if item.get_closest_marker("full") and item.config.getoption("--full"):
         gc.collect()
