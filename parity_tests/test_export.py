@@ -214,8 +214,8 @@ def test_weights_come_from_a_file(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_an_export_that_is_another_function_is_refused(framework, tmp_path, monkeypatch, capsys):
-    """An exporter that changes the numbers, but not the graph."""
+def test_an_exporter_that_changes_numbers_is_refused(framework, tmp_path, monkeypatch, capsys):
+    """It changes one tensor, but not the graph."""
     import importlib
 
     hand = importlib.import_module(f"resnet_{framework}.export")
@@ -231,6 +231,22 @@ def test_an_export_that_is_another_function_is_refused(framework, tmp_path, monk
     monkeypatch.setattr(hand, "to_onnx", careless)
     out = tmp_path / "net.onnx"
     assert cli.main(["export", "resnet20", "--framework", framework, "--out", str(out)]) == 1
+    told = capsys.readouterr().err
+    assert f"the exporter of {framework} wrote other numbers, nothing was written: fc." in told
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_export_that_is_another_function_is_refused(tmp_path, monkeypatch, capsys):
+    """What is written is not what was given."""
+    from resnet_parity.exchange import export
+
+    honest = export.put_weights
+
+    def careless(graph, match, weights):
+        honest(graph, match, {**weights, "fc.weight": weights["fc.weight"] * np.float32(1.001)})
+
+    monkeypatch.setattr(export, "put_weights", careless)
+    assert cli.main(["export", "resnet20", "--out", str(tmp_path / "net.onnx")]) == 1
     assert "nothing was written: float32 rung" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 

@@ -12,22 +12,23 @@ import onnx
 from onnx import ModelProto
 from onnxscript import ir, version_converter
 
-from resnet_spec import Architecture, Norm, check_weights, parameters
+from resnet_spec import Architecture, check_weights, parameters
 
 from resnet_parity.errors import ParityError
 from resnet_parity.exchange import opsets, seal
 from resnet_parity.exchange.clean import clean, fold_constants, prepare
 from resnet_parity.exchange.layout import without_transpositions
-from resnet_parity.exchange.match import MismatchError
+from resnet_parity.exchange.match import Match, MismatchError
 from resnet_parity.exchange.naming import give_names
 from resnet_parity.exchange.proof import prove, unproven
 from resnet_parity.exchange.reading import LARGEST, parse
 from resnet_parity.exchange.recognise import recognise
 from resnet_parity.exchange.search import match
-from resnet_parity.exchange.tensors import put_weights
+from resnet_parity.exchange.tensors import errors, put_weights
 from resnet_parity.frameworks import keras_adapter, torch_adapter
 from resnet_parity.progress import Progress
 from resnet_parity.rungs import Verdict
+from resnet_parity.tolerances import limit
 
 Framework = Literal["torch", "keras"]
 LAYOUTS = {"torch": "nchw", "keras": "nhwc"}
@@ -95,8 +96,10 @@ def export(
             "--framework torch"
         )
     give_names(model.graph, found)
-    # Of norms that are there Keras' exporter left a factor and a term; they get their own tensors.
-    put_weights(model.graph, found, weights, only=Norm)
+    # Keras' exporter folds norms with TensorFlow's rsqrt, which is as good as the CPU has it, and
+    # of norms that stay it leaves a factor and a term. From anywhere a file holds the same numbers.
+    _check_numbers(form.framework, found, weights)
+    put_weights(model.graph, found, weights)
     model.graph.name = arch.name
     model.producer_name, model.producer_version = seal.PRODUCER, None
     if form.opset > opsets.WORKING:
@@ -144,6 +147,16 @@ def _written(
     proto = onnx.load_model_from_string(to_onnx(model, layout, form.size, form.dynamic))
     is_keras_on_torch = not is_torch and "torch" in adapter.versions()
     return without_transpositions(proto) if is_keras_on_torch else proto
+
+
+def _check_numbers(framework: str, found: Match, weights: Mapping[str, np.ndarray]) -> None:
+    """Raise `ExportError` where the exporter wrote numbers that are more than roundings away."""
+    for name, error in errors(found, weights):
+        if error > limit("float64", "inside float32"):
+            raise ExportError(
+                f"the exporter of {framework} wrote other numbers, nothing was written: {name} is "
+                f"off by {error:.1e}"
+            )
 
 
 def _tidy(proto: ModelProto) -> ModelProto:

@@ -15,6 +15,7 @@ from onnxscript import ir
 from resnet_spec import Conv, Linear, Norm, layer_parameters, make_plan
 from resnet_spec.layers import Weighted
 
+from resnet_parity.engine import relative_error
 from resnet_parity.exchange.match import Match
 from resnet_parity.exchange.nodes import constant, is_plain_affine
 
@@ -89,23 +90,35 @@ def put_weights(
     graph: ir.Graph,
     match: Match,
     weights: Weights | None = None,
-    *,
-    only: type[Weighted] | None = None,
 ) -> None:
     """Give every tensor of the graph its canonical name, and these weights, or keep its own.
 
-    `only` layers of that kind, where it is given. Norms are folded as the graph has them folded, in
-    float64, rounded once.
+    Norms are folded as the graph has them folded, in float64, rounded once.
     """
     for layer in make_plan(match.architecture).layers:
-        node = match.nodes.get(layer.name)  # none for a norm that is folded
-        if node is None or (only is not None and not isinstance(layer, only)):
+        node = match.nodes.get(layer.name)
+        if node is None:  # a norm that is folded
             continue
         if isinstance(layer, Norm) and weights is not None:
             node.attributes["epsilon"] = ir.AttrFloat32("epsilon", layer.eps)
         for index, (name, array) in enumerate(_tensors(layer, node, match, weights), start=1):
             _put(graph, node, index, name, array)
     _drop_unused(graph)
+
+
+def errors(match: Match, weights: Weights) -> Iterator[tuple[str, float]]:
+    """How far the graph's own numbers are from those weights, folded or not, by tensor.
+
+    Norms that are there are left out: an exporter may have made a factor and a term of them.
+    """
+    for layer in make_plan(match.architecture).layers:
+        node = match.nodes.get(layer.name)
+        if node is None or isinstance(layer, Norm):
+            continue
+        own = dict(_tensors(layer, node, match, None))
+        for name, wanted in _tensors(layer, node, match, weights):
+            without = np.zeros_like(wanted)  # exporters leave out a bias that is zero
+            yield name, relative_error(wanted, own.get(name, without))
 
 
 def _tensors(
