@@ -79,7 +79,7 @@ def check_float32(verdicts: list[dict]) -> None:
 def check_float64(verdicts: list[dict], backend: str) -> None:
     found = keras_verdicts(verdicts)
     assert found["exact", "float64"]["status"] in ("pass", "cannot")
-    # A limitation that vanished should be noticed: then `rounding` can go.
+    # A limitation that vanished should be noticed: then `rounding` need not speak of float64.
     rounded = found["float64", "float64"]
     assert rounded["status"] == "cannot"
     assert f"on {backend} computes parts of a float64 model in float32" in rounded["reason"]
@@ -90,6 +90,9 @@ def check_float64(verdicts: list[dict], backend: str) -> None:
 def test_tensorflow_and_pytorch_in_every_mode():
     report = verify(TINY, keras_backend="tensorflow", every_mode=True)
     assert report.passed
+    unproven = {(v.rung, v.dtype, v.engine) for v in report.unproven if "cuda" not in v.engine}
+    modes = ("graph", "eager")
+    assert unproven <= {("exact", "float32", f"keras tensorflow {mode}") for mode in modes}
     assert {verdict.engine for verdict in report.verdicts if "cuda" not in verdict.engine} == {
         "torch nchw",
         "torch channels_last",

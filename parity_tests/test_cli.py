@@ -12,9 +12,10 @@ import pytest
 
 from resnet_spec import ARCHITECTURES, GROUPS, parameter_count, taps
 
-from parity_tests.support import ALL_NAMES, ROOT, command, python
+from parity_tests.support import ALL_NAMES, ROOT, command, exact_dtypes, python
 from resnet_parity import cli
 from resnet_parity.commands import options
+from resnet_parity.rungs import FLOOR_MODES
 from resnet_parity.verification import verify
 
 
@@ -63,6 +64,49 @@ def test_verify_prints_a_table_and_progress_goes_to_stderr(capsys):
         "exact rung, exact probe in float32 ...",
         "exact rung, exact probe in float64 ...",
     ]
+
+
+def test_another_mode_stands_in_where_the_usual_one_rounds(monkeypatch, capsys):
+    """As on a CPU with a rough rsqrt; "other" is eager under another name."""
+    import resnet_keras.adapter as hand
+
+    healthy, held = (hand.run, hand.gradients), exact_dtypes()
+    monkeypatch.setattr(hand, "modes", lambda: ("rough", "other"))
+    monkeypatch.setattr(hand, "obstacle", lambda mode, rung: None)
+    monkeypatch.setattr(
+        hand, "rounding", lambda mode, dtype: "2 is 1.9" if (mode, dtype) == ROUGH else None
+    )
+    monkeypatch.setattr(hand, "run", lambda model, images, mode: healthy[0](model, images, "eager"))
+    monkeypatch.setattr(
+        hand,
+        "gradients",
+        lambda model, images, cotangents, mode, *, training: healthy[1](
+            model, images, cotangents, "eager", training=training
+        ),
+    )
+    assert verify("resnet20", rungs=("float64",), size=(32, 64)).notes == ()
+    arguments = ["verify", "resnet20", "--rung", "exact", "--rung", "float64", "--size", "32x64"]
+    code = cli.main([*arguments, "--json"])
+    data = json.loads(capsys.readouterr().out)
+    assert data["notes"] == ["exact rung, float32: other mode of Keras, for 2 is 1.9"]
+    assert {(v["dtype"], v["engine"]) for v in data["verdicts"] if v["rung"] == "exact"} == {
+        *((dtype, f"torch {mode}") for dtype in ("float32", "float64") for mode in FLOOR_MODES),
+        ("float32", "keras tensorflow other"),
+        ("float64", "keras tensorflow rough"),
+    }
+    assert code == (0 if "float32" in held else 1), "eager is judged where it was put"
+
+
+ROUGH = ("rough", "float32")
+
+
+def test_a_rung_on_which_every_mode_rounds_is_not_proven(monkeypatch, capsys):
+    monkeypatch.setattr("resnet_keras.adapter.rounding", lambda mode, dtype: "2 is 1.9")
+    arguments = ["verify", "resnet20", "--rung", "exact", "--size", "32x64"]
+    assert cli.main(arguments) == 1
+    printed = capsys.readouterr().out
+    assert "cannot hold. 2 is 1.9." in printed
+    assert "parity NOT PROVEN" in printed
 
 
 def test_verify_fails_with_one(monkeypatch, capsys):

@@ -63,7 +63,7 @@ def accused(rung: str, net: str, among: tuple[Engine, ...]) -> list[set[str]]:
     subject = "gradients" if rung in GRADIENTS else "taps"
     verdicts = (climb(rung.split()[0], probe, among) for probe in probes(rung, net))
     return [
-        {v.engine for v in each if v.subject == subject and v.status != "pass"} for each in verdicts
+        {v.engine for v in each if v.subject == subject and v.status == "fail"} for each in verdicts
     ]
 
 
