@@ -70,17 +70,18 @@ def test_another_mode_stands_in_where_the_usual_one_rounds(monkeypatch, capsys):
     """As on a CPU with a rough rsqrt; "other" is eager under another name."""
     import resnet_keras.adapter as hand
 
-    healthy, held = (hand.run, hand.gradients), exact_dtypes()
+    run, gradients, held = hand.run, hand.gradients, exact_dtypes()
+    rough = "rough", "float32"
     monkeypatch.setattr(hand, "modes", lambda: ("rough", "other"))
     monkeypatch.setattr(hand, "obstacle", lambda mode, rung: None)
     monkeypatch.setattr(
-        hand, "rounding", lambda mode, dtype: "2 is 1.9" if (mode, dtype) == ROUGH else None
+        hand, "rounding", lambda mode, dtype: "2 is 1.9" if (mode, dtype) == rough else None
     )
-    monkeypatch.setattr(hand, "run", lambda model, images, mode: healthy[0](model, images, "eager"))
+    monkeypatch.setattr(hand, "run", lambda model, images, mode: run(model, images, "eager"))
     monkeypatch.setattr(
         hand,
         "gradients",
-        lambda model, images, cotangents, mode, *, training: healthy[1](
+        lambda model, images, cotangents, mode, *, training: gradients(
             model, images, cotangents, "eager", training=training
         ),
     )
@@ -95,9 +96,6 @@ def test_another_mode_stands_in_where_the_usual_one_rounds(monkeypatch, capsys):
         ("float64", "keras tensorflow rough"),
     }
     assert code == (0 if "float32" in held else 1), "eager is judged where it was put"
-
-
-ROUGH = ("rough", "float32")
 
 
 def test_a_rung_on_which_every_mode_rounds_is_not_proven(monkeypatch, capsys):
@@ -221,7 +219,7 @@ def test_compare_names_every_field_that_differs(first, second, capsys):
 
 
 def test_verify_takes_a_backbone(capsys):
-    arguments = ["--features", "0,2", "--output-stride", "2", "--rung", "float64", "--json"]
+    arguments = ["--features", "0,2", "--output-stride", "2", "--rung", "exact", "--json"]
     assert cli.main(["verify", "resnet20", *arguments, "--layers"]) == 0
     (first, *_) = json.loads(capsys.readouterr().out)["verdicts"]
     assert [tap["name"] for tap in first["taps"]][-2:] == ["features.0", "features.1"]
@@ -375,9 +373,9 @@ def test_a_size_without_an_exact_probe_leaves_the_other_rungs(capsys):
 
 
 def test_rungs_add_up(capsys):
-    arguments = ["--rung", "float32", "--rung", "float64", "--size", "32x64", "--json"]
+    arguments = ["--rung", "float32", "--rung", "exact", "--size", "32x64", "--json"]
     assert cli.main(["verify", "resnet20", *arguments]) == 0
-    assert json.loads(capsys.readouterr().out)["rungs"] == ["float64", "float32"]
+    assert json.loads(capsys.readouterr().out)["rungs"] == ["exact", "float32"]
 
 
 def test_tables_fit_eighty_columns(capsys, monkeypatch):

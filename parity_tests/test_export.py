@@ -213,9 +213,12 @@ def test_weights_come_from_a_file(tmp_path, capsys):
     np.testing.assert_array_equal(array(proto, "fc.weight"), weights["fc.weight"])
 
 
+@pytest.mark.parametrize("rank", [2, 4])
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_an_exporter_that_changes_numbers_is_refused(framework, tmp_path, monkeypatch, capsys):
-    """It changes one tensor, but not the graph."""
+def test_an_exporter_that_changes_numbers_is_refused(
+    framework, rank, tmp_path, monkeypatch, capsys
+):
+    """It changes the largest kernel, of the dense layer or of a convolution, but not the graph."""
     import importlib
 
     hand = importlib.import_module(f"resnet_{framework}.export")
@@ -223,16 +226,18 @@ def test_an_exporter_that_changes_numbers_is_refused(framework, tmp_path, monkey
 
     def careless(model, *rest):
         proto = onnx.load_model_from_string(honest(model, *rest))
-        bias = max(proto.graph.initializer, key=lambda each: "fc" in each.name and len(each.dims))
-        numbers = onnx.numpy_helper.to_array(bias) * np.float32(1.001)
-        bias.CopyFrom(onnx.numpy_helper.from_array(numbers, bias.name))
+        kernels = (each for each in proto.graph.initializer if len(each.dims) == rank)
+        kernel = max(kernels, key=lambda each: np.prod(each.dims))
+        numbers = onnx.numpy_helper.to_array(kernel) * np.float32(1.001)
+        kernel.CopyFrom(onnx.numpy_helper.from_array(numbers, kernel.name))
         return proto.SerializeToString()
 
     monkeypatch.setattr(hand, "to_onnx", careless)
     out = tmp_path / "net.onnx"
     assert cli.main(["export", "resnet20", "--framework", framework, "--out", str(out)]) == 1
     told = capsys.readouterr().err
-    assert f"the exporter of {framework} wrote other numbers, nothing was written: fc." in told
+    assert f"the exporter of {framework} wrote other numbers, nothing was written: " in told
+    assert ("fc.weight is off by" if rank == 2 else ".weight is off by") in told
     assert not list(tmp_path.iterdir())
 
 

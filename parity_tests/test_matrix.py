@@ -64,8 +64,9 @@ def check(data: dict, engines: list[str], columns: set[str]) -> None:
                 assert "float64" in title, where
                 assert "computes parts of a float64 model in float32" in cell["reason"]
         exact = row["cells"]["exact float32"]
-        assert exact["status"] == "cannot" or exact["value"] == 0
-        assert exact["status"] == "cannot" or exact["elements"] > 10_000
+        if exact["status"] == "pass":
+            assert exact["value"] == 0
+            assert exact["elements"] > 10_000
 
 
 def test_it_says_what_it_was_made_on(healthy):
@@ -121,12 +122,14 @@ def test_a_defect_is_shown_in_the_row_of_its_engine_alone(monkeypatch):
     assert found.failed
     assert data["passed"] is False
     (tiny,) = data["matrices"]
-    status = {
-        row["engine"]: {cell["status"] for cell in row["cells"].values()} for row in tiny["rows"]
-    }
-    failing = {engine for engine, found in status.items() if "fail" in found}
+    failing = set()
+    for row in tiny["rows"]:
+        for title, cell in row["cells"].items():
+            # In float32 this CPU may round whatever Keras computes.
+            may_round = row["engine"].startswith("keras") and title.startswith("exact float32")
+            assert cell["status"] != "cannot" or may_round
+            failing |= {row["engine"]} if cell["status"] == "fail" else set()
     assert failing == {"keras tensorflow graph"}
-    assert all(status[engine] == {"pass"} for engine in status if engine.startswith("torch"))
     assert "fail: " in markdown(data)
     assert "keras tensorflow graph in exact float64" in markdown(data)
     assert "first divergence at layer2.0.bn1" in markdown(data)

@@ -26,6 +26,7 @@ def probes(rung: str, net: str) -> tuple[Probe, ...]:
     if rung != "exact":
         return ((training if gradients else random)(net, rung),)
     exacts = tuple(exact(net, dtype) for dtype in exact_dtypes())
+    assert exacts
     return exacts if gradients else tuple(replace(probe, gradients={}) for probe in exacts)
 
 
@@ -59,12 +60,14 @@ def engines(mutant: Mutant | None, hand: str) -> tuple[Engine, ...]:
 
 
 def accused(rung: str, net: str, among: tuple[Engine, ...]) -> list[set[str]]:
-    """For each probe of the rung, the hands that it finds fault with."""
+    """For each probe of the rung, the hands that it finds fault with; none may be excused."""
     subject = "gradients" if rung in GRADIENTS else "taps"
-    verdicts = (climb(rung.split()[0], probe, among) for probe in probes(rung, net))
-    return [
-        {v.engine for v in each if v.subject == subject and v.status == "fail"} for each in verdicts
-    ]
+    found = []
+    for probe in probes(rung, net):
+        verdicts = [v for v in climb(rung.split()[0], probe, among) if v.subject == subject]
+        assert not [v.reason for v in verdicts if v.status == "cannot"]
+        found.append({v.engine for v in verdicts if v.status == "fail"})
+    return found
 
 
 @pytest.mark.parametrize("net", sorted({mutant.net for mutant in MUTANTS}))
