@@ -34,7 +34,7 @@ import resnet_keras.layers
 import resnet_keras.model
 from parity_tests.support import SMALL
 from resnet_keras import adapter as keras_adapter
-from resnet_parity.rungs import Adapter
+from resnet_parity.hands import Adapter
 
 Weights = dict[str, np.ndarray]
 
@@ -94,8 +94,11 @@ class MutantHand:
     def versions(self) -> dict[str, str]:
         return self._hand.versions()
 
-    def rounding(self, mode: str, dtype: str) -> str | None:
-        return self._hand.rounding(mode, dtype)
+    def float64_obstacle(self) -> str | None:
+        return self._hand.float64_obstacle()
+
+    def norm_of_ones(self, mode: str, dtype: str) -> np.ndarray:
+        return self._hand.norm_of_ones(mode, dtype)
 
     def build(
         self, architecture: Architecture, weights: Mapping[str, np.ndarray], dtype: str

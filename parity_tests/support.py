@@ -26,7 +26,8 @@ from resnet_spec import (
     stages,
 )
 
-from resnet_parity.frameworks import keras_adapter, mode_without_rounding, torch_adapter
+from resnet_parity.frameworks import keras_adapter, torch_adapter
+from resnet_parity.hands import mode_without_rounding, rounding
 from resnet_parity.probes import Probe, exact_probe, random_probe, training_probe
 from resnet_parity.rungs import FLOOR_MODES, Engine
 
@@ -186,7 +187,7 @@ def quick_engines(rung: str, dtype: str) -> tuple[Engine, ...]:
 def exact_dtypes() -> tuple[str, ...]:
     """Those in which Keras holds exact probes in eager mode, on this CPU."""
     dtypes = ("float32", "float64")
-    return tuple(dtype for dtype in dtypes if not keras_adapter().rounding("eager", dtype))
+    return tuple(dtype for dtype in dtypes if not rounding(keras_adapter(), "eager", dtype))
 
 
 def _engines(keras_modes: Sequence[str]) -> tuple[Engine, ...]:

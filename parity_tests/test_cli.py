@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from resnet_spec import ARCHITECTURES, GROUPS, parameter_count, taps
@@ -66,17 +67,23 @@ def test_verify_prints_a_table_and_progress_goes_to_stderr(capsys):
     ]
 
 
+def round_in(monkeypatch, *modes: str) -> None:
+    """Those modes of Keras have a rough rsqrt in float32, the others none."""
+
+    def norm_of_ones(mode, dtype):
+        return np.full(1, 0.5 - 2**-24 * (dtype == "float32" and mode in modes), dtype)
+
+    monkeypatch.setattr("resnet_keras.adapter.norm_of_ones", norm_of_ones)
+
+
 def test_another_mode_stands_in_where_the_usual_one_rounds(monkeypatch, capsys):
     """As on a CPU with a rough rsqrt; "other" is eager under another name."""
     import resnet_keras.adapter as hand
 
     run, gradients, held = hand.run, hand.gradients, exact_dtypes()
-    rough = "rough", "float32"
+    round_in(monkeypatch, "rough")
     monkeypatch.setattr(hand, "modes", lambda: ("rough", "other"))
     monkeypatch.setattr(hand, "obstacle", lambda mode, rung: None)
-    monkeypatch.setattr(
-        hand, "rounding", lambda mode, dtype: "2 is 1.9" if (mode, dtype) == rough else None
-    )
     monkeypatch.setattr(hand, "run", lambda model, images, mode: run(model, images, "eager"))
     monkeypatch.setattr(
         hand,
@@ -89,7 +96,10 @@ def test_another_mode_stands_in_where_the_usual_one_rounds(monkeypatch, capsys):
     arguments = ["verify", "resnet20", "--rung", "exact", "--rung", "float64", "--size", "32x64"]
     code = cli.main([*arguments, "--json"])
     data = json.loads(capsys.readouterr().out)
-    assert data["notes"] == ["exact rung, float32: other mode of Keras, for 2 is 1.9"]
+    assert data["notes"] == [
+        "exact rung, Keras: float32 runs in other mode instead, because 1 / sqrt(4) is 0.49999994 "
+        "in rough mode on this machine"
+    ]
     assert {(v["dtype"], v["engine"]) for v in data["verdicts"] if v["rung"] == "exact"} == {
         *((dtype, f"torch {mode}") for dtype in ("float32", "float64") for mode in FLOOR_MODES),
         ("float32", "keras tensorflow other"),
@@ -99,12 +109,22 @@ def test_another_mode_stands_in_where_the_usual_one_rounds(monkeypatch, capsys):
 
 
 def test_a_rung_on_which_every_mode_rounds_is_not_proven(monkeypatch, capsys):
-    monkeypatch.setattr("resnet_keras.adapter.rounding", lambda mode, dtype: "2 is 1.9")
+    round_in(monkeypatch, "eager", "xla")
     arguments = ["verify", "resnet20", "--rung", "exact", "--size", "32x64"]
     assert cli.main(arguments) == 1
     printed = capsys.readouterr().out
-    assert "cannot hold. 2 is 1.9." in printed
+    assert "cannot hold. 1 / sqrt(4) is 0.49999994 in eager mode on this machine." in printed
     assert "parity NOT PROVEN" in printed
+
+
+def test_a_rung_alone_is_proven_where_one_mode_of_each_hand_holds(monkeypatch, capsys):
+    round_in(monkeypatch, "eager")
+    monkeypatch.setattr("resnet_torch.adapter.modes", lambda: FLOOR_MODES)
+    arguments = ["verify", "resnet20", "--rung", "exact", "--size", "32x64", "--every-mode"]
+    assert cli.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "parity holds" in printed
+    assert "2 cannot hold on this engine" in printed
 
 
 def test_verify_fails_with_one(monkeypatch, capsys):

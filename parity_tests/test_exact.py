@@ -16,6 +16,7 @@ from parity_tests.support import (
     light,
     quick_engines,
 )
+from resnet_parity.hands import rounding
 from resnet_parity.rungs import climb
 
 USER_NAMES = [EVERYTHING.name, *(arch.name for arch in USERS)]
@@ -27,13 +28,13 @@ def check(name: str, dtype: str, *, every_mode: bool) -> None:
     """All pass, but for modes of Keras that say of themselves that they round."""
     probe = exact(name, dtype)
     asked = engines() if every_mode else quick_engines("exact", dtype)
-    rounding = {engine.name for engine in asked if engine.adapter.rounding(engine.mode, dtype)}
+    rough = {each.name for each in asked if rounding(each.adapter, each.mode, dtype)}
     allowed = {"keras graph", "keras eager"} if every_mode and dtype == "float32" else set()
-    assert rounding <= allowed, "XLA's mode holds them on any CPU"
+    assert rough <= allowed, "XLA's mode holds them on any CPU"
     verdicts = list(climb("exact", probe, asked))
     assert len(verdicts) == 2 * len(asked)
     for verdict in verdicts:
-        if verdict.engine in rounding:
+        if verdict.engine in rough:
             assert verdict.status == "cannot"
             continue
         assert verdict.status == "pass", f"{verdict.engine}: {verdict.divergence}"

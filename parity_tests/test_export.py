@@ -11,9 +11,9 @@ import numpy as np
 import onnx
 import pytest
 
-from resnet_spec import from_json
+from resnet_spec import Norm, from_json, make_plan
 
-from parity_tests.graphs import array, exported, recognised, structure, unsealed
+from parity_tests.graphs import array, exported, recognised, structure, tensor, unsealed
 from parity_tests.support import (
     BORDERED,
     EVERYTHING,
@@ -239,6 +239,44 @@ def test_an_exporter_that_changes_numbers_is_refused(
     assert f"the exporter of {framework} wrote other numbers, nothing was written: " in told
     assert ("fc.weight is off by" if rank == 2 else ".weight is off by") in told
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("index", "leaf"), [(1, "weight"), (2, "bias"), (3, "bias"), (4, "weight")]
+)
+def test_a_norm_that_stays_is_checked_as_well(index, leaf, monkeypatch):
+    """As the factor and the term that it comes to."""
+    import resnet_torch.export as hand
+
+    honest = hand.to_onnx
+
+    def careless(model, *rest):
+        proto = onnx.load_model_from_string(honest(model, *rest))
+        norm = next(node for node in proto.graph.node if node.op_type == "BatchNormalization")
+        kept = tensor(proto, norm.input[index])
+        numbers = onnx.numpy_helper.to_array(kept) * np.float32(1.001)
+        kept.CopyFrom(onnx.numpy_helper.from_array(numbers, kept.name))
+        return proto.SerializeToString()
+
+    weights = random_weights(TINY, 0, "float32")
+    export(TINY, weights, Form(fold=False))
+    monkeypatch.setattr(hand, "to_onnx", careless)
+    with pytest.raises(ExportError, match=rf"wrote other numbers, .*: bn1\.{leaf} is off by"):
+        export(TINY, weights, Form(fold=False))
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_terms_of_a_folded_norm_that_cancel_are_no_deviation(framework):
+    """Beta is what mean takes away but for a millionth; what is left is all rounding."""
+    weights = random_weights(TINY, 0, "float32")
+    for norm in (layer for layer in make_plan(TINY).layers if isinstance(layer, Norm)):
+        gamma, mean, variance = (
+            weights[f"{norm.name}.{leaf}"].astype("float64")
+            for leaf in ("weight", "running_mean", "running_var")
+        )
+        beta = mean * gamma / np.sqrt(variance + norm.eps) * (1 + 1e-6)
+        weights[f"{norm.name}.bias"] = beta.astype("float32")
+    assert export(TINY, weights, Form(framework=framework))
 
 
 def test_an_export_that_is_another_function_is_refused(tmp_path, monkeypatch, capsys):

@@ -178,7 +178,7 @@ def test_the_terms_of_a_step_are_those_of_pytorchs_loss(smoothing):
 def test_a_float64_that_cannot_be_is_told(monkeypatch):
     import resnet_keras.adapter as adapter
 
-    monkeypatch.setattr(adapter, "rounding", lambda mode, dtype: "it rounds")
+    monkeypatch.setattr(adapter, "float64_obstacle", lambda: "it rounds")
     alone = judge.lockstep(TINY, steps=2, single_steps=0)
     assert [(trial.status, trial.reason) for trial in alone.trials] == [("cannot", "it rounds")]
     assert not alone.passed

@@ -12,8 +12,9 @@ import pytest
 from parity_tests.mutants import MUTANTS, Mutant, MutantHand, Reused
 from parity_tests.support import SMALL, exact, exact_dtypes, random, training
 from resnet_parity.frameworks import keras_adapter, torch_adapter
+from resnet_parity.hands import Adapter
 from resnet_parity.probes import Probe
-from resnet_parity.rungs import FLOOR_MODES, Adapter, Engine, climb
+from resnet_parity.rungs import FLOOR_MODES, Engine, climb
 from resnet_parity.tolerances import limit
 
 RUNGS = ("exact", "float64", "float32")

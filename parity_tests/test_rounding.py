@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from parity_tests.support import ALL_NAMES, TINY, USERS, engines, light, quick_engines, random
-from resnet_parity.frameworks import torch_adapter
+from resnet_parity.frameworks import keras_adapter, torch_adapter
+from resnet_parity.hands import rounding
 from resnet_parity.rungs import FLOOR_MODES, climb
 from resnet_parity.tolerances import least_floor, limit
 
@@ -73,3 +74,17 @@ def test_the_floor_is_pytorchs_and_has_a_ceiling():
     floors = np.array([row.limit for row in keras[0].rows]) / limit("float32", "tap")
     expected = np.maximum.accumulate(np.maximum(errors.max(axis=0), least_floor()))
     np.testing.assert_array_equal(floors, expected)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_norm_of_ones_shows_the_rounding_of_a_mode(dtype):
+    """PyTorch and XLA's mode give halves on any CPU; a rough rsqrt is recognised, if there is."""
+    keras, torch = keras_adapter(), torch_adapter()
+    halves = {mode: torch.norm_of_ones(mode, dtype) for mode in FLOOR_MODES}
+    halves |= {mode: keras.norm_of_ones(mode, dtype) for mode in keras.modes()}
+    for mode, found in halves.items():
+        assert (found.dtype, found.size) == (dtype, 64)
+        hand = torch if mode in FLOOR_MODES else keras
+        is_rough = bool((found != 0.5).any())
+        assert (rounding(hand, mode, dtype) is not None) == is_rough
+        assert not is_rough or (mode in ("graph", "eager") and dtype == "float32")

@@ -12,10 +12,11 @@ from resnet_spec import Architecture, keras_layer_name, outputs, taps
 
 from resnet_keras.gradients import gradients as gradients
 from resnet_keras.model import create_model
+from resnet_keras.modes import float64_obstacle as float64_obstacle
 from resnet_keras.modes import modes as modes
+from resnet_keras.modes import norm_of_ones as norm_of_ones
 from resnet_keras.modes import obstacle as obstacle
 from resnet_keras.modes import predict
-from resnet_keras.modes import rounding as rounding
 from resnet_keras.weights import set_weights
 
 

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from typing import Literal, cast, get_args
 
 from resnet_parity.errors import MissingFrameworkError, ParityError
-from resnet_parity.rungs import Adapter
+from resnet_parity.hands import Adapter
 
 KerasBackend = Literal["tensorflow", "jax", "torch"]
 KERAS_BACKENDS: tuple[str, ...] = get_args(KerasBackend)
@@ -93,15 +93,6 @@ def _import_keras_hand(backend: str) -> Adapter:
 def eager_mode(adapter: Adapter) -> str:
     """Its mode without a compiler, where it has one: for what is run but a few times."""
     return "eager" if "eager" in adapter.modes() else adapter.modes()[0]
-
-
-def mode_without_rounding(adapter: Adapter, preferred: str, dtype: str) -> str:
-    """That mode, or the first that holds exact probes where that one rounds them on this machine.
-
-    It stays the preferred one where all of them round.
-    """
-    modes = preferred, *adapter.modes()
-    return next((mode for mode in modes if adapter.rounding(mode, dtype) is None), preferred)
 
 
 def load_triton() -> None:

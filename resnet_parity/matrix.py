@@ -17,8 +17,9 @@ import numpy as np
 from resnet_spec import Architecture, get_architecture
 
 from resnet_parity.errors import MissingFrameworkError, ParityError, ProbeError
+from resnet_parity.hands import Adapter
 from resnet_parity.progress import Progress
-from resnet_parity.rungs import EVERY_RUNG, FLOOR_MODES, Adapter, Engine, Verdict, cannot
+from resnet_parity.rungs import EVERY_RUNG, FLOOR_MODES, Engine, Verdict, cannot
 from resnet_parity.verification import Step, make_steps
 from resnet_parity.workers import remote_adapters
 

@@ -17,9 +17,9 @@ import numpy as np
 
 from resnet_parity.errors import ParityError
 from resnet_parity.files import write_atomically
+from resnet_parity.hands import Adapter
 from resnet_parity.matrix import machine
 from resnet_parity.results import ROOT, result_file
-from resnet_parity.rungs import Adapter
 from resnet_parity.syntax import is_text
 
 _BACKENDS = tuple(

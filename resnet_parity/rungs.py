@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from resnet_spec import Architecture
-
 from resnet_parity.engine import BITWISE, Row, compare, first_divergence
+from resnet_parity.hands import Adapter, Taps, rounding
 from resnet_parity.probes import Probe
 from resnet_parity.tolerances import least_floor, limit
 
@@ -36,29 +35,6 @@ _QUANTITY = {
 """The rows of the table of tolerances."""
 
 Status = Literal["pass", "fail", "cannot"]
-Taps = Mapping[str, np.ndarray]
-
-
-class Adapter(Protocol):
-    """What the judge asks of a hand; `resnet_torch.adapter` and `resnet_keras.adapter` give it."""
-
-    def modes(self) -> tuple[str, ...]: ...
-    def obstacle(self, mode: str, rung: str) -> str | None: ...
-    def versions(self) -> dict[str, str]: ...
-    def rounding(self, mode: str, dtype: str) -> str | None: ...
-    def build(self, architecture: Architecture, weights: Taps, dtype: str) -> Any: ...
-    def run(self, model: Any, images: np.ndarray, mode: str) -> dict[str, np.ndarray]: ...
-    def gradients(
-        self, model: Any, images: np.ndarray, cotangents: Taps, mode: str, *, training: bool
-    ) -> dict[str, np.ndarray]: ...
-    def mixed_precision(
-        self,
-        architecture: Architecture,
-        weights: Taps,
-        images: np.ndarray,
-        mode: str,
-        dtype: str,
-    ) -> dict[str, np.ndarray]: ...
 
 
 @dataclass(frozen=True)
@@ -81,15 +57,15 @@ class Engine:
     def obstacle(self, rung: str, dtype: str, subject: Subject = "taps") -> str | None:
         """Why this engine cannot stand there.
 
-        One that rounds exact probes in float32 is not tried: its norms err, ReLUs at zero turn on
-        or off by that, and gates multiply it by 2^20. (Elsewhere rounding may be too little to
-        matter, so it is tried, and judged by what it gives; see `_excuse`.)
+        One whose norms round exact probes in float32 is not tried: ReLUs at zero turn on or off by
+        that, and gates multiply it by 2^20. (Of float64 only parts may be narrow, which may be too
+        little to matter, so it is tried, and judged by what it gives; see `_excuse`.)
         """
         if self.tf32 and subject == "gradients":
             return "what TF32 does to gradients has no budget"
         obstacle = self.adapter.obstacle(self.mode, rung)
         if obstacle is None and (rung, dtype) == ("exact", "float32"):
-            return self.adapter.rounding(self.mode, dtype)
+            return rounding(self.adapter, self.mode, dtype)
         return obstacle
 
     def run(self, model: Any, probe: Probe, subject: Subject) -> dict[str, np.ndarray]:
@@ -280,8 +256,8 @@ def _measure(
 
 
 def _excuse(probe: Probe, subject: Subject, engine: Engine, found: Taps) -> str:
-    """Why this engine cannot hold a rung; empty when it should, or errs beyond rounding."""
-    why = engine.adapter.rounding(engine.mode, probe.dtype)
+    """Why this engine cannot hold float64; empty when it should, or errs beyond rounding."""
+    why = engine.adapter.float64_obstacle() if probe.dtype == "float64" else None
     if why is None:
         return ""
     rung = "exact" if probe.kind == "exact" and subject == "gradients" else "float64"

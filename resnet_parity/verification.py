@@ -15,8 +15,9 @@ from resnet_spec.preprocessing import CROP
 
 from resnet_parity import photographs
 from resnet_parity.errors import ParityError, ProbeError
-from resnet_parity.frameworks import keras_adapter, mode_without_rounding, torch_adapter
+from resnet_parity.frameworks import keras_adapter, torch_adapter
 from resnet_parity.half import climb_half
+from resnet_parity.hands import Adapter, stand_in
 from resnet_parity.probes import (
     BATCH,
     Probe,
@@ -34,14 +35,11 @@ from resnet_parity.rungs import (
     EVERY_RUNG,
     FLOOR_MODES,
     RUNGS,
-    Adapter,
     Engine,
     Verdict,
     climb,
     no_probe,
 )
-
-"""Told which step begins, and how many there are in all."""
 
 _TOP = 5
 PHOTOGRAPHS = "photographs"
@@ -86,8 +84,10 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Nothing failed, and a rung that was asked for alone is proven."""
-        return not self.failed and not (self.unproven and len(self.rungs) == 1)
+        """Nothing failed, and a rung that was asked for alone is proven, of each hand in a mode."""
+        proven = {_claim(verdict) for verdict in self.verdicts if verdict.status == "pass"}
+        is_proven = proven == {_claim(verdict) for verdict in self.verdicts}
+        return not self.failed and (is_proven or len(self.rungs) > 1)
 
     @property
     def top_classes(self) -> tuple[TopClasses, ...]:
@@ -123,6 +123,12 @@ class Step:
         return (climb_half if self.rung == "half" else partial(climb, self.rung))(
             self.make_probe(), engines
         )
+
+
+def _claim(verdict: Verdict) -> tuple[str, ...]:
+    """What a verdict proves: of which hand, on which probe, in which dtype, of what."""
+    hand = verdict.engine.partition(" ")[0]
+    return hand, verdict.rung, verdict.probe, verdict.dtype, verdict.subject
 
 
 def _top(logits: np.ndarray) -> tuple[tuple[int, float], ...]:
@@ -260,12 +266,10 @@ def _engines(
     torch_modes = torch.modes() if every_mode else FLOOR_MODES
     keras_modes = keras.modes()
     if not every_mode:
-        mode = usual = keras_modes[0]
+        mode, note = keras_modes[0], None
         if step.rung == "exact":
-            mode = mode_without_rounding(keras, usual, step.dtype)
-        if mode != usual:
-            reason = keras.rounding(usual, step.dtype)
-            notes.append(f"exact rung, {step.dtype}: {mode} mode of Keras, for {reason}")
+            mode, note = stand_in(keras, mode, step.dtype)
+        notes += [f"exact rung, Keras: {note}"] if note else []
         keras_modes = (mode,)
     backend = list(keras.versions())[-1]
     return (

@@ -19,9 +19,9 @@ import numpy as np
 
 from resnet_parity import errors
 from resnet_parity.errors import ParityError
+from resnet_parity.hands import Adapter
 from resnet_parity.mailbox import Mailbox
 from resnet_parity.messages import pack, unpack
-from resnet_parity.rungs import Adapter
 
 _LAST_LINES = 20
 

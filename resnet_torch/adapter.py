@@ -13,9 +13,10 @@ from resnet_spec import Architecture, outputs, taps
 from resnet_torch.gradients import gradients as gradients
 from resnet_torch.model import ResNet, create_model
 from resnet_torch.modes import callable_in, device, float32_products, placed, threads
+from resnet_torch.modes import float64_obstacle as float64_obstacle
 from resnet_torch.modes import modes as modes
+from resnet_torch.modes import norm_of_ones as norm_of_ones
 from resnet_torch.modes import obstacle as obstacle
-from resnet_torch.modes import rounding as rounding
 from resnet_torch.weights import set_weights
 
 

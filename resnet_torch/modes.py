@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -42,14 +43,6 @@ def obstacle(mode: str, rung: str) -> str | None:
     return "TF32 rounds what it multiplies to 11 bits" if rung == "exact" else None
 
 
-def rounding(mode: str, dtype: str) -> str | None:
-    """Why this mode rounds even where that dtype holds the result exactly; None where it does not.
-
-    A norm divides by a square root, and the hardware rounds both to the nearest.
-    """
-    return None
-
-
 @cache
 def _compiler_obstacle() -> str | None:
     """The compiler writes C++; whether it works is known when it has compiled something."""
@@ -69,6 +62,26 @@ def _tf32_rounds(mode: str) -> bool:
         convolved = nn.functional.conv2d(image, kernel[:, :, None, None])
         multiplied = image.flatten(2).mT @ kernel
     return bool((convolved != image).any() or (multiplied != image.flatten(2).mT).any())
+
+
+def float64_obstacle() -> str | None:
+    """Why a float64 model does not compute in float64; None where it does."""
+    return None
+
+
+@cache
+def norm_of_ones(mode: str, dtype: str) -> np.ndarray:
+    """What a norm with a variance of 4 makes of ones (1, 64, 1, 1): halves, unless it rounds.
+
+    It divides by a square root, and a CPU rounds both to the nearest.
+    """
+    channels = 64  # enough for vector instructions
+    norm = nn.BatchNorm2d(channels, eps=0.0, dtype=getattr(torch, dtype)).eval()
+    nn.init.constant_(norm.get_buffer("running_var"), 4.0)
+    ones = torch.ones(1, channels, 1, 1, dtype=getattr(torch, dtype))
+    with torch.inference_mode():
+        normed = callable_in(placed(norm, mode), mode)(placed(ones, mode))
+    return normed.numpy(force=True)
 
 
 @contextmanager

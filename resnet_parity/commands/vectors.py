@@ -66,12 +66,8 @@ def _make(arguments: argparse.Namespace, names: list[str]) -> Result:
 def _check(arguments: argparse.Namespace, names: list[str]) -> Result:
     from resnet_spec import ARCHITECTURES
 
-    from resnet_parity.frameworks import (
-        eager_mode,
-        keras_adapter,
-        mode_without_rounding,
-        torch_adapter,
-    )
+    from resnet_parity.frameworks import eager_mode, keras_adapter, torch_adapter
+    from resnet_parity.hands import stand_in
     from resnet_parity.progress import progress_line
     from resnet_parity.rungs import Engine
     from resnet_parity.vectors import DTYPE, FILE, check_vectors, read_vectors
@@ -80,20 +76,24 @@ def _check(arguments: argparse.Namespace, names: list[str]) -> Result:
     data = read_vectors(arguments.file or FILE, names)
     hands = {"torch": torch_adapter(), "keras": keras_adapter(arguments.keras_backend)}
     # Each row is run but three times, which no compiling repays.
-    modes = {
-        name: mode_without_rounding(hand, eager_mode(hand), DTYPE) for name, hand in hands.items()
-    }
-    engines = [Engine(f"{name} {mode}", hands[name], mode) for name, mode in modes.items()]
+    modes = {name: stand_in(hand, eager_mode(hand), DTYPE) for name, hand in hands.items()}
+    engines = [Engine(f"{name} {mode}", hands[name], mode) for name, (mode, _) in modes.items()]
+    notes = [f"note: {name}: {note}" for name, (_, note) in modes.items() if note]
     with progress_line() as progress:
         checks = list(check_vectors(data, names, engines, progress=progress))
-    wrong = [check for check in checks if check.differing]
+    wrong = [check for check in checks if not check.holds]
 
     def show() -> None:
         if arguments.json:
             print_json([vars(check) for check in checks])
             return
+        for note in notes:
+            console().print(note, markup=False, soft_wrap=True)
         for check in wrong:
             where = f"{check.name}, seed {check.seed}, {check.maker}"
+            if check.reason:
+                console().print(f"{where}: cannot hold. {check.reason}.", style="yellow")
+                continue
             console().print(f"{where}: {', '.join(check.differing)} differ", style="red")
         console().print(f"{len(checks) - len(wrong)} of {len(checks)} makers gave the same bits")
 

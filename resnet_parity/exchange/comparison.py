@@ -18,10 +18,11 @@ from resnet_spec import Architecture, outputs
 from resnet_parity.errors import ProbeError
 from resnet_parity.exchange.recognise import Recognised
 from resnet_parity.exchange.subjects import FileAsItIs, GraphOfWeights, Kept, own_shape
-from resnet_parity.frameworks import mode_without_rounding, torch_adapter
+from resnet_parity.frameworks import torch_adapter
+from resnet_parity.hands import Adapter, stand_in
 from resnet_parity.probes import Probe, default_size, exact_probe, random_probe
 from resnet_parity.progress import Progress
-from resnet_parity.rungs import FLOOR_MODES, Adapter, Engine, Verdict, climb, no_probe
+from resnet_parity.rungs import FLOOR_MODES, Engine, Verdict, climb, no_probe
 from resnet_parity.verification import check_memory
 
 BATCHES = (1, 2, 5)
@@ -34,23 +35,28 @@ class Subject:
     """What is compared: a hand, which takes any weights, or a file, which has its own.
 
     `exact` and `as_it_is` are its engines on the exact rung and on that of float32. `shape` is what
-    a file prescribes for its image, by axis; None for what it leaves open.
+    a file prescribes for its image, by axis; None for what it leaves open. `notes` say which mode
+    stood in for which.
     """
 
     name: str
     exact: tuple[Engine, ...]
     as_it_is: tuple[Engine, ...]
     shape: Mapping[str, int | None]
+    notes: tuple[str, ...] = ()
 
 
 def of_hand(name: str, adapter: Adapter, modes: Sequence[str]) -> Subject:
-    """A framework, in those modes; exact in another, where this machine rounds in one of them."""
+    """A framework, in those modes, or in another where this machine rounds in one of them.
+
+    That counts on both rungs: norms of a user may all have one variance, as where they only add,
+    and then every channel is off by the same rounding, which adds up from norm to norm.
+    """
     kept = cast(Adapter, Kept(adapter))
-    unrounded = dict.fromkeys(mode_without_rounding(adapter, mode, "float32") for mode in modes)
-    exact, as_it_is = (
-        tuple(Engine(f"{name} {mode}", kept, mode) for mode in each) for each in (unrounded, modes)
-    )
-    return Subject(name, exact, as_it_is, {})
+    chosen = dict(stand_in(adapter, mode, "float32") for mode in modes)
+    engines = tuple(Engine(f"{name} {mode}", kept, mode) for mode in chosen)
+    notes = tuple(f"{name}: {note}" for note in chosen.values() if note)
+    return Subject(name, engines, engines, {}, notes)
 
 
 def of_file(name: str, proto: ModelProto, found: Recognised, runtimes: Sequence[str]) -> Subject:

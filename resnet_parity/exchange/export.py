@@ -17,6 +17,7 @@ from resnet_spec import Architecture, check_weights, parameters
 from resnet_parity.errors import ParityError
 from resnet_parity.exchange import opsets, seal
 from resnet_parity.exchange.clean import clean, fold_constants, prepare
+from resnet_parity.exchange.deviations import errors
 from resnet_parity.exchange.layout import without_transpositions
 from resnet_parity.exchange.match import Match, MismatchError
 from resnet_parity.exchange.naming import give_names
@@ -24,7 +25,7 @@ from resnet_parity.exchange.proof import prove, unproven
 from resnet_parity.exchange.reading import LARGEST, parse
 from resnet_parity.exchange.recognise import recognise
 from resnet_parity.exchange.search import match
-from resnet_parity.exchange.tensors import errors, put_weights
+from resnet_parity.exchange.tensors import put_weights
 from resnet_parity.frameworks import keras_adapter, torch_adapter
 from resnet_parity.progress import Progress
 from resnet_parity.rungs import Verdict
@@ -152,7 +153,7 @@ def _written(
 def _check_numbers(framework: str, found: Match, weights: Mapping[str, np.ndarray]) -> None:
     """Raise `ExportError` where the exporter wrote numbers that are more than roundings away."""
     for name, error in errors(found, weights):
-        if error > limit("float64", "inside float32"):
+        if error > limit("export", "number"):
             raise ExportError(
                 f"the exporter of {framework} wrote other numbers, nothing was written: {name} is "
                 f"off by {error:.1e}"

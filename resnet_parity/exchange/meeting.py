@@ -34,7 +34,10 @@ from resnet_parity.weight_files import read_weights
 
 @dataclass(frozen=True)
 class Meeting:
-    """Everything that a comparison found, as data; `operators` are those of each file."""
+    """Everything that a comparison found, as data; `operators` are those of each file.
+
+    `left_out` says why a runtime did not run, `notes` which mode stood in for which.
+    """
 
     architecture: Architecture
     subjects: tuple[str, ...]
@@ -43,6 +46,7 @@ class Meeting:
     verdicts: tuple[Verdict, ...]
     operators: dict[str, dict[str, int]]
     left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -88,7 +92,16 @@ def meet(
         subjects.append(of_file(name, *files[name], chosen))
     verdicts = tuple(compare_subjects(arch, subjects, held, seed=seed, progress=progress))
     operators = {name: dict(count_operators(proto)) for name, (proto, _) in files.items()}
-    return Meeting(arch, tuple(names), seed, _versions(subjects), verdicts, operators, left_out)
+    return Meeting(
+        architecture=arch,
+        subjects=tuple(names),
+        seed=seed,
+        versions=_versions(subjects),
+        verdicts=verdicts,
+        operators=operators,
+        left_out=left_out,
+        notes=tuple(note for subject in subjects for note in subject.notes),
+    )
 
 
 def _runtimes(wanted: Sequence[str] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:

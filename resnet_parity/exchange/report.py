@@ -25,6 +25,7 @@ def as_json(result: Meeting) -> dict[str, Any]:
         "versions": result.versions,
         "passed": result.passed,
         "left_out": list(result.left_out),
+        "notes": list(result.notes),
         "operators": result.operators,
         "verdicts": [verdict_json(verdict) for verdict in result.verdicts],
     }
@@ -73,6 +74,8 @@ def print_comparison(console: Console, data: dict[str, Any]) -> None:
         where = f"{verdict['rung']} rung, {verdict['probe']}, {verdict['engine']}"
         text = f"{where}: {verdict['status']}, {verdict['figure']} {verdict['reason']}".rstrip()
         console.print(text, style=COLOUR[verdict["status"]], soft_wrap=True, markup=False)
+    for note in data["notes"]:
+        console.print(f"note: {note}", markup=False, soft_wrap=True)
     for reason in data["left_out"]:
         console.print(f"left out: {reason}", style="yellow", soft_wrap=True, markup=False)
     count = len(data["verdicts"])

@@ -7,7 +7,7 @@ the bias. That is the same function, and fits the architecture as it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from onnxscript import ir
@@ -15,7 +15,6 @@ from onnxscript import ir
 from resnet_spec import Conv, Linear, Norm, layer_parameters, make_plan
 from resnet_spec.layers import Weighted
 
-from resnet_parity.engine import relative_error
 from resnet_parity.exchange.match import Match
 from resnet_parity.exchange.nodes import constant, is_plain_affine
 
@@ -37,7 +36,7 @@ def weights_of(match: Match) -> dict[str, np.ndarray]:
 
 def _conv_weights(layer: Conv, match: Match) -> Iterator[tuple[str, np.ndarray]]:
     node = match.nodes[layer.name]
-    kernel = _read(node, 1)
+    kernel = read(node, 1)
     bias = constant(node, 2)
     bias = np.zeros(layer.out_channels, kernel.dtype) if bias is None else bias.copy()
     yield f"{layer.name}.weight", kernel
@@ -55,7 +54,7 @@ def _conv_weights(layer: Conv, match: Match) -> Iterator[tuple[str, np.ndarray]]
 
 
 def _norm_weights(layer: Norm, node: ir.Node) -> Iterator[tuple[str, np.ndarray]]:
-    arrays = [_read(node, index) for index in range(1, 5)]
+    arrays = [read(node, index) for index in range(1, 5)]
     if is_plain_affine(node):  # whatever its eps
         arrays[3] = _unit_variance(layer, arrays[3])
     names = (parameter.name for parameter in layer_parameters(layer))
@@ -68,7 +67,7 @@ def _unit_variance(norm: Norm, like: np.ndarray) -> np.ndarray:
 
 
 def _linear_weights(layer: Linear, node: ir.Node) -> Iterator[tuple[str, np.ndarray]]:
-    kernel = _read(node, 1)
+    kernel = read(node, 1)
     bias = constant(node, 2)
     if not node.attributes.get_int("transB", 0):
         kernel = np.einsum("io->oi", kernel).copy()
@@ -76,7 +75,8 @@ def _linear_weights(layer: Linear, node: ir.Node) -> Iterator[tuple[str, np.ndar
     yield f"{layer.name}.bias", np.zeros(len(kernel), kernel.dtype) if bias is None else bias.copy()
 
 
-def _read(node: ir.Node, index: int) -> np.ndarray:
+def read(node: ir.Node, index: int) -> np.ndarray:
+    """A tensor input of a matched node."""
     array = constant(node, index)
     assert array is not None  # the match has seen it
     return array.copy()
@@ -101,27 +101,12 @@ def put_weights(
             continue
         if isinstance(layer, Norm) and weights is not None:
             node.attributes["epsilon"] = ir.AttrFloat32("epsilon", layer.eps)
-        for index, (name, array) in enumerate(_tensors(layer, node, match, weights), start=1):
+        for index, (name, array) in enumerate(tensors(layer, node, match, weights), start=1):
             _put(graph, node, index, name, array)
     _drop_unused(graph)
 
 
-def errors(match: Match, weights: Weights) -> Iterator[tuple[str, float]]:
-    """How far the graph's own numbers are from those weights, folded or not, by tensor.
-
-    Norms that are there are left out: an exporter may have made a factor and a term of them.
-    """
-    for layer in make_plan(match.architecture).layers:
-        node = match.nodes.get(layer.name)
-        if node is None or isinstance(layer, Norm):
-            continue
-        own = dict(_tensors(layer, node, match, None))
-        for name, wanted in _tensors(layer, node, match, weights):
-            without = np.zeros_like(wanted)  # exporters leave out a bias that is zero
-            yield name, relative_error(wanted, own.get(name, without))
-
-
-def _tensors(
+def tensors(
     layer: Weighted, node: ir.Node, match: Match, weights: Weights | None
 ) -> Iterator[tuple[str, np.ndarray]]:
     """The tensor inputs of a node, in their order."""
@@ -148,15 +133,30 @@ def _folded(layer: Conv, norm: Norm | None, weights: Weights) -> Iterator[np.nda
         if bias is not None:
             yield bias
         return
-    gamma, beta, mean, variance = (
-        weights[parameter.name].astype("float64") for parameter in layer_parameters(norm)
-    )
+    factor, _ = affine(statistics_of(norm, weights), norm.eps)
+    yield (kernel * factor[:, None, None, None]).astype(kernel.dtype)
+    yield summands(layer, norm, weights).sum(axis=0).astype(kernel.dtype)
+
+
+def summands(layer: Conv, norm: Norm, weights: Weights) -> np.ndarray:
+    """What a folded bias is the sum of, in float64: (2 or 3, channels)."""
+    factor, terms = affine(statistics_of(norm, weights), norm.eps)
+    bias = weights.get(f"{layer.name}.bias")
+    return terms if bias is None else np.stack([bias * factor, *terms])
+
+
+def affine(statistics: Sequence[np.ndarray], eps: float) -> tuple[np.ndarray, np.ndarray]:
+    """A norm as a factor (channels) and the two summands of a term (2, channels), in float64."""
+    dtype = statistics[3].dtype
+    gamma, beta, mean, _ = (array.astype("float64") for array in statistics)
     # The sum is rounded as every engine rounds it, or the norms of an exact probe were inexact.
-    dtype = kernel.dtype
-    spread = np.sqrt((variance.astype(dtype) + dtype.type(norm.eps)).astype("float64"))
-    scale = gamma / spread
-    yield (kernel * scale[:, None, None, None]).astype(dtype)
-    yield ((0.0 if bias is None else bias) * scale - mean * scale + beta).astype(dtype)
+    factor = gamma / np.sqrt((statistics[3] + dtype.type(eps)).astype("float64"))
+    return factor, np.stack([beta, -mean * factor])
+
+
+def statistics_of(norm: Norm, weights: Weights) -> list[np.ndarray]:
+    """Gamma, beta, mean and variance."""
+    return [weights[parameter.name] for parameter in layer_parameters(norm)]
 
 
 def _put(graph: ir.Graph, node: ir.Node, index: int, name: str, array: np.ndarray) -> None:

@@ -108,7 +108,7 @@ def lockstep(
     course = make_course(arch, recipe, seed, size, batch)
     ran: list[Step] = []
     trials: list[Trial] = []
-    obstacle = adapters[1].rounding(adapters[1].modes()[0], "float64")
+    obstacle = adapters[1].float64_obstacle()
     if steps and obstacle:
         trials.append(Trial("float64", "keras", "cannot", reason=obstacle))
     elif steps:

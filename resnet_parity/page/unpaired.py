@@ -20,7 +20,6 @@ UNPAIRED = {
     ("modes", "GPU"): "Keras chooses the device itself",
     ("modes", "_TF32_LIMIT"): "the judge turns TF32 off for Keras",
     ("modes", "_compiler_obstacle"): "Keras brings its own compilers",
-    ("modes", "_norm_of_one"): "PyTorch's norms round to the nearest on any machine",
     ("modes", "_tf32_rounds"): "the judge turns TF32 off for Keras, by an environment variable",
     ("modes", "float32_products"): "the judge turns TF32 off for Keras",
     ("modes", "threads"): "TensorFlow sums cells in one order on any number of threads",
