@@ -32,7 +32,7 @@ def add(commands: Any) -> None:
         choices=("exact", "float64", "float32", "half", "all"),
         action="append",
         help="which proof, may be given again (default: all but half); a rung named alone must "
-        "hold, one of several may say that it cannot on this engine or at this size",
+        "hold in a mode of each hand, one of several may say that it cannot here or at this size",
     )
     parser.add_argument("--layers", action="store_true", help="print every tap")
     parser.add_argument(
