@@ -27,7 +27,7 @@ from resnet_spec import (
 )
 
 from resnet_parity.frameworks import keras_adapter, torch_adapter
-from resnet_parity.hands import mode_without_rounding, rounding
+from resnet_parity.hands import rounding, stand_in
 from resnet_parity.probes import Probe, exact_probe, random_probe, training_probe
 from resnet_parity.rungs import FLOOR_MODES, Engine
 
@@ -180,8 +180,7 @@ def engines(*, every_mode: bool = True) -> tuple[Engine, ...]:
 def quick_engines(rung: str, dtype: str) -> tuple[Engine, ...]:
     """Both layouts of PyTorch, and Keras eager; exact in another mode, where this CPU rounds."""
     keras = keras_adapter()
-    is_exact = rung == "exact"
-    return _engines((mode_without_rounding(keras, "eager", dtype) if is_exact else "eager",))
+    return _engines((stand_in(keras, "eager", dtype)[0] if rung == "exact" else "eager",))
 
 
 def exact_dtypes() -> tuple[str, ...]:

@@ -9,8 +9,10 @@ import pytest
 
 from parity_tests.support import TINY, exact, random, training
 from resnet_parity.engine import BITWISE, compare, first_divergence, relative_error
-from resnet_parity.rungs import Engine, climb
+from resnet_parity.hands import stand_in
+from resnet_parity.rungs import Engine, cannot, climb
 from resnet_parity.tolerances import limit
+from resnet_parity.verification import Report
 
 EXPECTED = {"a": np.array([[1.0, 2.0]]), "b": np.array([[3.0, -4.0]])}
 
@@ -143,11 +145,59 @@ def test_an_engine_that_rounds_exact_probes_in_float32_is_not_judged_by_them():
     assert (verdict.status, verdict.reason) == ("cannot", told)
 
 
-@pytest.mark.parametrize("half", [0.5, 0.4999, 0.45, np.nan, np.inf])
-def test_a_norm_that_errs_by_more_than_rounding_is_judged(half):
-    probe = replace(exact(TINY.name, "float32"), gradients={})
+HALVES = [
+    ("float32", 0.5 - 2**-23, "cannot"),
+    ("float32", 0.5 + 2**-23, "cannot"),
+    ("float32", 0.5 - 2**-22, "fail"),
+    ("float32", 0.5 + 2**-22, "fail"),
+    *(("float32", half, "fail") for half in (0.5, 0.45, np.nan, np.inf)),
+    ("float64", ROUGH, "fail"),
+]
+
+
+@pytest.mark.parametrize(("dtype", "half", "status"), HALVES)
+def test_a_norm_that_errs_by_more_than_rounding_is_judged(dtype, half, status):
+    probe = replace(exact(TINY.name, dtype), gradients={})
     (verdict,) = climb("exact", probe, (fake(shifted(probe.expected, 1e-3), half=half),))
-    assert (verdict.status, verdict.reason) == ("fail", "")
+    assert (verdict.status, not verdict.reason) == (status, status == "fail")
+
+
+def test_what_stands_in_has_no_obstacle_and_does_not_round(monkeypatch):
+    hand = fake({}).adapter
+    monkeypatch.setattr(hand, "modes", lambda: ("eager", "broken", "rough", "sound"), raising=False)
+    monkeypatch.setattr(hand, "obstacle", lambda mode, _: "no compiler" * (mode == "broken"))
+    monkeypatch.setattr(
+        hand,
+        "norm_of_ones",
+        lambda mode, dtype: np.full(4, ROUGH if mode in ("eager", "rough") else 0.5, dtype),
+    )
+    told = "sound mode stands in for eager, because 1 / sqrt(4) is 0.49999994 in eager mode on this"
+    assert stand_in(hand, "eager", "float32") == ("sound", f"{told} machine")
+    assert stand_in(hand, "sound", "float32") == ("sound", None)
+    assert stand_in(hand, "eager", "float64") == ("eager", None)
+
+
+def report(*verdicts: tuple[str, ...], rungs=("exact",)) -> Report:
+    """Of engine, probe, dtype, subject and status."""
+    made = (
+        replace(cannot("exact", probe, dtype, engine, "", subject), status=status)  # pyright: ignore
+        for engine, probe, dtype, subject, status in verdicts
+    )
+    return Report(TINY, 0, rungs, {}, tuple(made))
+
+
+PASS = ("keras graph", "exact", "float32", "taps", "pass")
+
+
+def test_a_rung_alone_is_proven_of_each_hand_in_some_mode():
+    rough = ("keras eager", "exact", "float32", "taps", "cannot")
+    assert report(PASS, rough).passed
+    assert not report(PASS, ("keras eager", "exact", "float32", "taps", "fail")).passed
+    for part, other in enumerate(("torch nchw", "photographs", "float64", "gradients")):
+        elsewhere = (*rough[:part], other, *rough[part + 1 :])
+        assert not report(PASS, elsewhere).passed, other
+        assert report(PASS, elsewhere, rungs=("exact", "float64")).passed
+    assert not report(rough, rungs=("exact", "float64")).passed, "nothing is proven at all"
 
 
 @pytest.mark.parametrize("rung", ["exact", "float64"])

@@ -236,16 +236,26 @@ def test_an_exporter_that_changes_numbers_is_refused(
     out = tmp_path / "net.onnx"
     assert cli.main(["export", "resnet20", "--framework", framework, "--out", str(out)]) == 1
     told = capsys.readouterr().err
-    assert f"the exporter of {framework} wrote other numbers, nothing was written: " in told
+    assert (
+        f"the graph from {framework} has other numbers than the model, nothing was written" in told
+    )
     assert ("fc.weight is off by" if rank == 2 else ".weight is off by") in told
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("index", "leaf"), [(1, "weight"), (2, "bias"), (3, "bias"), (4, "weight")]
-)
-def test_a_norm_that_stays_is_checked_as_well(index, leaf, monkeypatch):
-    """As the factor and the term that it comes to."""
+def tampered(proto: onnx.ModelProto, name: str, channel: int, error: float) -> bytes:
+    """The file with one channel of one tensor off by so much."""
+    kept = tensor(proto, name)
+    numbers = onnx.numpy_helper.to_array(kept).copy()
+    numbers[channel] *= np.float32(1 + error)
+    kept.CopyFrom(onnx.numpy_helper.from_array(numbers, kept.name))
+    return proto.SerializeToString()
+
+
+@pytest.mark.parametrize(("error", "is_refused"), [(3e-7, False), (3e-6, True)])
+@pytest.mark.parametrize("index", [1, 2, 3, 4])
+def test_a_norm_that_stays_is_checked_as_well(index, error, is_refused, monkeypatch):
+    """As what it multiplies by and what it adds; a term of 1000 elsewhere hides nothing."""
     import resnet_torch.export as hand
 
     honest = hand.to_onnx
@@ -253,16 +263,46 @@ def test_a_norm_that_stays_is_checked_as_well(index, leaf, monkeypatch):
     def careless(model, *rest):
         proto = onnx.load_model_from_string(honest(model, *rest))
         norm = next(node for node in proto.graph.node if node.op_type == "BatchNormalization")
-        kept = tensor(proto, norm.input[index])
-        numbers = onnx.numpy_helper.to_array(kept) * np.float32(1.001)
+        return tampered(proto, norm.input[index], 3, error)
+
+    weights = random_weights(TINY, 0, "float32")
+    for leaf in ("bias", "running_mean"):
+        weights[f"bn1.{leaf}"][[3, 5]] = 1, 1000
+    monkeypatch.setattr(hand, "to_onnx", careless)
+    if not is_refused:
+        assert export(TINY, weights, Form(fold=False))
+        return
+    part = "multiplies by" if index in (1, 4) else "adds"
+    with pytest.raises(ExportError, match=rf"other numbers .*: what bn1 {part} is off by"):
+        export(TINY, weights, Form(fold=False))
+
+
+@pytest.mark.parametrize(("operator", "part"), [("Mul", "multiplies by"), ("Add", "adds")])
+def test_a_norm_that_keras_leaves_is_checked_as_well(operator, part, monkeypatch):
+    """Before the first convolution of a preactivated net there is none to fold it into."""
+    import resnet_keras.export as hand
+
+    honest = hand.to_onnx
+
+    def careless(model, *rest):
+        proto = onnx.load_model_from_string(honest(model, *rest))
+        held = {each.name: each for each in proto.graph.initializer}
+        name = next(
+            name
+            for node in proto.graph.node
+            for name in node.input
+            if node.op_type == operator and name in held and np.prod(held[name].dims) > 1
+        )
+        kept = held[name]
+        numbers = onnx.numpy_helper.to_array(kept) * np.float32(1 + 3e-6)
         kept.CopyFrom(onnx.numpy_helper.from_array(numbers, kept.name))
         return proto.SerializeToString()
 
-    weights = random_weights(TINY, 0, "float32")
-    export(TINY, weights, Form(fold=False))
+    arch = find("preact")
+    weights = random_weights(arch, 0, "float32")
     monkeypatch.setattr(hand, "to_onnx", careless)
-    with pytest.raises(ExportError, match=rf"wrote other numbers, .*: bn1\.{leaf} is off by"):
-        export(TINY, weights, Form(fold=False))
+    with pytest.raises(ExportError, match=rf"other numbers .*: what \S+ {part} is off by"):
+        export(arch, weights, Form(framework="keras"))
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

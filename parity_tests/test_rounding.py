@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import torch
 
 from parity_tests.support import ALL_NAMES, TINY, USERS, engines, light, quick_engines, random
@@ -76,15 +77,22 @@ def test_the_floor_is_pytorchs_and_has_a_ceiling():
     np.testing.assert_array_equal(floors, expected)
 
 
+@pytest.mark.parametrize("mode", [*FLOOR_MODES, pytest.param("compile", marks=pytest.mark.full)])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_a_norm_of_ones_shows_the_rounding_of_a_mode(dtype):
-    """PyTorch and XLA's mode give halves on any CPU; a rough rsqrt is recognised, if there is."""
-    keras, torch = keras_adapter(), torch_adapter()
-    halves = {mode: torch.norm_of_ones(mode, dtype) for mode in FLOOR_MODES}
-    halves |= {mode: keras.norm_of_ones(mode, dtype) for mode in keras.modes()}
-    for mode, found in halves.items():
-        assert (found.dtype, found.size) == (dtype, 64)
-        hand = torch if mode in FLOOR_MODES else keras
-        is_rough = bool((found != 0.5).any())
-        assert (rounding(hand, mode, dtype) is not None) == is_rough
-        assert not is_rough or (mode in ("graph", "eager") and dtype == "float32")
+def test_pytorch_gives_halves_on_any_cpu(mode, dtype):
+    halves = torch_adapter().norm_of_ones(mode, dtype)
+    np.testing.assert_array_equal(halves, np.full((1, 64, 1, 1), 0.5, dtype))
+
+
+@pytest.mark.parametrize("mode", ["graph", "eager", "xla"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_keras_gives_what_tensorflow_makes_of_a_root(mode, dtype):
+    """Asked of TensorFlow itself, so that no mode is excused that does not round."""
+    jit = tf.function(tf.math.rsqrt, jit_compile=True)
+    root = {"graph": tf.function(tf.math.rsqrt), "eager": tf.math.rsqrt, "xla": jit}[mode]
+    roots = root(tf.constant(4.0, dtype, shape=64)).numpy()
+    hand = keras_adapter()
+    np.testing.assert_array_equal(hand.norm_of_ones(mode, dtype).ravel(), roots)
+    is_rough = bool((roots != 0.5).any())
+    assert (rounding(hand, mode, dtype) is not None) == is_rough
+    assert not is_rough or (mode != "xla" and dtype == "float32")

@@ -9,7 +9,6 @@ import numpy as np
 
 from resnet_spec import Architecture
 
-from resnet_parity.engine import relative_error
 from resnet_parity.tolerances import limit
 
 Taps = Mapping[str, np.ndarray]
@@ -41,32 +40,23 @@ class Adapter(Protocol):
 def rounding(adapter: Adapter, mode: str, dtype: str) -> str | None:
     """Why that mode rounds, here, where the dtype holds a norm's result exactly; None if not.
 
-    A norm that is off by more than a rough `rsqrt` explains is a defect: that is no reason, and a
-    probe will show it.
+    A norm that is off by more than a rough `rsqrt` in float32 explains is a defect: that is no
+    reason, and a probe will show it.
     """
-    if dtype == "float64" and (reason := adapter.float64_obstacle()):
-        return reason
-    halves = adapter.norm_of_ones(mode, dtype)
-    exact = np.full_like(halves, 0.5)
-    worst = halves.ravel()[np.abs(halves - exact).argmax()]
-    if not 0 < relative_error(exact[:1], worst[None]) <= limit("exact", "norm"):
+    if dtype == "float64":
+        return adapter.float64_obstacle()
+    halves = adapter.norm_of_ones(mode, dtype).ravel()
+    worst = float(halves[np.abs(halves - 0.5).argmax()])
+    if not 0 < abs(worst - 0.5) / 0.5 <= limit("exact", "norm"):
         return None
     return f"1 / sqrt(4) is {worst:.8g} in {mode} mode on this machine"
 
 
-def mode_without_rounding(adapter: Adapter, preferred: str, dtype: str) -> str:
-    """That mode, or the first that holds exact probes where that one rounds them on this machine.
-
-    It stays the preferred one where all of them round.
-    """
-    modes = preferred, *adapter.modes()
-    return next((mode for mode in modes if rounding(adapter, mode, dtype) is None), preferred)
-
-
 def stand_in(adapter: Adapter, preferred: str, dtype: str) -> tuple[str, str | None]:
-    """The mode of `mode_without_rounding`, and a note where it is not the preferred one."""
-    mode = mode_without_rounding(adapter, preferred, dtype)
-    if mode == preferred:
-        return mode, None
+    """Where the preferred mode rounds, the first that does not, and a note; else that itself."""
     reason = rounding(adapter, preferred, dtype)
-    return mode, f"{dtype} runs in {mode} mode instead, because {reason}"
+    others = [mode for mode in adapter.modes() if not adapter.obstacle(mode, "exact")]
+    for mode in others if reason else ():
+        if rounding(adapter, mode, dtype) is None:
+            return mode, f"{mode} mode stands in for {preferred}, because {reason}"
+    return preferred, None

@@ -188,7 +188,7 @@ def _summary(report: Report) -> Text:
     passing = sum(verdict.status == "pass" for verdict in report.verdicts)
     figures = f"{passing} of {count} verdicts pass"
     if report.unproven:
-        figures += f", {len(report.unproven)} cannot hold on this engine (see above)"
+        figures += f", {len(report.unproven)} cannot hold here (see above)"
     if report.failed:
         return Text(f"parity FAILED: {figures}", "bold red")
     if not report.passed:

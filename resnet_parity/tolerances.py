@@ -28,7 +28,7 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
     ),
     ("exact", "norm"): Tolerance(
         2.0**-22,
-        "relative error of 1 / sqrt(4) where a norm's engine counts as one that rounds",
+        "largest relative error of a norm's 1 / sqrt(4), in float32, that counts as rounding",
         "the rough rsqrt of an Intel Xeon is off by 2**-23 in TensorFlow's graph and eager modes; "
         "more than four roundings is a defect, which is judged and not excused",
     ),
@@ -150,7 +150,8 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
     ),
     ("export", "number"): Tolerance(
         1e-6,
-        "relative L2 error of a tensor that an exporter wrote, a sum over the norm of its terms",
+        "largest relative L2 error of a channel of a tensor that an exporter wrote, of a sum over "
+        "the norm of its summands",
         "rounding gave at most 9.1e-8 in ten nets (6.1e-8 from PyTorch), Keras' on an Intel Xeon, "
         "whose rough rsqrt folds the norms",
     ),

@@ -87,7 +87,7 @@ class Report:
         """Nothing failed, and a rung that was asked for alone is proven, of each hand in a mode."""
         proven = {_claim(verdict) for verdict in self.verdicts if verdict.status == "pass"}
         is_proven = proven == {_claim(verdict) for verdict in self.verdicts}
-        return not self.failed and (is_proven or len(self.rungs) > 1)
+        return bool(proven) and not self.failed and (is_proven or len(self.rungs) > 1)
 
     @property
     def top_classes(self) -> tuple[TopClasses, ...]:
@@ -269,7 +269,7 @@ def _engines(
         mode, note = keras_modes[0], None
         if step.rung == "exact":
             mode, note = stand_in(keras, mode, step.dtype)
-        notes += [f"exact rung, Keras: {note}"] if note else []
+        notes += [f"exact rung, {step.dtype}, Keras: {note}"] if note else []
         keras_modes = (mode,)
     backend = list(keras.versions())[-1]
     return (

@@ -19,7 +19,7 @@ from resnet_parity.errors import ProbeError
 from resnet_parity.exchange.recognise import Recognised
 from resnet_parity.exchange.subjects import FileAsItIs, GraphOfWeights, Kept, own_shape
 from resnet_parity.frameworks import torch_adapter
-from resnet_parity.hands import Adapter, stand_in
+from resnet_parity.hands import Adapter
 from resnet_parity.probes import Probe, default_size, exact_probe, random_probe
 from resnet_parity.progress import Progress
 from resnet_parity.rungs import FLOOR_MODES, Engine, Verdict, climb, no_probe
@@ -36,7 +36,7 @@ class Subject:
 
     `exact` and `as_it_is` are its engines on the exact rung and on that of float32. `shape` is what
     a file prescribes for its image, by axis; None for what it leaves open. `notes` say which mode
-    stood in for which.
+    stands in for which.
     """
 
     name: str
@@ -46,16 +46,12 @@ class Subject:
     notes: tuple[str, ...] = ()
 
 
-def of_hand(name: str, adapter: Adapter, modes: Sequence[str]) -> Subject:
-    """A framework, in those modes, or in another where this machine rounds in one of them.
-
-    That counts on both rungs: norms of a user may all have one variance, as where they only add,
-    and then every channel is off by the same rounding, which adds up from norm to norm.
-    """
+def of_hand(
+    name: str, adapter: Adapter, modes: Sequence[str], notes: tuple[str, ...] = ()
+) -> Subject:
+    """A framework, in those modes."""
     kept = cast(Adapter, Kept(adapter))
-    chosen = dict(stand_in(adapter, mode, "float32") for mode in modes)
-    engines = tuple(Engine(f"{name} {mode}", kept, mode) for mode in chosen)
-    notes = tuple(f"{name}: {note}" for note in chosen.values() if note)
+    engines = tuple(Engine(f"{name} {mode}", kept, mode) for mode in modes)
     return Subject(name, engines, engines, {}, notes)
 
 

@@ -17,7 +17,7 @@ from resnet_spec import Architecture, check_weights, parameters
 from resnet_parity.errors import ParityError
 from resnet_parity.exchange import opsets, seal
 from resnet_parity.exchange.clean import clean, fold_constants, prepare
-from resnet_parity.exchange.deviations import errors
+from resnet_parity.exchange.deviations import deviations
 from resnet_parity.exchange.layout import without_transpositions
 from resnet_parity.exchange.match import Match, MismatchError
 from resnet_parity.exchange.naming import give_names
@@ -151,12 +151,12 @@ def _written(
 
 
 def _check_numbers(framework: str, found: Match, weights: Mapping[str, np.ndarray]) -> None:
-    """Raise `ExportError` where the exporter wrote numbers that are more than roundings away."""
-    for name, error in errors(found, weights):
+    """Raise `ExportError` where a graph's numbers are more than roundings away from the weights."""
+    for name, error in deviations(found, weights):
         if error > limit("export", "number"):
             raise ExportError(
-                f"the exporter of {framework} wrote other numbers, nothing was written: {name} is "
-                f"off by {error:.1e}"
+                f"the graph from {framework} has other numbers than the model, nothing was "
+                f"written: {name} is off by {error:.1e}"
             )
 
 

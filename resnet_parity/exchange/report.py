@@ -50,13 +50,13 @@ def _worst(verdicts: list[dict[str, Any]]) -> tuple[str, str]:
 
 
 def markdown(data: dict[str, Any]) -> str:
-    """The matrix as a Markdown table."""
+    """The matrix as a Markdown table, and notes."""
     lines = [f"| {data['architecture']} | exact | float32 |", "| --- | --- | --- |"]
     for engine, rungs in summary(data):
         cells = (rungs.get(rung, ("", "")) for rung in _RUNGS)
         texts = [text if status == "pass" else f"**{status}** {text}" for status, text in cells]
         lines.append(f"| {engine} | {' | '.join(texts)} |".replace("|  |", "| |"))
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"\n{note}" for note in data["notes"])])
 
 
 def print_comparison(console: Console, data: dict[str, Any]) -> None:

@@ -56,7 +56,7 @@ class _GraphAdapter:
         return "a graph computes in float32"
 
     def norm_of_ones(self, mode: str, dtype: str) -> np.ndarray:
-        """Halves: norms are folded before a runtime sees them, or are the probe's to judge."""
+        """Halves: no runtime is measured, so that none is excused."""
         return np.full(1, 0.5, dtype)
 
     def run(self, model: Sessions, images: np.ndarray, mode: str) -> dict[str, np.ndarray]:

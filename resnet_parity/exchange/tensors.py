@@ -140,13 +140,13 @@ def _folded(layer: Conv, norm: Norm | None, weights: Weights) -> Iterator[np.nda
 
 def summands(layer: Conv, norm: Norm, weights: Weights) -> np.ndarray:
     """What a folded bias is the sum of, in float64: (2 or 3, channels)."""
-    factor, terms = affine(statistics_of(norm, weights), norm.eps)
+    factor, added = affine(statistics_of(norm, weights), norm.eps)
     bias = weights.get(f"{layer.name}.bias")
-    return terms if bias is None else np.stack([bias * factor, *terms])
+    return added if bias is None else np.stack([bias * factor, *added])
 
 
 def affine(statistics: Sequence[np.ndarray], eps: float) -> tuple[np.ndarray, np.ndarray]:
-    """A norm as a factor (channels) and the two summands of a term (2, channels), in float64."""
+    """A norm as a factor (channels) and what it adds, two summands (2, channels), in float64."""
     dtype = statistics[3].dtype
     gamma, beta, mean, _ = (array.astype("float64") for array in statistics)
     # The sum is rounded as every engine rounds it, or the norms of an exact probe were inexact.
