@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections import Counter
 from dataclasses import replace
 
@@ -241,6 +242,17 @@ def test_an_exporter_that_changes_numbers_is_refused(
     )
     assert ("fc.weight is off by" if rank == 2 else ".weight is off by") in told
     assert not list(tmp_path.iterdir())
+
+
+def test_copies_that_an_exporter_leaves_are_collected(monkeypatch):
+    """Before each optimiser of tf2onnx, or a wide net would take tens of gigabytes."""
+    collections = []
+    monkeypatch.setattr("gc.collect", lambda: collections.append(1))
+    logger = logging.getLogger("tf2onnx.optimizer")
+    before = logger.level, logger.filters[:]
+    assert export(TINY, random_weights(TINY, 0, "float32"), Form(framework="keras"))
+    assert len(collections) > 10
+    assert (logger.level, logger.filters) == before
 
 
 def tampered(proto: onnx.ModelProto, name: str, channel: int, error: float) -> bytes:

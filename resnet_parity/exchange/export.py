@@ -18,6 +18,7 @@ from resnet_parity.errors import ParityError
 from resnet_parity.exchange import opsets, seal
 from resnet_parity.exchange.clean import clean, fold_constants, prepare
 from resnet_parity.exchange.deviations import deviations
+from resnet_parity.exchange.garbage import collected
 from resnet_parity.exchange.layout import without_transpositions
 from resnet_parity.exchange.match import Match, MismatchError
 from resnet_parity.exchange.naming import give_names
@@ -145,7 +146,8 @@ def _written(
     to_onnx = import_module(f"resnet_{form.framework}.export").to_onnx
     model = adapter.build(arch, weights, "float32")
     layout = form.layout or LAYOUTS[form.framework]
-    proto = onnx.load_model_from_string(to_onnx(model, layout, form.size, form.dynamic))
+    with collected():
+        proto = onnx.load_model_from_string(to_onnx(model, layout, form.size, form.dynamic))
     is_keras_on_torch = not is_torch and "torch" in adapter.versions()
     return without_transpositions(proto) if is_keras_on_torch else proto
 
