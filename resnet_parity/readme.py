@@ -68,14 +68,13 @@ def matrix() -> str:
 def onnx() -> str:
     """Every row that was surveyed through both exporters, see `resnet_parity.exchange.survey`."""
     data = read("onnx")
-    machine, rows = data["machine"], data["rows"]
-    tested = ", ".join(f"{name} {number}" for name, number in data["versions"].items())
+    rows = data["rows"]
     count = sum(row["passed"] for row in rows.values())
     runs = next(iter(rows.values()))["exports"]["torch.onnx"]["exact"]["verdicts"]
     return "\n".join(
         [
             f"{count} of the {len(rows)} rows surveyed so far pass, of {len(ARCHITECTURES)} in the "
-            f"table ({machine['cpu']}, {machine['cores']} cores, {machine['system']}; {tested}). "
+            f"table ({'; '.join(onnx_setups(data))}). "
             f"Exact: elements that differ in {runs} runs (ONNX Runtime at four levels, batches of "
             "1, 2 and 5, two sizes). float32: the largest error, as a multiple of PyTorch's own.",
             "",
@@ -85,6 +84,16 @@ def onnx() -> str:
             ),
         ]
     )
+
+
+def onnx_setups(data: Mapping[str, Any]) -> Iterator[str]:
+    """What the rows of the survey were made on, and how many on each."""
+    for index, setup in enumerate(data["setups"]):
+        count = sum(row["setup"] == index for row in data["rows"].values())
+        machine = setup["machine"]
+        tested = (f"{name} {number}" for name, number in setup["versions"].items())
+        where = f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}"
+        yield f"{count} on {where}, {', '.join(tested)}"
 
 
 def onnx_row(name: str, row: Mapping[str, Any]) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Every row of the table through both exporters, a process for each; the README shows the result.
 
 Run as a module it takes names (all rows unless given), and writes every row as soon as it is there.
-Rows that were surveyed with other sources are forgotten.
+Rows that were surveyed with other sources are forgotten; a row says what it was made on.
 """
 
 from __future__ import annotations
@@ -30,23 +30,33 @@ def survey(names: Sequence[str]) -> list[str]:
     for name in names:
         versions, row = _row(name)
         failed += [] if row["passed"] else [name]
-        rows = {**_known_rows(stamp, versions), name: {"date": stamp["date"], **row}}
+        setup = {"machine": stamp["machine"], "versions": versions}
+        rows = {**_known_rows(stamp), name: {"date": stamp["date"], **row, "setup": setup}}
         ordered = {each: rows[each] for each in ARCHITECTURES if each in rows}
-        provenance.write("onnx", stamp, {"versions": versions, "rows": ordered})
+        provenance.write("onnx", stamp, {"versions": versions, **_by_setup(ordered)})
     return failed
 
 
-def _known_rows(stamp: Mapping[str, Any], versions: Mapping[str, str]) -> dict[str, Any]:
-    """Those that the same sources gave, on the same machine with the same versions."""
+def _known_rows(stamp: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that the same sources gave, each with what it was made on."""
     if not result_file("onnx").exists():
         return {}
     data = read("onnx")
-    now = {"sources": stamp["sources"], "machine": stamp["machine"], "versions": versions}
-    other = [name for name, value in now.items() if data.get(name) != value]
-    if other:
-        print(f"{len(data['rows'])} rows are of other {', '.join(other)}: gone", file=sys.stderr)
+    if data.get("sources") != stamp["sources"]:
+        print(f"{len(data['rows'])} rows are of other sources: gone", file=sys.stderr)
         return {}
-    return data["rows"]
+    return {
+        name: {**row, "setup": data["setups"][row["setup"]]} for name, row in data["rows"].items()
+    }
+
+
+def _by_setup(rows: Mapping[str, Any]) -> dict[str, Any]:
+    """What rows were made on stands once, and a row has its place there."""
+    setups: list[Any] = []
+    for row in rows.values():
+        setups += [] if row["setup"] in setups else [row["setup"]]
+    placed = {name: {**row, "setup": setups.index(row["setup"])} for name, row in rows.items()}
+    return {"setups": setups, "rows": placed}
 
 
 def _row(name: str) -> tuple[dict[str, str], dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 from resnet_parity.matrix_report import cell_text, remarks
 from resnet_parity.page.definitions import HANDS
 from resnet_parity.page.plot import plot
-from resnet_parity.readme import ONNX_COLUMNS, onnx_row
+from resnet_parity.readme import ONNX_COLUMNS, onnx_row, onnx_setups
 from resnet_parity.results import damage_text
 from resnet_parity.tolerances import TOLERANCES
 
@@ -85,4 +85,4 @@ def onnx(data: Mapping[str, Any]) -> dict[str, Any]:
     for name, row in data["rows"].items():
         _, operators, *cells = onnx_row(name, row)
         rows.append((name, operators, cells))
-    return {"columns": ONNX_COLUMNS, "rows": rows}
+    return {"columns": ONNX_COLUMNS, "rows": rows, "setups": list(onnx_setups(data))}
