@@ -1,0 +1,67 @@
+"""The survey of exports: rows add up over runs and machines, and go with their sources."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from resnet_spec import ARCHITECTURES
+
+from resnet_parity import provenance, readme, results
+from resnet_parity.exchange import survey
+from resnet_parity.readme import onnx_setups
+
+SOME, OTHER = ({"cpu": cpu, "cores": 2, "system": "Linux"} for cpu in ("some", "other"))
+
+
+def row(passed: bool = True) -> dict:
+    cell = {"status": "pass", "value": 0, "verdicts": 24, "reason": ""}
+    exports = {name: {"exact": cell, "float32": cell} for name in ("torch.onnx", "keras.onnx")}
+    counts = {name: {"Conv": 19} for name in exports}
+    return {"passed": passed, "operators": counts, "exports": exports}
+
+
+@pytest.fixture
+def surveyed(monkeypatch, tmp_path):
+    """A function that surveys rows on a machine, and gives what the file then holds."""
+    file = tmp_path / "onnx.json"
+    for module in (survey, provenance, results):
+        monkeypatch.setattr(module, "result_file", lambda _: file)
+
+    def on(machine, versions, *names, sources="one", passed=True):
+        stamp = {"date": "2026-01-02", "machine": machine, "sources": sources}
+        monkeypatch.setattr(provenance, "stamp", lambda _: stamp)
+        monkeypatch.setattr(provenance, "digest", lambda _: sources)
+        monkeypatch.setattr(survey, "_row", lambda _: (versions, row(passed)))
+        failed = survey.survey(names)
+        return failed, json.loads(file.read_text())
+
+    return on
+
+
+def test_rows_of_several_machines_stand_together(surveyed):
+    assert surveyed(SOME, {"onnx": "1"}, "resnet20", "resnet18")[0] == []
+    failed, data = surveyed(OTHER, {"onnx": "1"}, "resnet34", passed=False)
+    assert failed == ["resnet34"]
+    assert list(data["rows"]) == ["resnet18", "resnet34", "resnet20"], "in the table's order"
+    assert [each["setup"] for each in data["rows"].values()] == [0, 1, 0]
+    assert data["setups"] == [{"machine": m, "versions": {"onnx": "1"}} for m in (SOME, OTHER)]
+    told = ["2 on some, 2 cores, Linux, onnx 1", "1 on other, 2 cores, Linux, onnx 1"]
+    assert list(onnx_setups(data)) == told
+    printed = readme.onnx()
+    assert f"2 of the 3 rows surveyed so far pass, of {len(ARCHITECTURES)} in" in printed
+    assert "; ".join(told) in printed
+
+
+def test_what_no_row_was_made_on_is_forgotten(surveyed):
+    surveyed(SOME, {"onnx": "1"}, "resnet20")
+    _, data = surveyed(SOME, {"onnx": "2"}, "resnet20")
+    assert data["setups"] == [{"machine": SOME, "versions": {"onnx": "2"}}]
+
+
+def test_rows_of_other_sources_are_gone(surveyed, capsys):
+    surveyed(SOME, {"onnx": "1"}, "resnet20", "resnet32")
+    _, data = surveyed(SOME, {"onnx": "1"}, "resnet44", sources="two")
+    assert list(data["rows"]) == ["resnet44"]
+    assert "2 rows are of other sources: gone" in capsys.readouterr().err
