@@ -76,7 +76,9 @@ def onnx() -> str:
             f"{count} of the {len(rows)} rows surveyed so far pass, of {len(ARCHITECTURES)} in the "
             f"table ({'; '.join(onnx_setups(data))}). "
             f"Exact: elements that differ in {runs} runs (ONNX Runtime at four levels, batches of "
-            "1, 2 and 5, two sizes). float32: the largest error, as a multiple of PyTorch's own.",
+            "1, 2 and 5, two sizes). float32: the largest error, as a multiple of PyTorch's own; "
+            "both files hold one graph and the same numbers, so their figures agree. Rows that are "
+            "missing were not run yet.",
             "",
             _table(
                 ("architecture", "operators", *ONNX_COLUMNS),

@@ -81,7 +81,7 @@ def _export(arguments: argparse.Namespace) -> Result:
 
     from resnet_parity.errors import ParityError
     from resnet_parity.exchange import opsets
-    from resnet_parity.files import check_writable, write_atomically
+    from resnet_parity.files import check_readable, check_writable, write_atomically
     from resnet_parity.frameworks import require
     from resnet_parity.probes import BATCH, random_weights
     from resnet_parity.progress import progress_line
@@ -91,13 +91,21 @@ def _export(arguments: argparse.Namespace) -> Result:
     size = arguments.size or (arch.image_size, arch.image_size)
     check_memory(arch, BATCH, size)
     opsets.check_written(arguments.opset)
+    if arguments.framework == "keras" and not arguments.fold:
+        raise ParityError(
+            "Keras' exporter folds every norm that it can; leave --no-fold out, or take "
+            "--framework torch"
+        )
+    given = arguments.weights
+    if given:
+        check_readable(given)
     path = arguments.out or Path(f"{arch.name}.{arguments.framework}.onnx")
     if path.exists() and arguments.out is None:
-        raise ParityError(f"{path} is there already; name a file with --out")
+        raise ParityError(f"{path} is there already; name another file with --out")
     check_writable(path)
-    for module in (*_NEEDED, *(["tf2onnx"] if arguments.framework == "keras" else [])):
+    # PyTorch in any case: its own error is what float32 is held against.
+    for module in (*_NEEDED, "torch", *(["tf2onnx"] if arguments.framework == "keras" else [])):
         require(module)
-    given = arguments.weights
     weights = read_weights(given, arch) if given else random_weights(arch, 0, "float32")
 
     from resnet_parity.exchange.export import Form, export_proven

@@ -37,7 +37,8 @@ def _import(arguments: argparse.Namespace) -> Result:
     if path.suffix == ".onnx":
         raise ParityError(f"{path} would be no ONNX file but weights; call it .safetensors")
     check_writable(path)
-    for module in ("onnx", "onnxruntime", "onnxscript"):
+    # PyTorch as well: its own error is what float32 is held against.
+    for module in ("onnx", "onnxruntime", "onnxscript", "torch"):
         require(module)
 
     from resnet_parity.exchange.reading import read_model

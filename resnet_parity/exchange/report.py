@@ -32,21 +32,26 @@ def as_json(result: Meeting) -> dict[str, Any]:
 
 
 def summary(data: dict[str, Any]) -> list[tuple[str, dict[str, tuple[str, str]]]]:
-    """For every engine and rung the worst status over batches and sizes, and the worst figure."""
+    """For every engine and rung the worst status over batches and sizes, and a figure for all."""
     rows: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for verdict in data["verdicts"]:
         rungs = rows.setdefault(verdict["engine"], {})
         rungs.setdefault(verdict["rung"], []).append(verdict)
     return [
-        (engine, {rung: _worst(verdicts) for rung, verdicts in rungs.items()})
+        (engine, {rung: _of_all(rung, verdicts) for rung, verdicts in rungs.items()})
         for engine, rungs in rows.items()
     ]
 
 
-def _worst(verdicts: list[dict[str, Any]]) -> tuple[str, str]:
+def _of_all(rung: str, verdicts: list[dict[str, Any]]) -> tuple[str, str]:
+    """All numbers that differ on the exact rung, elsewhere the worst figure; in how many runs."""
     status = min((each["status"] for each in verdicts), key=_WORST_FIRST.index)
+    runs = f"{len(verdicts)} run" + "s" * (len(verdicts) > 1)
+    if rung == "exact" and all(each["value"] is not None for each in verdicts):
+        differing, elements = (sum(each[k] for each in verdicts) for k in ("differing", "elements"))
+        return status, f"{differing:,} of {elements:,} differ in {runs}"
     worst = max(verdicts, key=lambda each: math.inf if each["value"] is None else each["value"])
-    return status, worst["figure"]
+    return status, f"{worst['figure']} in {runs}"
 
 
 def markdown(data: dict[str, Any]) -> str:
