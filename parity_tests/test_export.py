@@ -265,7 +265,7 @@ def tampered(proto: onnx.ModelProto, name: str, channel: int, error: float) -> b
 
 
 @pytest.mark.parametrize(("error", "is_refused"), [(3e-7, False), (3e-6, True)])
-@pytest.mark.parametrize("index", [1, 2, 3, 4])
+@pytest.mark.parametrize("index", light([1, 2, 3, 4], [3]))
 def test_a_norm_that_stays_is_checked_as_well(index, error, is_refused, monkeypatch):
     """As what it multiplies by and what it adds; a term of 1000 elsewhere hides nothing."""
     import resnet_torch.export as hand
