@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 from resnet_spec import ARCHITECTURES, GROUPS, parameter_count, taps
@@ -67,21 +66,12 @@ def test_verify_prints_a_table_and_progress_goes_to_stderr(capsys):
     ]
 
 
-def round_in(monkeypatch, *modes: str) -> None:
-    """Those modes of Keras have a rough rsqrt in float32, the others none."""
-
-    def norm_of_ones(mode, dtype):
-        return np.full(1, 0.5 - 2**-24 * (dtype == "float32" and mode in modes), dtype)
-
-    monkeypatch.setattr("resnet_keras.adapter.norm_of_ones", norm_of_ones)
-
-
-def test_another_mode_stands_in_where_the_usual_one_rounds(monkeypatch, capsys):
+def test_another_mode_stands_in_where_the_usual_one_rounds(round_in, monkeypatch, capsys):
     """As on a CPU with a rough rsqrt; "other" is eager under another name."""
     import resnet_keras.adapter as hand
 
     run, gradients, held = hand.run, hand.gradients, exact_dtypes()
-    round_in(monkeypatch, "rough")
+    round_in("rough")
     monkeypatch.setattr(hand, "modes", lambda: ("rough", "other"))
     monkeypatch.setattr(hand, "obstacle", lambda mode, rung: None)
     monkeypatch.setattr(hand, "run", lambda model, images, mode: run(model, images, "eager"))
@@ -108,8 +98,8 @@ def test_another_mode_stands_in_where_the_usual_one_rounds(monkeypatch, capsys):
     assert code == (0 if "float32" in held else 1), "eager is judged where it was put"
 
 
-def test_a_rung_on_which_every_mode_rounds_is_not_proven(monkeypatch, capsys):
-    round_in(monkeypatch, "eager", "xla")
+def test_a_rung_on_which_every_mode_rounds_is_not_proven(round_in, monkeypatch, capsys):
+    round_in("eager", "xla")
     arguments = ["verify", "resnet20", "--rung", "exact", "--size", "32x64"]
     assert cli.main(arguments) == 1
     printed = capsys.readouterr().out
@@ -117,8 +107,8 @@ def test_a_rung_on_which_every_mode_rounds_is_not_proven(monkeypatch, capsys):
     assert "parity NOT PROVEN" in printed
 
 
-def test_a_rung_alone_is_proven_where_one_mode_of_each_hand_holds(monkeypatch, capsys):
-    round_in(monkeypatch, "eager")
+def test_a_rung_alone_is_proven_where_one_mode_of_each_hand_holds(round_in, monkeypatch, capsys):
+    round_in("eager")
     monkeypatch.setattr("resnet_torch.adapter.modes", lambda: FLOOR_MODES)
     arguments = ["verify", "resnet20", "--rung", "exact", "--size", "32x64", "--every-mode"]
     assert cli.main(arguments) == 0

@@ -124,16 +124,8 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert "FAILED" in capsys.readouterr().out
 
 
-def round_in(monkeypatch, *modes: str) -> None:
-    """Those modes of Keras have a rough rsqrt in float32, the others none."""
-    monkeypatch.setattr(
-        "resnet_keras.adapter.norm_of_ones",
-        lambda mode, dtype: np.full(1, 0.5 - 2**-24 * (mode in modes), dtype),
-    )
-
-
-def test_a_mode_that_rounds_is_replaced_and_that_is_told(monkeypatch, capsys):
-    round_in(monkeypatch, "eager")
+def test_a_mode_that_rounds_is_replaced_and_that_is_told(round_in, monkeypatch, capsys):
+    round_in("eager")
     monkeypatch.setattr("resnet_keras.adapter.modes", lambda: ("eager", "xla"))
     result = meet(["keras"], {}, TINY)
     note = (
@@ -148,8 +140,8 @@ def test_a_mode_that_rounds_is_replaced_and_that_is_told(monkeypatch, capsys):
     assert f"note: {note}" in capsys.readouterr().out
 
 
-def test_a_subject_that_rounds_in_every_mode_is_not_proven(monkeypatch):
-    round_in(monkeypatch, "eager")
+def test_a_subject_that_rounds_in_every_mode_is_not_proven(round_in, monkeypatch):
+    round_in("eager")
     monkeypatch.setattr("resnet_keras.adapter.modes", lambda: ("eager",))
     result = meet(["torch", "keras"], {}, TINY)
     assert statuses(result) == {"exact": {"pass", "cannot"}, "float32": {"pass"}}

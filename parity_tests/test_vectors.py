@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 
-import numpy as np
 import pytest
 
 from resnet_spec import ARCHITECTURES, parameters
@@ -104,18 +103,14 @@ def test_a_wrong_hash_is_named(data, tmp_path, capsys, monkeypatch):
         (modes(), "resnet20, seed 0, keras nchw: cannot hold. 1 / sqrt(4) is 0.49999994 in"),
     ],
 )
-def test_modes_that_round_are_told(rough, said, capsys, monkeypatch):
+def test_modes_that_round_are_told(rough, said, round_in, capsys, monkeypatch):
     """Another one stands in; where there is none, nothing is proven.
 
     PyTorch stands for Keras as well; none of its own modes is replaced.
     """
     hand = torch_adapter()
     monkeypatch.setattr("resnet_parity.frameworks.keras_adapter", lambda *_: hand)
-    monkeypatch.setattr(
-        hand,
-        "norm_of_ones",
-        lambda mode, dtype: np.full(1, 0.5 - 2**-24 * (mode in rough), dtype),
-    )
+    round_in(*rough, hand="torch")
     assert cli.main(["vectors", "resnet20", "--check"]) == 1
     printed = " ".join(capsys.readouterr().out.split())
     assert said in printed
