@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from resnet_spec import (
+    ARCHITECTURES,
     Architecture,
     WeightsError,
     check_weights,
@@ -44,14 +45,20 @@ def read_weights(path: Path, arch: Architecture) -> dict[str, np.ndarray]:
                 if part.get_dtype() != "F32"
             ]
             if problems:
-                raise WeightsError(f"{path} does not hold a {arch.name!r}", problems)
+                summary = f"{path} does not hold a {arch.name!r}"
+                said = (file.metadata() or {}).get("architecture")
+                if said in ARCHITECTURES and said != arch.name:
+                    summary += f" but, as it says, a {said!r}"
+                raise WeightsError(summary, problems)
             weights = {name: file.get_tensor(name) for name in expected}
         check_float32(str(path), arch, weights)
         return weights
     except WeightsError as error:
         raise ParityError(str(error)) from error
     except (SafetensorError, OSError) as error:
-        raise ParityError(f"{path} is no safetensors file, or a damaged one: {error}") from error
+        raise ParityError(
+            f"{path} is no safetensors file, or a damaged one; copy or write it again: {error}"
+        ) from error
 
 
 def check_float32(name: str, arch: Architecture, weights: Mapping[str, np.ndarray]) -> None:

@@ -80,7 +80,6 @@ def _export(arguments: argparse.Namespace) -> Result:
     arch = chosen_architecture(arguments)
 
     from resnet_parity.errors import ParityError
-    from resnet_parity.exchange import opsets
     from resnet_parity.files import check_readable, check_writable, write_atomically
     from resnet_parity.frameworks import require
     from resnet_parity.probes import BATCH, random_weights
@@ -90,12 +89,6 @@ def _export(arguments: argparse.Namespace) -> Result:
 
     size = arguments.size or (arch.image_size, arch.image_size)
     check_memory(arch, BATCH, size)
-    opsets.check_written(arguments.opset)
-    if arguments.framework == "keras" and not arguments.fold:
-        raise ParityError(
-            "Keras' exporter folds every norm that it can; leave --no-fold out, or take "
-            "--framework torch"
-        )
     given = arguments.weights
     if given:
         check_readable(given)
@@ -106,7 +99,6 @@ def _export(arguments: argparse.Namespace) -> Result:
     # PyTorch in any case: its own error is what float32 is held against.
     for module in (*_NEEDED, "torch", *(["tf2onnx"] if arguments.framework == "keras" else [])):
         require(module)
-    weights = read_weights(given, arch) if given else random_weights(arch, 0, "float32")
 
     from resnet_parity.exchange.export import Form, export_proven
 
@@ -118,6 +110,7 @@ def _export(arguments: argparse.Namespace) -> Result:
         opset=arguments.opset,
         fold=arguments.fold,
     )
+    weights = read_weights(given, arch) if given else random_weights(arch, 0, "float32")
     with progress_line() as progress:
         content, verdicts = export_proven(
             arch, weights, form, keras_backend=arguments.keras_backend, progress=progress

@@ -57,6 +57,11 @@ def check_name(text: str) -> None:
     if text.endswith(".keras"):
         _check_file(Path(text))
         return
+    if text.endswith((".h5", ".hdf5", ".pt", ".pth", ".safetensors", ".onnx")):
+        raise ParityError(
+            f"{text} is not read here: of files only .keras holds a whole model that runs no code; "
+            "load it yourself and give module:callable"
+        )
     hand, colon, name = text.partition(":")
     if not colon or hand in HANDS:
         get_architecture(name if colon else text)

@@ -132,9 +132,12 @@ def _parts(probe: Probe, batches: Sequence[int]) -> Iterator[Probe]:
 
 
 def _sizes(arch: Architecture, kind: str) -> list[tuple[int, int]]:
-    """Two sizes that see: that of all probes, and a wider one."""
+    """That of all probes, and one of another area, or a mean over a constant would go unseen.
+
+    An exact one's area is a power of two; twice as large the deepest net would not fit in memory.
+    """
     height, width = default_size(arch, kind)
-    return [(height, width), (height, 2 * width if kind == "exact" else width + height)]
+    return [(height, width), (height, height if kind == "exact" else height + width)]
 
 
 Shapes = dict[tuple[tuple[int, int], tuple[int, ...]], list[Subject]]

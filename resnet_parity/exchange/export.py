@@ -50,7 +50,8 @@ class ExportError(ParityError):
 class Form:
     """How a graph is wanted; `size` is height and width in pixels, where `dynamic` has no "size".
 
-    `layout` is that of the image and of feature maps, the framework's own unless given.
+    `layout` is that of the image and of feature maps, the framework's own unless given. Raises
+    `ParityError` for what cannot be had.
     """
 
     framework: Framework = "torch"
@@ -59,6 +60,14 @@ class Form:
     layout: str | None = None
     opset: int = opsets.WORKING
     fold: bool = True
+
+    def __post_init__(self) -> None:
+        opsets.check_written(self.opset)
+        if self.framework == "keras" and not self.fold:
+            raise ParityError(
+                "Keras' exporter folds every norm that it can; leave --no-fold out, or take "
+                "--framework torch"
+            )
 
 
 def export(
@@ -70,11 +79,10 @@ def export(
 ) -> bytes:
     """The file of a model with those weights; it is not proven yet, see `export_proven`.
 
-    Raises `ParityError` for an opset that cannot be had or a framework that is missing,
+    Raises `ParityError` for a framework that is missing or a net too large for one file,
     `resnet_spec.WeightsError` for weights that do not fit, `ExportError` where the exporter gives a
     graph that is not that net.
     """
-    opsets.check_written(form.opset)
     size = 4 * sum(parameter.size for parameter in parameters(arch))
     if size > _MOST:
         raise ParityError(f"{arch.name!r} has {size:,} bytes of weights, a file holds {_MOST:,}")
@@ -92,11 +100,6 @@ def export(
         raise ExportError(
             f"the exporter of {form.framework} gave another net: {error}{hint}"
         ) from error
-    if not form.fold and found.folded:
-        raise ParityError(
-            "Keras' exporter folds every norm that it can; leave --no-fold out, or take "
-            "--framework torch"
-        )
     give_names(model.graph, found)
     # Keras' exporter folds norms with TensorFlow's rsqrt, which is as good as the CPU has it, and
     # of norms that stay it leaves a factor and a term. From anywhere a file holds the same numbers.
