@@ -15,7 +15,7 @@ def collected() -> Iterator[None]:
     Each works on a copy of the whole graph, and the copies before it wait in cycles. Python looks
     for cycles when there are many objects, and these are few, of megabytes each: resnet34, of 87
     megabytes, took 6.3 gigabytes to export, and so takes 2.9. What tf2onnx logs before each copy is
-    the one place where it lets others in.
+    the one place where it lets others in. What was there before is not looked through each time.
     """
 
     def collect(record: logging.LogRecord) -> bool:
@@ -26,9 +26,11 @@ def collected() -> Iterator[None]:
     level = logger.level
     logger.addFilter(collect)
     logger.setLevel(1)  # or what is logged there would not be filtered
+    gc.freeze()
     try:
         yield
     finally:
         logger.setLevel(level)
         logger.removeFilter(collect)
+        gc.unfreeze()
         gc.collect()
