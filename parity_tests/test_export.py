@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import importlib
 import json
@@ -265,13 +266,17 @@ def test_an_exporter_that_changes_numbers_is_refused(
 
 
 def test_copies_that_an_exporter_leaves_are_collected(monkeypatch):
-    """Before each optimiser of tf2onnx, or a wide net would take tens of gigabytes."""
-    collections = []
-    monkeypatch.setattr("gc.collect", lambda: collections.append(1))
+    """Before each optimiser of tf2onnx, or a wide net would take tens of gigabytes.
+
+    What was there before is left out, or it would be looked through that often.
+    """
+    left_out = []
+    monkeypatch.setattr("gc.collect", lambda: left_out.append(gc.get_freeze_count()))
     logger = logging.getLogger("tf2onnx.optimizer")
     before = logger.level, logger.filters[:]
     assert export(TINY, random_weights(TINY, 0, "float32"), Form(framework="keras"))
-    assert len(collections) > 10
+    assert len(left_out) > 10
+    assert [bool(count) for count in left_out] == [True] * (len(left_out) - 1) + [False]
     assert (logger.level, logger.filters) == before
 
 
@@ -429,13 +434,19 @@ def test_bad_input(case, tmp_path, monkeypatch, capsys):
 
 
 def test_weights_that_do_not_fit_are_named(tmp_path, capsys):
+    """Which row they are of, as far as the file says; a file that was cut says what to do."""
     from resnet_parity.weight_files import write_weights
 
-    write_weights(tmp_path / "w", find("plain20"), random_weights(find("plain20"), 0, "float32"))
-    out = tmp_path / "net.onnx"
-    code = cli.main(["export", "resnet32", "--weights", str(tmp_path / "w"), "--out", str(out)])
-    assert code == 2
-    assert "layer1.3.conv1.weight is missing" in capsys.readouterr().err
+    arch, path, out = find("plain20"), tmp_path / "w", tmp_path / "net.onnx"
+    write_weights(path, arch, random_weights(arch, 0, "float32"))
+    arguments = ["export", "resnet32", "--weights", str(path), "--out", str(out)]
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert "w does not hold a 'resnet32' but, as it says, a 'plain20'" in error
+    assert "layer1.3.conv1.weight is missing" in error
+    path.write_bytes(path.read_bytes()[:-1])
+    assert cli.main(arguments) == 2
+    assert "or a damaged one; copy or write it again" in capsys.readouterr().err
     assert not out.exists()
 
 

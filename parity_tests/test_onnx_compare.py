@@ -9,11 +9,13 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from resnet_spec import get_architecture
+
 from parity_tests.graphs import exported, tensor, unsealed
-from parity_tests.support import TINY
+from parity_tests.support import ALL_NAMES, TINY
 from resnet_parity import cli
 from resnet_parity.commands.options import console
-from resnet_parity.exchange import seal
+from resnet_parity.exchange import comparison, seal
 from resnet_parity.exchange.meeting import meet
 from resnet_parity.exchange.names import read_files
 from resnet_parity.exchange.report import as_json, markdown, print_comparison, summary
@@ -21,6 +23,7 @@ from resnet_parity.exchange.runtimes import ORT_LEVELS, RUNTIMES, obstacle
 from resnet_parity.frameworks import keras_adapter
 from resnet_parity.hands import stand_in
 from resnet_parity.probes import random_weights
+from resnet_parity.verification import check_memory
 from resnet_parity.weight_files import write_weights
 
 LEVELS = tuple(ORT_LEVELS)
@@ -52,6 +55,16 @@ def test_four_ways_in_every_runtime():
     sizes = ("exact 32x64", "exact 32x32", "random 32x48", "random 32x80")
     probes = {verdict.probe for verdict in result.verdicts}
     assert probes == {f"{size}, batch {batch}" for size in sizes for batch in (1, 2, 5)}
+
+
+@pytest.mark.parametrize("kind", ["exact", "random"])
+@pytest.mark.parametrize("name", ALL_NAMES)
+def test_every_row_fits_in_memory_at_two_areas(name, kind):
+    arch = get_architecture(name)
+    sizes = comparison._sizes(arch, kind)
+    assert len({height * width for height, width in sizes}) == 2
+    for size in sizes:
+        check_memory(arch, max(comparison.BATCHES), size)
 
 
 def test_a_file_with_other_numbers_fails_in_float32(tmp_path):
