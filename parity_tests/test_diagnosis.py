@@ -507,7 +507,7 @@ def test_the_command_prints_and_says_json(here, capsys):
         ("theirs_parity:gray", "takes images of 3 channels, theirs_parity:gray of 1"),
         ("theirs_parity:picky", "cannot be run on images of 64x96"),
         ("gone.keras", "there is no file gone.keras"),
-        ("net.h5", "net.h5 is not read here: of files only .keras holds a whole model that runs"),
+        ("net.h5", "net.h5 is not read here: it may hold code, or weights alone"),
         (":net", "is no model; write NAME"),
     ],
 )

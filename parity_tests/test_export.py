@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import json
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +16,7 @@ from itertools import product
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 from resnet_spec import Norm, from_json, make_plan
 
@@ -32,7 +34,7 @@ from parity_tests.support import (
 )
 from resnet_parity import cli
 from resnet_parity.errors import ParityError
-from resnet_parity.exchange import opsets
+from resnet_parity.exchange import opsets, seal
 from resnet_parity.exchange.census import census, count_operators
 from resnet_parity.exchange.comparison import compare_subjects, of_file
 from resnet_parity.exchange.deviations import deviations
@@ -268,7 +270,7 @@ def test_an_exporter_that_changes_numbers_is_refused(
 def test_copies_that_an_exporter_leaves_are_collected(monkeypatch):
     """Before each optimiser of tf2onnx, or a wide net would take tens of gigabytes.
 
-    What was there before is left out, or it would be looked through that often.
+    What was there before is collected once and left out, or it would be looked through that often.
     """
     left_out = []
     monkeypatch.setattr("gc.collect", lambda: left_out.append(gc.get_freeze_count()))
@@ -276,7 +278,7 @@ def test_copies_that_an_exporter_leaves_are_collected(monkeypatch):
     before = logger.level, logger.filters[:]
     assert export(TINY, random_weights(TINY, 0, "float32"), Form(framework="keras"))
     assert len(left_out) > 10
-    assert [bool(count) for count in left_out] == [True] * (len(left_out) - 1) + [False]
+    assert list(map(bool, left_out)) == [False, *[True] * (len(left_out) - 2), False]
     assert (logger.level, logger.filters) == before
 
 
@@ -333,6 +335,68 @@ def test_terms_of_a_folded_norm_that_cancel_are_no_deviation(framework):
         beta = mean * gamma / np.sqrt(variance + norm.eps) * (1 + 1e-6)
         weights[f"{norm.name}.bias"] = beta.astype("float32")
     assert export(TINY, weights, Form(framework=framework))
+
+
+OTHER_FORMS = {
+    "batch": (Form(size=(64, 96), dynamic=()), r"\[1, 3, 64, 96\], \['batch', 3, 64, 96\] was"),
+    "size": (Form(size=(96, 64)), r"\['batch', 3, 96, 64\], \['batch', 3, 64, 96\] was asked"),
+    "layout": (Form(size=(64, 96), layout="nhwc"), r"has an image of \['batch', 64, 96, 3\]"),
+    "norms": (Form(size=(64, 96), fold=False), "has norms that are folded, kept was asked for"),
+    "opset": (Form(size=(64, 96), opset=20), r"has opset \[18\], \[20\] was asked for"),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_FORMS)
+def test_a_graph_in_another_form_is_refused(case, monkeypatch):
+    """As of an exporter that leaves something out; the graph is right, so no rung would see it."""
+    from resnet_parity.exchange import export as module
+
+    other, message = OTHER_FORMS[case]
+    wanted = Form(size=(64, 96))
+    weights = random_weights(TINY, 0, "float32")
+    if case == "norms":
+        clean = module.clean
+        monkeypatch.setattr(module, "clean", lambda model, fold: clean(model, fold=True))
+        wanted = other
+    elif case == "opset":
+        monkeypatch.setattr(module.version_converter, "convert_version", lambda *_, **__: None)
+        wanted = other
+    else:
+        honest = module._written
+        monkeypatch.setattr(module, "_written", lambda a, w, _, b: honest(a, w, other, b))
+    with pytest.raises(ExportError, match=message):
+        export(TINY, weights, wanted)
+
+
+def test_a_graph_for_the_batch_that_was_traced_alone_is_refused(monkeypatch):
+    """It reshapes its means to (2, channels)."""
+    from resnet_parity.exchange import export as module
+
+    honest = module.export
+
+    def narrow(*arguments, **options):
+        proto = onnx.load_model_from_string(honest(*arguments, **options))
+        (mean,) = (node for node in proto.graph.node if node.op_type == "ReduceMean")
+        shape = numpy_helper.from_array(np.array([2, 32]), "two")
+        proto.graph.initializer.append(shape)
+        after = onnx.helper.make_node("Reshape", ["for two", "two"], [mean.output[0]])
+        mean.output[0] = "for two"
+        proto.graph.node.insert(list(proto.graph.node).index(mean) + 1, after)
+        return seal.sign(proto)
+
+    monkeypatch.setattr(module, "export", narrow)
+    with pytest.raises(ParityError, match=r"the export"):
+        export_proven(TINY, random_weights(TINY, 0, "float32"), Form(size=(64, 96)))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"layout": "NCHW"}, {"dynamic": ("sizes",)}, {"framework": "tf"}, {"size": (0, 3)}],
+    ids=str,
+)
+def test_a_form_that_cannot_be(wrong):
+    with pytest.raises(ParityError, match="cannot be"):
+        Form(**wrong)
 
 
 def test_an_export_that_is_another_function_is_refused(tmp_path, monkeypatch, capsys):
@@ -434,20 +498,40 @@ def test_bad_input(case, tmp_path, monkeypatch, capsys):
 
 
 def test_weights_that_do_not_fit_are_named(tmp_path, capsys):
-    """Which row they are of, as far as the file says; a file that was cut says what to do."""
+    """Those of a row that says so too, though they may fit; a cut file says what to do."""
     from resnet_parity.weight_files import write_weights
 
-    arch, path, out = find("plain20"), tmp_path / "w", tmp_path / "net.onnx"
-    write_weights(path, arch, random_weights(arch, 0, "float32"))
-    arguments = ["export", "resnet32", "--weights", str(path), "--out", str(out)]
-    assert cli.main(arguments) == 2
-    error = capsys.readouterr().err
-    assert "w does not hold a 'resnet32' but, as it says, a 'plain20'" in error
-    assert "layer1.3.conv1.weight is missing" in error
+    row, path, out = find("plain20"), tmp_path / "w", tmp_path / "net.onnx"
+    rest = ["--weights", str(path), "--out", str(out)]
+    own = replace(row, name="mine")
+    for arch, told in (
+        (row, "but, as it says, a 'plain20'"),
+        (own, "layer1.3.bn1.bias is missing"),
+    ):
+        write_weights(path, arch, random_weights(arch, 0, "float32"))
+        assert cli.main(["export", "resnet32", *rest]) == 2
+        error = capsys.readouterr().err
+        assert "w does not hold a 'resnet32'" in error
+        assert told in error
+    write_weights(path, row, random_weights(row, 0, "float32"))
+    assert cli.main(["export", "resnet20", *rest]) == 2, "of the same shapes, and another function"
+    assert "but, as it says, a 'plain20'" in capsys.readouterr().err
     path.write_bytes(path.read_bytes()[:-1])
-    assert cli.main(arguments) == 2
+    assert cli.main(["export", "plain20", *rest]) == 2
     assert "or a damaged one; copy or write it again" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_what_is_read_or_no_file_is_never_overwritten(tmp_path, capsys):
+    path, pipe = tmp_path / "w", tmp_path / "pipe"
+    path.write_bytes(b"trained")
+    os.mkfifo(pipe)
+    for out, told in ((path, "holds the weights to export"), (pipe, "is no plain file")):
+        arguments = ["--weights", str(path), "--out", str(out)]
+        assert cli.main(["export", "resnet20", *arguments]) == 2
+        assert told in capsys.readouterr().err
+    assert path.read_bytes() == b"trained"
+    assert pipe.is_fifo()
 
 
 def test_a_missing_exporter_is_named_with_its_install_line(monkeypatch, tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -15,14 +16,17 @@ from parity_tests.graphs import exported, tensor, unsealed
 from parity_tests.support import ALL_NAMES, TINY
 from resnet_parity import cli
 from resnet_parity.commands.options import console
+from resnet_parity.errors import ParityError
 from resnet_parity.exchange import comparison, seal
-from resnet_parity.exchange.meeting import meet
+from resnet_parity.exchange.comparison import Subject
+from resnet_parity.exchange.meeting import Meeting, meet
 from resnet_parity.exchange.names import read_files
 from resnet_parity.exchange.report import as_json, markdown, print_comparison, summary
 from resnet_parity.exchange.runtimes import ORT_LEVELS, RUNTIMES, obstacle
 from resnet_parity.frameworks import keras_adapter
 from resnet_parity.hands import stand_in
 from resnet_parity.probes import random_weights
+from resnet_parity.rungs import no_probe
 from resnet_parity.verification import check_memory
 from resnet_parity.weight_files import write_weights
 
@@ -65,6 +69,39 @@ def test_every_row_fits_in_memory_at_two_areas(name, kind):
     assert len({height * width for height, width in sizes}) == 2
     for size in sizes:
         check_memory(arch, max(comparison.BATCHES), size)
+
+
+def test_a_net_without_an_exact_probe_is_proven_by_the_other_rung():
+    verdict = replace(no_probe("exact", "too deep"), rung="float32", engine="net.onnx ort all")
+    held, missed = replace(verdict, status="pass"), replace(verdict, rung="exact")
+    verdicts = (no_probe("exact", "too deep"), held)
+    meeting = Meeting(TINY, ("net.onnx",), 0, {}, verdicts, {})
+    assert meeting.passed
+    assert not replace(meeting, verdicts=verdicts[:1]).passed
+    assert not replace(meeting, verdicts=(*verdicts, missed)).passed, "there was a probe"
+
+
+def test_only_batches_that_run_take_memory():
+    """Of a file for one image of 640x640 the float32 rung runs one."""
+    arch = get_architecture("resnet50")
+    subject = Subject("net.onnx", (), (), {"n": 1, "c": 3, "h": 640, "w": 640})
+    assert list(comparison._own_shapes(arch, [subject], (1, 2, 5), 2)) == [((640, 640), (1,))]
+    with pytest.raises(ParityError, match="5 images of 640x640"):
+        comparison._own_shapes(arch, [replace(subject, shape={"h": 640, "w": 640})], (1, 2, 5), 2)
+
+
+def test_what_a_runtime_cannot_run_is_told_with_the_file(tmp_path, capsys, monkeypatch):
+    from resnet_parity.exchange import runtimes
+
+    def start(runtime, content):
+        raise ParityError(f"{runtime} cannot run the graph: no kernel")
+
+    monkeypatch.setattr(runtimes, "start", start)
+    path = tmp_path / "net.onnx"
+    path.write_bytes(exported(TINY.name, "torch"))
+    assert cli.main(["onnx-compare", str(path), "--runtimes", "ort all"]) == 2
+    told = capsys.readouterr().err
+    assert f"{path}: ort all cannot run the graph: no kernel (an image of (1, 3, 32, 64))" in told
 
 
 def test_a_file_with_other_numbers_fails_in_float32(tmp_path):

@@ -22,10 +22,13 @@ from parity_tests.support import SMALL, TINY, find, light, with_random_statistic
 from resnet_parity import cli
 from resnet_parity.errors import ParityError
 from resnet_parity.exchange import seal
-from resnet_parity.exchange.export import Form, export_proven
+from resnet_parity.exchange.export import Form, export, export_proven
 from resnet_parity.exchange.imports import import_proven
 from resnet_parity.exchange.match import inputs_of
+from resnet_parity.exchange.meeting import meet
+from resnet_parity.exchange.names import read_files
 from resnet_parity.exchange.reading import read_model
+from resnet_parity.exchange.recognise import recognise
 from resnet_parity.exchange.tensors import weights_of
 from resnet_parity.frameworks import keras_adapter, torch_adapter
 from resnet_parity.probes import random_weights
@@ -160,6 +163,7 @@ DEFECTS = {
     "same padding": ("conv1", {"auto_pad": "SAME_UPPER"}, "conv1: padding computed"),
     "epsilon": ("layer1.0.bn1", {"epsilon": 1e-3}, "layer1.0.bn1 has epsilon 0.001"),
     "pool": ("maxpool", {"pads": [0, 0, 1, 1]}, "maxpool: padding"),
+    "rounding up": ("maxpool", {"ceil_mode": 1}, "maxpool: ceil_mode 1 instead of 0"),
     "scaled head": ("fc", {"alpha": 0.5}, "fc scales its terms"),
 }
 
@@ -172,6 +176,29 @@ def test_a_graph_with_a_defect_is_no_resnet(case):
     change(proto, node, **attributes)
     with pytest.raises(ParityError, match=f"nearest is resnet18, but {message}"):
         recognised(proto.SerializeToString())
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_dropout_does_nothing_but_in_training(training):
+    proto = unsealed(exported(TINY.name, "torch"))
+    proto.graph.initializer.extend(
+        numpy_helper.from_array(value, name)
+        for name, value in (("ratio", np.array(0.5, np.float32)), ("training", np.array(training)))
+    )
+    (head,) = (node for node in proto.graph.node if node.op_type == "Gemm")
+    drop = helper.make_node("Dropout", [head.input[0], "ratio", "training"], ["kept"])
+    head.input[0] = "kept"
+    proto.graph.node.insert(list(proto.graph.node).index(head), drop)
+    if training:
+        with pytest.raises(ParityError, match="a Dropout drops, or may, as in training"):
+            recognised_as(proto)
+    else:
+        assert recognised_as(proto) == TINY
+
+
+def recognised_as(proto: onnx.ModelProto):
+    """Held to TINY, which is in no table."""
+    return recognise(proto, "the file", TINY).architecture
 
 
 @pytest.mark.parametrize("change_to", [{"keepdims": 1}, {"keepdims": 2**40}])
@@ -212,8 +239,39 @@ def test_metadata_that_lies_is_noticed(case):
     (entry,) = (each for each in proto.metadata_props if each.key == seal.SPEC)
     assert old in entry.value
     entry.value = entry.value.replace(old, new)
-    with pytest.raises(ParityError, match=message):
+    with pytest.raises(ParityError, match=rf"(?s)the file: .*{message}"):
         recognised(seal.sign(proto))
+
+
+def test_onnx_has_two_names():
+    """The empty one, and "ai.onnx"."""
+    proto = unsealed(exported(TINY.name, "torch"))
+    for each in (*proto.opset_import, *proto.graph.node):
+        each.domain = "ai.onnx"
+    assert recognised_as(proto) == TINY
+
+
+def test_a_file_for_one_image_takes_more_on_the_exact_rung(tmp_path):
+    """Its mean is reshaped to (1, channels)."""
+    content = export(TINY, random_weights(TINY, 0, "float32"), Form(size=(32, 48), dynamic=()))
+    proto = unsealed(content)
+    (mean,) = (node for node in proto.graph.node if node.op_type == "ReduceMean")
+    (head,) = (node for node in proto.graph.node if node.op_type == "Gemm")
+    proto.graph.initializer.append(numpy_helper.from_array(np.array([1, -1]), "one"))
+    head.input[0] = "flat"
+    reshape = helper.make_node("Reshape", ["mean", "one"], ["flat"])
+    place = list(proto.graph.node).index(mean)
+    proto.graph.node.remove(mean)
+    average = helper.make_node("GlobalAveragePool", [mean.input[0]], ["mean"])
+    for node in (reshape, average):
+        proto.graph.node.insert(place, node)
+    path = tmp_path / "net.onnx"
+    path.write_bytes(proto.SerializeToString())
+    result = meet([str(path)], read_files([str(path)]), TINY, runtimes=("ort all",))
+    assert result.passed
+    probes = {verdict.probe for verdict in result.verdicts}
+    assert {"exact 32x32, batch 5", "random 32x48, batch 1"} <= probes
+    assert "random 32x48, batch 2" not in probes
 
 
 def test_weights_that_are_not_those_of_the_digest(tmp_path):

@@ -251,6 +251,50 @@ LIES = {
 }
 
 
+ONES, ZERO = np.ones(8, np.int64), np.array(0, np.float32)
+STRANGE = {
+    "two values": ("Pad", ONES, np.zeros(2, np.float32)),
+    "no value": ("Pad", ONES, np.zeros(0, np.float32)),
+    "axes in a square": ("Pad", ONES, ZERO, np.array([[2, 3], [0, 1]])),
+    "one axis for all": ("Pad", ONES, ZERO, np.array(2)),
+    "few amounts": ("Pad", ONES[:2], ZERO),
+    "means over a square": ("ReduceMean", np.array([[2, 3]])),
+    "mean over one": ("ReduceMean", np.array(2)),
+    "shape in a square": ("Reshape", np.array([[1, -1]])),
+    "shape of no axes": ("Reshape", np.array(1)),
+    "squeezed by a square": ("Squeeze", np.array([[2, 3]])),
+}
+
+
+@pytest.mark.parametrize("case", STRANGE)
+def test_operators_of_strange_tensors_are_refused(case, tmp_path, capsys):
+    """Before a pool, as rules look for them; amounts, axes and shapes may be anything in a file."""
+    operator, *arrays = STRANGE[case]
+    tensors = [numpy_helper.from_array(array, f"t{i}") for i, array in enumerate(arrays)]
+    image, out = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in (("image", ["n", 3, 32, 32]), ("out", None))
+    )
+    nodes = [
+        helper.make_node("Relu", ["image"], ["map"]),
+        helper.make_node(operator, ["map", *(each.name for each in tensors)], ["made"]),
+        helper.make_node("MaxPool", ["made"], ["out"], kernel_shape=[3, 3]),
+    ]
+    graph = helper.make_graph(nodes, "g", [image], [out], tensors)
+    opset = [helper.make_opsetid("", 18)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=8)
+    assert refused(model, tmp_path, capsys)
+
+
+def test_what_no_rule_thought_of_is_one_error(monkeypatch, model, tmp_path, capsys):
+    def stumble(*_, **__):
+        raise TypeError("only integer scalar arrays")
+
+    monkeypatch.setattr("resnet_parity.exchange.recognise.clean", stumble)
+    told = " holds what is not understood: only integer scalar arrays"
+    assert refused(model, tmp_path, capsys).startswith(told)
+
+
 @pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.__name__)
 def test_lies(lie, model, tmp_path, capsys):
     lie(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -50,8 +51,38 @@ def test_rows_of_several_machines_stand_together(surveyed):
     told = ["2 on some, 2 cores, Linux, onnx 1", "1 on other, 2 cores, Linux, onnx 1"]
     assert list(onnx_setups(data)) == told
     printed = readme.onnx()
-    assert f"2 of the 3 rows surveyed so far pass, of {len(ARCHITECTURES)} in" in printed
+    assert f"2 of the 3 rows surveyed pass, of {len(ARCHITECTURES)} in the table (" in printed
+    assert "the same operators in 3 of them. Rows that are missing were not run yet." in printed
     assert "; ".join(told) in printed
+
+
+def answers(monkeypatch, stdout: str, code: int) -> None:
+    """What the command prints, and its exit code."""
+    done = SimpleNamespace(stdout=stdout, returncode=code)
+    monkeypatch.setattr("subprocess.run", lambda *_, **__: done)
+
+
+def test_a_cell_is_the_worst_of_its_runs(monkeypatch):
+    engine, values = "torch.onnx ort all", [("fail", None), ("cannot", 3.0), ("pass", 1.0)]
+    verdicts = [
+        {"engine": engine, "rung": "float32", "status": s, "value": v, "reason": f"a {s}"}
+        for s, v in values
+    ]
+    data = {"passed": False, "operators": {}, "versions": {}, "verdicts": verdicts}
+    answers(monkeypatch, json.dumps(data), 1)
+    found = survey._row("resnet20")
+    assert found is not None
+    cell = found[1]["exports"]["torch.onnx"]["float32"]
+    assert cell == {"status": "fail", "value": None, "verdicts": 3, "reason": "a fail"}
+    data = {**row(), "exports": {"torch.onnx": {"float32": cell}}}
+    assert "fail: infx" in list(readme.onnx_row("resnet20", data))
+
+
+def test_a_row_without_an_answer_has_failed_and_others_go_on(monkeypatch, tmp_path):
+    answers(monkeypatch, "", 1)
+    assert survey._row("resnet20") is None
+    monkeypatch.setattr(survey, "_row", lambda _: None)
+    assert survey.survey(["resnet20", "resnet32"]) == ["resnet20", "resnet32"]
 
 
 def test_what_no_row_was_made_on_is_forgotten(surveyed):

@@ -17,8 +17,9 @@ def check_readable(path: Path) -> None:
 
 def check_writable(path: Path) -> None:
     """Raise `ParityError` before the work rather than after it, where a file cannot be written."""
-    if path.is_dir():
-        raise ParityError(f"{path} is a folder; name a file")
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "no plain file"
+        raise ParityError(f"{path} is {kind}; name a file")
     if not path.parent.is_dir():
         raise ParityError(f"{path} cannot be written: there is no folder {path.parent}")
     if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):

@@ -14,6 +14,7 @@ from resnet_spec import (
     Architecture,
     WeightsError,
     check_weights,
+    make_graph,
     parameters,
     shape_problems,
     step_counters,
@@ -34,6 +35,7 @@ def read_weights(path: Path, arch: Architecture) -> dict[str, np.ndarray]:
     counters = step_counters(arch)
     try:
         with safe_open(path, framework="np") as file:
+            _check_row(path, arch, (file.metadata() or {}).get("architecture"))
             names = [name for name in file.keys() if name not in counters]  # noqa: SIM118
             parts = {name: file.get_slice(name) for name in names}
             expected = {parameter.name: parameter.shape for parameter in parameters(arch)}
@@ -45,11 +47,7 @@ def read_weights(path: Path, arch: Architecture) -> dict[str, np.ndarray]:
                 if part.get_dtype() != "F32"
             ]
             if problems:
-                summary = f"{path} does not hold a {arch.name!r}"
-                said = (file.metadata() or {}).get("architecture")
-                if said in ARCHITECTURES and said != arch.name:
-                    summary += f" but, as it says, a {said!r}"
-                raise WeightsError(summary, problems)
+                raise WeightsError(f"{path} does not hold a {arch.name!r}", problems)
             weights = {name: file.get_tensor(name) for name in expected}
         check_float32(str(path), arch, weights)
         return weights
@@ -59,6 +57,19 @@ def read_weights(path: Path, arch: Architecture) -> dict[str, np.ndarray]:
         raise ParityError(
             f"{path} is no safetensors file, or a damaged one; copy or write it again: {error}"
         ) from error
+
+
+def _check_row(path: Path, arch: Architecture, said: str | None) -> None:
+    """Raise `ParityError` where a file names another row, though its tensors may fit.
+
+    Those of `resnet50` fit `resnet50_v1`, and make another function of it.
+    """
+    theirs, ours = ARCHITECTURES.get(said or arch.name), ARCHITECTURES.get(arch.name)
+    if theirs and ours and make_graph(theirs) != make_graph(ours):
+        raise ParityError(
+            f"{path} does not hold a {arch.name!r} but, as it says, a {said!r}; name that, or "
+            "another file"
+        )
 
 
 def check_float32(name: str, arch: Architecture, weights: Mapping[str, np.ndarray]) -> None:

@@ -3,6 +3,8 @@ set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 export UV_PYTHON_DOWNLOADS=never
 unset VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
+# Images set it, and then every process of the suite would compile PyTorch and TensorFlow anew.
+unset PYTHONDONTWRITEBYTECODE
 
 # The first Python that pyproject.toml admits, as the file behind any shim.
 find_python() {

@@ -82,25 +82,27 @@ def _export(arguments: argparse.Namespace) -> Result:
     from resnet_parity.errors import ParityError
     from resnet_parity.files import check_readable, check_writable, write_atomically
     from resnet_parity.frameworks import require
-    from resnet_parity.probes import BATCH, random_weights
+    from resnet_parity.probes import random_weights
     from resnet_parity.progress import progress_line
     from resnet_parity.verification import check_memory
     from resnet_parity.weight_files import read_weights
 
     size = arguments.size or (arch.image_size, arch.image_size)
-    check_memory(arch, BATCH, size)
     given = arguments.weights
     if given:
         check_readable(given)
     path = arguments.out or Path(f"{arch.name}.{arguments.framework}.onnx")
     if path.exists() and arguments.out is None:
         raise ParityError(f"{path} is there already; name another file with --out")
+    if given and path.exists() and path.samefile(given):
+        raise ParityError(f"{path} holds the weights to export; name another file with --out")
     check_writable(path)
     # PyTorch in any case: its own error is what float32 is held against.
     for module in (*_NEEDED, "torch", *(["tf2onnx"] if arguments.framework == "keras" else [])):
         require(module)
 
     from resnet_parity.exchange.export import Form, export_proven
+    from resnet_parity.exchange.proof import BATCHES
 
     form = Form(
         framework=arguments.framework,
@@ -110,6 +112,7 @@ def _export(arguments: argparse.Namespace) -> Result:
         opset=arguments.opset,
         fold=arguments.fold,
     )
+    check_memory(arch, max(BATCHES), size)
     weights = read_weights(given, arch) if given else random_weights(arch, 0, "float32")
     with progress_line() as progress:
         content, verdicts = export_proven(

@@ -34,8 +34,8 @@ def _import(arguments: argparse.Namespace) -> Result:
     path = arguments.out or file.with_suffix(".safetensors")
     if path.exists() and (path.samefile(file) or arguments.out is None):
         raise ParityError(f"{path} is there already; name another file with --out")
-    if path.suffix == ".onnx":
-        raise ParityError(f"{path} would be no ONNX file but weights; call it .safetensors")
+    if path.suffix != ".safetensors":
+        raise ParityError(f"{path} would hold weights; give it a name that ends in .safetensors")
     check_writable(path)
     # PyTorch as well: its own error is what float32 is held against.
     for module in ("onnx", "onnxruntime", "onnxscript", "torch"):

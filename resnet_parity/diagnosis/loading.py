@@ -57,10 +57,12 @@ def check_name(text: str) -> None:
     if text.endswith(".keras"):
         _check_file(Path(text))
         return
-    if text.endswith((".h5", ".hdf5", ".pt", ".pth", ".safetensors", ".onnx")):
+    if text.endswith(".onnx"):
+        raise ParityError(f"{text} is a graph; `resnet-parity onnx-compare` compares those")
+    if text.endswith((".h5", ".hdf5", ".pt", ".pth", ".safetensors")):
         raise ParityError(
-            f"{text} is not read here: of files only .keras holds a whole model that runs no code; "
-            "load it yourself and give module:callable"
+            f"{text} is not read here: it may hold code, or weights alone; load it into a model "
+            "yourself and give module:callable, or save a .keras file"
         )
     hand, colon, name = text.partition(":")
     if not colon or hand in HANDS:

@@ -58,9 +58,9 @@ def of_hand(
 def of_file(name: str, proto: ModelProto, found: Recognised, runtimes: Sequence[str]) -> Subject:
     """A file, in those runtimes."""
     shape = own_shape(found.model.graph, found.match.layout)
-    as_it_is = FileAsItIs(proto.SerializeToString(), found.match)
+    as_it_is = FileAsItIs(name, proto.SerializeToString(), found.match)
     # Adapters but for gradients and half precision, which their obstacles keep the judge from.
-    adapters = (Kept(cast(Adapter, GraphOfWeights(found))), as_it_is)
+    adapters = (Kept(cast(Adapter, GraphOfWeights(name, found))), as_it_is)
     exact, own = (
         tuple(Engine(f"{name} {runtime}", cast(Adapter, adapter), runtime) for runtime in runtimes)
         for adapter in adapters
@@ -152,6 +152,7 @@ def _own_shapes(
         height, width, batch = (subject.shape.get(axis) for axis in "hwn")
         own = [(height or h, width or w) for h, w in _sizes(arch, "random")[:sizes]]
         for size in dict.fromkeys(own):
-            check_memory(arch, max((batch or 0, *batches)), size)
-            shapes.setdefault((size, (batch,) if batch else tuple(batches)), []).append(subject)
+            own_batches = (batch,) if batch else tuple(batches)
+            check_memory(arch, max(own_batches), size)
+            shapes.setdefault((size, own_batches), []).append(subject)
     return shapes

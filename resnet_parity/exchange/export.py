@@ -63,6 +63,15 @@ class Form:
 
     def __post_init__(self) -> None:
         opsets.check_written(self.opset)
+        for what, given, possible in (
+            ("framework", {self.framework}, set(LAYOUTS)),
+            ("layout", {self.layout}, {None, *LAYOUTS.values()}),
+            ("dynamic", set(self.dynamic), {"batch", "size"}),
+        ):
+            if not given <= possible:
+                raise ParityError(f"{what} {given - possible} cannot be had; {possible} can")
+        if min(self.size) < 1:
+            raise ParityError(f"an image of {self.size} pixels cannot be")
         if self.framework == "keras" and not self.fold:
             raise ParityError(
                 "Keras' exporter folds every norm that it can; leave --no-fold out, or take "
@@ -111,6 +120,7 @@ def export(
         version_converter.convert_version(model, form.opset, fallback=True)
         prepare(model)
     proto = _tidy(ir.to_proto(model))
+    _check_form(proto, found, form)
     content = seal.seal(proto, arch, weights)
     onnx.checker.check_model(content, full_check=True)
     return content
@@ -162,6 +172,29 @@ def _check_numbers(framework: str, found: Match, weights: Mapping[str, np.ndarra
             raise ExportError(
                 f"the graph from {framework} has other numbers than the model, nothing was "
                 f"written: {name} is off by {error:.1e}"
+            )
+
+
+def _check_form(proto: ModelProto, found: Match, form: Form) -> None:
+    """Raise `ExportError` for a graph in another form than the one that was asked for."""
+    height, width = ("height", "width") if "size" in form.dynamic else form.size
+    batch = "batch" if "batch" in form.dynamic else 1
+    extents = {"n": batch, "c": found.architecture.in_channels, "h": height, "w": width}
+    layout = form.layout or LAYOUTS[form.framework]
+    (image,) = proto.graph.input
+    given = [each.dim_param or each.dim_value for each in image.type.tensor_type.shape.dim]
+    versions = [each.version for each in proto.opset_import if not each.domain]
+    norms = "folded" if form.fold else "kept"
+    for what, wanted, made in (
+        ("an image of", [extents[axis] for axis in layout], given),
+        ("the layout", layout, found.layout),
+        ("opset", [form.opset], versions),
+        ("norms that are", norms, "folded" if found.folded and not form.fold else norms),
+    ):
+        if wanted != made:
+            raise ExportError(
+                f"the graph from {form.framework} has {what} {made}, {wanted} was asked for; "
+                "nothing was written"
             )
 
 

@@ -26,11 +26,14 @@ def collected() -> Iterator[None]:
     level = logger.level
     logger.addFilter(collect)
     logger.setLevel(1)  # or what is logged there would not be filtered
-    gc.freeze()
+    gc.collect()
+    if is_first := not gc.get_freeze_count():  # else somebody else has set something aside
+        gc.freeze()
     try:
         yield
     finally:
         logger.setLevel(level)
         logger.removeFilter(collect)
-        gc.unfreeze()
+        if is_first:
+            gc.unfreeze()
         gc.collect()

@@ -74,7 +74,7 @@ def import_proven(
     check_float32(name, taken.architecture, taken.weights)
     _check_digest(name, proto, taken)
     # Only as it is written: that an optimiser may change what it computes is no fault of the file.
-    options = {"runtimes": ["ort disabled"], "batches": (1, 3), "sizes": 2}
+    options = {"runtimes": ["ort disabled"], "sizes": 2}
     verdicts = list(prove(name, proto, found, taken.weights, progress, **options))
     trouble = unproven(verdicts)
     if trouble:

@@ -196,6 +196,7 @@ def _(operation: MaxPool, node: Node, value: ir.Value, found: Match) -> list[Pai
     elif operation.border == "zero" and operation.padding:
         raise MismatchError(f"{operation.name} does not see zeros beyond the edge")
     _check_pool(operation.name, pool, operation.kernel, operation.stride)
+    _check(operation.name, "ceil_mode", 0, pool.attributes.get_int("ceil_mode", 0))
     _check(operation.name, "padding", (operation.padding,) * 4, padded)
     return [[(node.inputs[0], source)]]
 
@@ -210,6 +211,8 @@ def _(operation: AveragePool, node: Node, value: ir.Value, found: Match) -> list
         zeros = _zeros_before(operation.name, source, found)
         padded, source = zeros or (None, source)
         _check(operation.name, "padding", (0, 0, operation.zeros, operation.zeros), padded)
+        _check(operation.name, "ceil_mode", 0, pool.attributes.get_int("ceil_mode", 0))
+        _check(operation.name, "pads", (0, 0, 0, 0), pads(pool))
         return [[(node.inputs[0], source)]]
     counts = pool.attributes.get_int("count_include_pad", 0)
     same = pool.attributes.get_string("auto_pad", "NOTSET") == "SAME_UPPER"
@@ -308,6 +311,9 @@ def _producer(value: ir.Value, op_type: str, name: str, found: Match) -> ir.Node
 def source_of(value: ir.Value, found: Match) -> ir.Value:
     """The value behind operators that do nothing."""
     while (node := value.producer()) is not None and node.op_type in _PASSED:
+        training = constant(node, 2)
+        if len(node.inputs) > 2 and node.inputs[2] and (training is None or training.any()):
+            raise MismatchError("a Dropout drops, or may, as in training")
         found.used.add(node)
         value = input_of(node, 0)
     return value

@@ -48,9 +48,15 @@ def zeros_of(pad: ir.Node) -> tuple[int, ...] | None:
     has_axes = len(pad.inputs) > 3 and pad.inputs[3] is not None
     if amounts is None or (has_value and value is None) or (has_axes and axes is None):
         return None
-    if pad.attributes.get_string("mode", "constant") != "constant" or (has_value and value != 0):
+    if pad.attributes.get_string("mode", "constant") != "constant":
+        return None
+    if value is not None and (value.size != 1 or value.item() != 0):
+        return None
+    if amounts.ndim != 1 or (axes is not None and axes.ndim != 1):
         return None
     chosen = [int(axis) % 4 for axis in axes] if axes is not None else list(range(4))
+    if len(amounts) != 2 * len(chosen):
+        return None
     zeros = [0] * 8
     for index, axis in enumerate(chosen):
         zeros[axis], zeros[axis + 4] = int(amounts[index]), int(amounts[index + len(chosen)])
@@ -60,7 +66,7 @@ def zeros_of(pad: ir.Node) -> tuple[int, ...] | None:
 def axes_of(mean: ir.Node) -> tuple[int, ...]:
     """The axes of a mean over a map, counted from the front; none where they are computed."""
     axes = constant(mean, 1)
-    given = axes if axes is not None else mean.attributes.get_ints("axes", ())
+    given = axes.ravel() if axes is not None else mean.attributes.get_ints("axes", ())
     return tuple(sorted(int(axis) % 4 for axis in given))
 
 
@@ -69,6 +75,8 @@ def flattens(node: ir.Node, channels: int) -> bool:
     if node.op_type == "Flatten":
         return node.attributes.get_int("axis", 1) == 1
     target = constant(node, 1)
+    if target is not None and target.ndim != 1:
+        return False
     if node.op_type == "Squeeze":
         return target is not None and sorted(int(axis) % 4 for axis in target) == [2, 3]
     if target is not None:

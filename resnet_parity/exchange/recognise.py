@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from onnx import ModelProto, shape_inference, version_converter
+from onnx_ir.passes import PassError
 from onnxscript import ir
 
 from resnet_spec import (
@@ -48,11 +49,20 @@ def recognise(proto: ModelProto, name: str, wanted: Architecture | None = None) 
 
     Raises `ParityError` that says where the nearest architecture and the graph part.
     """
-    model = _model(proto, name)
+    try:
+        return _recognise(_model(proto, name), proto, name, wanted)
+    except (PassError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        # A file that the checker lets pass can still hold what no rule thought of.
+        raise ParityError(f"{name} holds what is not understood: {brief(error)}") from error
+
+
+def _recognise(
+    model: ir.Model, proto: ModelProto, name: str, wanted: Architecture | None
+) -> Recognised:
     clean(model, fold=False)
     found: list[Match] = []
     nearest: tuple[str, MismatchError] | None = None
-    for arch in [wanted] if wanted else _candidates(proto, model.graph):
+    for arch in [wanted] if wanted else _candidates(proto, model.graph, name):
         try:
             found.append(match(model.graph, arch))
             _check_image(model.graph, found[-1], name)
@@ -71,6 +81,8 @@ def _model(proto: ModelProto, name: str) -> ir.Model:
     """
     bare = ModelProto()
     bare.CopyFrom(proto)
+    for each in (*bare.opset_import, *bare.graph.node):
+        each.domain = "" if each.domain == "ai.onnx" else each.domain  # two words for one thing
     del bare.graph.value_info[:]
     for value in bare.graph.output:
         value.type.tensor_type.ClearField("shape")
@@ -109,11 +121,11 @@ def _refusal(nearest: tuple[str, MismatchError] | None, wanted: Architecture | N
     return f"it is not recognised; nearest is {nearest[0]}, but {nearest[1]}"
 
 
-def _candidates(proto: ModelProto, graph: ir.Graph) -> Iterator[Architecture]:
+def _candidates(proto: ModelProto, graph: ir.Graph, name: str) -> Iterator[Architecture]:
     """The architecture that the file names, or all with convolutions of the same shapes."""
     spec = seal.properties(proto).get(seal.SPEC)
     if spec is not None:
-        yield _named(spec, graph)
+        yield _named(spec, graph, name)
         return
     shapes = Counter(tuple(kernel.shape) for kernel in _kernels(graph))
     ends = _ends(graph)
@@ -128,18 +140,25 @@ def _candidates(proto: ModelProto, graph: ir.Graph) -> Iterator[Architecture]:
                 yield arch
 
 
-def _named(spec: str, graph: ir.Graph) -> Architecture:
+def _named(spec: str, graph: ir.Graph, name: str) -> Architecture:
     """The architecture of the metadata, which is held to the graph like any other."""
+    mend = "export it again, or take its metadata out"
     try:
         arch = from_json(spec)
     except ArchitectureError as error:
-        raise ParityError(f"its metadata names an architecture that cannot be: {error}") from error
+        raise ParityError(
+            f"{name}: its metadata names an architecture that cannot be: {error}; {mend}"
+        ) from error
     if sum(stage.blocks for stage in arch.stages) > len(graph):
-        raise ParityError("its metadata names an architecture with more blocks than it has nodes")
+        raise ParityError(
+            f"{name}: its metadata names an architecture with more blocks than it has nodes; {mend}"
+        )
     ends = ("num_classes", "in_channels", "output_stride", "out_indices")
     row = ARCHITECTURES.get(arch.name)
     if row is not None and replace(row, **{end: getattr(arch, end) for end in ends}) != arch:
-        raise ParityError(f"its metadata calls itself {arch.name!r}, and describes another net")
+        raise ParityError(
+            f"{name}: its metadata calls itself {arch.name!r}, and describes another net; {mend}"
+        )
     return arch
 
 

@@ -13,7 +13,7 @@ from resnet_parity.report import COLOUR, verdict_json
 from resnet_parity.tables import new_table
 
 _RUNGS = ("exact", "float32")
-_WORST_FIRST = ("fail", "cannot", "pass")
+WORST_FIRST = ("fail", "cannot", "pass")
 
 
 def as_json(result: Meeting) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def summary(data: dict[str, Any]) -> list[tuple[str, dict[str, tuple[str, str]]]
 
 def _of_all(rung: str, verdicts: list[dict[str, Any]]) -> tuple[str, str]:
     """All numbers that differ on the exact rung, elsewhere the worst figure; in how many runs."""
-    status = min((each["status"] for each in verdicts), key=_WORST_FIRST.index)
+    status = min((each["status"] for each in verdicts), key=WORST_FIRST.index)
     runs = f"{len(verdicts)} run" + "s" * (len(verdicts) > 1)
     if rung == "exact" and all(each["value"] is not None for each in verdicts):
         differing, elements = (sum(each[k] for each in verdicts) for k in ("differing", "elements"))

@@ -51,6 +51,11 @@ class PickAfterMaxPool(RewriteRuleClassBase):
             return result.fail("the first pool strides")
         if tuple(second.attributes.get_ints("kernel_shape")) != (1, 1) or any(pads(second) or (1,)):
             return result.fail("the second pool does more than pick")
+        for pool in (first, second):
+            if pool.attributes.get_int("ceil_mode", 0):
+                return result.fail("a pool rounds up")
+            if set(pool.attributes.get_ints("dilations", (1,))) != {1}:
+                return result.fail("a pool is dilated")
         if _symmetric_pads(first) is None:
             return result.fail("the first pool does not keep the size of the map")
         return result

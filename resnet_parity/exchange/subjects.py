@@ -9,30 +9,38 @@ from onnxscript import ir
 
 from resnet_spec import Architecture, outputs
 
+from resnet_parity.errors import ParityError
 from resnet_parity.exchange import runtimes
 from resnet_parity.exchange.match import Match
 from resnet_parity.exchange.nodes import move_aside
 from resnet_parity.exchange.recognise import Recognised
-from resnet_parity.exchange.tensors import put_weights
+from resnet_parity.exchange.tensors import open_batch, put_weights
 from resnet_parity.hands import Adapter, Taps
 
 
 class Sessions:
-    """The bytes of a graph, and every runtime that was started on them."""
+    """The bytes of a graph, called `name` in messages, and every runtime that was started on them.
 
-    def __init__(self, content: bytes, match: Match) -> None:
+    What a runtime cannot run is a `ParityError`.
+    """
+
+    def __init__(self, name: str, content: bytes, match: Match) -> None:
+        self.name = name
         self.content = content
         self.match = match
         self._started: dict[str, runtimes.Run] = {}
 
     def run(self, images: np.ndarray, runtime: str) -> dict[str, np.ndarray]:
         """What the graph returns for images (N, C, H, W), in canonical layout."""
-        if runtime not in self._started:
-            self._started[runtime] = runtimes.start(runtime, self.content)
         is_nhwc = self.match.layout == "nhwc"
         image = np.ascontiguousarray(np.einsum("nchw->nhwc", images)) if is_nhwc else images
         names = outputs(self.match.architecture)
-        returned = self._started[runtime](image)
+        try:
+            if runtime not in self._started:
+                self._started[runtime] = runtimes.start(runtime, self.content)
+            returned = self._started[runtime](image)
+        except ParityError as error:
+            raise ParityError(f"{self.name}: {error} (an image of {image.shape})") from error
         if is_nhwc:
             returned = [np.einsum("nhwc->nchw", x) if x.ndim == 4 else x for x in returned]
         return dict(zip(names, map(np.ascontiguousarray, returned), strict=True))
@@ -66,23 +74,25 @@ class _GraphAdapter:
 class GraphOfWeights(_GraphAdapter):
     """A graph that holds whatever weights it is built with, for images of any size."""
 
-    def __init__(self, recognised: Recognised) -> None:
+    def __init__(self, name: str, recognised: Recognised) -> None:
+        self.name = name
         self.recognised = recognised
         _open_shapes(recognised.model.graph, recognised.match.layout)
+        open_batch(recognised.model.graph, recognised.match)
         move_aside(recognised.model.graph)
 
     def build(self, architecture: Architecture, weights: Taps, dtype: str) -> Sessions:
         """The graph with those weights; the numbers that it had are gone."""
         put_weights(self.recognised.model.graph, self.recognised.match, weights)
         content = ir.to_proto(self.recognised.model).SerializeToString()
-        return Sessions(content, self.recognised.match)
+        return Sessions(self.name, content, self.recognised.match)
 
 
 class FileAsItIs(_GraphAdapter):
     """A file, untouched: its own weights, its own shapes."""
 
-    def __init__(self, content: bytes, match: Match) -> None:
-        self.sessions = Sessions(content, match)
+    def __init__(self, name: str, content: bytes, match: Match) -> None:
+        self.sessions = Sessions(name, content, match)
 
     def build(self, architecture: Architecture, weights: Taps, dtype: str) -> Sessions:
         """The file itself; the weights must be those that it holds."""

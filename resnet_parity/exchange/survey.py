@@ -16,6 +16,7 @@ from resnet_spec import ARCHITECTURES, get_architecture
 
 from resnet_parity import provenance
 from resnet_parity.exchange.names import EXPORTS
+from resnet_parity.exchange.report import WORST_FIRST
 from resnet_parity.exchange.runtimes import ORT_LEVELS
 from resnet_parity.results import read, result_file
 
@@ -28,7 +29,11 @@ def survey(names: Sequence[str]) -> list[str]:
     failed = []
     stamp = provenance.stamp("onnx")
     for name in names:
-        versions, row = _row(name)
+        found = _row(name)
+        if found is None:
+            failed.append(name)
+            continue
+        versions, row = found
         failed += [] if row["passed"] else [name]
         setup = {"machine": stamp["machine"], "versions": versions}
         rows = {**_known_rows(stamp), name: {"date": stamp["date"], **row, "setup": setup}}
@@ -59,8 +64,11 @@ def _by_setup(rows: Mapping[str, Any]) -> dict[str, Any]:
     return {"setups": setups, "rows": placed}
 
 
-def _row(name: str) -> tuple[dict[str, str], dict[str, Any]]:
-    """The versions, and what `onnx-compare` says of both exports: the worst of all runs."""
+def _row(name: str) -> tuple[dict[str, str], dict[str, Any]] | None:
+    """The versions, and what `onnx-compare` says of both exports: the worst of all runs.
+
+    None where it has nothing to say, as of a net that an exporter makes another of.
+    """
     arguments = ["onnx-compare", *EXPORTS, "--architecture", name, "--json"]
     command = [sys.executable, "-m", "resnet_parity.cli", *arguments]
     result = subprocess.run(
@@ -68,6 +76,8 @@ def _row(name: str) -> tuple[dict[str, str], dict[str, Any]]:
     )
     if result.returncode not in (0, 1):
         raise SystemExit(result.returncode)
+    if not result.stdout:
+        return None
     data = json.loads(result.stdout)
     found: dict[str, Any] = {}
     for verdict in data["verdicts"]:
@@ -76,10 +86,10 @@ def _row(name: str) -> tuple[dict[str, str], dict[str, Any]]:
             verdict["rung"], {"status": "pass", "value": 0, "verdicts": 0, "reason": ""}
         )
         cell["verdicts"] += 1
-        if verdict["status"] != "pass":
+        if WORST_FIRST.index(verdict["status"]) < WORST_FIRST.index(cell["status"]):
             cell |= {"status": verdict["status"], "reason": verdict["reason"]}
-        if verdict["value"] is not None:
-            cell["value"] = max(cell["value"], round(verdict["value"], 2))
+        values = (cell["value"], verdict["value"])
+        cell["value"] = None if None in values else max(values[0], round(values[1], 2))
     row = {"passed": data["passed"], "operators": data["operators"], "exports": found}
     return data["versions"], row
 

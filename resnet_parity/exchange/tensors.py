@@ -106,6 +106,14 @@ def put_weights(
     _drop_unused(graph)
 
 
+def open_batch(graph: ir.Graph, match: Match) -> None:
+    """Let means that are reshaped to (1, channels), of one image, be reshaped for any number."""
+    *_, last = make_plan(match.architecture).blocks
+    for name, node in match.nodes.items():
+        if name.endswith(".flat") and node.op_type == "Reshape" and constant(node, 1) is not None:
+            _put(graph, node, 1, f"{name}.shape", np.array([-1, last.out_channels]))
+
+
 def tensors(
     layer: Weighted, node: ir.Node, match: Match, weights: Weights | None
 ) -> Iterator[tuple[str, np.ndarray]]:
