@@ -16,7 +16,6 @@ from itertools import product
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
 
 from resnet_spec import Norm, from_json, make_plan
 
@@ -34,7 +33,7 @@ from parity_tests.support import (
 )
 from resnet_parity import cli
 from resnet_parity.errors import ParityError
-from resnet_parity.exchange import opsets, seal
+from resnet_parity.exchange import opsets
 from resnet_parity.exchange.census import census, count_operators
 from resnet_parity.exchange.comparison import compare_subjects, of_file
 from resnet_parity.exchange.deviations import deviations
@@ -368,25 +367,27 @@ def test_a_graph_in_another_form_is_refused(case, monkeypatch):
         export(TINY, weights, wanted)
 
 
-def test_a_graph_for_the_batch_that_was_traced_alone_is_refused(monkeypatch):
-    """It reshapes its means to (2, channels)."""
-    from resnet_parity.exchange import export as module
+def test_an_export_is_proven_in_other_batches_than_the_one_that_was_traced():
+    """A graph for two images alone, as PyTorch's exporter sees, would pass with two."""
+    _, verdicts = export_proven(
+        TINY, random_weights(TINY, 0, "float32"), Form(size=(64, 96), dynamic=("batch",))
+    )
+    probes = {verdict.probe for verdict in verdicts if verdict.rung == "float32"}
+    assert probes == {"random 64x96, batch 1", "random 64x96, batch 3"}
 
-    honest = module.export
 
-    def narrow(*arguments, **options):
-        proto = onnx.load_model_from_string(honest(*arguments, **options))
-        (mean,) = (node for node in proto.graph.node if node.op_type == "ReduceMean")
-        shape = numpy_helper.from_array(np.array([2, 32]), "two")
-        proto.graph.initializer.append(shape)
-        after = onnx.helper.make_node("Reshape", ["for two", "two"], [mean.output[0]])
-        mean.output[0] = "for two"
-        proto.graph.node.insert(list(proto.graph.node).index(mean) + 1, after)
-        return seal.sign(proto)
-
-    monkeypatch.setattr(module, "export", narrow)
-    with pytest.raises(ParityError, match=r"the export"):
-        export_proven(TINY, random_weights(TINY, 0, "float32"), Form(size=(64, 96)))
+def test_only_what_runs_takes_memory(tmp_path, monkeypatch, capsys):
+    """Three images of 640x640 are too many for a resnet50, one is not."""
+    asked = []
+    monkeypatch.setattr(
+        "resnet_parity.exchange.export.export_proven", lambda *_, **__: asked.append(1) or (b"", [])
+    )
+    out = ["--out", str(tmp_path / "net.onnx")]
+    for dynamic, code in (("batch", 2), ("none", 0), ("size", 0), ("batch,size", 0)):
+        arguments = ["resnet50", "--size", "640x640", "--dynamic", dynamic, *out]
+        assert cli.main(["export", *arguments]) == code, dynamic
+    assert "the taps of 3 images of 640x640" in capsys.readouterr().err
+    assert len(asked) == 3
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,8 @@ def _export(arguments: argparse.Namespace) -> Result:
         opset=arguments.opset,
         fold=arguments.fold,
     )
-    check_memory(arch, max(BATCHES), size)
+    if "size" not in form.dynamic:  # else it is proven at the size of all probes
+        check_memory(arch, max(BATCHES) if "batch" in form.dynamic else 1, size)
     weights = read_weights(given, arch) if given else random_weights(arch, 0, "float32")
     with progress_line() as progress:
         content, verdicts = export_proven(

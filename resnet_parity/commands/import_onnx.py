@@ -34,7 +34,7 @@ def _import(arguments: argparse.Namespace) -> Result:
     path = arguments.out or file.with_suffix(".safetensors")
     if path.exists() and (path.samefile(file) or arguments.out is None):
         raise ParityError(f"{path} is there already; name another file with --out")
-    if path.suffix != ".safetensors":
+    if path.suffix != ".safetensors":  # nor would it be external data of the file, say
         raise ParityError(f"{path} would hold weights; give it a name that ends in .safetensors")
     check_writable(path)
     # PyTorch as well: its own error is what float32 is held against.
