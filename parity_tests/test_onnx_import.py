@@ -13,6 +13,7 @@ import timm
 import torch
 import torchvision
 from onnx import helper, numpy_helper
+from onnxscript import ir
 
 from resnet_spec import get_architecture
 from resnet_spec.layers import Operation
@@ -22,6 +23,7 @@ from parity_tests.support import SMALL, TINY, find, light, with_random_statistic
 from resnet_parity import cli
 from resnet_parity.errors import ParityError
 from resnet_parity.exchange import seal
+from resnet_parity.exchange.clean import clean
 from resnet_parity.exchange.export import Form, export, export_proven
 from resnet_parity.exchange.imports import import_proven
 from resnet_parity.exchange.match import inputs_of
@@ -176,6 +178,38 @@ def test_a_graph_with_a_defect_is_no_resnet(case):
     change(proto, node, **attributes)
     with pytest.raises(ParityError, match=f"nearest is resnet18, but {message}"):
         recognised(proto.SerializeToString())
+
+
+@pytest.mark.parametrize("attributes", [{"ceil_mode": 1}, {"pads": [0, 0, 1, 1]}], ids=str)
+def test_an_average_over_zeros_neither_rounds_up_nor_pads(attributes):
+    arch = find("averaging-dilated")
+    proto = unsealed(exported(arch.name, "torch"))
+    change(proto, "layer2.0.downsample.0", **attributes)
+    with pytest.raises(ParityError, match=f"layer2.0.downsample.0: {next(iter(attributes))}"):
+        recognise(proto, "the file", arch)
+
+
+PICKS = [({}, {}, 1), ({"ceil_mode": 1}, {}, 2), ({}, {"ceil_mode": 1}, 2)]
+
+
+@pytest.mark.parametrize(("first", "second", "left"), [*PICKS, ({"dilations": [2, 2]}, {}, 2)])
+def test_a_pool_that_picks_is_taken_into_the_one_before(first, second, left):
+    """But where either rounds up, or is dilated."""
+    image, out = (
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in (("image", ["n", 3, 32, 32]), ("out", ["n", 3, "h", "w"]))
+    )
+    windows = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], **first}
+    picks = {"kernel_shape": [1, 1], "strides": [2, 2], **second}
+    nodes = [
+        helper.make_node("MaxPool", ["image"], ["all"], **windows),
+        helper.make_node("MaxPool", ["all"], ["out"], **picks),
+    ]
+    graph = helper.make_graph(nodes, "g", [image], [out])
+    opset = [helper.make_opsetid("", 18)]
+    model = ir.from_proto(helper.make_model(graph, opset_imports=opset, ir_version=8))
+    clean(model, fold=False)
+    assert len([node for node in model.graph if node.op_type == "MaxPool"]) == left
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -87,7 +87,7 @@ def _of_gate(name: str) -> dict[str, Patterns]:
 def places_outside(arch: Architecture, node: Node) -> dict[str, list[Place]]:
     """The lines of an operation of stem or head; raises `LookupError` where there is none."""
     if re.fullmatch(r"conv1\.\d+.*", node.name):
-        last = node.operation is make_plan(arch).stem.convs[-1]
+        last = node.operation == make_plan(arch).stem.convs[-1]
         return _find("layers", "stem_conv", _of_deep_stem(node, last))
     return _find("model", {"torch": "ResNet", "keras": "resnet"}, _of_model(arch, node))
 
