@@ -457,22 +457,27 @@ for name in sys.argv[1:]:
         form = Form("keras", dynamic=("batch", "size"), layout=layout)
         weights = random_weights(find(name), 0, "float32")
         _, verdicts = export_proven(find(name), weights, form, keras_backend="torch")
-        print(name, layout, *(verdict.status for verdict in verdicts))
+        print(name, layout, *{verdict.status for verdict in verdicts})
 """
 
 
 @pytest.mark.full
 def test_keras_on_its_torch_backend():
-    """Through PyTorch's exporter and ONNX Runtime's optimiser; means that round up are refused."""
-    names = [name for name in NETS if name not in ("deep-stem", "averaging-dilated")]
+    """Through PyTorch's exporter and ONNX Runtime's optimiser.
+
+    Means that round up, and pools that see zeros beyond the edge, come out as others: refused.
+    """
+    others = ("deep-stem", "zero-border")
+    names = [name for name in NETS if name not in (*others, "averaging-dilated")]
     result = python("-W", "ignore", "-c", KERAS_ON_TORCH, *names, KERAS_BACKEND="torch")
     assert result.returncode == 0, result.stderr
     lines = result.stdout.split("\n")
     for name in names:
         for layout in ("nchw", "nhwc"):
-            assert f"{name} {layout} pass pass pass pass" in lines
-    refused = python("-W", "ignore", "-c", KERAS_ON_TORCH, "deep-stem", KERAS_BACKEND="torch")
-    assert "KERAS_BACKEND=tensorflow" in refused.stderr
+            assert f"{name} {layout} pass" in lines
+    for name in others:
+        refused = python("-W", "ignore", "-c", KERAS_ON_TORCH, name, KERAS_BACKEND="torch")
+        assert "KERAS_BACKEND=tensorflow" in refused.stderr
 
 
 BAD = {
