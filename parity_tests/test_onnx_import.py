@@ -189,10 +189,15 @@ def test_an_average_over_zeros_neither_rounds_up_nor_pads(attributes):
         recognise(proto, "the file", arch)
 
 
-PICKS = [({}, {}, 1), ({"ceil_mode": 1}, {}, 2), ({}, {"ceil_mode": 1}, 2)]
+PICKS = [
+    ({}, {}, 1),
+    ({"ceil_mode": 1}, {}, 2),
+    ({}, {"ceil_mode": 1}, 2),
+    ({"dilations": [2, 2]}, {}, 2),
+]
 
 
-@pytest.mark.parametrize(("first", "second", "left"), [*PICKS, ({"dilations": [2, 2]}, {}, 2)])
+@pytest.mark.parametrize(("first", "second", "left"), PICKS)
 def test_a_pool_that_picks_is_taken_into_the_one_before(first, second, left):
     """But where either rounds up, or is dilated."""
     image, out = (

@@ -15,7 +15,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from resnet_spec import ARCHITECTURES, GROUPS, make_graph, parameter_count, parameters
+from resnet_spec import (
+    ARCHITECTURES,
+    GROUPS,
+    make_graph,
+    make_plan,
+    parameter_count,
+    parameters,
+)
 from resnet_spec.differences import DIFFERENCES
 from resnet_spec.taps import shapes
 
@@ -30,6 +37,7 @@ from resnet_parity.page.columns import TAG
 from resnet_parity.page.definitions import HANDS, definitions, key, pairs
 from resnet_parity.page.depth import DTYPES, NETS
 from resnet_parity.page.evidence import PLOTTED
+from resnet_parity.page.lines import places_outside
 from resnet_parity.page.living import living_spec
 from resnet_parity.page.pages import module_columns
 from resnet_parity.page.site import site, stale
@@ -489,6 +497,15 @@ def test_a_layer_stands_where_it_is_made(net, layer, torch, keras):
         texts = [text_of(spec()["places"][index][3]) for index in found[hand]]
         assert len(texts) == len(starts)
         assert all(text.startswith(start) for text, start in zip(texts, starts, strict=True)), texts
+
+
+def test_a_layer_stands_there_whatever_the_spec_remembers():
+    """A plan that is made anew is the same plan."""
+    arch = ARCHITECTURES["resnet50d"]
+    (node,) = (node for node in make_graph(arch) if node.name == "conv1.6")
+    make_plan.cache_clear()
+    (place,) = places_outside(arch, node)["torch"]
+    assert place.text == "return nn.Sequential(*layers, conv(last))"
 
 
 def test_the_relu_of_a_stem_is_not_that_of_a_head():
