@@ -71,15 +71,14 @@ def onnx() -> str:
     rows = data["rows"]
     count = sum(row["passed"] for row in rows.values())
     runs = next(iter(rows.values()))["exports"]["torch.onnx"]["exact"]["verdicts"]
+    missing = "" if len(rows) == len(ARCHITECTURES) else " Rows that are missing were not run yet."
     return "\n".join(
         [
             f"{count} of the {len(rows)} rows surveyed pass, of {len(ARCHITECTURES)} in the table"
             f" ({'; '.join(onnx_setups(data))}). "
             f"Exact: elements that differ in {runs} runs (ONNX Runtime at four levels, batches of "
             "1, 2 and 5, two sizes). float32: the largest error, as a multiple of PyTorch's own. "
-            f"Both exports have the same operators in {_alike(rows.values())} of them."
-            + " Rows that are missing were not run yet."
-            * (len(rows) < len(ARCHITECTURES)),
+            f"Both exports have the same operators in {_alike(rows.values())} of them.{missing}",
             "",
             _table(
                 ("architecture", "operators", *ONNX_COLUMNS),
