@@ -31,6 +31,14 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
 
 
 @pytest.fixture
+def held() -> tuple[str, ...]:
+    """The dtypes in which this CPU holds exact probes, asked before a test makes it rough."""
+    from parity_tests.support import exact_dtypes
+
+    return exact_dtypes()
+
+
+@pytest.fixture
 def round_in(monkeypatch) -> Callable[..., None]:
     """A function that gives those modes of a hand a rough rsqrt in float32, and others none."""
 
@@ -43,3 +51,25 @@ def round_in(monkeypatch) -> Callable[..., None]:
         )
 
     return rough
+
+
+@pytest.fixture
+def rough_and_other(round_in, monkeypatch) -> None:
+    """Keras with a mode that rounds in float32 and one that stands in: eager by other names.
+
+    So it is on a CPU with a rough rsqrt, but for what has to be compiled there.
+    """
+    import resnet_keras.adapter as hand
+
+    run, gradients = hand.run, hand.gradients
+    round_in("rough")
+    monkeypatch.setattr(hand, "modes", lambda: ("rough", "other"))
+    monkeypatch.setattr(hand, "obstacle", lambda mode, rung: None)
+    monkeypatch.setattr(hand, "run", lambda model, images, mode: run(model, images, "eager"))
+    monkeypatch.setattr(
+        hand,
+        "gradients",
+        lambda model, images, cotangents, mode, *, training: gradients(
+            model, images, cotangents, "eager", training=training
+        ),
+    )

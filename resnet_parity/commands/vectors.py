@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resnet_spec import get_architecture
 
 from resnet_parity.commands.options import Result, add_command, console, print_json
+
+if TYPE_CHECKING:
+    from resnet_parity.rungs import Engine
 
 
 def add(commands: Any) -> None:
@@ -66,21 +72,21 @@ def _make(arguments: argparse.Namespace, names: list[str]) -> Result:
 def _check(arguments: argparse.Namespace, names: list[str]) -> Result:
     from resnet_spec import ARCHITECTURES
 
-    from resnet_parity.frameworks import eager_mode, keras_adapter, torch_adapter
-    from resnet_parity.hands import stand_in
     from resnet_parity.progress import progress_line
-    from resnet_parity.rungs import Engine
-    from resnet_parity.vectors import DTYPE, FILE, check_vectors, read_vectors
+    from resnet_parity.vectors import FILE, SEEDS, check_vectors, read_vectors
 
     names = names or list(ARCHITECTURES)
     data = read_vectors(arguments.file or FILE, names)
-    hands = {"torch": torch_adapter(), "keras": keras_adapter(arguments.keras_backend)}
-    # Each row is run but three times, which no compiling repays.
-    modes = {name: eager_mode(hand) for name, hand in hands.items()}
-    modes["keras"], note = stand_in(hands["keras"], modes["keras"], DTYPE)
-    engines = [Engine(f"{name} {mode}", hands[name], mode) for name, mode in modes.items()]
+    checks, note = [], ""
     with progress_line() as progress:
-        checks = list(check_vectors(data, names, engines, progress=progress))
+        for name in names:
+            with _engines(arguments.keras_backend) as (engines, note):
+                checks += check_vectors(
+                    data,
+                    [name],
+                    engines,
+                    progress=lambda step, _: progress(step, len(names) * len(SEEDS)),
+                )
     wrong = [check for check in checks if not check.holds]
 
     def show() -> None:
@@ -98,3 +104,25 @@ def _check(arguments: argparse.Namespace, names: list[str]) -> Result:
         console().print(f"{len(checks) - len(wrong)} of {len(checks)} makers gave the same bits")
 
     return (1 if wrong else 0), show
+
+
+@contextmanager
+def _engines(backend: str | None) -> Iterator[tuple[list[Engine], str | None]]:
+    """Both hands, and what is to be told of them.
+
+    Keras lives in a process that ends with the row: what it compiled for a net it never gives
+    back, on TensorFlow three times the memory of the net's weights.
+    """
+    from resnet_parity.frameworks import eager_mode, torch_adapter
+    from resnet_parity.hands import stand_in
+    from resnet_parity.rungs import Engine
+    from resnet_parity.vectors import DTYPE
+    from resnet_parity.workers import remote_adapters
+
+    hand = f"keras {backend or os.environ.get('KERAS_BACKEND') or 'tensorflow'}"
+    with remote_adapters(hand) as remote:
+        hands = {"torch": torch_adapter(), "keras": remote[hand]}
+        # Each row is run but three times, which no compiling repays.
+        modes = {name: eager_mode(each) for name, each in hands.items()}
+        modes["keras"], note = stand_in(hands["keras"], modes["keras"], DTYPE)
+        yield [Engine(f"{name} {mode}", hands[name], mode) for name, mode in modes.items()], note
