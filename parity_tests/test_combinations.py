@@ -26,18 +26,16 @@ FEW_DOZENS = settings(
 )
 
 
-COMBINED = given(architectures(), st.integers(0, 7), st.sampled_from(["float32", "float64"]))
-
-
-@settings(FEW_DOZENS, max_examples=3)
-@COMBINED
-def test_every_rung_holds(arch: Architecture, seed: int, dtype: str):
-    check(arch, seed, dtype)
+@settings(FEW_DOZENS, max_examples=4)
+@given(architectures(), st.integers(0, 7))
+def test_every_rung_holds(arch: Architecture, seed: int):
+    """Exact in float64, in which no CPU rounds, so that Keras need not compile."""
+    check(arch, seed, "float64")
 
 
 @pytest.mark.full
 @FEW_DOZENS
-@COMBINED
+@given(architectures(), st.integers(0, 7), st.sampled_from(["float32", "float64"]))
 def test_every_rung_holds_for_more(arch: Architecture, seed: int, dtype: str):
     check(arch, seed, dtype)
 
