@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -12,6 +12,27 @@ import pytest
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="run the slower proofs as well")
     parser.addoption("--screenshots", metavar="FOLDER", help="keep what the browser shows there")
+
+
+def pytest_collection_finish() -> None:
+    _set_aside()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _what_a_file_leaves() -> Iterator[None]:
+    yield
+    _set_aside()
+
+
+def _set_aside() -> None:
+    """Spare Python the search for garbage in what is imported and kept: a quarter of the time."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """Let modules go in good order, of which bindings would else tell on stderr."""
+    gc.unfreeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

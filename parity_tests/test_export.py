@@ -271,6 +271,7 @@ def test_copies_that_an_exporter_leaves_are_collected(monkeypatch):
 
     What was there before is collected once and left out, or it would be looked through that often.
     """
+    gc.unfreeze()  # what this suite has set aside, see conftest.py
     left_out = []
     monkeypatch.setattr("gc.collect", lambda: left_out.append(gc.get_freeze_count()))
     logger = logging.getLogger("tf2onnx.optimizer")
