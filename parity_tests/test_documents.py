@@ -11,7 +11,7 @@ import pytest
 
 from resnet_spec import ARCHITECTURES
 
-from parity_tests.support import ROOT, python
+from parity_tests.support import ROOT, light, python
 from resnet_parity import cli
 from resnet_parity.readme import SECTIONS
 from resnet_parity.tolerances import TOLERANCES, limit
@@ -59,7 +59,10 @@ def commands() -> list[str]:
 COMMANDS = [c for c in commands() if c.startswith("resnet-parity") and "--open" not in c]
 
 
-@pytest.mark.parametrize("line", [c for c in COMMANDS if ".onnx" not in c and " export " not in c])
+ALONE = [c for c in COMMANDS if ".onnx" not in c and " export " not in c]
+
+
+@pytest.mark.parametrize("line", light(ALONE, [c for c in ALONE if " vectors " not in c]))
 def test_commands_run(line, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli.main(shlex.split(line)[1:]) == 0

@@ -61,7 +61,7 @@ def test_a_hash_is_what_the_page_says(data):
 @pytest.mark.full
 @pytest.mark.parametrize("name", ALL_NAMES)
 def test_oracle_and_hands_reproduce_every_row(name, capsys):
-    """The README's command, tried with every run, checks resnet20."""
+    """Every other run has PyTorch and the oracle reproduce resnet20's, and Keras hold to that."""
     assert cli.main(["vectors", name, "--check"]) == 0
     assert "9 of 9 makers gave the same bits" in capsys.readouterr().out
 
