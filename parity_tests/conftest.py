@@ -46,9 +46,25 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_runtest_teardown(item: pytest.Item) -> None:
-    """Keras' models hold themselves, and a wide one a gigabyte, until Python looks for cycles."""
+    """A wide net's probe holds a gigabyte, and its Keras model another until cycles are sought."""
     if item.get_closest_marker("full") and item.config.getoption("--full"):
+        from parity_tests import support
+
+        for kept in (support.exact, support.random, support.training):
+            kept.cache_clear()
         gc.collect()
+
+
+@pytest.fixture
+def keras_elsewhere(monkeypatch) -> Iterator[None]:
+    """Keras in a process that ends with the test: what it compiles for a net it never gives back."""
+    from parity_tests import support
+    from resnet_parity.workers import remote_adapters
+
+    hand = "keras tensorflow"
+    with remote_adapters(hand) as adapters:
+        monkeypatch.setattr(support, "keras_adapter", lambda: adapters[hand])
+        yield
 
 
 @pytest.fixture

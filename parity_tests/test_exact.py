@@ -54,6 +54,7 @@ def test_float32(name):
 
 
 @pytest.mark.full
+@pytest.mark.usefixtures("keras_elsewhere")
 @pytest.mark.parametrize("name", ONE_OF_EACH_KIND)
 def test_float32_in_every_mode(name):
     """Graph and XLA too."""
