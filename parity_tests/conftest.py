@@ -57,7 +57,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
 
 @pytest.fixture
 def keras_elsewhere(monkeypatch) -> Iterator[None]:
-    """Keras in a process that ends with the test: what it compiles for a net it never gives back."""
+    """Keras in a process that ends with the test, and with it what was compiled there."""
     from parity_tests import support
     from resnet_parity.workers import remote_adapters
 
