@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from resnet_spec import ARCHITECTURES, parameters
 
-from parity_tests.support import ALL_NAMES, ROOT, exact
+from parity_tests.support import ALL_NAMES, ROOT, SMALL, TINY, exact
 from resnet_parity import cli, vectors
+from resnet_parity.errors import ParityError
 from resnet_parity.frameworks import torch_adapter
+from resnet_parity.rungs import Engine
 from resnet_parity.splitmix import Stream
 from resnet_torch.modes import modes
 
@@ -61,9 +64,34 @@ def test_a_hash_is_what_the_page_says(data):
 @pytest.mark.full
 @pytest.mark.parametrize("name", ALL_NAMES)
 def test_oracle_and_hands_reproduce_every_row(name, capsys):
-    """Every other run has PyTorch and the oracle reproduce resnet20's, and Keras hold to that."""
     assert cli.main(["vectors", name, "--check"]) == 0
-    assert "9 of 9 makers gave the same bits" in capsys.readouterr().out
+    assert "12 of 12 makers gave the same bits" in capsys.readouterr().out
+
+
+def test_pytorch_reproduces_a_row(data):
+    """Of other layers than the rows that are tried below."""
+    makers = [Engine("torch nchw", torch_adapter(), "nchw")]
+    checks = list(vectors.check_vectors(data, ["resnetv2_18"], makers, (0,)))
+    assert [(check.maker, check.holds) for check in checks] == [
+        ("oracle", True),
+        ("torch nchw", True),
+    ]
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch) -> Path:
+    """A file of two small nets, which compile soon where Keras has to."""
+    for arch in (TINY, SMALL):
+        monkeypatch.setitem(ARCHITECTURES, arch.name, arch)
+    path = tmp_path / "own.json"
+    assert cli.main(["vectors", TINY.name, SMALL.name, "--file", str(path)]) == 0
+    return path
+
+
+def test_both_hands_reproduce_a_file(own, capsys):
+    """Keras in its worker."""
+    assert cli.main(["vectors", TINY.name, "--check", "--file", str(own)]) == 0
+    assert "12 of 12 makers gave the same bits" in capsys.readouterr().out
 
 
 @pytest.fixture
@@ -74,8 +102,10 @@ def workers(monkeypatch) -> list[str]:
     @contextmanager
     def here(*hands: str):
         happened.append(f"start {', '.join(hands)}")
-        yield {hand: torch_adapter() for hand in hands}
-        happened.append("end")
+        try:
+            yield {hand: torch_adapter() for hand in hands}
+        finally:
+            happened.append("end")
 
     monkeypatch.setattr("resnet_parity.workers.remote_adapters", here)
     return happened
@@ -90,27 +120,41 @@ def test_making_it_again_gives_the_same(data, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [copy], "nothing half-written is left"
 
 
-def test_a_wrong_hash_is_named(data, tmp_path, capsys, workers):
-    wrong = json.loads(json.dumps(data))
-    wrong["architectures"]["resnet20"][1]["layer2"] = "0" * 64
-    path = tmp_path / "vectors.json"
-    path.write_text(json.dumps(wrong))
-    assert cli.main(["vectors", "resnet20", "--check", "--file", str(path)]) == 1
+def test_a_wrong_hash_is_named(own, capsys, workers):
+    wrong = json.loads(own.read_text())
+    wrong["architectures"][TINY.name][1]["layer2"] = "0" * 64
+    own.write_text(json.dumps(wrong))
+    assert cli.main(["vectors", TINY.name, "--check", "--file", str(own)]) == 1
     output = capsys.readouterr().out
-    for maker in ("oracle", "torch nchw", "keras nchw"):
-        assert f"resnet20, seed 1, {maker}: layer2 differ" in output
+    for maker in ("oracle", "torch nchw", "torch channels_last", "keras nchw"):
+        assert f"tiny, seed 1, {maker}: layer2 differ" in output
+    assert "8 of 12 makers gave the same bits" in output
 
 
-def test_what_keras_compiled_for_a_row_ends_with_it(workers, monkeypatch, capsys):
+def test_what_keras_compiled_for_a_row_ends_with_it(own, workers, monkeypatch, capsys):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
-    assert cli.main(["vectors", "resnet20", "plain20", "--check"]) == 0
+    capsys.readouterr()
+    assert cli.main(["vectors", TINY.name, SMALL.name, "--check", "--file", str(own)]) == 0
     assert workers == ["start keras jax", "end"] * 2
     captured = capsys.readouterr()
-    assert "18 of 18 makers gave the same bits" in captured.out
-    assert [line for line in captured.err.splitlines() if "seed 2" in line] == [
-        "resnet20, seed 2 ...",
-        "plain20, seed 2 ...",
+    assert "24 of 24 makers gave the same bits" in captured.out
+    assert captured.err.splitlines() == [
+        f"{name}, {step} ..."
+        for name in (TINY.name, SMALL.name)
+        for step in ("starting Keras", "seed 0", "seed 1", "seed 2")
     ]
+
+
+def test_a_worker_that_fails_ends_and_its_row_is_named(own, workers, monkeypatch, capsys):
+    def died(*_):
+        raise ParityError("the worker of keras torch died (SIGKILL)")
+
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.setattr("resnet_torch.adapter.run", died)
+    arguments = ["--check", "--file", str(own), "--keras-backend", "torch"]
+    assert cli.main(["vectors", TINY.name, *arguments]) == 2
+    assert workers == ["start keras torch", "end"]
+    assert "tiny: the worker of keras torch died (SIGKILL)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import argparse
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,9 @@ from resnet_spec import get_architecture
 from resnet_parity.commands.options import Result, add_command, console, print_json
 
 if TYPE_CHECKING:
+    from resnet_parity.progress import Progress
     from resnet_parity.rungs import Engine
+    from resnet_parity.vectors import Check
 
 
 def add(commands: Any) -> None:
@@ -73,56 +76,72 @@ def _check(arguments: argparse.Namespace, names: list[str]) -> Result:
     from resnet_spec import ARCHITECTURES
 
     from resnet_parity.progress import progress_line
-    from resnet_parity.vectors import FILE, SEEDS, check_vectors, read_vectors
+    from resnet_parity.vectors import FILE, read_vectors
 
     names = names or list(ARCHITECTURES)
     data = read_vectors(arguments.file or FILE, names)
-    checks, note = [], ""
     with progress_line() as progress:
-        for name in names:
-            with _engines(arguments.keras_backend) as (engines, note):
+        checks, notes = _checks(data, names, arguments.keras_backend, progress)
+    if arguments.json:
+        show = partial(print_json, [vars(check) for check in checks])
+    else:
+        show = partial(_show, checks, notes)
+    return (0 if all(check.holds for check in checks) else 1), show
+
+
+def _checks(
+    data: dict[str, Any], names: list[str], backend: str | None, progress: Progress
+) -> tuple[list[Check], list[str]]:
+    """Every maker's, row by row, and what is to be told of the modes that they ran in."""
+    from resnet_parity.errors import ParityError
+    from resnet_parity.vectors import SEEDS, check_vectors
+
+    checks: list[Check] = []
+    notes: list[str] = []
+    total = len(names) * (1 + len(SEEDS))
+    for name in names:
+        progress(f"{name}, starting Keras", total)
+        with _engines(backend) as (engines, note):
+            try:
                 checks += check_vectors(
-                    data,
-                    [name],
-                    engines,
-                    progress=lambda step, _: progress(step, len(names) * len(SEEDS)),
+                    data, [name], engines, progress=lambda step, _: progress(step, total)
                 )
-    wrong = [check for check in checks if not check.holds]
-
-    def show() -> None:
-        if arguments.json:
-            print_json([vars(check) for check in checks])
-            return
-        if note:
-            console().print(f"note: keras: {note}", markup=False, soft_wrap=True)
-        for check in wrong:
-            where = f"{check.name}, seed {check.seed}, {check.maker}"
-            if check.reason:
-                console().print(f"{where}: cannot hold. {check.reason}.", style="yellow")
-                continue
-            console().print(f"{where}: {', '.join(check.differing)} differ", style="red")
-        console().print(f"{len(checks) - len(wrong)} of {len(checks)} makers gave the same bits")
-
-    return (1 if wrong else 0), show
+            except ParityError as error:
+                raise ParityError(f"{name}: {error}") from error
+        notes += [note] if note and note not in notes else []
+    return checks, notes
 
 
 @contextmanager
 def _engines(backend: str | None) -> Iterator[tuple[list[Engine], str | None]]:
     """Both hands, and what is to be told of them.
 
-    Keras lives in a process that ends with the row: what it compiled for a net it never gives
-    back, on TensorFlow three times the memory of the net's weights.
+    Each row is run but three times, which no compiling repays. Where eager mode rounds Keras does
+    compile, in a mode that stands in, and never gives back what it compiled: with gradients on
+    TensorFlow three times the memory of the net's weights. So it ends with the row.
     """
     from resnet_parity.frameworks import eager_mode, torch_adapter
     from resnet_parity.hands import stand_in
-    from resnet_parity.rungs import Engine
+    from resnet_parity.rungs import FLOOR_MODES, Engine
     from resnet_parity.vectors import DTYPE
     from resnet_parity.workers import remote_adapters
 
     hand = f"keras {backend or os.environ.get('KERAS_BACKEND') or 'tensorflow'}"
-    with remote_adapters(hand) as remote:
-        hands = {"torch": torch_adapter(), "keras": remote[hand]}
-        # Each row is run but three times, which no compiling repays.
-        modes = {name: eager_mode(each) for name, each in hands.items()}
-        modes["keras"], note = stand_in(hands["keras"], modes["keras"], DTYPE)
-        yield [Engine(f"{name} {mode}", hands[name], mode) for name, mode in modes.items()], note
+    with remote_adapters(hand) as adapters:
+        torch, keras = torch_adapter(), adapters[hand]
+        mode, note = stand_in(keras, eager_mode(keras), DTYPE)
+        engines = [Engine(f"torch {each}", torch, each) for each in FLOOR_MODES]
+        yield [*engines, Engine(f"keras {mode}", keras, mode)], note
+
+
+def _show(checks: list[Check], notes: list[str]) -> None:
+    for note in notes:
+        console().print(f"note: keras: {note}", markup=False, soft_wrap=True)
+    wrong = [check for check in checks if not check.holds]
+    for check in wrong:
+        where = f"{check.name}, seed {check.seed}, {check.maker}"
+        if check.reason:
+            console().print(f"{where}: cannot hold. {check.reason}.", style="yellow")
+            continue
+        console().print(f"{where}: {', '.join(check.differing)} differ", style="red")
+    console().print(f"{len(checks) - len(wrong)} of {len(checks)} makers gave the same bits")
