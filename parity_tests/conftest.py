@@ -25,13 +25,25 @@ def _what_a_file_leaves() -> Iterator[None]:
 
 
 def _set_aside() -> None:
-    """Spare Python the search for garbage in what is imported and kept: a quarter of the time."""
+    """Spare Python the search for garbage in what is imported and kept.
+
+    It took 78 of 317 seconds of three files of tests (backbone, cli, export; two cores, one busy
+    with other work).
+    """
     gc.collect()
     gc.freeze()
 
 
+@pytest.fixture
+def nothing_set_aside() -> Iterator[None]:
+    """As in a user's process, in which what is exported may set aside what was there."""
+    gc.unfreeze()
+    yield
+    _set_aside()
+
+
 def pytest_unconfigure() -> None:
-    """Let modules go in good order, of which bindings would else tell on stderr."""
+    """Let modules go in good order, or jax's bindings (nanobind) report leaks on stderr."""
     gc.unfreeze()
 
 
@@ -91,22 +103,28 @@ def round_in(monkeypatch) -> Callable[..., None]:
 
 
 @pytest.fixture
-def rough_and_other(round_in, monkeypatch) -> None:
+def rough_and_other(held, round_in, monkeypatch) -> list[tuple[str, str]]:
     """Keras with a mode that rounds in float32 and one that stands in: eager by other names.
 
-    So it is on a CPU with a rough rsqrt, but for what has to be compiled there.
+    So it is on a CPU with a rough rsqrt, but for what has to be compiled there. Returns what ran:
+    modes, and the dtypes of the images.
     """
     import resnet_keras.adapter as hand
 
     run, gradients = hand.run, hand.gradients
+    ran: list[tuple[str, str]] = []
+
+    def run_eagerly(model, images, mode):
+        ran.append((mode, str(images.dtype)))
+        return run(model, images, "eager")
+
+    def differentiate_eagerly(model, images, cotangents, mode, *, training):
+        ran.append((mode, str(images.dtype)))
+        return gradients(model, images, cotangents, "eager", training=training)
+
     round_in("rough")
     monkeypatch.setattr(hand, "modes", lambda: ("rough", "other"))
     monkeypatch.setattr(hand, "obstacle", lambda mode, rung: None)
-    monkeypatch.setattr(hand, "run", lambda model, images, mode: run(model, images, "eager"))
-    monkeypatch.setattr(
-        hand,
-        "gradients",
-        lambda model, images, cotangents, mode, *, training: gradients(
-            model, images, cotangents, "eager", training=training
-        ),
-    )
+    monkeypatch.setattr(hand, "run", run_eagerly)
+    monkeypatch.setattr(hand, "gradients", differentiate_eagerly)
+    return ran

@@ -29,7 +29,7 @@ FEW_DOZENS = settings(
 @settings(FEW_DOZENS, max_examples=4)
 @given(architectures(), st.integers(0, 7))
 def test_every_rung_holds(arch: Architecture, seed: int):
-    """Exact in float64, in which no CPU rounds, so that Keras need not compile."""
+    """Exact in float64, in which no CPU rounds, so that the whole net need not be compiled."""
     check(arch, seed, "float64")
 
 
