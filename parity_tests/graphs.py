@@ -48,11 +48,13 @@ def structure(proto: ModelProto) -> list[tuple]:
 
 
 def _attributes(node: onnx.NodeProto) -> tuple:
-    """What is written and is no default of an operator that our graphs hold."""
+    """What is written, counts, and is no default of an operator that our graphs hold."""
     defaults = {"group": 1, "alpha": 1.0, "beta": 1.0, "transA": 0, "auto_pad": b"NOTSET"}
     defaults |= {"dilations": [1, 1], "strides": [1, 1], "pads": [0, 0, 0, 0], "ceil_mode": 0}
     defaults |= {"storage_order": 0, "mode": b"constant", "training_mode": 0}
     written = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+    if not any(written.get("pads", ())):
+        written.pop("count_include_pad", None)  # there is none to count
     return tuple(sorted((k, str(v)) for k, v in written.items() if defaults.get(k) != v))
 
 
