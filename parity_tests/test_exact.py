@@ -19,9 +19,10 @@ from parity_tests.support import (
     exact,
     light,
     quick_engines,
+    torch_engines,
 )
 from resnet_parity.hands import rounding
-from resnet_parity.rungs import FLOOR_MODES, climb
+from resnet_parity.rungs import climb
 
 USER_NAMES = [EVERYTHING.name, *(arch.name for arch in USERS)]
 
@@ -49,17 +50,10 @@ def check(name: str, dtype: str, *, every_mode: bool) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", ["resnet18", "resnet34_a"])
-def test_float32(name):
-    """Taps and gradients: PyTorch NCHW and channels_last, Keras on TensorFlow."""
-    check(name, "float32", every_mode=False)
-
-
-@pytest.mark.full
 @pytest.mark.usefixtures("keras_elsewhere")
 @pytest.mark.parametrize("name", ONE_OF_EACH_KIND)
 def test_float32_in_every_mode(name):
-    """Graph and XLA too."""
+    """Taps and gradients: PyTorch NCHW and channels_last, Keras in graph, eager and XLA."""
     check(name, "float32", every_mode=True)
 
 
@@ -94,6 +88,8 @@ def test_a_users_own_architecture(name, dtype):
 
 @pytest.mark.parametrize("name", USER_NAMES)
 def test_a_users_own_architecture_in_pytorch(name):
-    probe = exact(name, "float32")
-    for verdict in climb("exact", probe, engines(every_mode=False)[: len(FLOOR_MODES)]):
+    makers = torch_engines()
+    verdicts = list(climb("exact", exact(name, "float32"), makers))
+    assert len(verdicts) == 2 * len(makers)
+    for verdict in verdicts:
         assert verdict.status == "pass", f"{verdict.engine}: {verdict.divergence}"

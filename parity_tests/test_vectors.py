@@ -11,11 +11,10 @@ import pytest
 
 from resnet_spec import ARCHITECTURES, parameters
 
-from parity_tests.support import ALL_NAMES, ROOT, SMALL, TINY, exact
+from parity_tests.support import ALL_NAMES, ROOT, SMALL, TINY, exact, torch_engines
 from resnet_parity import cli, vectors
 from resnet_parity.errors import ParityError
 from resnet_parity.frameworks import torch_adapter
-from resnet_parity.rungs import Engine
 from resnet_parity.splitmix import Stream
 from resnet_torch.modes import modes
 
@@ -70,11 +69,11 @@ def test_oracle_and_hands_reproduce_every_row(name, capsys):
 
 def test_pytorch_reproduces_a_row(data):
     """Of other layers than the rows that are tried below."""
-    makers = [Engine("torch nchw", torch_adapter(), "nchw")]
-    checks = list(vectors.check_vectors(data, ["resnetv2_18"], makers, (0,)))
+    checks = list(vectors.check_vectors(data, "resnetv2_18", torch_engines(), (0,)))
     assert [(check.maker, check.holds) for check in checks] == [
         ("oracle", True),
         ("torch nchw", True),
+        ("torch channels_last", True),
     ]
 
 
@@ -133,7 +132,6 @@ def test_a_wrong_hash_is_named(own, capsys, workers):
 
 def test_what_keras_compiled_for_a_row_ends_with_it(own, workers, monkeypatch, capsys):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
-    capsys.readouterr()
     assert cli.main(["vectors", TINY.name, SMALL.name, "--check", "--file", str(own)]) == 0
     assert workers == ["start keras jax", "end"] * 2
     captured = capsys.readouterr()

@@ -98,14 +98,15 @@ def _checks(
 
     checks: list[Check] = []
     notes: list[str] = []
-    total = len(names) * (1 + len(SEEDS))
+
+    def begin(step: str) -> None:
+        progress(step, len(names) * (1 + len(SEEDS)))
+
     for name in names:
-        progress(f"{name}, starting Keras", total)
+        begin(f"{name}, starting Keras")
         with _engines(backend) as (engines, note):
             try:
-                checks += check_vectors(
-                    data, [name], engines, progress=lambda step, _: progress(step, total)
-                )
+                checks += check_vectors(data, name, engines, begin=begin)
             except ParityError as error:
                 raise ParityError(f"{name}: {error}") from error
         notes += [note] if note and note not in notes else []
