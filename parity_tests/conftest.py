@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from resnet_parity.rungs import Engine
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -77,6 +81,15 @@ def keras_elsewhere(monkeypatch) -> Iterator[None]:
     with remote_adapters(hand) as adapters:
         monkeypatch.setattr(support, "keras_adapter", lambda: adapters[hand])
         yield
+
+
+@pytest.fixture
+def torch_engines() -> list[Engine]:
+    """Both layouts of PyTorch, which never has to compile."""
+    from resnet_parity.frameworks import torch_adapter
+    from resnet_parity.rungs import FLOOR_MODES, Engine
+
+    return [Engine(f"torch {mode}", torch_adapter(), mode) for mode in FLOOR_MODES]
 
 
 @pytest.fixture

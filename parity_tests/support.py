@@ -183,11 +183,6 @@ def quick_engines(rung: str, dtype: str) -> tuple[Engine, ...]:
     return _engines((stand_in(keras, "eager", dtype)[0] if rung == "exact" else "eager",))
 
 
-def torch_engines() -> tuple[Engine, ...]:
-    """Both layouts of PyTorch, which never has to compile."""
-    return _engines(())
-
-
 def exact_dtypes() -> tuple[str, ...]:
     """Those in which Keras holds exact probes in eager mode, on this CPU."""
     dtypes = ("float32", "float64")

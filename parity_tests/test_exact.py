@@ -19,7 +19,6 @@ from parity_tests.support import (
     exact,
     light,
     quick_engines,
-    torch_engines,
 )
 from resnet_parity.hands import rounding
 from resnet_parity.rungs import climb
@@ -87,9 +86,8 @@ def test_a_users_own_architecture(name, dtype):
 
 
 @pytest.mark.parametrize("name", USER_NAMES)
-def test_a_users_own_architecture_in_pytorch(name):
-    makers = torch_engines()
-    verdicts = list(climb("exact", exact(name, "float32"), makers))
-    assert len(verdicts) == 2 * len(makers)
+def test_a_users_own_architecture_in_pytorch(name, torch_engines):
+    verdicts = list(climb("exact", exact(name, "float32"), torch_engines))
+    assert len(verdicts) == 2 * len(torch_engines) == 4
     for verdict in verdicts:
         assert verdict.status == "pass", f"{verdict.engine}: {verdict.divergence}"

@@ -11,7 +11,7 @@ import pytest
 
 from resnet_spec import ARCHITECTURES, parameters
 
-from parity_tests.support import ALL_NAMES, ROOT, SMALL, TINY, exact, torch_engines
+from parity_tests.support import ALL_NAMES, ROOT, SMALL, TINY, exact
 from resnet_parity import cli, vectors
 from resnet_parity.errors import ParityError
 from resnet_parity.frameworks import torch_adapter
@@ -67,9 +67,9 @@ def test_oracle_and_hands_reproduce_every_row(name, capsys):
     assert "12 of 12 makers gave the same bits" in capsys.readouterr().out
 
 
-def test_pytorch_reproduces_a_row(data):
+def test_pytorch_reproduces_a_row(data, torch_engines):
     """Of other layers than the rows that are tried below."""
-    checks = list(vectors.check_vectors(data, "resnetv2_18", torch_engines(), (0,)))
+    checks = list(vectors.check_vectors(data, "resnetv2_18", torch_engines, (0,)))
     assert [(check.maker, check.holds) for check in checks] == [
         ("oracle", True),
         ("torch nchw", True),
