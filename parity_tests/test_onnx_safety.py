@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnx_ir.passes import PassError
 from onnxscript import ir
 
 from resnet_spec import Architecture, Stage, Stem, to_json
@@ -291,9 +292,13 @@ def test_tensors_of_the_usual_shapes_say_something():
     assert axes_of(node_of("ReduceMean", np.array([[2], [3]]))) == (2, 3)
 
 
-def test_what_no_rule_thought_of_is_one_error(monkeypatch, model, tmp_path, capsys):
+@pytest.mark.parametrize("in_a_pass", [False, True])
+def test_what_no_rule_thought_of_is_one_error(in_a_pass, monkeypatch, model, tmp_path, capsys):
     def stumble(*_, **__):
-        raise TypeError("only integer scalar arrays")
+        error = TypeError("only integer scalar arrays")
+        if in_a_pass:
+            raise PassError("An error occurred at step 0") from error
+        raise error
 
     monkeypatch.setattr("resnet_parity.exchange.recognise.clean", stumble)
     told = " holds what is not understood: only integer scalar arrays"

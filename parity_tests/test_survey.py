@@ -30,11 +30,11 @@ def surveyed(monkeypatch, tmp_path):
     for module in (survey, provenance, results):
         monkeypatch.setattr(module, "result_file", lambda _: file)
 
-    def on(machine, versions, *names, sources="one", passed=True):
+    def on(machine, versions: dict | None, *names, sources="one", passed=True):
         stamp = {"date": "2026-01-02", "machine": machine, "sources": sources}
         monkeypatch.setattr(provenance, "stamp", lambda _: stamp)
         monkeypatch.setattr(provenance, "digest", lambda _: sources)
-        monkeypatch.setattr(survey, "_row", lambda _: (versions, row(passed)))
+        monkeypatch.setattr(survey, "_row", lambda _: versions and (versions, row(passed)))
         failed = survey.survey(names)
         return failed, json.loads(file.read_text())
 
@@ -78,11 +78,16 @@ def test_a_cell_is_the_worst_of_its_runs(monkeypatch):
     assert "fail: infx" in list(readme.onnx_row("resnet20", data))
 
 
-def test_a_row_without_an_answer_has_failed_and_others_go_on(monkeypatch, tmp_path):
-    answers(monkeypatch, "", 1)
+@pytest.mark.parametrize("code", [1, 2, -9], ids=["says nothing", "cannot", "is killed"])
+def test_a_row_without_an_answer_has_failed_and_others_go_on(code, monkeypatch, surveyed):
+    """And what was known of it is forgotten."""
+    surveyed(SOME, {"onnx": "1"}, "resnet18", "resnet20")
+    failed, data = surveyed(SOME, None, "resnet20", "resnet32")
+    assert failed == ["resnet20", "resnet32"]
+    assert list(data["rows"]) == ["resnet18"]
+    monkeypatch.undo()
+    answers(monkeypatch, "", code)
     assert survey._row("resnet20") is None
-    monkeypatch.setattr(survey, "_row", lambda _: None)
-    assert survey.survey(["resnet20", "resnet32"]) == ["resnet20", "resnet32"]
 
 
 def test_what_no_row_was_made_on_is_forgotten(surveyed):

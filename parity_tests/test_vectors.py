@@ -155,6 +155,14 @@ def test_a_worker_that_fails_ends_and_its_row_is_named(own, workers, monkeypatch
     assert "tiny: the worker of keras torch died (SIGKILL)" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("backend", ["theano", "tensorflow eager", " "])
+def test_a_backend_that_there_is_not_is_told(backend, workers, monkeypatch, capsys):
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    assert cli.main(["vectors", "resnet20", "--check"]) == 2
+    assert f"error: unknown Keras backend {backend!r}; it is one of:" in capsys.readouterr().err
+    assert workers == []
+
+
 @pytest.mark.parametrize(
     ("rough", "said"),
     [

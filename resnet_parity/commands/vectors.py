@@ -121,13 +121,19 @@ def _engines(backend: str | None) -> Iterator[tuple[list[Engine], str | None]]:
     compile, in a mode that stands in, and never gives back what it compiled: with gradients on
     TensorFlow three times the memory of the net's weights. So it ends with the row.
     """
-    from resnet_parity.frameworks import eager_mode, torch_adapter
+    from resnet_parity.errors import ParityError
+    from resnet_parity.frameworks import KERAS_BACKENDS, eager_mode, torch_adapter
     from resnet_parity.hands import stand_in
     from resnet_parity.rungs import FLOOR_MODES, Engine
     from resnet_parity.vectors import DTYPE
     from resnet_parity.workers import remote_adapters
 
-    hand = f"keras {backend or os.environ.get('KERAS_BACKEND') or 'tensorflow'}"
+    chosen = backend or os.environ.get("KERAS_BACKEND") or "tensorflow"
+    if chosen not in KERAS_BACKENDS:  # a worker's name is made of words, this may be several
+        raise ParityError(
+            f"unknown Keras backend {chosen!r}; it is one of: {', '.join(KERAS_BACKENDS)}"
+        )
+    hand = f"keras {chosen}"
     with remote_adapters(hand) as adapters:
         torch, keras = torch_adapter(), adapters[hand]
         mode, note = stand_in(keras, eager_mode(keras), DTYPE)

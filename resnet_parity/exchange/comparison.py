@@ -7,20 +7,28 @@ runs as it is, and is held to what the oracle says of the weights that all are t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 from onnx import ModelProto
 
-from resnet_spec import Architecture, outputs
+from resnet_spec import Architecture
 
 from resnet_parity.errors import ProbeError
+from resnet_parity.exchange.batches import (
+    batched,
+    enough,
+    first,
+    random_probes,
+    returned,
+    together,
+)
 from resnet_parity.exchange.recognise import Recognised
 from resnet_parity.exchange.subjects import FileAsItIs, GraphOfWeights, Kept, own_shape
 from resnet_parity.frameworks import torch_adapter
 from resnet_parity.hands import Adapter
-from resnet_parity.probes import Probe, default_size, exact_probe, random_probe
+from resnet_parity.probes import Probe, default_size, exact_probe
 from resnet_parity.progress import Progress
 from resnet_parity.rungs import FLOOR_MODES, Engine, Verdict, climb, no_probe
 from resnet_parity.verification import check_memory
@@ -87,21 +95,24 @@ def compare_subjects(
     for size in _sizes(arch, "exact")[:sizes]:
         check_memory(arch, max(batches), size)
         progress(f"exact rung, {size[0]}x{size[1]}", total)
+        most = max(batches)
         try:
-            probe = exact_probe(arch, seed, "float32", size, batch=max(batches), backward=False)
+            probe = returned(exact_probe(arch, seed, "float32", size, batch=most, backward=False))
         except ProbeError as error:
             yield no_probe("exact", str(error))
             continue
         engines = tuple(engine for subject in subjects for engine in subject.exact)
-        for part in _parts(probe, batches):
-            yield from climb("exact", part, engines)
+        for batch in batches:
+            yield from climb("exact", first(probe, batch), engines)
     floor = of_hand("torch", torch_adapter(), FLOOR_MODES).as_it_is
     for (size, own_batches), group in shapes.items():
         progress(f"float32 rung, {size[0]}x{size[1]}", total)
-        probe = random_probe(arch, seed, "float32", size, weights=weights, batch=max(own_batches))
+        counts = {batch: enough(arch, batch, size) for batch in own_batches}
+        probes = random_probes(arch, seed, size, weights, max(counts.values()))
         engines = tuple(engine for subject in group for engine in subject.as_it_is)
-        for part in _parts(probe, own_batches):
-            yield from _with_floor(part, engines, floor)
+        for batch, count in counts.items():
+            probe = together(probes[:count], batch)
+            yield from _with_floor(probe, batched(engines, batch), batched(floor, batch))
 
 
 def _with_floor(
@@ -113,22 +124,6 @@ def _with_floor(
     for verdict in climb("float32", probe, (*floor, *others)):
         if verdict.engine in asked or verdict.status == "fail":
             yield verdict
-
-
-def _parts(probe: Probe, batches: Sequence[int]) -> Iterator[Probe]:
-    """The first images of a probe, of what it returns alone; all with the same weights."""
-    for batch in batches:
-        names = outputs(probe.architecture)
-        height, width = probe.images.shape[2:]
-        yield replace(
-            probe,
-            kind=f"{probe.kind} {height}x{width}, batch {batch}",
-            images=probe.images[:batch],
-            expected={name: probe.expected[name][:batch] for name in names},
-            scales={},
-            cotangents={},
-            gradients={},
-        )
 
 
 def _sizes(arch: Architecture, kind: str) -> list[tuple[int, int]]:

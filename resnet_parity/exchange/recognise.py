@@ -53,7 +53,15 @@ def recognise(proto: ModelProto, name: str, wanted: Architecture | None = None) 
         return _recognise(_model(proto, name), proto, name, wanted)
     except (PassError, ArithmeticError, LookupError, TypeError, ValueError) as error:
         # A file that the checker lets pass can still hold what no rule thought of.
-        raise ParityError(f"{name} holds what is not understood: {brief(error)}") from error
+        told = brief(_cause(error))
+        raise ParityError(f"{name} holds what is not understood: {told}") from error
+
+
+def _cause(error: Exception) -> Exception:
+    """What went wrong in a pass; of passes within passes each says only that one did."""
+    while isinstance(error, PassError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    return error
 
 
 def _recognise(

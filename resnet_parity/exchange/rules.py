@@ -7,7 +7,15 @@ from onnxscript import ir
 from onnxscript.rewriter.pattern import MatchResult, RewriteRuleClassBase
 from onnxscript.rewriter.rules import common
 
-from resnet_parity.exchange.nodes import TO_NHWC, axes_of, constant, flattens, pads, zeros_of
+from resnet_parity.exchange.nodes import (
+    TO_NCHW,
+    TO_NHWC,
+    axes_of,
+    constant,
+    flattens,
+    pads,
+    zeros_of,
+)
 
 
 class PadIntoMaxPool(RewriteRuleClassBase):
@@ -100,6 +108,20 @@ class SameAveragePool(RewriteRuleClassBase):
         return op.AveragePool(
             x, kernel_shape=shape, strides=shape, ceil_mode=1, count_include_pad=0
         )
+
+
+class TurnedBack(RewriteRuleClassBase):
+    """A map turned into NHWC and back, where it is returned in between, as a backbone does."""
+
+    def __init__(self) -> None:
+        # What is returned stays; else the rule would apply only where nothing takes it.
+        super().__init__("TurnedBack", remove_nodes=False)
+
+    def pattern(self, op, x):
+        return op.Transpose(op.Transpose(x, perm=list(TO_NHWC)), perm=list(TO_NCHW))
+
+    def rewrite(self, op, x):
+        return op.Identity(x)
 
 
 class MeanOfTransposed(RewriteRuleClassBase):
@@ -335,6 +357,7 @@ RULES = (
     common.normalize_pad_format_conv_rule,
     common.no_op_transpose_rule,
     common.transpose_transpose_rule,
+    TurnedBack.rule(),
     common.matmul_add_to_gemm_rule,
     PadIntoMaxPool.rule(),
     PickAfterMaxPool.rule(),

@@ -15,6 +15,7 @@ from typing import Any
 from resnet_spec import ARCHITECTURES, get_architecture
 
 from resnet_parity import provenance
+from resnet_parity.errors import MissingFrameworkError
 from resnet_parity.exchange.names import EXPORTS
 from resnet_parity.exchange.report import WORST_FIRST
 from resnet_parity.exchange.runtimes import ORT_LEVELS
@@ -24,21 +25,22 @@ from resnet_parity.results import read, result_file
 def survey(names: Sequence[str]) -> list[str]:
     """Compare both exports of those rows, and note what was found; returns the rows that failed.
 
+    One that gave no answer has no entry, not even an older one.
+
     Raises `ParityError` where the sources change meanwhile.
     """
     failed = []
     stamp = provenance.stamp("onnx")
     for name in names:
         found = _row(name)
-        if found is None:
-            failed.append(name)
-            continue
-        versions, row = found
-        failed += [] if row["passed"] else [name]
-        setup = {"machine": stamp["machine"], "versions": versions}
-        rows = {**_known_rows(stamp), name: {"date": stamp["date"], **row, "setup": setup}}
-        ordered = {each: rows[each] for each in ARCHITECTURES if each in rows}
-        provenance.write("onnx", stamp, {"versions": versions, **_by_setup(ordered)})
+        rows = _known_rows(stamp)
+        rows.pop(name, None)
+        if found is not None:
+            versions, row = found
+            setup = {"machine": stamp["machine"], "versions": versions}
+            rows[name] = {"date": stamp["date"], **row, "setup": setup}
+        failed += [] if found is not None and found[1]["passed"] else [name]
+        provenance.write("onnx", stamp, _by_setup({n: rows[n] for n in ARCHITECTURES if n in rows}))
     return failed
 
 
@@ -67,16 +69,17 @@ def _by_setup(rows: Mapping[str, Any]) -> dict[str, Any]:
 def _row(name: str) -> tuple[dict[str, str], dict[str, Any]] | None:
     """The versions, and what `onnx-compare` says of both exports: the worst of all runs.
 
-    None where it has nothing to say, as of a net that an exporter makes another of.
+    None where it has nothing to say, as of a net that an exporter makes another of, or one that
+    does not fit in memory; what it told on the way stands on the terminal.
     """
     arguments = ["onnx-compare", *EXPORTS, "--architecture", name, "--json"]
     command = [sys.executable, "-m", "resnet_parity.cli", *arguments]
     result = subprocess.run(
         [*command, "--runtimes", ",".join(ORT_LEVELS)], stdout=subprocess.PIPE, check=False
     )
-    if result.returncode not in (0, 1):
+    if result.returncode == MissingFrameworkError.exit_code:  # so it is for every row
         raise SystemExit(result.returncode)
-    if not result.stdout:
+    if result.returncode not in (0, 1) or not result.stdout:
         return None
     data = json.loads(result.stdout)
     found: dict[str, Any] = {}
