@@ -9,22 +9,27 @@ from typing import cast
 import numpy as np
 import pytest
 
-from resnet_spec import get_architecture
+from resnet_spec import Architecture, get_architecture, outputs
 
 from parity_tests.support import TINY
-from resnet_parity.exchange import batches
+from resnet_parity.exchange import batches, comparison
+from resnet_parity.exchange.comparison import Subject, compare_subjects
+from resnet_parity.frameworks import torch_adapter
 from resnet_parity.hands import Adapter
-from resnet_parity.probes import random_weights
+from resnet_parity.probes import Probe, random_weights
 from resnet_parity.probes.random import with_images
-from resnet_parity.rungs import Engine
+from resnet_parity.rungs import FLOOR_MODES, Engine
 
 SIZE = (32, 48)
 
 
-@pytest.fixture(scope="module")
-def drawn():
-    """Seven probes of one image of that size."""
-    return batches.random_probes(TINY, 3, SIZE, random_weights(TINY, 0, "float32"), 7)
+MAPS = replace(TINY, num_classes=0, out_indices=(1, 2))
+VECTORS = replace(TINY, num_classes=0)
+
+
+def drawn(arch: Architecture, count: int = 7) -> list[Probe]:
+    """Probes of one image of that size."""
+    return batches.random_probes(arch, 3, SIZE, random_weights(arch, 0, "float32"), count)
 
 
 def test_images_are_enough_for_a_verdict():
@@ -32,23 +37,24 @@ def test_images_are_enough_for_a_verdict():
     five = replace(TINY, num_classes=5)
     assert [batches.enough(five, batch, SIZE) for batch in (1, 2, 3, 5, 9)] == [7, 8, 9, 10, 9]
     assert batches.enough(get_architecture("resnet18"), 2, SIZE) == 2
-    maps = replace(TINY, num_classes=0, out_indices=(1, 2))
-    assert batches.enough(maps, 1, SIZE) == 1
+    assert batches.enough(MAPS, 1, SIZE) == 1
 
 
-def test_probes_together_are_one_of_all_their_images(drawn):
+@pytest.mark.parametrize("arch", [TINY, MAPS, VECTORS], ids=["logits", "maps", "vectors"])
+def test_probes_together_are_one_of_all_their_images(arch):
     """As the oracle has it: what is returned, and the sizes that errors are held against."""
-    probe = batches.together(drawn, 2)
+    probe = batches.together(drawn(arch), 2)
     assert probe.kind == "random 32x48, batch 2"
     assert len(np.unique(probe.images[:, 0, 0, 0])) == 7, "no image stands there twice"
-    whole = with_images(TINY, 3, probe.weights, probe.images, "random")
-    assert list(probe.expected) == ["logits"]
-    np.testing.assert_allclose(probe.expected["logits"], whole.expected["logits"], rtol=1e-12)
-    assert probe.scales["logits"] == pytest.approx(whole.scales["logits"], rel=1e-12)
-    assert probe.scales["logits"] > 0
+    whole = with_images(arch, 3, probe.weights, probe.images, "random")
+    assert list(probe.expected) == list(probe.scales) == list(outputs(arch))
+    for name, array in probe.expected.items():
+        np.testing.assert_allclose(array, whole.expected[name], rtol=1e-12, atol=1e-12)
+        assert probe.scales[name] == pytest.approx(whole.scales[name], rel=1e-12)
+    assert all(probe.scales.values()) == (arch is TINY), "few numbers, whose terms may cancel"
 
 
-def test_an_engine_is_given_one_batch_after_another(drawn):
+def test_an_engine_is_given_one_batch_after_another():
     seen = []
 
     def run(model, images, mode):
@@ -56,10 +62,42 @@ def test_an_engine_is_given_one_batch_after_another(drawn):
         return {"logits": images[:, 0, 0, :5] * model, "layer1.0": images}
 
     engine = Engine("some engine", cast(Adapter, SimpleNamespace(run=run)), "some mode")
-    probe = batches.together(drawn[:6], 3)
+    probe = batches.together(drawn(TINY, 6), 3)
     (given,) = batches.batched([engine], 3)
     found = given.run(2, probe, "taps")
     assert [len(images) for images in seen] == [3, 3]
     np.testing.assert_array_equal(np.concatenate(seen), probe.images)
     assert list(found) == ["logits"], "what nothing is held against takes no memory"
     np.testing.assert_array_equal(found["logits"], 2 * probe.images[:, 0, 0, :5])
+
+
+class Watched:
+    """PyTorch, and how many images it was given each time; any mode but its own is as NCHW."""
+
+    def __init__(self) -> None:
+        self.given: list[int] = []
+
+    def __getattr__(self, name: str):
+        return getattr(torch_adapter(), name)
+
+    def obstacle(self, mode, rung):
+        return None
+
+    def run(self, model, images, mode):
+        self.given.append(len(images))
+        return torch_adapter().run(model, images, mode if mode in FLOOR_MODES else "nchw")
+
+
+def test_a_graph_and_its_floor_are_given_the_same_batches(monkeypatch):
+    """Of a file for three images at once; of ten classes those are not enough."""
+    graph, floor = Watched(), Watched()
+    monkeypatch.setattr(comparison, "torch_adapter", lambda: floor)
+    engine = Engine("a graph", cast(Adapter, graph), "some mode")
+    subject = Subject("a graph", (), (engine,), {"n": 3, "c": 3, "h": 32, "w": 48})
+    weights = random_weights(TINY, 0, "float32")
+    rungs = compare_subjects(TINY, [subject], weights, batches=(1, 2, 5), sizes=1)
+    (verdict,) = (each for each in rungs if each.rung == "float32")
+    assert (verdict.status, verdict.probe) == ("pass", "random 32x48, batch 3")
+    assert verdict.rows[0].shape == (6, 10)
+    assert graph.given == [3, 3]
+    assert floor.given == [3, 3] * len(FLOOR_MODES)

@@ -16,6 +16,7 @@ from itertools import product
 import numpy as np
 import onnx
 import pytest
+from onnxscript import ir
 
 from resnet_spec import Norm, from_json, make_plan
 
@@ -35,6 +36,7 @@ from resnet_parity import cli
 from resnet_parity.errors import ParityError
 from resnet_parity.exchange import opsets
 from resnet_parity.exchange.census import census, count_operators
+from resnet_parity.exchange.clean import clean, prepare
 from resnet_parity.exchange.comparison import compare_subjects, of_file
 from resnet_parity.exchange.deviations import deviations
 from resnet_parity.exchange.export import ExportError, Form, export, export_proven
@@ -194,6 +196,34 @@ def test_backbones(arch, framework, layout):
     rows = census(proto, arch, layout)
     assert [row for row in rows if row.found != row.needed] == []
     assert found.match.layout == layout
+
+
+@pytest.mark.parametrize("returned", ["turned", "back", "turned back"])
+@pytest.mark.parametrize("back", [(0, 3, 1, 2), (0, 2, 3, 1)], ids=["to NCHW", "elsewhere"])
+def test_a_map_that_is_turned_and_back_is_itself(back, returned):
+    """Also where it is returned in between; the function stays what it was."""
+    names = returned.split()
+    nodes = [
+        onnx.helper.make_node("Relu", ["image"], ["map"]),
+        onnx.helper.make_node("Transpose", ["map"], ["turned"], perm=(0, 2, 3, 1)),
+        onnx.helper.make_node("Transpose", ["turned"], ["again"], perm=back),
+        onnx.helper.make_node("Neg", ["again"], ["back"]),
+    ]
+    image = onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [2, 3, 4, 5])
+    outputs = [onnx.helper.make_tensor_value_info(name, 1, None) for name in names]
+    graph = onnx.helper.make_graph(nodes, "turned", [image], outputs)
+    opset = onnx.helper.make_opsetid("", opsets.WORKING)
+    proto = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10)
+    model = ir.from_proto(proto)
+    prepare(model)
+    clean(model, fold=False)
+    numbers = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype("float32")
+    ways = [start("reference", p.SerializeToString())(numbers) for p in (proto, ir.to_proto(model))]
+    for before, after in zip(*ways, strict=True):
+        np.testing.assert_array_equal(before, after)
+    turns = sum(node.op_type == "Transpose" for node in model.graph)
+    is_undone = back == (0, 3, 1, 2)
+    assert turns == ("turned" in names) + ("back" in names and not is_undone)
 
 
 def test_maps_of_another_layout_than_the_image_are_noticed():

@@ -19,6 +19,7 @@ from resnet_parity.commands.options import console
 from resnet_parity.errors import ParityError
 from resnet_parity.exchange import comparison, seal
 from resnet_parity.exchange.comparison import Subject
+from resnet_parity.exchange.export import Form, export
 from resnet_parity.exchange.meeting import Meeting, meet
 from resnet_parity.exchange.names import read_files
 from resnet_parity.exchange.report import as_json, markdown, print_comparison, summary
@@ -119,10 +120,28 @@ def test_a_file_with_other_numbers_fails_in_float32(tmp_path):
     assert {v.rung for v in result.verdicts if v.status == "fail"} == {"float32"}
 
 
+@pytest.mark.parametrize("off", [0.0, 1e-5])
+def test_a_little_is_seen_in_few_classes(off, tmp_path):
+    """An image has but three numbers, which by chance may be off by more than PyTorch's own are."""
+    arch = replace(TINY, name="three", num_classes=3)
+    weights = random_weights(arch, 0, "float32")
+    content = export(arch, weights, Form(dynamic=("batch", "size")))
+    proto = onnx.load_model_from_string(content)
+    bias = tensor(proto, "fc.bias")
+    bias.CopyFrom(
+        numpy_helper.from_array(weights["fc.bias"] + np.array([off, 0, 0], "float32"), bias.name)
+    )
+    (tmp_path / "net.onnx").write_bytes(seal.sign(proto))
+    write_weights(tmp_path / "w.safetensors", arch, weights)
+    names = [str(tmp_path / "net.onnx")]
+    held = {"weights": tmp_path / "w.safetensors", "runtimes": ("ort all",)}
+    result = meet(names, read_files(names), arch, **held)
+    found = {v.status for v in result.verdicts if v.rung == "float32"}
+    assert found == {"fail" if off else "pass"}
+
+
 def test_a_file_of_a_size_of_its_own(tmp_path):
     """In float32 it runs at that size and batch; on the exact rung at all sizes."""
-    from resnet_parity.exchange.export import Form, export
-
     weights = random_weights(TINY, 0, "float32")
     content = export(TINY, weights, Form(size=(48, 80), dynamic=()))
     (tmp_path / "net.onnx").write_bytes(content)

@@ -323,7 +323,8 @@ def test_results_belong_to_the_sources(name):
     data = results.read(name)
     assert data["sources"] == provenance.digest(name), f"run scripts/results {name}"
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", data["date"])
-    assert data["machine"]["cpu"] and data["versions"]
+    for setup in data.get("setups", [data]):
+        assert setup["machine"]["cpu"] and setup["versions"]
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from resnet_spec import ARCHITECTURES
 
 from resnet_parity import provenance, readme, results
+from resnet_parity.errors import MissingFrameworkError
 from resnet_parity.exchange import survey
 from resnet_parity.readme import onnx_setups
 
@@ -52,7 +53,10 @@ def test_rows_of_several_machines_stand_together(surveyed):
     assert list(onnx_setups(data)) == told
     printed = readme.onnx()
     assert f"2 of the 3 rows surveyed pass, of {len(ARCHITECTURES)} in the table (" in printed
-    assert "the same operators in 3 of them. Rows that are missing were not run yet." in printed
+    assert (
+        "the same operators in 3 of them. Rows that are missing were not run, or gave no answer."
+        in printed
+    )
     assert "; ".join(told) in printed
 
 
@@ -78,16 +82,32 @@ def test_a_cell_is_the_worst_of_its_runs(monkeypatch):
     assert "fail: infx" in list(readme.onnx_row("resnet20", data))
 
 
-@pytest.mark.parametrize("code", [1, 2, -9], ids=["says nothing", "cannot", "is killed"])
-def test_a_row_without_an_answer_has_failed_and_others_go_on(code, monkeypatch, surveyed):
+def test_a_row_without_an_answer_has_failed_and_others_go_on(surveyed):
     """And what was known of it is forgotten."""
     surveyed(SOME, {"onnx": "1"}, "resnet18", "resnet20")
     failed, data = surveyed(SOME, None, "resnet20", "resnet32")
     assert failed == ["resnet20", "resnet32"]
     assert list(data["rows"]) == ["resnet18"]
-    monkeypatch.undo()
+    assert f"1 of the 1 rows surveyed pass, of {len(ARCHITECTURES)} in the table (" in readme.onnx()
+
+
+def test_a_survey_of_nothing_is_told(surveyed):
+    failed, data = surveyed(SOME, None, "resnet20")
+    assert (failed, data["rows"], data["setups"]) == (["resnet20"], {}, [])
+    assert "0 of the 0 rows surveyed pass" in readme.onnx()
+
+
+@pytest.mark.parametrize("code", [1, 2, -9], ids=["another net", "cannot", "killed"])
+def test_a_command_without_an_answer_is_none(code, monkeypatch):
     answers(monkeypatch, "", code)
     assert survey._row("resnet20") is None
+
+
+def test_a_framework_that_is_missing_ends_the_survey(monkeypatch):
+    """And leaves what is known of all rows."""
+    answers(monkeypatch, "", MissingFrameworkError.exit_code)
+    with pytest.raises(SystemExit):
+        survey._row("resnet20")
 
 
 def test_what_no_row_was_made_on_is_forgotten(surveyed):
