@@ -21,9 +21,11 @@ from parity_tests.patients import healthy_keras, healthy_torch, keras_with, spoi
 from parity_tests.support import EVERYTHING, KINDS, SMALL, TINY, USERS, command, light
 from resnet_parity import cli
 from resnet_parity.commands.options import console
+from resnet_parity.diagnosis import structure
 from resnet_parity.diagnosis.causes import CAUSES
 from resnet_parity.diagnosis.doctor import Diagnosis, diagnose
 from resnet_parity.diagnosis.loading import Patient, check_name, examined, load
+from resnet_parity.diagnosis.record import Step
 from resnet_parity.diagnosis.report import print_diagnosis
 from resnet_parity.errors import ParityError
 from resnet_parity.probes import default_size
@@ -439,6 +441,11 @@ class Strange(nn.Module):
 def test_what_has_no_words_is_run_and_compared():
     assert examine(lambda: Strange(2.0), lambda: Strange(2.0)).same
     assert named(examine(lambda: Strange(2.0), lambda: Strange(3.0))) == ["other-layer"]
+
+
+def test_layers_are_listed_as_people_do():
+    steps = [Step(kind, "somewhere") for kind in ("conv", "add", "conv", "relu")]
+    assert structure._words(steps) == "2 conv, an add, a relu"
 
 
 def test_a_cause_that_is_not_known_is_not_invented(capsys):

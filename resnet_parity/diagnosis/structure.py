@@ -187,5 +187,9 @@ def _words(steps: list[Step]) -> str:
     kinds = [str(step.numbers.get("operation", step.kind)) for step in steps]
     counted = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
     return ", ".join(
-        f"{count} {kind}" if count > 1 else f"a {kind}" for kind, count in counted.items()
+        f"{count if count > 1 else _article(kind)} {kind}" for kind, count in counted.items()
     )
+
+
+def _article(word: str) -> str:
+    return "an" if word[0].lower() in "aeiou" else "a"
