@@ -106,11 +106,14 @@ def test_what_a_runtime_cannot_run_is_told_with_the_file(tmp_path, capsys, monke
 
 
 def test_a_file_with_other_numbers_fails_in_float32(tmp_path):
-    """Its graph is right, so the exact rung holds; the others are held to the first file."""
+    """Were they off by but a little, in the bias of ten classes.
+
+    Its graph is right, so the exact rung holds; the others are held to the first file.
+    """
     (tmp_path / "ours.onnx").write_bytes(exported(TINY.name, "torch"))
     proto = onnx.load_model_from_string(exported(TINY.name, "keras"))
     bias = tensor(proto, "fc.bias")
-    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + 1e-3, bias.name))
+    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + 1e-5, bias.name))
     (tmp_path / "theirs.onnx").write_bytes(seal.sign(proto))
     names = [str(tmp_path / "ours.onnx"), str(tmp_path / "theirs.onnx")]
     result = meet(names, read_files(names), runtimes=("ort all",))
@@ -118,26 +121,6 @@ def test_a_file_with_other_numbers_fails_in_float32(tmp_path):
     failed = {v.engine for v in result.verdicts if v.status == "fail"}
     assert failed == {f"{names[1]} ort all"}
     assert {v.rung for v in result.verdicts if v.status == "fail"} == {"float32"}
-
-
-@pytest.mark.parametrize("off", [0.0, 1e-5])
-def test_a_little_is_seen_in_few_classes(off, tmp_path):
-    """An image has but three numbers, which by chance may be off by more than PyTorch's own are."""
-    arch = replace(TINY, name="three", num_classes=3)
-    weights = random_weights(arch, 0, "float32")
-    content = export(arch, weights, Form(dynamic=("batch", "size")))
-    proto = onnx.load_model_from_string(content)
-    bias = tensor(proto, "fc.bias")
-    bias.CopyFrom(
-        numpy_helper.from_array(weights["fc.bias"] + np.array([off, 0, 0], "float32"), bias.name)
-    )
-    (tmp_path / "net.onnx").write_bytes(seal.sign(proto))
-    write_weights(tmp_path / "w.safetensors", arch, weights)
-    names = [str(tmp_path / "net.onnx")]
-    held = {"weights": tmp_path / "w.safetensors", "runtimes": ("ort all",)}
-    result = meet(names, read_files(names), arch, **held)
-    found = {v.status for v in result.verdicts if v.rung == "float32"}
-    assert found == {"fail" if off else "pass"}
 
 
 def test_a_file_of_a_size_of_its_own(tmp_path):
