@@ -23,8 +23,6 @@ from resnet_parity.rungs import FLOOR_MODES, Engine
 from resnet_parity.tolerances import limit
 
 SIZE = (32, 48)
-
-
 MAPS = replace(TINY, num_classes=0, out_indices=(1, 2))
 VECTORS = replace(TINY, num_classes=0)
 

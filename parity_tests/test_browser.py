@@ -287,6 +287,15 @@ def test_the_first_key_skips_to_the_text(reader):
     assert page.evaluate("document.activeElement.id") == "main"
 
 
+@at(PHONE)
+def test_the_list_of_pages_shows_the_one_that_is_open(reader):
+    page = reader.open(PAGES[-1])
+    place = "(each) => [each.getBoundingClientRect().left, each.getBoundingClientRect().right]"
+    left, right = page.locator(".top li a[aria-current]").evaluate(place)
+    first, last = page.locator(".top ul").evaluate(place)
+    assert first <= left < right <= last + PIXEL
+
+
 @at(WIDE, themes=THEMES)
 def test_the_theme_can_be_chosen_and_stays(reader):
     page = reader.open("layers")

@@ -184,7 +184,7 @@ WAYS = [(hand, layout) for hand in FRAMEWORKS for layout in ("nchw", "nhwc")]
 
 
 @pytest.mark.parametrize(
-    ("framework", "layout"), light(WAYS, [("torch", "nhwc"), ("keras", "nhwc")])
+    ("framework", "layout"), light(WAYS, [("torch", "nhwc"), ("keras", "nchw"), ("keras", "nhwc")])
 )
 @pytest.mark.parametrize("arch", light([MAPS, VECTORS], [MAPS]), ids=lambda arch: arch.name)
 def test_backbones(arch, framework, layout):
@@ -209,8 +209,9 @@ def test_a_map_that_is_turned_and_back_is_itself(back, returned):
         onnx.helper.make_node("Transpose", ["turned"], ["again"], perm=back),
         onnx.helper.make_node("Neg", ["again"], ["back"]),
     ]
-    image = onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [2, 3, 4, 5])
-    outputs = [onnx.helper.make_tensor_value_info(name, 1, None) for name in names]
+    info, number = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    image = info("image", number, [2, 3, 4, 5])
+    outputs = [info(name, number, None) for name in names]
     graph = onnx.helper.make_graph(nodes, "turned", [image], outputs)
     opset = onnx.helper.make_opsetid("", opsets.WORKING)
     proto = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10)

@@ -103,11 +103,15 @@ def test_a_command_without_an_answer_is_none(code, monkeypatch):
     assert survey._row("resnet20") is None
 
 
-def test_a_framework_that_is_missing_ends_the_survey(monkeypatch):
+def test_a_framework_that_is_missing_ends_the_survey(monkeypatch, surveyed):
     """And leaves what is known of all rows."""
+    ask = survey._row
+    _, known = surveyed(SOME, {"onnx": "1"}, "resnet20", "resnet32")
+    monkeypatch.setattr(survey, "_row", ask)
     answers(monkeypatch, "", MissingFrameworkError.exit_code)
     with pytest.raises(SystemExit):
-        survey._row("resnet20")
+        survey.survey(["resnet20", "resnet32"])
+    assert results.read("onnx") == known
 
 
 def test_what_no_row_was_made_on_is_forgotten(surveyed):

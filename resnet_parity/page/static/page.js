@@ -105,8 +105,14 @@
     "]": () => follow("next"),
   };
 
-  // On a narrow screen the list of pages scrolls.
-  document.querySelector(".top li a[aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
+  // On a narrow screen the list of pages scrolls. Not by scrollIntoView, for then Chromium's first
+  // Tab starts behind what was scrolled to, and nobody reaches what is before it.
+  const current = document.querySelector(".top li a[aria-current]");
+  if (current) {
+    const list = current.closest("ul");
+    const [inner, outer] = [current, list].map((each) => each.getBoundingClientRect());
+    list.scrollLeft += (inner.left + inner.right - outer.left - outer.right) / 2;
+  }
 
   // Whoever speaks to the browser can do without keys of one letter.
   const switchOfKeys = document.getElementById("keyboard");
