@@ -23,7 +23,7 @@ from resnet_parity import cli
 from resnet_parity.commands.options import console
 from resnet_parity.diagnosis import structure
 from resnet_parity.diagnosis.causes import CAUSES
-from resnet_parity.diagnosis.doctor import Diagnosis, diagnose
+from resnet_parity.diagnosis.doctor import REACH, Diagnosis, diagnose
 from resnet_parity.diagnosis.loading import Patient, check_name, examined, load
 from resnet_parity.diagnosis.record import Step
 from resnet_parity.diagnosis.report import print_diagnosis
@@ -144,6 +144,29 @@ def _zero_pool(model: nn.Module) -> None:
     model.pool = ZeroPool()
 
 
+def _no_affine(model: nn.Module) -> None:
+    norm = nn.BatchNorm2d(8, affine=False)
+    norm.load_state_dict(model.get_submodule("block1.bn2").state_dict(), strict=False)
+    model.block1.bn2 = norm  # type: ignore
+
+
+def _without_statistics(model: nn.Module) -> None:
+    old, new = model.get_submodule("block1.bn2"), nn.BatchNorm2d(8, track_running_stats=False)
+    new.load_state_dict(dict(old.named_parameters()))
+    model.block1.bn2 = new  # type: ignore
+
+
+class Scaled(nn.Module):
+    """A little too large."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x) * 1.00005
+
+
 IN_TORCH: dict[str, tuple[list[str], Callable[[nn.Module], None]]] = {
     "eps": (["eps"], _set("bn", eps=1e-3)),
     "momentum": (["momentum-inverted"], _set("bn", momentum=0.9)),
@@ -156,6 +179,13 @@ IN_TORCH: dict[str, tuple[list[str], Callable[[nn.Module], None]]] = {
     "gamma and beta": (["gamma-beta"], _swapped_norm),
     "two norms": (["swapped-layers"] * 2, _exchanged),
     "training": (["training-mode"], _always_training),
+    "no statistics": (["training-mode"], _without_statistics),
+    "no gamma, no beta": (["affine"], _no_affine),
+    "scaled": (["rescaled"], lambda m: setattr(m, "fc", Scaled(m.get_submodule("fc")))),
+    "no bias": (
+        ["conv-bias"],
+        lambda m: m.get_submodule("fc").register_parameter("bias", None),
+    ),
     "no norm": (["missing-layer"], lambda m: setattr(m.block1, "bn2", nn.Identity())),
     "a sigmoid at the end": (
         ["extra-layer"],
@@ -398,6 +428,11 @@ def row(*others: nn.Module, kernel: int = 3) -> Callable[[], nn.Module]:
     return build
 
 
+def row_behind(first: nn.Module) -> Callable[[], nn.Module]:
+    """The same with something before it."""
+    return lambda: nn.Sequential(first, row()())
+
+
 IN_ROWS: dict[str, tuple[list[str], Callable[[], nn.Module], Callable[[], nn.Module]]] = {
     "wiring": (["wiring"], lambda: TwoWays(late=False), lambda: TwoWays(late=True)),
     "border": (
@@ -411,6 +446,13 @@ IN_ROWS: dict[str, tuple[list[str], Callable[[], nn.Module], Callable[[], nn.Mod
         row(nn.AvgPool2d(3, 2, 1, count_include_pad=False)),
     ),
     "kernel": (["kernel-size"], row(nn.ReLU()), row(nn.ReLU(), kernel=1)),
+    "pool before norm": (  # a maximum is no other behind a norm whose gammas are positive
+        ["block-order"],
+        row(nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(3, 2, 1)),
+        row(nn.MaxPool2d(3, 2, 1), nn.BatchNorm2d(4), nn.ReLU()),
+    ),
+    "affine": (["affine"], row(nn.BatchNorm2d(4, affine=False)), row(nn.BatchNorm2d(4))),
+    "a limit": (["extra-layer"], row(), row_behind(nn.Hardtanh())),
 }
 
 
@@ -478,12 +520,81 @@ def here(tmp_path, monkeypatch):
         "def other(): model = net(); model[0].padding = (1, 1); return model\n"
         "def broken(): raise RuntimeError('out of order\\nat all')\n"
         "def number(): return 3\n"
+        "def diverged(): model = net(); model[0].bias.data[1] = torch.nan; return model\n"
+        "def lazy(): return nn.Sequential(nn.LazyConv2d(4, 3))\n"
+        "class Through(nn.Conv2d):\n"
+        "    def forward(self, image): return torch.from_numpy(super().forward(image).numpy())\n"
+        "def through(): return Through(3, 4, 3)\n"
+        "def unbuilt():\n"
+        "    import keras\n"
+        "    return keras.Sequential([keras.layers.Dense(3)])\n"
+        "def infinite():\n"
+        "    import keras\n"
+        "    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Dense(3)])\n"
+        "    model.weights[0].assign(model.weights[0] + float('inf'))\n"
+        "    return model\n"
         "def gray(): return nn.Conv2d(1, 4, 3)\n"
         "def picky(): return nn.Sequential(nn.Flatten(), nn.Linear(7, 7), nn.Conv2d(3, 1, 1))\n"
     )
     monkeypatch.chdir(tmp_path)
     yield tmp_path
     sys.modules.pop("theirs_parity", None)
+
+
+def test_a_fresh_model_is_filled_whichever_it_is(capsys):
+    """Zero biases and norms of ones and zeros hide faults, whatever the other model is."""
+    table = load("keras:resnet20", "keras", 0)
+
+    def biased() -> nn.Module:
+        model: Any = resnet_torch.create_model("resnet20")
+        for name, layer in list(model.named_modules()):
+            if isinstance(layer, nn.Conv2d):
+                path, _, leaf = name.rpartition(".")
+                layer.bias = nn.Parameter(torch.zeros(layer.out_channels))
+                setattr(model.get_submodule(path), leaf, layer)
+        return model
+
+    for a, b in ((examined("a", biased()), table), (table, examined("b", biased()))):
+        found = diagnose(a, b, size=(32, 64))
+        assert (named(found), found.diverges) == (["conv-bias"], True)
+
+
+def test_the_verdict_says_what_is_proven(capsys):
+    """A fault that moves the outputs by less than float32 rounds makes them no same function."""
+
+    def verdict(a: Callable[[], Any], b: Callable[[], Any]) -> str:
+        print_diagnosis(console(), examine(a, b))
+        return capsys.readouterr().out
+
+    scaled = torch_with(IN_TORCH["scaled"][1])
+    assert "not the same function: 1 fault is proven" in verdict(healthy_torch, scaled)
+    inverted = torch_with(IN_TORCH["momentum"][1])
+    assert "the same function in evaluation, but 1 fault" in verdict(healthy_torch, inverted)
+    assert "the same function: outputs" in verdict(healthy_torch, healthy_torch)
+    same = verdict(patients.Normalised, patients.Normalised)
+    assert "the same function, as far as float32 can tell: outputs" in same
+
+
+def test_rows_of_the_table_that_differ_are_told_of_compare():
+    first, second = load("torch:resnet20", "torch", 0), load("torch:resnet32", "torch", 0)
+    found = diagnose(first, second, size=(32, 32))
+    assert "`resnet-parity compare resnet20 resnet32`" in found.notes[0]
+
+
+class Asking(nn.Module):
+    """Looks at its image, which changes nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = healthy_torch()
+
+    def forward(self, image):
+        assert image.mean() > -REACH
+        return self.net(image)
+
+
+def test_a_model_may_look_at_its_numbers():
+    assert examine(healthy_torch, Asking).same
 
 
 def test_the_command_prints_and_says_json(here, capsys):
@@ -510,6 +621,11 @@ def test_the_command_prints_and_says_json(here, capsys):
         ("nowhere_at_all:net", "No module named 'nowhere_at_all'; the module must be importable"),
         ("theirs_parity:missing", "AttributeError: module 'theirs_parity' has no attribute"),
         ("theirs_parity:broken", "theirs_parity:broken raised RuntimeError: out of order"),
+        ("theirs_parity:diverged", "holds NaN or infinity in 0.bias: has training diverged?"),
+        ("theirs_parity:infinite", "holds NaN or infinity in "),
+        ("theirs_parity:lazy", "has lazy layers; run it once on an image"),
+        ("theirs_parity:through", "cannot be followed back to the images"),
+        ("theirs_parity:unbuilt", "is a Sequential that is not built"),
         ("theirs_parity:number", "gives a int, not a torch.nn.Module or a keras.Model"),
         ("theirs_parity:gray", "takes images of 3 channels, theirs_parity:gray of 1"),
         ("theirs_parity:picky", "cannot be run on images of 64x96"),
@@ -534,12 +650,15 @@ def test_a_keras_file_is_loaded_and_nothing_in_it_is_run(here, capsys):
     (here / "text.keras").write_text("no zip")
     with zipfile.ZipFile("empty.keras", "w") as archive:
         archive.writestr("metadata.json", "{}")
+    with zipfile.ZipFile("list.keras", "w") as archive:
+        archive.writestr("config.json", "[1]")
     with zipfile.ZipFile("other.keras", "w") as archive:
         archive.writestr("config.json", '{"module": "os", "class_name": "system"}')
     for name, message in {
         "lambda": "holds keras.layers.Lambda, which would run code",
         "custom": "Unbiased, which would run code",
         "text": "is no .keras file",
+        "list": "is no .keras file: its config.json describes no model",
         "empty": "has no config.json of a Keras model",
         "other": "holds os.system, which would run code",
     }.items():

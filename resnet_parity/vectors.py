@@ -96,8 +96,9 @@ def read_vectors(path: Path, names: Sequence[str]) -> dict[str, Any]:
             "installed package; name another with --file"
         ) from error
     except (ValueError, KeyError, TypeError) as error:
+        of = f" for {', '.join(names)}" if names else ""
         raise ParityError(
-            f"{path} holds no conformance vectors of format {FORMAT} for {', '.join(names)}; "
+            f"{path} holds no conformance vectors of format {FORMAT}{of}; "
             "make them with: resnet-parity vectors --file FILE"
         ) from error
     if missing := [name for name in names if name not in held]:

@@ -24,7 +24,8 @@ _MODELS = """each model is one of:
                      modules of the current folder are found
   FILE.keras         your own, saved; only Keras' own layers, no Lambda, no custom objects
 
-A model of the table, or one that was never trained, takes the weights of the other.
+A is the reference: faults are told of B, and mends make it what A is. A model of the table, or one
+that was never trained, takes the weights of the other.
 """
 
 

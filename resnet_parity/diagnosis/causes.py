@@ -1,7 +1,7 @@
 """THE table of causes: what each fault is, in words, and the line that mends it.
 
-`{a}` and `{b}` stand for the two numbers, as `A` and as `B` have them. A mend is written for the
-framework of B, for it is B that is to become A.
+`{a}` and `{b}` stand for the two numbers, as `A` and as `B` have them. A is the reference, and a
+mend is written for the framework of B: it is B that is to become A.
 """
 
 from __future__ import annotations
@@ -24,12 +24,23 @@ class Cause:
         return self.torch if framework == "torch" else self.keras
 
 
-_PADDED = "ZeroPadding2D(p), then the layer with padding='valid', where p is A's padding"
+_PADDED = (
+    "ZeroPadding2D(p), then the layer with padding='valid', where p is A's padding; "
+    "padding='same' where A pads SAME"
+)
+_SAME = (
+    "; SAME adds max((ceil(n / stride) - 1) * stride + kernel - n, 0) to n rows, the larger half "
+    "behind"
+)
+_POOLED = (
+    "ZeroPadding2D(p), then MaxPooling2D(padding='valid'), where p is A's padding; padding='same' "
+    "where A pads SAME"
+)
 
 CAUSES: dict[str, Cause] = {
     "same-padding": Cause(
         "SAME padding at stride 2 adds more behind than before on an even map; A pads {a}, B {b}",
-        "Conv2d(..., padding=p) or F.pad with the four numbers of A",
+        "Conv2d(..., padding=p) or F.pad with the four numbers of A" + _SAME,
         _PADDED,
     ),
     "padding": Cause(
@@ -38,14 +49,14 @@ CAUSES: dict[str, Cause] = {
         _PADDED,
     ),
     "same-pool": Cause(
-        "the pool pads SAME, which on an even map adds only behind; A pads {a}, B {b}",
-        "MaxPool2d(kernel, stride, padding=p) with A's p",
-        "ZeroPadding2D(p), then MaxPooling2D(padding='valid'), where p is A's padding",
+        "a pool that pads SAME adds, on an even map, only behind; A pads {a}, B {b}",
+        "MaxPool2d(kernel, stride, padding=p) or F.pad with the four numbers of A" + _SAME,
+        _POOLED,
     ),
     "pool-padding": Cause(
         "the pool is padded otherwise: A pads {a}, B {b}",
         "MaxPool2d(kernel, stride, padding=p) with A's p",
-        "ZeroPadding2D(p), then MaxPooling2D(padding='valid'), where p is A's padding",
+        _POOLED,
     ),
     "pool-border": Cause(
         "the max-pool is padded with {b} where A has {a}, and what comes in is not all positive",
@@ -74,7 +85,7 @@ CAUSES: dict[str, Cause] = {
         "strides=2 in this block, on the shortcut as well",
     ),
     "dilation": Cause(
-        "the convolution is dilated by {b}, in A by {a}", "dilation=", "dilation_rate="
+        "the convolution is dilated by {b}, in A by {a}", "dilation={a}", "dilation_rate={a}"
     ),
     "kernel-size": Cause(
         "the layer has another shape: A {a}, B {b}",
@@ -115,9 +126,9 @@ CAUSES: dict[str, Cause] = {
         "call the layer without training=True",
     ),
     "conv-bias": Cause(
-        "the convolution has {b}, in A {a}; they part as soon as a bias is not zero",
-        "Conv2d(..., bias=...) as in A, or fold the bias into the norm's running mean",
-        "Conv2D(..., use_bias=...) as in A, or fold the bias into the norm's moving mean",
+        "the layer has {b}, in A {a}; they part as soon as a bias is not zero",
+        "bias=... as in A; a convolution's bias can go into the running mean of its norm, too",
+        "use_bias=... as in A; a convolution's bias can go into the moving mean of its norm, too",
     ),
     "folding": Cause(
         "A's norm is folded into B's convolution, but with other numbers",
@@ -144,10 +155,15 @@ CAUSES: dict[str, Cause] = {
         "normalise in both or in neither, with the same mean and deviation",
         "normalise in both or in neither, with the same mean and deviation",
     ),
+    "rescaled": Cause(
+        "a tensor inside the net is scaled or shifted otherwise: A has {a}, B {b}",
+        "scale it as A does",
+        "scale it as A does",
+    ),
     "softmax": Cause(
         "one gives logits and the other probabilities: A ends with {a}, B with {b}",
-        "return the output of the last Linear, without softmax",
-        "Dense(classes) without activation='softmax'",
+        "end with {a}: Linear gives logits, softmax(dim=1) behind it probabilities",
+        "end with {a}: Dense(classes) gives logits, with activation='softmax' probabilities",
     ),
     "layout": Cause(
         "an axis is taken for another one, as between NCHW and NHWC: A has {a}, B {b}",
@@ -159,6 +175,11 @@ CAUSES: dict[str, Cause] = {
         "the norm's gamma and beta are swapped",
         "weight is gamma, bias is beta",
         "set_weights takes gamma, beta, moving mean, moving variance, in this order",
+    ),
+    "affine": Cause(
+        "of gamma and beta the norm has {b}, in A {a}",
+        "BatchNorm2d(..., affine=...) as in A",
+        "BatchNormalization(scale=..., center=...) as in A: gamma and beta",
     ),
     "swapped-layers": Cause(
         "B's layer holds the weights that A has at {b}",

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from resnet_parity.diagnosis.align import Pairs, align
+from resnet_parity.diagnosis.causes import CAUSES
 from resnet_parity.diagnosis.finding import Finding, grouped
 from resnet_parity.diagnosis.fold import fold
-from resnet_parity.diagnosis.layers import Values, is_rounded, layer_findings, run
+from resnet_parity.diagnosis.layers import Values, allowed, layer_findings, run
 from resnet_parity.diagnosis.loading import Patient
 from resnet_parity.diagnosis.record import Array, Record
 from resnet_parity.diagnosis.simplify import simplify
@@ -25,6 +26,10 @@ from resnet_parity.tolerances import limit
 BATCH = 2
 SIZE = (64, 96)
 """Unequal, and even before every stride of a ResNet: an odd map hides wrong padding."""
+
+REACH = 3
+"""Images are uniform in -3 ... 3, as far as normalised photographs go: what acts further out alone,
+a limit say, goes unseen."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,16 @@ class Diagnosis:
         """Whether the outputs differ by more than rounding."""
         return self.exact > self.limit or self.error > limit("diagnosis", "output")
 
+    @property
+    def rounded(self) -> bool:
+        """Whether a part of either model is known in float32 alone, and so is the verdict."""
+        return self.limit > limit("float64", "tap")
+
+    @property
+    def trains_alone(self) -> bool:
+        """Whether every fault is one of training."""
+        return all(CAUSES[each.cause].trains for each in self.findings)
+
 
 def diagnose(
     a: Patient,
@@ -86,8 +101,8 @@ def diagnose(
     Raises `ParityError` when a model cannot be run or takes other images than the other.
     """
     shape = _image_shape(a, b, size)
-    images = 2 * Stream(f"diagnose/{seed}/image").uniform(BATCH * int(np.prod(shape))) - 1
-    images = images.reshape(BATCH, *shape)
+    drawn = Stream(f"diagnose/{seed}/image").uniform(BATCH * int(np.prod(shape)))
+    images = (REACH * (2 * drawn - 1)).reshape(BATCH, *shape)
     progress("tracing both models", 3)
     one, other = (_trace(each, images, prove=not each.ours) for each in (a, b))
     notes, changed = prepare(one, other, align(one, other), (a.ours, b.ours), seed)
@@ -95,6 +110,11 @@ def diagnose(
     one = _trace(a, images) if a.ours or changed[0] else one
     other = _trace(b, images) if b.ours or changed[1] else other
     one, other, pairs = _aligned(one, other)
+    if a.ours and b.ours and a.row != b.row:
+        told = (
+            f"two rows of the table: `resnet-parity compare {a.row} {b.row}` says how they differ"
+        )
+        notes = (told, *notes)
     if shape[1] == shape[2]:
         notes = (*notes, "the images are square, so that height and width swapped may go unseen")
     progress("feeding the layers of both", 3)
@@ -116,7 +136,7 @@ def diagnose(
         divergence=_first_divergence(one, other, pairs),
         error=error,
         exact=exact,
-        limit=_limit(one, other),
+        limit=allowed(*one.steps, *other.steps),
     )
 
 
@@ -182,11 +202,6 @@ def _end_to_end(a: Record, b: Record, values: Values, images: Array) -> tuple[fl
 
 def _apart(expected: Array, actual: Array) -> float:
     return relative_error(expected, actual) if expected.shape == actual.shape else float("inf")
-
-
-def _limit(a: Record, b: Record) -> float:
-    is_float32 = any(map(is_rounded, (*a.steps, *b.steps)))
-    return limit("diagnosis", "output") if is_float32 else limit("float64", "tap")
 
 
 def _first_divergence(a: Record, b: Record, pairs: Pairs) -> Divergence | None:

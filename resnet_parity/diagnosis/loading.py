@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,11 @@ class Patient:
     size: tuple[int, int] | None = None
     ours: bool = False
     """Built from the table, with weights that mean nothing."""
+
+    @property
+    def row(self) -> str:
+        """The name in the table of one of ours."""
+        return self.name.rpartition(":")[2]
 
 
 def check_name(text: str) -> None:
@@ -99,13 +104,35 @@ def examined(text: str, model: Any) -> Patient:
     """A user's model, with what can be read off it."""
     torch, keras = sys.modules.get("torch.nn"), sys.modules.get("keras")
     if torch is not None and isinstance(model, torch.Module):
+        if any(map(torch.parameter.is_lazy, (*model.parameters(), *model.buffers()))):
+            raise ParityError(
+                f"{text} has lazy layers; run it once on an image before you return it"
+            )
+        floats = {n: t for n, t in model.state_dict().items() if t.is_floating_point()}
+        _check_numbers(text, {n: t.isfinite().all() for n, t in floats.items() if not t.is_meta})
         convs = (m.in_channels for m in model.modules() if isinstance(m, torch.Conv2d))
         return Patient(text, "torch", model, next(convs, 3))
     if keras is not None and isinstance(model, keras.Model):
+        if isinstance(model, keras.Sequential) and not model.built:
+            raise ParityError(
+                f"{text} is a Sequential that is not built; begin it with "
+                "keras.Input((height, width, channels))"
+            )
+        finite = keras.ops.isfinite
+        _check_numbers(text, {w.path: keras.ops.all(finite(w)) for w in model.weights})
         return Patient(text, "keras", model, *_keras_input(text, model))
     raise ParityError(
         f"{text} gives a {type(model).__name__}, not a torch.nn.Module or a keras.Model"
     )
+
+
+def _check_numbers(text: str, finite: Mapping[str, Any]) -> None:
+    """Refuse a model whose numbers are none: every comparison would fail, and nothing be proven."""
+    if wrong := [name for name, is_finite in finite.items() if not is_finite]:
+        more = f" and {len(wrong) - 1} more tensors" if len(wrong) > 1 else ""
+        raise ParityError(
+            f"{text} holds NaN or infinity in {wrong[0]}{more}: has training diverged?"
+        )
 
 
 def _keras_input(text: str, model: Any) -> tuple[int, tuple[int, int] | None]:
@@ -157,6 +184,8 @@ def _check_file(path: Path) -> None:
             if not 0 < members.get("config.json", 0) <= _MAX_CONFIG:
                 raise ParityError(f"{path} has no config.json of a Keras model")
             config = json.loads(archive.read("config.json"))
+            if not isinstance(config, dict):
+                raise ValueError("its config.json describes no model")
     except (zipfile.BadZipFile, ValueError, RecursionError) as error:
         raise ParityError(f"{path} is no .keras file: {error}") from error
     config.pop("compile_config", None)  # how it was trained is not loaded

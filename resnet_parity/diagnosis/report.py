@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from resnet_parity.diagnosis.causes import CAUSES
-from resnet_parity.diagnosis.doctor import Diagnosis
+from resnet_parity.diagnosis.doctor import REACH, Diagnosis
 from resnet_parity.diagnosis.finding import Finding
 from resnet_parity.tables import new_table
 
@@ -61,7 +61,8 @@ def print_diagnosis(console: Console, diagnosis: Diagnosis) -> None:
     ):
         console.print(Text(f"{letter}  {name} ({framework}, {layers} layers)"))
     height, width = diagnosis.size
-    console.print(Text(f"{diagnosis.aligned} layers pair, seen on {height}x{width} images"))
+    seen = f"seen on {height}x{width} images of random numbers in -{REACH} ... {REACH}"
+    console.print(Text(f"{diagnosis.aligned} layers pair, {seen}"))
     for note in diagnosis.notes:
         console.print(Text(f"   {note}"))
     for number, finding in enumerate(diagnosis.findings, 1):
@@ -100,7 +101,8 @@ def _print_verdict(console: Console, diagnosis: Diagnosis) -> None:
     if not math.isfinite(diagnosis.error):
         figures = "outputs differ in shape"
     if diagnosis.same:
-        console.print(Text(f"the same function: {figures}", style="bold green"))
+        how = ", as far as float32 can tell" if diagnosis.rounded else ""
+        console.print(Text(f"the same function{how}: {figures}", style="bold green"))
         return
     count = len(diagnosis.findings)
     faults = "1 fault is" if count == 1 else f"{count} faults are"
@@ -109,7 +111,7 @@ def _print_verdict(console: Console, diagnosis: Diagnosis) -> None:
     if not count:
         where = f" first at {divergence.here} / {divergence.there}" if divergence else ""
         verdict = f"not the same function, and the cause is not known: {figures}{where}"
-    elif not diagnosis.diverges:
+    elif not diagnosis.diverges and diagnosis.trains_alone:
         verdict = f"the same function in evaluation, but {faults} proven; {figures}"
     console.print(Text(verdict, style="bold red"))
     if divergence and count:

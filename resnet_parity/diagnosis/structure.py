@@ -163,8 +163,8 @@ def _cause(gap: Gap, a: Record, lost: list[Step], gained: list[Step]) -> str:
         return "softmax"
     if kinds == {REVERSE}:
         return "bgr"
-    if kinds <= {AFFINE, REVERSE} and a.steps[0].kind == INPUT:
-        return "preprocessing"
+    if kinds <= {AFFINE, REVERSE}:
+        return "preprocessing" if _at_the_image(gap, a) else "rescaled"
     reshapes = {step.numbers.get("operation") for step in steps if step.kind == OPAQUE}
     if kinds <= {TRANSPOSE, FLATTEN, OPAQUE} and reshapes <= {
         "view",
@@ -176,6 +176,13 @@ def _cause(gap: Gap, a: Record, lost: list[Step], gained: list[Step]) -> str:
     if lost and gained:
         return "activation" if kinds <= set(_RELU_LIKE) else "other-layer"
     return "missing-layer" if lost else "extra-layer"
+
+
+def _at_the_image(gap: Gap, a: Record) -> bool:
+    """Whether the image alone goes into what stands there in A."""
+    inside = {a.steps[gap.here].inputs, *(a.steps[each].inputs for each in gap.missing)}
+    feeds = {feed for inputs in inside for feed in inputs if feed not in gap.missing}
+    return {a.steps[each].kind for each in feeds} == {INPUT}
 
 
 def _words(steps: list[Step]) -> str:

@@ -13,6 +13,7 @@ from resnet_parity.diagnosis.record import (
     AVERAGE_POOL,
     CONV,
     DENSE,
+    INPUT,
     MAX_POOL,
     NORM,
     SAME,
@@ -128,11 +129,16 @@ def _of_tensors(a: Step, b: Step, keys: set[str], record: Record) -> Iterator[Su
         if not a.numbers.get("folded") and not b.numbers.get("folded"):
             yield Suspect("conv-bias", ("bias",), *words)
             keys = keys - {"bias"}
+    if a.kind == NORM and (lacking := _lacking(a, b)):
+        yield Suspect("affine", tuple(sorted(lacking)), _affine(a), _affine(b))
+        keys = keys - lacking
     if not keys:
         return
     names = tuple(sorted(keys))
     if a.kind == AFFINE:
-        yield Suspect("preprocessing", names, rescaling(a), rescaling(b))
+        at_image = record.steps[a.inputs[0]].kind == INPUT
+        cause = "preprocessing" if at_image else "rescaled"
+        yield Suspect(cause, names, rescaling(a), rescaling(b))
     elif a.numbers.get("folded") or b.numbers.get("folded"):
         yield Suspect("folding", names)
     elif a.kind == NORM and _are_swapped(a, b):
@@ -142,6 +148,15 @@ def _of_tensors(a: Step, b: Step, keys: set[str], record: Record) -> Iterator[Su
             yield Suspect("weights", rest, "", ", ".join(rest))
     else:
         yield _of_same_shape(a, b, names, record)
+
+
+def _lacking(a: Step, b: Step) -> set[str]:
+    """Which of gamma and beta only one of both norms has."""
+    return {name for name in ("gamma", "beta") if (name in a.tensors) != (name in b.tensors)}
+
+
+def _affine(norm: Step) -> str:
+    return " and ".join(name for name in ("gamma", "beta") if name in norm.tensors) or "neither"
 
 
 def _of_same_shape(a: Step, b: Step, names: tuple[str, ...], record: Record) -> Suspect:
@@ -215,7 +230,7 @@ def _relayout(a: Array, b: Array) -> str | None:
 def rescaling(step: Step) -> str:
     """An affine map in words."""
     scale, offset = (
-        ", ".join(f"{value:.4g}" for value in np.unique(step.tensors[name]))
+        ", ".join(f"{value:.7g}" for value in np.unique(step.tensors[name]))
         for name in ("scale", "offset")
     )
     return f"x * ({scale}) + ({offset})"

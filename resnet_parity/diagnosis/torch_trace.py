@@ -45,10 +45,15 @@ def trace(model: Any, images: Array, *, prove: bool = True) -> Record:
         output = model(image)
     while isinstance(output, list | tuple) and len(output) == 1:
         output = output[0]
-    if not isinstance(output, torch.Tensor) or not recorder.knows(output):
+    if not isinstance(output, torch.Tensor):
         raise ParityError(
-            f"{type(model).__name__} returns {type(output).__name__}, not one tensor computed from "
-            "the images; wrap it in a module that returns its logits"
+            f"{type(model).__name__} returns {type(output).__name__}, not one tensor; wrap it in a "
+            "module that returns its logits"
+        )
+    if not recorder.knows(output):
+        raise ParityError(
+            f"what {type(model).__name__} returns cannot be followed back to the images, as where "
+            "it is traced or NumPy comes between; give the module itself, in torch alone"
         )
     return recorder.finish(output)
 

@@ -81,6 +81,8 @@ def _conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> 
 def _batch_norm(
     x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
 ) -> Words:
+    if running_mean is None:  # track_running_stats=False: those of the batch, always
+        training = True
     numbers = {
         "eps": eps,
         "axis": "c",
@@ -88,8 +90,14 @@ def _batch_norm(
         "decay": None if momentum is None else round(1 - momentum, 12),
         "unbiased": True,
     }
-    tensors = _tensors(gamma=weight, beta=bias, mean=running_mean, variance=running_var)
-    return [x], [Step(NORM, "", numbers, **tensors)]
+    words = _tensors(gamma=weight, beta=bias, mean=running_mean, variance=running_var)
+    if running_mean is None:
+        unused = {
+            "mean": np.zeros(x.shape[1], "float32"),
+            "variance": np.ones(x.shape[1], "float32"),
+        }
+        words["tensors"] |= unused
+    return [x], [Step(NORM, "", numbers, **words)]
 
 
 def _linear(x, weight, bias=None) -> Words:

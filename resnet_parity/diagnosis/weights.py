@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -33,22 +32,29 @@ def prepare(
     Returns what was done, in words, and which of both models was changed.
 
     A model of our own table, or one that was never trained, takes the other's weights. Where
-    neither was trained, statistics and biases are filled with random numbers, for zeros and ones
-    hide faults. The weights of two trained models stay what they are.
+    those were never trained either, statistics and biases are filled with random numbers, for zeros
+    and ones hide faults, and gammas that are all positive hide that a maximum stands on the wrong
+    side of its norm. The weights of two trained models stay what they are.
     """
     fresh = is_fresh(a), is_fresh(b)
     forward = [(a.steps[here], b.steps[there]) for there, here in pairs.items()]
     if all(fresh) and not any(free) and _same_kernels(forward):
-        _fill_norms(a, seed, ("mean", "variance"))
-        _move(forward, ("mean", "variance"))
-        note = "both have the same kernels but fresh norms, whose statistics are now random"
+        _fill_alike(forward, seed)
+        for record, known in ((a, set(pairs.values())), (b, set(pairs))):
+            alone = [step for index, step in enumerate(record.steps) if index not in known]
+            _fill_norms(alone, seed, tuple(_FRESH))
+        note = "both have the same kernels but fresh norms, whose numbers are now random"
         return (note,), (True, True)
     notes = []
-    if all(fresh):
-        _fill_norms(a, seed, tuple(_FRESH))
+    loose = free[0] or fresh[0], free[1] or fresh[1]
+    if fresh[0] and loose[1]:
+        _fill_norms(a.steps, seed, tuple(_FRESH))
         _fill_biases(a.steps, seed)
         notes.append("A was never trained: its norms and biases are filled with random numbers")
-    loose = free[0] or fresh[0], free[1] or fresh[1]
+    elif free[0] and loose[1]:
+        for norm in a.norms:
+            if "gamma" in norm.assign:
+                _set(norm, "gamma", _of_either_sign(norm.tensors["gamma"]))
     if loose[1]:
         _move(forward)
         notes.append("B takes A's weights, layer by layer" + _why(free[1]))
@@ -59,8 +65,7 @@ def prepare(
         notes += _fill_rest(a, {here: b.steps[there] for there, here in pairs.items()}, seed, "A")
     else:
         notes.append("both models keep their own weights, which are compared")
-    changed = all(fresh) or (loose[0] and not loose[1]), loose[1]
-    return tuple(notes), changed
+    return tuple(notes), loose
 
 
 def _why(free: bool) -> str:
@@ -73,9 +78,20 @@ def _same_kernels(pairs: Sequence[tuple[Step, Step]]) -> bool:
     return sum(np.array_equal(*both) for both in kernels) > len(kernels) / 2
 
 
-def _fill_norms(record: Record, seed: int, leaves: Sequence[str]) -> None:
+def _fill_alike(pairs: Sequence[tuple[Step, Step]], seed: int) -> None:
+    """The same random numbers in both norms of a pair, where training has touched neither."""
+    for pair in pairs:
+        for leaf in _FRESH:
+            having = [step for step in pair if leaf in step.assign]
+            if having and all(_is(step, leaf) for step in having):
+                drawn = _drawn(having[0], leaf, seed)
+                for step in having:
+                    _set(step, leaf, drawn)
+
+
+def _fill_norms(steps: Sequence[Step], seed: int, leaves: Sequence[str]) -> None:
     """Random numbers for what no training has touched."""
-    for step in record.norms:
+    for step in steps:
         for leaf in leaves:
             if leaf in step.assign and _is(step, leaf):
                 _set(step, leaf, _drawn(step, leaf, seed))
@@ -100,8 +116,10 @@ def _fill_rest(record: Record, partners: Mapping[int, Step], seed: int, name: st
     ]
     if _fill_biases(own, seed):
         yield f"{name}'s biases that the other lacks are filled with random numbers"
-    alone = tuple(step for index, step in enumerate(record.steps) if index not in partners)
-    _fill_norms(replace(record, steps=alone), seed, tuple(_FRESH))
+    for index, step in enumerate(record.steps):
+        known = partners[index].tensors if index in partners else {}
+        lacking = [leaf for leaf in _FRESH if leaf not in known]
+        _fill_norms([step], seed, lacking)
 
 
 def _drawn(step: Step, leaf: str, seed: int) -> Array:
@@ -109,17 +127,22 @@ def _drawn(step: Step, leaf: str, seed: int) -> Array:
     count = step.tensors[leaf].size
     uniform = Stream(f"diagnose/{seed}/{step.place}/{leaf}").uniform(count)
     numbers = uniform + 0.5 if leaf in ("gamma", "variance") else (2 * uniform - 1) / 4
+    numbers = _of_either_sign(numbers) if leaf == "gamma" else numbers
     return numbers.reshape(step.tensors[leaf].shape)
 
 
-def _move(pairs: list[tuple[Step, Step]], only: Sequence[str] = ()) -> None:
+def _of_either_sign(gamma: Array) -> Array:
+    """A gamma of every fourth channel turned round."""
+    signs = np.where(np.arange(gamma.size) % 4 == 3, -1, 1).astype(gamma.dtype)
+    return gamma * signs.reshape(gamma.shape)
+
+
+def _move(pairs: Sequence[tuple[Step, Step]]) -> None:
     """Copy every tensor that has the same name and shape in both."""
     for source, target in pairs:
         for name in target.assign:
             tensor = source.tensors.get(name)
-            if tensor is None or tensor.shape != target.tensors[name].shape:
-                continue
-            if name in (only or (name,)):
+            if tensor is not None and tensor.shape == target.tensors[name].shape:
                 _set(target, name, tensor)
 
 
