@@ -243,6 +243,13 @@ def test_show_prints_both_layouts_of_every_tensor(capsys):
     assert shown["taps"][-1]["shape"] == [5]
 
 
+def test_show_tells_the_eps_of_the_norms(capsys):
+    assert cli.main(["show", "keras_resnet50"]) == 0
+    assert "norms with eps 1.001e-05" in capsys.readouterr().out
+    assert cli.main(["show", "keras_resnet50", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["bn_eps"] == 1.001e-5
+
+
 LIGHT = [["--help"], ["list"], ["show", "resnet50"], ["compare", "resnet18", "plain18"]]
 
 

@@ -179,6 +179,10 @@ IN_TORCH: dict[str, tuple[list[str], Callable[[nn.Module], None]]] = {
     "gamma and beta": (["gamma-beta"], _swapped_norm),
     "two norms": (["swapped-layers"] * 2, _exchanged),
     "training": (["training-mode"], _always_training),
+    "shared": (
+        ["shared-layer"],
+        lambda m: setattr(m.block1, "bn2", m.get_submodule("block1.bn1")),
+    ),
     "no statistics": (["training-mode"], _without_statistics),
     "no gamma, no beta": (["affine"], _no_affine),
     "scaled": (["rescaled"], lambda m: setattr(m, "fc", Scaled(m.get_submodule("fc")))),

@@ -18,10 +18,13 @@ from parity_tests.support import EVERYTHING, TINY, python
 from parity_tests.training_mutants import FULL, TRAINING_MUTANTS, TrainingMutant
 from resnet_keras import trainee as keras_hand
 from resnet_parity import cli
+from resnet_parity.commands.options import console
 from resnet_parity.engine import relative_error
 from resnet_parity.errors import ParityError
+from resnet_parity.lockstep import Lockstep, Trial
 from resnet_parity.lockstep.course import KINDS, LOSS, errors_of, kinds_of, make_course
 from resnet_parity.lockstep.free import Step, free_steps
+from resnet_parity.lockstep.report import print_report
 from resnet_parity.lockstep.single import _of_loss
 from resnet_parity.probes import random_weights
 from resnet_parity.tolerances import limit
@@ -244,6 +247,29 @@ def test_the_command_fails_with_one(monkeypatch, capsys):
     output = capsys.readouterr().out
     assert "the hands part behind step 1, furthest in layer" in output
     assert "do NOT keep step" in output
+
+
+HEALTHY = Trial("float32", "keras", "pass", 1.0, 2.0, "loss")
+
+
+def printed(capsys, *trials: Trial) -> str:
+    result = Lockstep(TINY, Recipe(0.1), 0, (32, 48), 4, {}, (), trials, ())
+    print_report(console(), result)
+    return capsys.readouterr().out
+
+
+def test_a_floor_that_is_none_is_explained(capsys):
+    """Two images may leave hardly a gradient behind the norms, and PyTorch itself is far off."""
+    floor = Trial("float32", "torch", "fail", 8.5e-3, 2e-4, "conv1.weight.momentum")
+    output = printed(capsys, floor, HEALTHY)
+    assert "PyTorch itself, whose error is the floor, is further off" in output
+    assert "further off" not in printed(capsys, replace(floor, status="pass"), HEALTHY)
+
+
+def test_what_was_not_run_is_told_last(capsys):
+    without = Trial("float64", "keras", "cannot", reason="no float64")
+    assert "both hands keep step, in float64 not run" in printed(capsys, without, HEALTHY)
+    assert "both hands keep step\n" in printed(capsys, HEALTHY)
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,14 @@ def test_a_wrong_hash_is_named(own, capsys, workers):
     assert "8 of 12 makers gave the same bits" in output
 
 
+def test_a_hash_that_the_file_lacks_is_named(own, capsys, workers):
+    lacking = json.loads(own.read_text())
+    del lacking["architectures"][TINY.name][1]["layer2"]
+    own.write_text(json.dumps(lacking))
+    assert cli.main(["vectors", TINY.name, "--check", "--file", str(own)]) == 1
+    assert "tiny, seed 1, oracle: layer2 (the file lacks it) differ" in capsys.readouterr().out
+
+
 def test_what_keras_compiled_for_a_row_ends_with_it(own, workers, monkeypatch, capsys):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     assert cli.main(["vectors", TINY.name, SMALL.name, "--check", "--file", str(own)]) == 0

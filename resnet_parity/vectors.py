@@ -180,4 +180,8 @@ def _sha256(arrays: Iterable[np.ndarray]) -> str:
 
 
 def _differing(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(key for key in {**wanted, **found} if wanted.get(key) != found.get(key))
+    return tuple(
+        key if key in wanted else f"{key} (the file lacks it)"
+        for key in {**wanted, **found}
+        if wanted.get(key) != found.get(key)
+    )

@@ -186,6 +186,11 @@ CAUSES: dict[str, Cause] = {
         "copy weights by name, not by order of creation",
         "copy weights by name, not by order of creation",
     ),
+    "shared-layer": Cause(
+        "B runs one layer, {b}, in the places of several layers of A",
+        "give each place a layer of its own",
+        "give each place a layer of its own",
+    ),
     "weights": Cause(
         "the layer's own numbers are others: {b}",
         "copy A's tensors; `resnet_torch.set_weights` names what does not fit",

@@ -60,10 +60,21 @@ def layer_findings(a: Record, b: Record, pairs: Pairs, values: Values) -> list[F
             continue
         inputs = [values[index] for index in one.inputs]
         for suspect, error in _proven(one, other, a, (inputs, values[here])):
+            if suspect.cause in ("swapped-layers", "weights") and _is_shared(other, b):
+                suspect = replace(suspect, cause="shared-layer", b=other.place)
             found.append(_finding(suspect, here, one, other, error))
         if one.kind == NORM and other.kind == NORM:
             found += _in_training(here, one, other, inputs[0])
     return _named_strides(found, a)
+
+
+def _is_shared(step: Step, record: Record) -> bool:
+    """Whether the model runs the same layer, with the same numbers, in another place as well."""
+    return any(
+        other is not step and other.place == step.place and not differing(step, other)
+        for other in record.steps
+        if other.kind == step.kind
+    )
 
 
 def _finding(suspect: Suspect, at: int, one: Step, other: Step, error: float) -> Finding:

@@ -58,5 +58,6 @@ def _figure(result: Lockstep):
     distances.set_yscale("log", nonpositive="mask")
     distances.set_ylabel("distance")
     distances.set_xlabel("step")
+    distances.xaxis.get_major_locator().set_params(integer=True)
     distances.legend()
     return figure
