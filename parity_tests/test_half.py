@@ -10,8 +10,10 @@ import pytest
 from resnet_spec import outputs
 
 from parity_tests.support import EVERYTHING, KINDS, TINY, engines, quick_engines, random
+from resnet_parity.commands.options import console
 from resnet_parity.half import DTYPES, climb_half, is_refusal
 from resnet_parity.probes import random_probe
+from resnet_parity.report import print_report
 from resnet_parity.rungs import Engine
 from resnet_parity.tolerances import limit
 from resnet_parity.verification import verify
@@ -111,8 +113,11 @@ def test_an_error_that_is_no_refusal_comes_through():
         list(climb_half(random(TINY.name, "float32"), beside_torch(ValueError("shapes"))))
 
 
-def test_verify_takes_the_rung():
+def test_verify_takes_the_rung(capsys):
     report = verify(TINY, rungs=("half",))
+    print_report(console(), report)
+    printed = capsys.readouterr().out
+    assert all(dtype in printed for dtype in DTYPES), "which is which"
     assert report.passed
     assert [v.dtype for v in report.verdicts] == ["bfloat16"] * 3 + ["float16"] * 3
     assert len({v.engine for v in report.verdicts}) == 3

@@ -120,7 +120,7 @@ def _verdict_table(verdicts: tuple[Verdict, ...]) -> Table:
     for verdict in verdicts:
         table.add_row(
             verdict.rung,
-            verdict.dtype if verdict.rung == "exact" else verdict.probe,
+            verdict.dtype if verdict.rung in ("exact", "half") else verdict.probe,
             verdict.subject,
             verdict.engine,
             verdict.figure,
