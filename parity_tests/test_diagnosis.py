@@ -18,7 +18,16 @@ import resnet_keras
 import resnet_torch
 from parity_tests import patients
 from parity_tests.patients import healthy_keras, healthy_torch, keras_with, spoilt, torch_with
-from parity_tests.support import EVERYTHING, KINDS, SMALL, TINY, USERS, command, light
+from parity_tests.support import (
+    EVERYTHING,
+    KINDS,
+    SMALL,
+    TINY,
+    USERS,
+    command,
+    light,
+    with_random_statistics,
+)
 from resnet_parity import cli
 from resnet_parity.commands.options import console
 from resnet_parity.diagnosis import structure
@@ -422,11 +431,11 @@ class TwoWays(nn.Module):
         return self.second(torch.relu(x)) + self.third(x if self.late else image)
 
 
-def row(*others: nn.Module, kernel: int = 3) -> Callable[[], nn.Module]:
+def row(*others: nn.Module, kernel: int = 3, seed: int = 0) -> Callable[[], nn.Module]:
     """A convolution and what stands behind it."""
 
     def build() -> nn.Module:
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         return nn.Sequential(nn.Conv2d(3, 4, kernel, padding=kernel // 2), *others)
 
     return build
@@ -455,6 +464,11 @@ IN_ROWS: dict[str, tuple[list[str], Callable[[], nn.Module], Callable[[], nn.Mod
         row(nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(3, 2, 1)),
         row(nn.MaxPool2d(3, 2, 1), nn.BatchNorm2d(4), nn.ReLU()),
     ),
+    "affine, no kernels copied": (
+        ["affine"],
+        row(nn.BatchNorm2d(4, affine=False), seed=1),
+        row(nn.BatchNorm2d(4)),
+    ),
     "affine": (["affine"], row(nn.BatchNorm2d(4, affine=False)), row(nn.BatchNorm2d(4))),
     "a limit": (["extra-layer"], row(), row_behind(nn.Hardtanh())),
 }
@@ -463,7 +477,8 @@ IN_ROWS: dict[str, tuple[list[str], Callable[[], nn.Module], Callable[[], nn.Mod
 @pytest.mark.parametrize("fault", IN_ROWS)
 def test_a_fault_in_a_row_of_layers_is_named(fault):
     causes, a, b = IN_ROWS[fault]
-    assert named(examine(a, b)) == causes
+    diagnosis = examine(a, b)
+    assert (named(diagnosis), diagnosis.diverges) == (causes, True)
 
 
 def test_preparations_that_differ_are_named():
@@ -563,6 +578,14 @@ def test_a_fresh_model_is_filled_whichever_it_is(capsys):
         assert (named(found), found.diverges) == (["conv-bias"], True)
 
 
+def test_a_maximum_and_its_norm_change_places():
+    """Which shows where a gamma is negative alone; those of a net of ours are not."""
+    model: Any = resnet_torch.create_model("resnet18")
+    model.bn1, model.maxpool = nn.Sequential(model.maxpool, model.bn1), nn.Identity()
+    found = diagnose(load("torch:resnet18", "torch", 0), examined("b", model), size=(32, 64))
+    assert (named(found), found.diverges) == (["block-order"], True)
+
+
 def test_the_verdict_says_what_is_proven(capsys):
     """A fault that moves the outputs by less than float32 rounds makes them no same function."""
 
@@ -575,6 +598,10 @@ def test_the_verdict_says_what_is_proven(capsys):
     inverted = torch_with(IN_TORCH["momentum"][1])
     assert "the same function in evaluation, but 1 fault" in verdict(healthy_torch, inverted)
     assert "the same function: outputs" in verdict(healthy_torch, healthy_torch)
+    norm: Any = with_random_statistics(nn.BatchNorm2d(4))
+    norm.weight.data.abs_()
+    idle = row(norm, nn.MaxPool2d(2)), row(nn.MaxPool2d(2), norm)
+    assert "the outputs agree, but 1 fault is proven" in verdict(*idle)
     same = verdict(patients.Normalised, patients.Normalised)
     assert "the same function, as far as float32 can tell: outputs" in same
 

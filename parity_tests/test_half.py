@@ -115,7 +115,7 @@ def test_an_error_that_is_no_refusal_comes_through():
 
 def test_verify_takes_the_rung(capsys):
     report = verify(TINY, rungs=("half",))
-    print_report(console(), report)
+    print_report(console(), report, layers=False)
     printed = capsys.readouterr().out
     assert all(dtype in printed for dtype in DTYPES), "which is which"
     assert report.passed

@@ -111,8 +111,9 @@ def _print_verdict(console: Console, diagnosis: Diagnosis) -> None:
     if not count:
         where = f" first at {divergence.here} / {divergence.there}" if divergence else ""
         verdict = f"not the same function, and the cause is not known: {figures}{where}"
-    elif not diagnosis.diverges and diagnosis.trains_alone:
-        verdict = f"the same function in evaluation, but {faults} proven; {figures}"
+    elif not diagnosis.diverges:
+        agree = "the same function in evaluation" if diagnosis.trains_alone else "the outputs agree"
+        verdict = f"{agree}, but {faults} proven; {figures}"
     console.print(Text(verdict, style="bold red"))
     if divergence and count:
         places = f"{divergence.here} / {divergence.there}"

@@ -81,8 +81,6 @@ def _conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> 
 def _batch_norm(
     x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
 ) -> Words:
-    if running_mean is None:  # track_running_stats=False: those of the batch, always
-        training = True
     numbers = {
         "eps": eps,
         "axis": "c",
@@ -91,7 +89,7 @@ def _batch_norm(
         "unbiased": True,
     }
     words = _tensors(gamma=weight, beta=bias, mean=running_mean, variance=running_var)
-    if running_mean is None:
+    if running_mean is None:  # track_running_stats=False: those of the batch, always
         unused = {
             "mean": np.zeros(x.shape[1], "float32"),
             "variance": np.ones(x.shape[1], "float32"),
