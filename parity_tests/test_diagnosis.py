@@ -560,7 +560,7 @@ def here(tmp_path, monkeypatch):
     sys.modules.pop("theirs_parity", None)
 
 
-def test_a_fresh_model_is_filled_whichever_it_is(capsys):
+def test_a_fresh_model_is_filled_whichever_it_is():
     """Zero biases and norms of ones and zeros hide faults, whatever the other model is."""
     table = load("keras:resnet20", "keras", 0)
 
@@ -587,21 +587,23 @@ def test_a_maximum_and_its_norm_change_places():
 
 
 def test_the_verdict_says_what_is_proven(capsys):
-    """A fault that moves the outputs by less than float32 rounds makes them no same function."""
+    """Outputs that agree by chance, or as far as float32 tells, do not hide a fault."""
 
     def verdict(a: Callable[[], Any], b: Callable[[], Any]) -> str:
         print_diagnosis(console(), examine(a, b))
         return capsys.readouterr().out
 
     scaled = torch_with(IN_TORCH["scaled"][1])
-    assert "not the same function: 1 fault is proven" in verdict(healthy_torch, scaled)
+    assert "the outputs agree to 1e-04, but 1 fault is proven" in verdict(healthy_torch, scaled)
+    stride = torch_with(_strides)
+    assert "not the same function: 1 fault is proven" in verdict(healthy_torch, stride)
     inverted = torch_with(IN_TORCH["momentum"][1])
     assert "the same function in evaluation, but 1 fault" in verdict(healthy_torch, inverted)
     assert "the same function: outputs" in verdict(healthy_torch, healthy_torch)
     norm: Any = with_random_statistics(nn.BatchNorm2d(4))
     norm.weight.data.abs_()
     idle = row(norm, nn.MaxPool2d(2)), row(nn.MaxPool2d(2), norm)
-    assert "the outputs agree, but 1 fault is proven" in verdict(*idle)
+    assert "the outputs agree to 1e-12, but 1 fault is proven" in verdict(*idle)
     same = verdict(patients.Normalised, patients.Normalised)
     assert "the same function, as far as float32 can tell: outputs" in same
 
@@ -610,6 +612,117 @@ def test_rows_of_the_table_that_differ_are_told_of_compare():
     first, second = load("torch:resnet20", "torch", 0), load("torch:resnet32", "torch", 0)
     found = diagnose(first, second, size=(32, 32))
     assert "`resnet-parity compare resnet20 resnet32`" in found.notes[0]
+
+
+def plain(norm: nn.Module, *, bias: bool = False, seed: int = 0, linear: bool = True) -> nn.Module:
+    """A convolution with a bias of zeros or none, a norm, and a classifier the same way."""
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, bias=bias), norm, nn.AdaptiveAvgPool2d(1))
+    model.extend([nn.Flatten(), nn.Linear(4, 5, bias=linear)])
+    for name, parameter in model.named_parameters():
+        if name in ("0.bias", "4.bias"):
+            nn.init.zeros_(parameter)
+    return model
+
+
+def with_gamma(value: float, **options: Any) -> nn.Module:
+    norm = nn.BatchNorm2d(4, **options)
+    nn.init.constant_(norm.weight, value)
+    return norm
+
+
+def untracked(seed: int, **options: Any) -> nn.Module:
+    """Trained, but its norm keeps no statistics."""
+    torch.manual_seed(seed)
+    norm = nn.BatchNorm2d(4, track_running_stats=False, **options)
+    nn.init.uniform_(norm.weight, 0.5, 2.0)
+    return plain(norm, seed=seed)
+
+
+def kernels_alike(*models: nn.Module) -> list[Callable[[], nn.Module]]:
+    """The models with the first one's kernels."""
+    kernels = {name: models[0].state_dict()[name] for name in ("0.weight", "4.weight")}
+    for model in models[1:]:
+        model.load_state_dict(kernels, strict=False)
+    return [lambda model=model: model for model in models]
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_what_begins_with_zeros_hides_nothing(copied):
+    """Biases of convolutions and classifiers, gammas of zero, the kernels copied or not."""
+
+    def causes(one: nn.Module, other: nn.Module) -> list[str]:
+        a, b = kernels_alike(one, other) if copied else (lambda: one, lambda: other)
+        return named(examine(a, b))
+
+    norm = nn.BatchNorm2d
+    assert causes(plain(norm(4)), plain(norm(4), bias=True, seed=1)) == ["conv-bias"]
+    assert causes(plain(norm(4), bias=True), plain(norm(4), seed=1)) == ["conv-bias"]
+    assert causes(plain(norm(4)), plain(norm(4), linear=False, seed=1)) == ["conv-bias"]
+    zeros = plain(with_gamma(0.0)), plain(with_gamma(0.0, eps=1e-1), seed=1)
+    assert causes(*zeros) == ["eps"]
+    assert causes(plain(norm(4), bias=True), plain(norm(4), bias=True, seed=1)) == []
+
+
+def test_norms_without_statistics_say_nothing_of_training():
+    """Neither that a model was never trained, nor that a momentum differs."""
+    assert "weights" in named(examine(lambda: untracked(0), lambda: untracked(1)))
+    assert examine(lambda: untracked(0), lambda: untracked(0, momentum=0.01)).same
+
+
+class Twice(nn.Module):
+    """One convolution in two places."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, image):
+        return self.conv(torch.relu(self.conv(image)))
+
+
+def test_a_layer_that_both_run_twice_is_no_fault():
+    assert named(examine(lambda: Twice(0), lambda: Twice(1))) == ["weights"]
+
+
+class Caffe(nn.Module):
+    """Colours turned round and means taken off."""
+
+    def __init__(self, mean: float) -> None:
+        super().__init__()
+        self.net, self.mean = healthy_torch(), mean
+
+    def forward(self, image):
+        return self.net(image.flip(1) - self.mean)
+
+
+def test_what_is_behind_turned_colours_still_prepares_the_image():
+    found = examine(lambda: Caffe(0.5), lambda: Caffe(0.25))
+    assert named(found) == ["preprocessing"]
+
+
+class Cautious(nn.Module):
+    """Keeps what is no tensor, and an infinity that means something."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = healthy_torch()
+        self.lowest: torch.Tensor
+        self.register_buffer("lowest", torch.tensor(-torch.inf))
+
+    def get_extra_state(self):
+        return {"made": "by hand"}
+
+    def set_extra_state(self, state):
+        del state
+
+    def forward(self, image):
+        return torch.maximum(self.net(image), self.lowest)
+
+
+def test_infinity_in_a_buffer_is_no_fault():
+    assert examine(Cautious, Cautious).same
 
 
 class Asking(nn.Module):

@@ -177,8 +177,8 @@ CAUSES: dict[str, Cause] = {
         "set_weights takes gamma, beta, moving mean, moving variance, in this order",
     ),
     "affine": Cause(
-        "of gamma and beta the norm has {b}, in A {a}",
-        "BatchNorm2d(..., affine=...) as in A",
+        "the norm has {b}, in A {a}",
+        "BatchNorm2d(..., affine=...) as in A; for one of both alone freeze the other at 1 or at 0",
         "BatchNormalization(scale=..., center=...) as in A: gamma and beta",
     ),
     "swapped-layers": Cause(

@@ -11,7 +11,7 @@ from resnet_parity.diagnosis.align import Pairs, align
 from resnet_parity.diagnosis.causes import CAUSES
 from resnet_parity.diagnosis.finding import Finding, grouped
 from resnet_parity.diagnosis.fold import fold
-from resnet_parity.diagnosis.layers import Values, allowed, layer_findings, run
+from resnet_parity.diagnosis.layers import Values, is_rounded, layer_findings, run
 from resnet_parity.diagnosis.loading import Patient
 from resnet_parity.diagnosis.record import Array, Record
 from resnet_parity.diagnosis.simplify import simplify
@@ -136,7 +136,7 @@ def diagnose(
         divergence=_first_divergence(one, other, pairs),
         error=error,
         exact=exact,
-        limit=allowed(*one.steps, *other.steps),
+        limit=_limit(one, other),
     )
 
 
@@ -202,6 +202,12 @@ def _end_to_end(a: Record, b: Record, values: Values, images: Array) -> tuple[fl
 
 def _apart(expected: Array, actual: Array) -> float:
     return relative_error(expected, actual) if expected.shape == actual.shape else float("inf")
+
+
+def _limit(a: Record, b: Record) -> float:
+    """Of the outputs in float64; through many layers that are known in float32 alone they part."""
+    is_float32 = any(map(is_rounded, (*a.steps, *b.steps)))
+    return limit("diagnosis", "output") if is_float32 else limit("float64", "tap")
 
 
 def _first_divergence(a: Record, b: Record, pairs: Pairs) -> Divergence | None:

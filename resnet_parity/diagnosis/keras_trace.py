@@ -35,8 +35,8 @@ def trace(model: Any, images: Array, *, prove: bool = True) -> Record:
         output = output[0]
     if not hasattr(output, "shape") or not recorder.knows(output):
         raise ParityError(
-            f"what {type(model).__name__} {model.name!r} returns is no single tensor that its "
-            "layers compute from the images; return the logits"
+            f"what {type(model).__name__} {model.name!r} returns is no single tensor that can be "
+            "followed back to the images; return the logits, and call layers instead of keras.ops"
         )
     return recorder.finish(output)
 

@@ -60,7 +60,8 @@ def layer_findings(a: Record, b: Record, pairs: Pairs, values: Values) -> list[F
             continue
         inputs = [values[index] for index in one.inputs]
         for suspect, error in _proven(one, other, a, (inputs, values[here])):
-            if suspect.cause in ("swapped-layers", "weights") and _is_shared(other, b):
+            shared = _is_shared(other, b) and not _is_shared(one, a)
+            if shared and suspect.cause in ("swapped-layers", "weights"):
                 suspect = replace(suspect, cause="shared-layer", b=other.place)
             found.append(_finding(suspect, here, one, other, error))
         if one.kind == NORM and other.kind == NORM:
@@ -114,6 +115,8 @@ def _with(step: Step, other: Step, keys: Sequence[str]) -> Step:
 
 def _in_training(at: int, a: Step, b: Step, x: Array) -> Iterator[Finding]:
     """What one update of the running statistics, on A's tensor, would make different."""
+    if not all("mean" in step.assign for step in (a, b)):
+        return  # one keeps none
     if x.ndim != 4 or x.shape[1] != len(a.tensors["mean"]):
         return
     keys = differing(a, b)

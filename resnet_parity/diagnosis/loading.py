@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,31 +104,41 @@ def examined(text: str, model: Any) -> Patient:
     """A user's model, with what can be read off it."""
     torch, keras = sys.modules.get("torch.nn"), sys.modules.get("keras")
     if torch is not None and isinstance(model, torch.Module):
-        if any(map(torch.parameter.is_lazy, (*model.parameters(), *model.buffers()))):
-            raise ParityError(
-                f"{text} has lazy layers; run it once on an image before you return it"
-            )
-        floats = {n: t for n, t in model.state_dict().items() if t.is_floating_point()}
-        _check_numbers(text, {n: t.isfinite().all() for n, t in floats.items() if not t.is_meta})
+        _check_torch(text, model, torch.parameter.is_lazy)
         convs = (m.in_channels for m in model.modules() if isinstance(m, torch.Conv2d))
         return Patient(text, "torch", model, next(convs, 3))
     if keras is not None and isinstance(model, keras.Model):
-        if isinstance(model, keras.Sequential) and not model.built:
-            raise ParityError(
-                f"{text} is a Sequential that is not built; begin it with "
-                "keras.Input((height, width, channels))"
-            )
-        finite = keras.ops.isfinite
-        _check_numbers(text, {w.path: keras.ops.all(finite(w)) for w in model.weights})
+        _check_keras(text, model, keras)
         return Patient(text, "keras", model, *_keras_input(text, model))
     raise ParityError(
         f"{text} gives a {type(model).__name__}, not a torch.nn.Module or a keras.Model"
     )
 
 
-def _check_numbers(text: str, finite: Mapping[str, Any]) -> None:
-    """Refuse a model whose numbers are none: every comparison would fail, and nothing be proven."""
-    if wrong := [name for name, is_finite in finite.items() if not is_finite]:
+def _check_torch(text: str, model: Any, is_lazy: Callable[[Any], bool]) -> None:
+    """Refuse layers without a shape and parameters that are no numbers; buffers may be infinite."""
+    parameters, buffers = list(model.named_parameters()), list(model.named_buffers())
+    if any(is_lazy(tensor) for _, tensor in (*parameters, *buffers)):
+        raise ParityError(f"{text} has lazy layers; run it once on an image before you return it")
+    _refuse(text, [name for name, t in parameters if not t.is_meta and not t.isfinite().all()])
+    _refuse(text, [name for name, t in buffers if not t.is_meta and t.isnan().any()])
+
+
+def _check_keras(text: str, model: Any, keras: Any) -> None:
+    """The same of a Keras model."""
+    if isinstance(model, keras.Sequential) and not model.built:
+        raise ParityError(
+            f"{text} is a Sequential that is not built; begin it with "
+            "keras.Input((height, width, channels))"
+        )
+    ops = keras.ops
+    _refuse(text, [w.path for w in model.trainable_weights if not ops.all(ops.isfinite(w))])
+    _refuse(text, [w.path for w in model.non_trainable_weights if ops.any(ops.isnan(w))])
+
+
+def _refuse(text: str, wrong: list[str]) -> None:
+    """Every comparison of such a model would fail, and nothing be proven."""
+    if wrong:
         more = f" and {len(wrong) - 1} more tensors" if len(wrong) > 1 else ""
         raise ParityError(
             f"{text} holds NaN or infinity in {wrong[0]}{more}: has training diverged?"

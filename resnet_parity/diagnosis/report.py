@@ -112,7 +112,9 @@ def _print_verdict(console: Console, diagnosis: Diagnosis) -> None:
         where = f" first at {divergence.here} / {divergence.there}" if divergence else ""
         verdict = f"not the same function, and the cause is not known: {figures}{where}"
     elif not diagnosis.diverges:
-        agree = "the same function in evaluation" if diagnosis.trains_alone else "the outputs agree"
+        agree = f"the outputs agree to {diagnosis.limit:.0e}"
+        if diagnosis.trains_alone:
+            agree = "the same function in evaluation"
         verdict = f"{agree}, but {faults} proven; {figures}"
     console.print(Text(verdict, style="bold red"))
     if divergence and count:

@@ -16,7 +16,6 @@ from resnet_parity.diagnosis.layers import Values, allowed, apart, attempt
 from resnet_parity.diagnosis.record import (
     AFFINE,
     FLATTEN,
-    INPUT,
     OPAQUE,
     OUTPUT,
     REVERSE,
@@ -25,7 +24,7 @@ from resnet_parity.diagnosis.record import (
     Record,
     Step,
 )
-from resnet_parity.diagnosis.suspects import rescaling
+from resnet_parity.diagnosis.suspects import at_the_image, rescaling
 
 _NEAR = 12
 """Steps within which a layer that is gone here and new there has moved: about one block."""
@@ -164,7 +163,7 @@ def _cause(gap: Gap, a: Record, lost: list[Step], gained: list[Step]) -> str:
     if kinds == {REVERSE}:
         return "bgr"
     if kinds <= {AFFINE, REVERSE}:
-        return "preprocessing" if _at_the_image(gap, a) else "rescaled"
+        return "preprocessing" if at_the_image(a, a.steps[gap.here].inputs) else "rescaled"
     reshapes = {step.numbers.get("operation") for step in steps if step.kind == OPAQUE}
     if kinds <= {TRANSPOSE, FLATTEN, OPAQUE} and reshapes <= {
         "view",
@@ -176,13 +175,6 @@ def _cause(gap: Gap, a: Record, lost: list[Step], gained: list[Step]) -> str:
     if lost and gained:
         return "activation" if kinds <= set(_RELU_LIKE) else "other-layer"
     return "missing-layer" if lost else "extra-layer"
-
-
-def _at_the_image(gap: Gap, a: Record) -> bool:
-    """Whether the image alone goes into what stands there in A."""
-    inside = {a.steps[gap.here].inputs, *(a.steps[each].inputs for each in gap.missing)}
-    feeds = {feed for inputs in inside for feed in inputs if feed not in gap.missing}
-    return {a.steps[each].kind for each in feeds} == {INPUT}
 
 
 def _words(steps: list[Step]) -> str:

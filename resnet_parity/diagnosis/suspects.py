@@ -16,7 +16,10 @@ from resnet_parity.diagnosis.record import (
     INPUT,
     MAX_POOL,
     NORM,
+    PAD,
+    REVERSE,
     SAME,
+    TRANSPOSE,
     Array,
     Record,
     Step,
@@ -24,6 +27,8 @@ from resnet_parity.diagnosis.record import (
 
 TRAINING = frozenset({"decay", "unbiased"})
 """Numbers that only training reads."""
+
+_PREPARING = {INPUT, AFFINE, REVERSE, TRANSPOSE, PAD}
 
 _NORM_TENSORS = ("gamma", "beta", "mean", "variance")
 
@@ -136,8 +141,7 @@ def _of_tensors(a: Step, b: Step, keys: set[str], record: Record) -> Iterator[Su
         return
     names = tuple(sorted(keys))
     if a.kind == AFFINE:
-        at_image = record.steps[a.inputs[0]].kind == INPUT
-        cause = "preprocessing" if at_image else "rescaled"
+        cause = "preprocessing" if at_the_image(record, a.inputs) else "rescaled"
         yield Suspect(cause, names, rescaling(a), rescaling(b))
     elif a.numbers.get("folded") or b.numbers.get("folded"):
         yield Suspect("folding", names)
@@ -156,7 +160,19 @@ def _lacking(a: Step, b: Step) -> set[str]:
 
 
 def _affine(norm: Step) -> str:
-    return " and ".join(name for name in ("gamma", "beta") if name in norm.tensors) or "neither"
+    names = [name for name in ("gamma", "beta") if name in norm.tensors]
+    return " and ".join(names) or "neither gamma nor beta"
+
+
+def at_the_image(record: Record, inputs: Sequence[int]) -> bool:
+    """Whether what comes from there is the image, and nothing but prepared."""
+    waiting = list(inputs)
+    while waiting:
+        step = record.steps[waiting.pop()]
+        if step.kind not in _PREPARING:
+            return False
+        waiting += step.inputs
+    return True
 
 
 def _of_same_shape(a: Step, b: Step, names: tuple[str, ...], record: Record) -> Suspect:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -10,18 +10,20 @@ from resnet_parity.diagnosis.align import Pairs
 from resnet_parity.diagnosis.record import CONV, Array, Record, Step
 from resnet_parity.splitmix import Stream
 
-_FRESH = {"gamma": 1.0, "beta": 0.0, "mean": 0.0, "variance": 1.0}
+_FRESH = {"gamma": (1.0, 0.0), "beta": (0.0,), "mean": (0.0,), "variance": (1.0,), "bias": (0.0,)}
+"""What these tensors hold before any training; a block's last gamma may begin with zeros."""
 
 
 def is_fresh(record: Record) -> bool:
     """Whether no norm has ever seen a batch: every mean is zero, every variance one."""
-    return bool(record.norms) and all(
-        _is(norm, name) for norm in record.norms for name in ("mean", "variance")
+    tracking = [norm for norm in record.norms if "mean" in norm.assign]
+    return bool(tracking) and all(
+        _is_fresh(norm, leaf) for norm in tracking for leaf in ("mean", "variance")
     )
 
 
-def _is(norm: Step, name: str) -> bool:
-    return name not in norm.tensors or bool((norm.tensors[name] == _FRESH[name]).all())
+def _is_fresh(step: Step, leaf: str) -> bool:
+    return any(bool((step.tensors[leaf] == value).all()) for value in _FRESH[leaf])
 
 
 def prepare(
@@ -40,22 +42,13 @@ def prepare(
     forward = [(a.steps[here], b.steps[there]) for there, here in pairs.items()]
     if all(fresh) and not any(free) and _same_kernels(forward):
         _fill_alike(forward, seed)
-        for record, known in ((a, set(pairs.values())), (b, set(pairs))):
-            alone = [step for index, step in enumerate(record.steps) if index not in known]
-            _fill_norms(alone, seed, tuple(_FRESH))
-        note = "both have the same kernels but fresh norms, whose numbers are now random"
+        _fill_alike([(step,) for step in (*_alone(a, pairs.values()), *_alone(b, pairs))], seed)
+        note = "both have the same kernels but fresh norms: these and the biases are now random"
         return (note,), (True, True)
     notes = []
     loose = free[0] or fresh[0], free[1] or fresh[1]
-    if fresh[0] and loose[1]:
-        _fill_norms(a.steps, seed, tuple(_FRESH))
-        _fill_biases(a.steps, seed)
-        notes.append("A was never trained: its norms and biases are filled with random numbers")
-    elif free[0] and loose[1]:
-        for norm in a.norms:
-            if "gamma" in norm.assign:
-                _set(norm, "gamma", _of_either_sign(norm.tensors["gamma"]))
     if loose[1]:
+        notes += _enlivened(a, seed, fresh=fresh[0], ours=free[0])
         _move(forward)
         notes.append("B takes A's weights, layer by layer" + _why(free[1]))
         notes += _fill_rest(b, {there: a.steps[here] for there, here in pairs.items()}, seed, "B")
@@ -78,48 +71,49 @@ def _same_kernels(pairs: Sequence[tuple[Step, Step]]) -> bool:
     return sum(np.array_equal(*both) for both in kernels) > len(kernels) / 2
 
 
-def _fill_alike(pairs: Sequence[tuple[Step, Step]], seed: int) -> None:
-    """The same random numbers in both norms of a pair, where training has touched neither."""
-    for pair in pairs:
+def _alone(record: Record, paired: Iterable[int]) -> list[Step]:
+    """The steps without a partner."""
+    known = set(paired)
+    return [step for index, step in enumerate(record.steps) if index not in known]
+
+
+def _enlivened(a: Record, seed: int, *, fresh: bool, ours: bool) -> Iterator[str]:
+    """Change the weights that both models are to have where they would hide faults."""
+    if fresh:
+        _fill_alike([(step,) for step in a.steps], seed)
+        yield "A was never trained: its norms and biases are filled with random numbers"
+    elif ours and a.norms:
+        for norm in a.norms:
+            if "gamma" in norm.assign:
+                _set(norm, "gamma", _of_either_sign(norm.tensors["gamma"]))
+        yield "every fourth gamma of A is turned negative: positive ones hide where a pool stands"
+
+
+def _fill_alike(groups: Iterable[Sequence[Step]], seed: int) -> None:
+    """Random numbers for what no training has touched, the same in all steps of a group."""
+    for group in groups:
         for leaf in _FRESH:
-            having = [step for step in pair if leaf in step.assign]
-            if having and all(_is(step, leaf) for step in having):
+            having = [step for step in group if leaf in step.assign]
+            if not having or not all(_is_fresh(step, leaf) for step in having):
+                continue
+            if all(np.array_equal(having[0].tensors[leaf], s.tensors[leaf]) for s in having):
                 drawn = _drawn(having[0], leaf, seed)
                 for step in having:
                     _set(step, leaf, drawn)
 
 
-def _fill_norms(steps: Sequence[Step], seed: int, leaves: Sequence[str]) -> None:
-    """Random numbers for what no training has touched."""
-    for step in steps:
-        for leaf in leaves:
-            if leaf in step.assign and _is(step, leaf):
-                _set(step, leaf, _drawn(step, leaf, seed))
-
-
-def _fill_biases(steps: Sequence[Step], seed: int) -> bool:
-    """Random biases for convolutions whose biases are all zero."""
-    zero = [
-        s for s in steps if s.kind == CONV and "bias" in s.assign and not s.tensors["bias"].any()
-    ]
-    for step in zero:
-        _set(step, "bias", _drawn(step, "bias", seed))
-    return bool(zero)
-
-
 def _fill_rest(record: Record, partners: Mapping[int, Step], seed: int, name: str) -> Iterator[str]:
     """Random numbers where a model that took weights has tensors that the other lacks."""
-    own = [
-        step
-        for index, step in enumerate(record.steps)
-        if "bias" not in partners.get(index, step).tensors or index not in partners
-    ]
-    if _fill_biases(own, seed):
-        yield f"{name}'s biases that the other lacks are filled with random numbers"
+    is_filled = False
     for index, step in enumerate(record.steps):
         known = partners[index].tensors if index in partners else {}
-        lacking = [leaf for leaf in _FRESH if leaf not in known]
-        _fill_norms([step], seed, lacking)
+        lacking = [leaf for leaf in _FRESH if leaf in step.assign and leaf not in known]
+        for leaf in lacking:
+            if _is_fresh(step, leaf):
+                _set(step, leaf, _drawn(step, leaf, seed))
+                is_filled = True
+    if is_filled:
+        yield f"norms and biases that {name} alone has are filled with random numbers"
 
 
 def _drawn(step: Step, leaf: str, seed: int) -> Array:
