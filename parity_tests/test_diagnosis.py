@@ -470,6 +470,11 @@ IN_ROWS: dict[str, tuple[list[str], Callable[[], nn.Module], Callable[[], nn.Mod
         row(nn.BatchNorm2d(4)),
     ),
     "affine": (["affine"], row(nn.BatchNorm2d(4, affine=False)), row(nn.BatchNorm2d(4))),
+    "a norm more": (
+        ["extra-layer"],
+        row(nn.BatchNorm2d(4)),
+        row(nn.BatchNorm2d(4), nn.BatchNorm2d(4, eps=0.0)),
+    ),
     "a limit": (["extra-layer"], row(), row_behind(nn.Hardtanh())),
 }
 
@@ -662,6 +667,11 @@ def test_what_begins_with_zeros_hides_nothing(copied):
     zeros = plain(with_gamma(0.0)), plain(with_gamma(0.0, eps=1e-1), seed=1)
     assert causes(*zeros) == ["eps"]
     assert causes(plain(norm(4), bias=True), plain(norm(4), bias=True, seed=1)) == []
+
+
+def test_numbers_that_begin_otherwise_are_told():
+    a, b = kernels_alike(plain(with_gamma(0.0)), plain(with_gamma(1.0), seed=1))
+    assert named(examine(a, b)) == ["weights"]
 
 
 def test_norms_without_statistics_say_nothing_of_training():
