@@ -848,8 +848,13 @@ def test_two_models_of_one_framework_need_no_other(hand, forbidden):
     assert json.loads(result.stdout)["same"] is True
 
 
-@pytest.mark.full
-def test_keras_on_torch_can_be_examined():
-    arguments = ("diagnose", "torch:resnet20", "keras:resnet20", "--size", "16x32")
+@pytest.mark.parametrize(
+    "model",
+    ["parity_tests.patients:healthy_keras", pytest.param("keras:resnet20", marks=pytest.mark.full)],
+)
+def test_keras_on_torch_can_be_examined(model):
+    """There a Keras model is a PyTorch module as well."""
+    other = "torch:resnet20" if model == "keras:resnet20" else "parity_tests.patients:healthy_torch"
+    arguments = ("diagnose", other, model, "--size", "16x32")
     result = command(*arguments, KERAS_BACKEND="torch")
     assert (result.returncode, "the same function" in result.stdout) == (0, True), result.stderr

@@ -103,13 +103,13 @@ def _ours(text: str, hand: str, name: str, seed: int) -> Patient:
 def examined(text: str, model: Any) -> Patient:
     """A user's model, with what can be read off it."""
     torch, keras = sys.modules.get("torch.nn"), sys.modules.get("keras")
+    if keras is not None and isinstance(model, keras.Model):  # on torch it is a module as well
+        _check_keras(text, model, keras)
+        return Patient(text, "keras", model, *_keras_input(text, model))
     if torch is not None and isinstance(model, torch.Module):
         _check_torch(text, model, torch.parameter.is_lazy)
         convs = (m.in_channels for m in model.modules() if isinstance(m, torch.Conv2d))
         return Patient(text, "torch", model, next(convs, 3))
-    if keras is not None and isinstance(model, keras.Model):
-        _check_keras(text, model, keras)
-        return Patient(text, "keras", model, *_keras_input(text, model))
     raise ParityError(
         f"{text} gives a {type(model).__name__}, not a torch.nn.Module or a keras.Model"
     )
