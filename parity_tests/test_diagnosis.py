@@ -571,16 +571,15 @@ def test_a_fresh_model_is_filled_whichever_it_is():
 
     def biased() -> nn.Module:
         model: Any = resnet_torch.create_model("resnet20")
-        for name, layer in list(model.named_modules()):
+        for layer in model.modules():
             if isinstance(layer, nn.Conv2d):
-                path, _, leaf = name.rpartition(".")
                 layer.bias = nn.Parameter(torch.zeros(layer.out_channels))
-                setattr(model.get_submodule(path), leaf, layer)
         return model
 
     for a, b in ((examined("a", biased()), table), (table, examined("b", biased()))):
         found = diagnose(a, b, size=(32, 64))
         assert (named(found), found.diverges) == (["conv-bias"], True)
+    assert "norms and biases that B alone has are filled with random numbers" in found.notes
 
 
 def test_a_maximum_and_its_norm_change_places():
@@ -589,6 +588,7 @@ def test_a_maximum_and_its_norm_change_places():
     model.bn1, model.maxpool = nn.Sequential(model.maxpool, model.bn1), nn.Identity()
     found = diagnose(load("torch:resnet18", "torch", 0), examined("b", model), size=(32, 64))
     assert (named(found), found.diverges) == (["block-order"], True)
+    assert found.notes[0].startswith("every fourth gamma of A is turned negative")
 
 
 def test_the_verdict_says_what_is_proven(capsys):

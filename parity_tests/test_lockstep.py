@@ -249,6 +249,12 @@ def test_the_command_fails_with_one(monkeypatch, capsys):
     assert "do NOT keep step" in output
 
 
+def test_steps_are_whole_numbers_on_the_axis():
+    result = Lockstep(TINY, Recipe(0.1), 0, (32, 48), 4, {}, tuple(train(Recipe(0.05))), (), ())
+    _, distances = plotting._figure(result).axes
+    assert all(tick == round(tick) for tick in distances.get_xticks())
+
+
 HEALTHY = Trial("float32", "keras", "pass", 1.0, 2.0, "loss")
 
 

@@ -32,10 +32,6 @@ _SAME = (
     "; SAME adds max((ceil(n / stride) - 1) * stride + kernel - n, 0) to n rows, the larger half "
     "behind"
 )
-_POOLED = (
-    "ZeroPadding2D(p), then MaxPooling2D(padding='valid'), where p is A's padding; padding='same' "
-    "where A pads SAME"
-)
 
 CAUSES: dict[str, Cause] = {
     "same-padding": Cause(
@@ -51,12 +47,12 @@ CAUSES: dict[str, Cause] = {
     "same-pool": Cause(
         "a pool that pads SAME adds, on an even map, only behind; A pads {a}, B {b}",
         "MaxPool2d(kernel, stride, padding=p) or F.pad with the four numbers of A" + _SAME,
-        _POOLED,
+        _PADDED,
     ),
     "pool-padding": Cause(
         "the pool is padded otherwise: A pads {a}, B {b}",
         "MaxPool2d(kernel, stride, padding=p) with A's p",
-        _POOLED,
+        _PADDED,
     ),
     "pool-border": Cause(
         "the max-pool is padded with {b} where A has {a}, and what comes in is not all positive",

@@ -41,8 +41,9 @@ def prepare(
     fresh = is_fresh(a), is_fresh(b)
     forward = [(a.steps[here], b.steps[there]) for there, here in pairs.items()]
     if all(fresh) and not any(free) and _same_kernels(forward):
-        _fill_alike(forward, seed)
-        _fill_alike([(step,) for step in (*_alone(a, pairs.values()), *_alone(b, pairs))], seed)
+        alone = [(step,) for step in (*_alone(a, pairs.values()), *_alone(b, pairs))]
+        for steps in (*forward, *alone):
+            _fill(steps, seed)
         note = "both have the same kernels but fresh norms: these and the biases are now random"
         return (note,), (True, True)
     notes = []
@@ -80,7 +81,8 @@ def _alone(record: Record, paired: Iterable[int]) -> list[Step]:
 def _enlivened(a: Record, seed: int, *, fresh: bool, ours: bool) -> Iterator[str]:
     """Change the weights that both models are to have where they would hide faults."""
     if fresh:
-        _fill_alike([(step,) for step in a.steps], seed)
+        for step in a.steps:
+            _fill([step], seed)
         yield "A was never trained: its norms and biases are filled with random numbers"
     elif ours and a.norms:
         for norm in a.norms:
@@ -89,17 +91,19 @@ def _enlivened(a: Record, seed: int, *, fresh: bool, ours: bool) -> Iterator[str
         yield "every fourth gamma of A is turned negative: positive ones hide where a pool stands"
 
 
-def _fill_alike(groups: Iterable[Sequence[Step]], seed: int) -> None:
-    """Random numbers for what no training has touched, the same in all steps of a group."""
-    for group in groups:
-        for leaf in _FRESH:
-            having = [step for step in group if leaf in step.assign]
-            if not having or not all(_is_fresh(step, leaf) for step in having):
-                continue
-            if all(np.array_equal(having[0].tensors[leaf], s.tensors[leaf]) for s in having):
-                drawn = _drawn(having[0], leaf, seed)
-                for step in having:
-                    _set(step, leaf, drawn)
+def _fill(steps: Sequence[Step], seed: int, leaves: Iterable[str] = _FRESH) -> bool:
+    """Random numbers for what no training has touched, the same in all these steps; True if any."""
+    is_filled = False
+    for leaf in leaves:
+        having = [step for step in steps if leaf in step.assign]
+        if not having or not all(_is_fresh(step, leaf) for step in having):
+            continue
+        if all(np.array_equal(having[0].tensors[leaf], step.tensors[leaf]) for step in having):
+            drawn = _drawn(having[0], leaf, seed)
+            for step in having:
+                _set(step, leaf, drawn)
+            is_filled = True
+    return is_filled
 
 
 def _fill_rest(record: Record, partners: Mapping[int, Step], seed: int, name: str) -> Iterator[str]:
@@ -107,11 +111,7 @@ def _fill_rest(record: Record, partners: Mapping[int, Step], seed: int, name: st
     is_filled = False
     for index, step in enumerate(record.steps):
         known = partners[index].tensors if index in partners else {}
-        lacking = [leaf for leaf in _FRESH if leaf in step.assign and leaf not in known]
-        for leaf in lacking:
-            if _is_fresh(step, leaf):
-                _set(step, leaf, _drawn(step, leaf, seed))
-                is_filled = True
+        is_filled |= _fill([step], seed, [leaf for leaf in _FRESH if leaf not in known])
     if is_filled:
         yield f"norms and biases that {name} alone has are filled with random numbers"
 
