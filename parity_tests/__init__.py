@@ -1,5 +1,5 @@
 """The evidence: the suite that `scripts/test` runs."""
 
-from resnet_parity.frameworks import load_triton
+from resnet_parity.adapters.loading import load_triton
 
 load_triton()  # before any module of the suite imports a framework

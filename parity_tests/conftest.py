@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from resnet_parity.rungs import Engine
+    from resnet_parity.checks.run import Engine
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -75,21 +75,21 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
 def keras_elsewhere(monkeypatch) -> Iterator[None]:
     """Keras in a process that ends with the test, and with it what was compiled there."""
     from parity_tests import support
-    from resnet_parity.workers import remote_adapters
+    from resnet_parity.adapters.remote import remote_adapters
 
-    hand = "keras tensorflow"
-    with remote_adapters(hand) as adapters:
-        monkeypatch.setattr(support, "keras_adapter", lambda: adapters[hand])
+    framework = "keras tensorflow"
+    with remote_adapters(framework) as adapters:
+        monkeypatch.setattr(support, "keras_adapter", lambda: adapters[framework])
         yield
 
 
 @pytest.fixture
 def torch_engines() -> list[Engine]:
     """Both layouts of PyTorch, which never has to compile."""
-    from resnet_parity.frameworks import torch_adapter
-    from resnet_parity.rungs import FLOOR_MODES, Engine
+    from resnet_parity.adapters.loading import torch_adapter
+    from resnet_parity.checks.run import NOISE_FLOOR_MODES, Engine
 
-    return [Engine(f"torch {mode}", torch_adapter(), mode) for mode in FLOOR_MODES]
+    return [Engine(f"torch {mode}", torch_adapter(), mode) for mode in NOISE_FLOOR_MODES]
 
 
 @pytest.fixture
@@ -102,11 +102,11 @@ def held() -> tuple[str, ...]:
 
 @pytest.fixture
 def round_in(monkeypatch) -> Callable[..., None]:
-    """A function that gives those modes of a hand a rough rsqrt in float32, and others none."""
+    """A function that gives those modes of an implementation a rough rsqrt in float32, and others none."""
 
-    def rough(*modes: str, hand: str = "keras") -> None:
+    def rough(*modes: str, framework: str = "keras") -> None:
         monkeypatch.setattr(
-            f"resnet_{hand}.adapter.norm_of_ones",
+            f"resnet_parity.adapters.{framework}.adapter.norm_of_ones",
             lambda mode, dtype: np.full(
                 1, 0.5 - 2**-24 * (dtype == "float32" and mode in modes), dtype
             ),
@@ -122,9 +122,9 @@ def rough_and_other(held, round_in, monkeypatch) -> list[tuple[str, str]]:
     So it is on a CPU with a rough rsqrt, but for what has to be compiled there. Returns what ran:
     modes, and the dtypes of the images.
     """
-    import resnet_keras.adapter as hand
+    import resnet_parity.adapters.keras.adapter as framework
 
-    run, gradients = hand.run, hand.gradients
+    run, gradients = framework.run, framework.gradients
     ran: list[tuple[str, str]] = []
 
     def run_eagerly(model, images, mode):
@@ -136,8 +136,8 @@ def rough_and_other(held, round_in, monkeypatch) -> list[tuple[str, str]]:
         return gradients(model, images, cotangents, "eager", training=training)
 
     round_in("rough")
-    monkeypatch.setattr(hand, "modes", lambda: ("rough", "other"))
-    monkeypatch.setattr(hand, "obstacle", lambda mode, rung: None)
-    monkeypatch.setattr(hand, "run", run_eagerly)
-    monkeypatch.setattr(hand, "gradients", differentiate_eagerly)
+    monkeypatch.setattr(framework, "modes", lambda: ("rough", "other"))
+    monkeypatch.setattr(framework, "obstacle", lambda mode, check: None)
+    monkeypatch.setattr(framework, "run", run_eagerly)
+    monkeypatch.setattr(framework, "gradients", differentiate_eagerly)
     return ran

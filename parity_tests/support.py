@@ -19,17 +19,17 @@ from resnet_spec import (
     GROUPS,
     Architecture,
     Pool,
-    SqueezeExcite,
+    SqueezeRatio,
     Stage,
     Stem,
     get_architecture,
     stages,
 )
 
-from resnet_parity.frameworks import keras_adapter, torch_adapter
-from resnet_parity.hands import rounding, stand_in
+from resnet_parity.adapters.loading import keras_adapter, torch_adapter
+from resnet_parity.adapters.protocol import fallback_mode, rounding
+from resnet_parity.checks.run import NOISE_FLOOR_MODES, Engine
 from resnet_parity.probes import Probe, exact_probe, random_probe, training_probe
-from resnet_parity.rungs import FLOOR_MODES, Engine
 
 ROOT = Path(__file__).parent.parent
 ALL_NAMES = list(ARCHITECTURES)
@@ -69,7 +69,7 @@ KINDS = (
     PREACT,
     replace(SMALL, name="zero-padding", shortcut="A"),
     replace(SMALL, name="pooled", shortcut="B-pooled"),
-    replace(SMALL, name="gated", se=SqueezeExcite()),
+    replace(SMALL, name="gated", se=SqueezeRatio()),
     replace(SMALL, name="deep-stem", stem=Stem(16, kernel=3, hidden=(8, 8)), avg_down=True),
     replace(SMALL, name="biased", conv_bias="all"),
     replace(SMALL, name="dilated", output_stride=4),
@@ -93,7 +93,7 @@ EVERYTHING = Architecture(
     shortcut="A",
     zero_padding="around",
     conv_bias="all",
-    se=SqueezeExcite(),
+    se=SqueezeRatio(),
     num_classes=5,
     output_stride=8,
 )
@@ -177,10 +177,10 @@ def engines(*, every_mode: bool = True) -> tuple[Engine, ...]:
     return _engines(modes if every_mode else modes[:1])
 
 
-def quick_engines(rung: str, dtype: str) -> tuple[Engine, ...]:
+def quick_engines(check: str, dtype: str) -> tuple[Engine, ...]:
     """Both layouts of PyTorch, and Keras eager; exact in another mode, where this CPU rounds."""
     keras = keras_adapter()
-    return _engines((stand_in(keras, "eager", dtype)[0] if rung == "exact" else "eager",))
+    return _engines((fallback_mode(keras, "eager", dtype)[0] if check == "exact" else "eager",))
 
 
 def exact_dtypes() -> tuple[str, ...]:
@@ -192,7 +192,7 @@ def exact_dtypes() -> tuple[str, ...]:
 def _engines(keras_modes: Sequence[str]) -> tuple[Engine, ...]:
     torch, keras = torch_adapter(), keras_adapter()
     return (
-        *(Engine(f"torch {mode}", torch, mode) for mode in FLOOR_MODES),
+        *(Engine(f"torch {mode}", torch, mode) for mode in NOISE_FLOOR_MODES),
         *(Engine(f"keras {mode}", keras, mode) for mode in keras_modes),
     )
 

@@ -110,7 +110,7 @@ def channel_pad(x: KerasTensor, spec: ChannelPad) -> KerasTensor:
     """Channels of zeros: (N, H, W, C) -> (N, H, W, before + C + behind)."""
     # DIFFERS(channel-padding): torch pads any axis, Keras' layer two, so channels stand in as one.
     x = layers.Permute((1, 3, 2), name=keras_layer_name(f"{spec.name}.hcw"))(x)
-    x = pad(x, ((0, 0), (spec.before, spec.behind)), f"{spec.name}.pad")
+    x = pad(x, ((0, 0), (spec.before, spec.after)), f"{spec.name}.pad")
     return layers.Permute((1, 3, 2), name=keras_layer_name(spec.name))(x)
 
 

@@ -1,4 +1,4 @@
-"""Stochastic gradient descent by the rule of `resnet_spec.training`, in Keras."""
+"""Stochastic gradient descent by the rule of `resnet_spec.recipe`, in Keras."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from resnet_keras.weights import variables_of
 
 @keras.saving.register_keras_serializable("resnet_keras")
 class CoupledSGD(keras.optimizers.SGD):
-    """The stock optimiser, but for its rule: see `resnet_spec.training`."""
+    """The stock optimiser, but for its rule: see `resnet_spec.recipe`."""
 
     def __init__(self, *args: Any, l2: float = 0.0, decay_all: bool = True, **options: Any):
         super().__init__(*args, **options)

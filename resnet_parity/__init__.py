@@ -1,1 +1,1 @@
-"""The judge: probes, oracle, comparison, reports and the command line."""
+"""The checker: probes, oracle, comparison, reports and the command line."""

@@ -1,4 +1,4 @@
-"""Every engine on every rung: each hand and backend in a process of its own, one table."""
+"""Every engine on every check: each implementation and backend in a process of its own, one table."""
 
 from __future__ import annotations
 
@@ -16,28 +16,30 @@ import numpy as np
 
 from resnet_spec import Architecture, get_architecture
 
+from resnet_parity.adapters.protocol import Adapter
+from resnet_parity.adapters.remote import remote_adapters
+from resnet_parity.checks.run import ALL_CHECKS, NOISE_FLOOR_MODES, Engine, Verdict, skipped
 from resnet_parity.errors import MissingFrameworkError, ParityError, ProbeError
-from resnet_parity.hands import Adapter
 from resnet_parity.progress import Progress
-from resnet_parity.rungs import EVERY_RUNG, FLOOR_MODES, Engine, Verdict, cannot
-from resnet_parity.verification import Step, make_steps
-from resnet_parity.workers import remote_adapters
+from resnet_parity.verify import PlannedCheck, plan_checks
 
 MODES = {
-    "torch": (*FLOOR_MODES, "compile", "cuda", "cuda tf32"),
+    "torch": (*NOISE_FLOOR_MODES, "compile", "cuda", "cuda tf32"),
     "keras tensorflow": ("graph", "eager", "xla"),
     "keras jax": ("jit",),
     "keras torch": ("eager",),
 }
-"""The hands, a process each, and the modes of each; an engine is a hand and a mode."""
+"""The implementations, a process each, and the modes of each; an engine is an implementation and a mode."""
 
-ENGINES = {f"{hand} {mode}": (hand, mode) for hand, modes in MODES.items() for mode in modes}
-_FLOOR = tuple(f"torch {mode}" for mode in FLOOR_MODES)
+ENGINES = {
+    f"{framework} {mode}": (framework, mode) for framework, modes in MODES.items() for mode in modes
+}
+_NOISE_FLOOR = tuple(f"torch {mode}" for mode in NOISE_FLOOR_MODES)
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """What every engine showed on every rung, as data.
+    """What every engine showed on every check, as data.
 
     `verdicts` are by architecture; `absent` says of engines that were not asked for by name why
     they could not be run at all.
@@ -60,52 +62,58 @@ def run_matrix(
     architectures: Sequence[str | Architecture],
     *,
     engines: Sequence[str] = (),
-    rungs: Sequence[str] = EVERY_RUNG,
+    checks: Sequence[str] = ALL_CHECKS,
     seed: int = 0,
     progress: Progress = lambda step, total: None,
 ) -> Matrix:
-    """Hold every engine to the oracle, on the given rungs; PyTorch's floor always runs along.
+    """Hold every engine to the oracle, on the given checks; PyTorch's noise floor always runs along.
 
     `engines` are names of `ENGINES`, or how they begin ("keras", "torch compile"); unless given,
     all that this machine can run.
 
-    Raises `ParityError` (an unknown engine or rung, a worker that died, a framework of a named
+    Raises `ParityError` (an unknown engine or check, a worker that died, a framework of a named
     engine that is missing) and `resnet_spec.ArchitectureError`.
     """
     chosen = _chosen(engines)
-    unknown = [rung for rung in rungs if rung not in EVERY_RUNG]
-    if unknown or not rungs or not architectures:
-        raise ParityError(f"a matrix needs an architecture, and rungs of {', '.join(EVERY_RUNG)}")
+    unknown = [check for check in checks if check not in ALL_CHECKS]
+    if unknown or not checks or not architectures:
+        raise ParityError(f"a matrix needs an architecture, and checks of {', '.join(ALL_CHECKS)}")
     nets = [get_architecture(each) for each in architectures]
-    steps = {arch.name: [s for r in rungs for s in make_steps(arch, r, seed)] for arch in nets}
+    steps = {arch.name: [s for r in checks for s in plan_checks(arch, r, seed)] for arch in nets}
     total = 1 + sum(map(len, steps.values()))
     progress("starting a worker for each framework", total)
-    with remote_adapters(*dict.fromkeys(hand for hand, _ in chosen.values())) as hands:
-        versions, absent = _versions(hands, named=bool(engines))
-        ready = tuple(_engines(hands, chosen, absent, named=bool(engines)))
+    with remote_adapters(
+        *dict.fromkeys(framework for framework, _ in chosen.values())
+    ) as frameworks:
+        versions, absent = _versions(frameworks, named=bool(engines))
+        ready = tuple(_engines(frameworks, chosen, absent, named=bool(engines)))
         verdicts: dict[str, tuple[Verdict, ...]] = {}
-        for name, climbs in steps.items():
+        for name, runs in steps.items():
             verdicts[name] = ()
-            for step in climbs:
-                progress(f"{name}: {step.rung} rung, {step.title}", total)
-                verdicts[name] += tuple(_climb(step, ready))
+            for step in runs:
+                progress(f"{name}: {step.check} check, {step.title}", total)
+                verdicts[name] += tuple(_run_check(step, ready))
     return Matrix(
         seed=seed,
         date=datetime.now(UTC).date().isoformat(),
         machine=machine(),
         versions=versions,
         verdicts=verdicts,
-        absent={name: absent[hand] for name, (hand, _) in chosen.items() if hand in absent},
+        absent={
+            name: absent[framework]
+            for name, (framework, _) in chosen.items()
+            if framework in absent
+        },
     )
 
 
 def _chosen(names: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """The engines that those names begin, and the floor; in the order of the table."""
+    """The engines that those names begin, and the noise floor; in the order of the table."""
     for name in names:
         if not any(_begins(name, engine) for engine in ENGINES):
             raise ParityError(f"unknown engine {name!r}; engines are: {', '.join(ENGINES)}")
     wanted = [e for e in ENGINES if not names or any(_begins(name, e) for name in names)]
-    return {e: place for e, place in ENGINES.items() if e in wanted or e in _FLOOR}
+    return {e: place for e, place in ENGINES.items() if e in wanted or e in _NOISE_FLOOR}
 
 
 def _begins(name: str, engine: str) -> bool:
@@ -113,41 +121,41 @@ def _begins(name: str, engine: str) -> bool:
 
 
 def _versions(
-    hands: Mapping[str, Adapter], *, named: bool
+    frameworks: Mapping[str, Adapter], *, named: bool
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """The versions of everything, and why a hand is absent; raises where it was asked for."""
+    """The versions of everything, and why an implementation is absent; raises where it was asked for."""
     versions = {"python": platform.python_version(), "numpy": np.__version__}
     absent = {}
-    for hand, adapter in hands.items():
+    for framework, adapter in frameworks.items():
         try:
             versions |= adapter.versions()
         except MissingFrameworkError as error:
-            if named or hand == "torch":
+            if named or framework == "torch":
                 raise
-            absent[hand] = str(error)
+            absent[framework] = str(error)
     return versions, absent
 
 
 def _engines(
-    hands: Mapping[str, Adapter],
+    frameworks: Mapping[str, Adapter],
     chosen: Mapping[str, tuple[str, str]],
     absent: Mapping[str, str],
     *,
     named: bool,
 ) -> Iterator[Engine]:
     """Those that can be tried: without names, only modes that the machine has."""
-    for name, (hand, mode) in chosen.items():
-        adapter = hands[hand]
-        if hand not in absent and (named or mode in adapter.modes()):
+    for name, (framework, mode) in chosen.items():
+        adapter = frameworks[framework]
+        if framework not in absent and (named or mode in adapter.modes()):
             yield Engine(name, adapter, mode)
 
 
-def _climb(step: Step, engines: tuple[Engine, ...]) -> Iterator[Verdict]:
+def _run_check(step: PlannedCheck, engines: tuple[Engine, ...]) -> Iterator[Verdict]:
     try:
-        yield from step.climb(engines)
+        yield from step.run_check(engines)
     except ProbeError as error:
         for engine in engines:
-            yield cannot(step.rung, "none", step.dtype, engine.name, str(error))
+            yield skipped(step.check, "none", step.dtype, engine.name, str(error))
 
 
 def machine() -> dict[str, str | int | None]:

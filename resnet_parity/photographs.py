@@ -1,4 +1,4 @@
-"""Photographs: decoded and resized once, so that both hands get the very same array."""
+"""Photographs: decoded and resized once, so that both implementations get the very same array."""
 
 from __future__ import annotations
 

@@ -40,16 +40,16 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
     ),
     ("float32", "tap"): Tolerance(
         2.0,
-        "times the floor, which is PyTorch's own float32 error up to the same tap",
-        "engines sum in different orders, so their rounding differs, but not in size; the floor is "
+        "times the noise floor, which is PyTorch's own float32 error up to the same tap",
+        "engines sum in different orders, so their rounding differs, but not in size; the noise floor is "
         "the larger error of PyTorch's two memory layouts on two threads, at least four roundings "
         "(a quarter of its cells behind a mean), and never falls from one tap to the next",
     ),
-    ("float32", "floor"): Tolerance(
+    ("float32", "noise floor"): Tolerance(
         1e-5,
         "relative L2 error of PyTorch itself against the float64 oracle",
         "rounding gave at most 2e-6 over all taps of the table's nets; above this PyTorch is not "
-        "a floor but the one that is wrong",
+        "a noise floor but the one that is wrong",
     ),
     ("float32", "tf32"): Tolerance(
         2e-2,
@@ -66,16 +66,16 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
     ("float64", "gradient"): Tolerance(
         1e-12,
         "relative L2 error against the float64 oracle, in training mode",
-        "rounding gave at most 1e-13 in either hand, in plain nets, and 4e-14 elsewhere",
+        "rounding gave at most 1e-13 in either implementation, in plain nets, and 4e-14 elsewhere",
     ),
     ("float32", "gradient"): Tolerance(
         2.0,
-        "times the floor, which is PyTorch's own largest float32 error in any gradient",
+        "times the noise floor, which is PyTorch's own largest float32 error in any gradient",
         "the rounding of the whole net is in every gradient, more of it in one engine here, in "
         "another there; Keras erred by 0.2 to 1.1 times PyTorch's largest error in 18 nets; in "
         "plain ones norms amplify what means over many cells left, and those count as for taps",
     ),
-    ("float32", "gradient floor"): Tolerance(
+    ("float32", "gradient noise floor"): Tolerance(
         2e-4,
         "relative L2 error of PyTorch's own float32 gradients, in either memory layout",
         "on one thread channels_last sums all cells one after another: 3e-6 to 4e-5 at the default "
@@ -84,31 +84,31 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
     ),
     ("half", "tap"): Tolerance(
         3.0,
-        "times the floor of the dtype, PyTorch's own error of what the model returns in it",
+        "times the noise floor of the dtype, PyTorch's own error of what the model returns in it",
         "each framework rounds to half precision at places of its own: Keras erred by 0.6 to 1.7 "
         "times PyTorch's error over 32 nets of the table",
     ),
-    ("bfloat16", "least floor"): Tolerance(
+    ("bfloat16", "least noise floor"): Tolerance(
         2.0**-8,
         "relative L2 error",
         "one rounding to the 8 bits of bfloat16, for what the model returns is rounded as well; an "
         "error of fewer is chance",
     ),
-    ("bfloat16", "floor"): Tolerance(
+    ("bfloat16", "noise floor"): Tolerance(
         2e-2,
         "relative L2 error of PyTorch itself against the float64 oracle",
-        "rounding gave at most 1.1e-2 over 32 nets of the table; above this PyTorch is no floor",
+        "rounding gave at most 1.1e-2 over 32 nets of the table; above this PyTorch is no noise floor",
     ),
-    ("float16", "least floor"): Tolerance(
+    ("float16", "least noise floor"): Tolerance(
         2.0**-11,
         "relative L2 error",
         "one rounding to the 11 bits of float16, for what the model returns is rounded as well; an "
         "error of fewer is chance",
     ),
-    ("float16", "floor"): Tolerance(
+    ("float16", "noise floor"): Tolerance(
         4e-3,
         "relative L2 error of PyTorch itself against the float64 oracle",
-        "rounding gave at most 1.6e-3 over 32 nets of the table; above this PyTorch is no floor",
+        "rounding gave at most 1.6e-3 over 32 nets of the table; above this PyTorch is no noise floor",
     ),
     ("phrases", "float64"): Tolerance(
         1e-12,
@@ -118,7 +118,7 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
     ("phrases", "float32"): Tolerance(
         1e-5,
         "relative L2 error of one framework's snippet against the other's",
-        "as for the floor; rounding gave at most 4e-7, in the logits of a whole resnet20",
+        "as for the noise floor; rounding gave at most 4e-7, in the logits of a whole resnet20",
     ),
     ("phrases", "bfloat16"): Tolerance(
         2**-7,
@@ -157,19 +157,19 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
     ),
     ("lockstep", "float64"): Tolerance(
         1e-10,
-        "relative L2 error between the hands in a loss, weight, running statistic or buffer",
+        "relative L2 error between the implementations in a loss, weight, running statistic or buffer",
         "at the default recipe 200 steps of resnet18 gave at most 2e-13, 50 of resnet50 2e-12; at "
         "higher learning rates training amplifies roundings beyond it, PyTorch's in another memory "
         "layout as much as Keras'",
     ),
     ("lockstep", "float32"): Tolerance(
         2.0,
-        "times the floor, PyTorch's own float32 error in the quantity or one before it; in what "
+        "times the noise floor, PyTorch's own float32 error in the quantity or one before it; in what "
         "the backward pass makes, in any",
         "at most 1.5 in eight small nets, as for gradients: held against the size of their terms, "
-        "on one thread, and the floor is the larger error of PyTorch's two memory layouts",
+        "on one thread, and the noise floor is the larger error of PyTorch's two memory layouts",
     ),
-    ("lockstep", "floor"): Tolerance(
+    ("lockstep", "noise floor"): Tolerance(
         2e-4,
         "relative L2 error of PyTorch's float32 step against its float64 step from one state",
         "as for gradients, and for their reasons; rounding gave 3e-6 to 9e-6 in eight small nets, "
@@ -190,16 +190,16 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
 }
 
 
-def least_floor(cells: int = 1) -> float:
+def least_noise_floor(cells: int = 1) -> float:
     """Below this the size of an error over a few numbers is chance, or the order of a mean.
 
     It is four roundings of float32, and behind a mean over n cells at least n / 4: TensorFlow sums
     the cells one after another, which can err by n / 2 where the sum grows steadily (it did by 76
-    roundings over 16x24 cells, PyTorch by 4), and an engine may err by twice the floor.
+    roundings over 16x24 cells, PyTorch by 4), and an engine may err by twice the noise floor.
     """
     return max(4, cells / 4) * 2.0**-24
 
 
-def limit(rung: str, quantity: str) -> float:
+def limit(check: str, quantity: str) -> float:
     """The number of one row of the table."""
-    return TOLERANCES[rung, quantity].limit
+    return TOLERANCES[check, quantity].limit

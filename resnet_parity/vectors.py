@@ -17,10 +17,10 @@ import numpy as np
 
 from resnet_spec import ARCHITECTURES, IMAGE, Architecture, make_plan, outputs, parameters
 
+from resnet_parity.checks.run import Engine
 from resnet_parity.errors import ParityError
 from resnet_parity.probes import Probe, exact_probe
 from resnet_parity.progress import Progress
-from resnet_parity.rungs import Engine
 
 FILE = Path(__file__).parents[1] / "conformance" / "vectors.json"
 SEEDS = (0, 1, 2)
@@ -30,7 +30,7 @@ _IN_CLEAR = 4
 
 
 @dataclass(frozen=True)
-class Check:
+class VectorResult:
     """Whether one maker of vectors (the oracle or an engine) gave what the file has.
 
     `differing` are the entries that it gave otherwise; `reason` says why it cannot give any.
@@ -60,19 +60,19 @@ def make_vectors(
     return {"format": FORMAT, "dtype": DTYPE, "architectures": rows}
 
 
-def check_vectors(
+def verify_vectors(
     data: Mapping[str, Any],
     name: str,
     engines: Sequence[Engine],
     seeds: Sequence[int] = SEEDS,
     begin: Callable[[str], None] = lambda step: None,
-) -> Iterator[Check]:
+) -> Iterator[VectorResult]:
     """The oracle and every engine against the file, for one row and the seeds named."""
     for seed in seeds:
         begin(f"{name}, seed {seed}")
         wanted = next(row for row in data["architectures"][name] if row["seed"] == seed)
         probe = exact_probe(ARCHITECTURES[name], seed, DTYPE)
-        yield Check(
+        yield VectorResult(
             name,
             seed,
             "oracle",
@@ -121,12 +121,12 @@ def as_text(data: Mapping[str, Any]) -> str:
     return f'{{{head}, "architectures": {{\n' + ",\n".join(rows) + "\n}}\n"
 
 
-def _check(probe: Probe, engine: Engine, wanted: Mapping[str, Any]) -> Check:
+def _check(probe: Probe, engine: Engine, wanted: Mapping[str, Any]) -> VectorResult:
     name, seed = probe.architecture.name, probe.seed
-    if reason := engine.obstacle("exact", DTYPE):
-        return Check(name, seed, engine.name, reason=reason)
+    if reason := engine.unsupported_reason("exact", DTYPE):
+        return VectorResult(name, seed, engine.name, reason=reason)
     found = _vector(probe, *_run(probe, engine))
-    return Check(name, seed, engine.name, _differing(wanted, found))
+    return VectorResult(name, seed, engine.name, _differing(wanted, found))
 
 
 def _run(probe: Probe, engine: Engine) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]:

@@ -1,6 +1,15 @@
 """What a ResNet is, as data: one table, unrolled into layers, tensors and taps. Stdlib only."""
 
 from resnet_spec.architecture import Architecture, ArchitectureError
+from resnet_spec.components import (
+    DEEP_STEM,
+    SMALL_STEM,
+    Pool,
+    SqueezeRatio,
+    Stage,
+    Stem,
+    stages,
+)
 from resnet_spec.graph import IMAGE, Node, make_graph
 from resnet_spec.layers import (
     Add,
@@ -18,27 +27,18 @@ from resnet_spec.layers import (
     ShortcutLayer,
     SqueezeExcitation,
 )
-from resnet_spec.parameters import (
+from resnet_spec.plan import Block, Feature, Plan, StagePlan, StemPlan, make_plan
+from resnet_spec.recipe import SCHEDULES, Recipe, RecipeError, momentum_name
+from resnet_spec.registry import ARCHITECTURES, GROUPS, get_architecture
+from resnet_spec.serialization import from_json, to_json
+from resnet_spec.taps import Tap, mac_count, outputs, taps
+from resnet_spec.tensors import (
     Parameter,
     keras_layer_name,
     layer_parameters,
     parameter_count,
     parameters,
 )
-from resnet_spec.parts import (
-    DEEP_STEM,
-    SMALL_STEM,
-    Pool,
-    SqueezeExcite,
-    Stage,
-    Stem,
-    stages,
-)
-from resnet_spec.plan import Block, Feature, Plan, StagePlan, StemPlan, make_plan
-from resnet_spec.serialization import from_json, to_json
-from resnet_spec.table import ARCHITECTURES, GROUPS, get_architecture
-from resnet_spec.taps import Tap, mac_count, outputs, taps
-from resnet_spec.training import SCHEDULES, Recipe, RecipeError, momentum_name
 from resnet_spec.weights import (
     WeightsError,
     architecture_of,
@@ -80,7 +80,7 @@ __all__ = [
     "Relu",
     "ShortcutLayer",
     "SqueezeExcitation",
-    "SqueezeExcite",
+    "SqueezeRatio",
     "Stage",
     "StagePlan",
     "Stem",

@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from itertools import accumulate
 from operator import mul
 
-from resnet_spec.checks import mistakes
-from resnet_spec.parts import (
+from resnet_spec.components import (
     CLASSIC_STEM,
     REFERENCE_WIDTH,
     BlockKind,
     ConvBias,
     Shortcut,
-    SqueezeExcite,
+    SqueezeRatio,
     Stage,
     Stem,
     ZeroPadding,
 )
+from resnet_spec.validate import mistakes
 
 
 class ArchitectureError(ValueError):
@@ -62,12 +62,12 @@ class Architecture:
     preactivation: bool = False
     residual: bool = True
     shortcut: Shortcut = "B"
-    zero_padding: ZeroPadding = "behind"
+    zero_padding: ZeroPadding = "after"
     avg_down: bool = False
     stride_in_1x1: bool = False
     stride_in_last_block: bool = False
     conv_bias: ConvBias = "none"
-    se: SqueezeExcite | None = None
+    se: SqueezeRatio | None = None
     bn_eps: float = 1e-5
     bn_decay: float = 0.9
     in_channels: int = 3

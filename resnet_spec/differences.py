@@ -1,7 +1,7 @@
-"""Where PyTorch and Keras differ, as data: the README, the tags in both hands and tests read it.
+"""Where PyTorch and Keras differ, as data: the README, the tags in both implementations and tests read it.
 
 Each row is pinned by a test that shows what goes wrong when the difference is ignored. The tag
-`# DIFFERS(<id>): <summary>` stands in both hands at the line where they must diverge.
+`# DIFFERS(<id>): <summary>` stands in both implementations at the line where they must diverge.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Difference:
-    """One difference: its tag, the line of each hand, what ignoring it costs, and its test."""
+    """One difference: its tag, the line of each implementation, what ignoring it costs, and its test."""
 
     id: str
     summary: str

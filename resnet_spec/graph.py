@@ -79,20 +79,20 @@ def _walk_stem(plan: Plan):
 
 
 def _walk_block(block: Block, x: str):
-    way_around, last = x, block.norms[-1]
+    shortcut, last = x, block.norms[-1]
     for layer in block.branch:
         x = yield from _one(layer, x)
         if isinstance(layer, Norm) and (block.preactivation or layer is not last):
             number = block.norms.index(layer) + 1
             x = yield from _one(Relu(f"{block.name}.relu{number}"), x, is_tap=False)
             if layer is block.bn1 and block.preactivation and block.projects:
-                way_around = x
+                shortcut = x
     if block.se:
         x = yield from _walk_gate(block.se, x)
     if block.shortcut is not None:
         for layer in block.shortcut:
-            way_around = yield from _one(layer, way_around, is_tap=not isinstance(layer, Identity))
-        x = yield from _one(Add(f"{block.name}.add"), x, way_around, is_tap=False)
+            shortcut = yield from _one(layer, shortcut, is_tap=not isinstance(layer, Identity))
+        x = yield from _one(Add(f"{block.name}.add"), x, shortcut, is_tap=False)
     output = Identity(block.name) if block.preactivation else Relu(block.name)
     return (yield from _one(output, x))
 

@@ -1,4 +1,4 @@
-"""The layers that a plan is made of, with all their numbers: what both hands translate."""
+"""The layers that a plan is made of, with all their numbers: what both implementations translate."""
 
 from __future__ import annotations
 
@@ -85,11 +85,11 @@ class ChannelPad:
     name: str
     in_channels: int
     before: int
-    behind: int
+    after: int
 
     @property
     def out_channels(self) -> int:
-        return self.before + self.in_channels + self.behind
+        return self.before + self.in_channels + self.after
 
 
 @dataclass(frozen=True)

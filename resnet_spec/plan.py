@@ -1,6 +1,6 @@
 """The spec, unrolled: every layer of an architecture with all its numbers worked out.
 
-Both hands walk this plan from top to bottom and translate; neither computes a width, a stride or
+Both implementations walk this plan from top to bottom and translate; neither computes a width, a stride or
 a padding. All names are canonical, that is the `state_dict` names of torchvision and timm.
 """
 
@@ -12,6 +12,7 @@ from functools import lru_cache
 from itertools import zip_longest
 
 from resnet_spec.architecture import Architecture
+from resnet_spec.components import BlockKind, Stage
 from resnet_spec.layers import (
     AveragePool,
     ChannelPad,
@@ -24,7 +25,6 @@ from resnet_spec.layers import (
     SqueezeExcitation,
     Weighted,
 )
-from resnet_spec.parts import BlockKind, Stage
 
 
 @dataclass(frozen=True)

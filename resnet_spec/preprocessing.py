@@ -1,4 +1,4 @@
-"""How a photograph becomes an input, as data. Decoding and arithmetic are the judge's work.
+"""How a photograph becomes an input, as data. Decoding and arithmetic are the checker's work.
 
 Resize the shorter side, crop the centre, scale to [0, 1], subtract the mean and divide by the
 deviation, per channel in RGB order: the recipe by which torchvision evaluates its weights

@@ -1,4 +1,4 @@
-"""The checks that weights, and the model that takes them, must pass in either hand.
+"""The checks that weights, and the model that takes them, must pass in either implementation.
 
 It reads arrays only through `shape`, `dtype`, `min()` and `max()`, so it needs no NumPy itself.
 """
@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 from resnet_spec.architecture import Architecture, ArchitectureError
 from resnet_spec.layers import Norm
-from resnet_spec.parameters import Parameter, parameters
 from resnet_spec.plan import make_plan
-from resnet_spec.table import get_architecture
+from resnet_spec.registry import get_architecture
+from resnet_spec.tensors import Parameter, parameters
 
 IGNORED_LEAF = "num_batches_tracked"
 """A step counter that torch keeps beside the running statistics; the only key that is skipped."""
@@ -63,7 +63,7 @@ def architecture_of(model: object, architecture: str | Architecture | None) -> A
 def check_model(
     arch: Architecture, expected: Mapping[str, Shape], found: Mapping[str, Shape]
 ) -> None:
-    """Check that a model holds exactly the tensors of `arch`, by its hand's own names.
+    """Check that a model holds exactly the tensors of `arch`, by its implementation's own names.
 
     Raises `WeightsError` that names every tensor which is missing, extra or mis-shaped.
     """
@@ -118,7 +118,7 @@ def check_arrays(weights: object) -> None:
         found = f"found {', '.join(sorted(kinds))}"
         raise WeightsError(
             "weights are NumPy arrays",
-            [f"{found}; `get_weights` of the hand they come from gives arrays"],
+            [f"{found}; `get_weights` of the implementation they come from gives arrays"],
         )
 
 

@@ -87,7 +87,7 @@ def average_pool(spec: AveragePool) -> nn.Module:
 def channel_pad(spec: ChannelPad) -> nn.Module:
     """Channels of zeros: (N, C, H, W) -> (N, before + C + behind, H, W)."""
     # DIFFERS(channel-padding): torch pads any axis, Keras' layer two, so channels stand in as one.
-    return nn.ZeroPad3d((0, 0, 0, 0, spec.before, spec.behind))
+    return nn.ZeroPad3d((0, 0, 0, 0, spec.before, spec.after))
 
 
 def placeholder(spec: Identity) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Stochastic gradient descent by the rule of `resnet_spec.training`, in PyTorch."""
+"""Stochastic gradient descent by the rule of `resnet_spec.recipe`, in PyTorch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training in lockstep: both hands train alike, and every step all their numbers are compared.
+"""Training in lockstep: both implementations train alike, and every step all their numbers are compared.
 
 Every loss, weight, running statistic and momentum buffer: over many free steps in float64, and in
 float32 over single steps from one state.
@@ -13,25 +13,25 @@ from typing import Literal, cast
 
 from resnet_spec import Architecture, Recipe, get_architecture, parameters, taps
 
+from resnet_parity.adapters.loading import keras_adapter, torch_adapter
 from resnet_parity.errors import ParityError, ProbeError
-from resnet_parity.frameworks import keras_adapter, torch_adapter
-from resnet_parity.lockstep.course import Course, Trainees, make_course
-from resnet_parity.lockstep.free import Step, Worst, free_steps
-from resnet_parity.lockstep.single import floor_of, synchronised
+from resnet_parity.lockstep.free import TrainingStep, Worst, free_steps
+from resnet_parity.lockstep.single import noise_floor_of, synchronised
+from resnet_parity.lockstep.workload import TrainingAdapter, Workload, make_workload
 from resnet_parity.probes import blind_spots, default_size, random_weights
 from resnet_parity.probes.training import training_weights
 from resnet_parity.progress import Progress
 from resnet_parity.tolerances import limit
 
-__all__ = ["DEFAULT", "Lockstep", "Step", "Trial", "Worst", "lockstep"]
+__all__ = ["DEFAULT", "Lockstep", "TrainingStep", "Trial", "Worst", "lockstep"]
 
-Status = Literal["pass", "fail", "cannot"]
-Hands = tuple[Trainees, Trainees]
+Status = Literal["pass", "fail", "skipped"]
+Hands = tuple[TrainingAdapter, TrainingAdapter]
 
 DEFAULT = Recipe(learning_rate=0.001)
 """The rule unless another is asked for. Training amplifies roundings, the more the higher the rate:
 at 0.01 PyTorch in one memory layout and PyTorch in the other part by 1e-10 in 10 steps of resnet50,
-and so do both hands; at 0.05 in 54 steps of resnet18."""
+and so do both implementations; at 0.05 in 54 steps of resnet18."""
 
 _REPORTS = 10
 _MORE_BATCHES = 8  # for steps that come near a kink
@@ -41,9 +41,9 @@ _MAX_ELEMENTS = 2**29
 
 @dataclass(frozen=True)
 class Trial:
-    """What one hand showed in one dtype.
+    """What one implementation showed in one dtype.
 
-    `value` is the largest error, in float32 Keras' largest ratio to the floor, `limit` what it may
+    `value` is the largest error, in float32 Keras' largest ratio to the noise floor, `limit` what it may
     be, and `furthest` the quantity that has it. `departed` is the first free step, from 0, behind
     which something was off. `reason` explains a "cannot".
     """
@@ -68,7 +68,7 @@ class Lockstep:
     size: tuple[int, int]
     batch: int
     versions: dict[str, str]
-    steps: tuple[Step, ...]
+    steps: tuple[TrainingStep, ...]
     trials: tuple[Trial, ...]
     warnings: tuple[str, ...]
 
@@ -91,7 +91,7 @@ def lockstep(
     keras_backend: str | None = None,
     progress: Progress = lambda step, total: None,
 ) -> Lockstep:
-    """Train both hands: `steps` free steps in float64, `single_steps` from one state in float32.
+    """Train both implementations: `steps` free steps in float64, `single_steps` from one state in float32.
 
     `size` is height and width of the images in pixels.
 
@@ -104,26 +104,26 @@ def lockstep(
     total = 1 + min(steps, _REPORTS) + (single_steps > 0)
     progress("loading the frameworks", total)
     adapters = torch_adapter(), keras_adapter(keras_backend)
-    hands = _hand("resnet_torch"), _hand("resnet_keras")
-    course = make_course(arch, recipe, seed, size, batch)
-    ran: list[Step] = []
+    frameworks = _framework("torch"), _framework("keras")
+    workload = make_workload(arch, recipe, seed, size, batch)
+    ran: list[TrainingStep] = []
     trials: list[Trial] = []
-    obstacle = adapters[1].float64_obstacle()
-    if steps and obstacle:
-        trials.append(Trial("float64", "keras", "cannot", reason=obstacle))
+    unsupported_reason = adapters[1].float64_unsupported_reason()
+    if steps and unsupported_reason:
+        trials.append(Trial("float64", "keras", "skipped", reason=unsupported_reason))
     elif steps:
-        for step in free_steps(course, hands, random_weights(arch, seed, "float64"), steps):
+        for step in free_steps(workload, frameworks, random_weights(arch, seed, "float64"), steps):
             ran.append(step)
             if step.index % math.ceil(steps / _REPORTS) == 0:
                 progress(f"float64, step {len(ran)} of {steps}", total)
         trials.append(_free_trial(ran))
     if single_steps:
         progress(f"float32, {single_steps} synchronised steps", total)
-        tried = make_course(arch, recipe, seed, size, batch, single_steps + _MORE_BATCHES)
+        tried = make_workload(arch, recipe, seed, size, batch, single_steps + _MORE_BATCHES)
         try:
-            trials += _single_trials(tried, hands, seed, single_steps)
+            trials += _single_trials(tried, frameworks, seed, single_steps)
         except ProbeError as error:
-            trials.append(Trial("float32", "both", "cannot", reason=str(error)))
+            trials.append(Trial("float32", "both", "skipped", reason=str(error)))
     return Lockstep(
         architecture=arch,
         recipe=recipe,
@@ -137,11 +137,11 @@ def lockstep(
     )
 
 
-def _hand(package: str) -> Trainees:
-    return cast(Trainees, import_module(f"{package}.trainee"))
+def _framework(package: str) -> TrainingAdapter:
+    return cast(TrainingAdapter, import_module(f"resnet_parity.adapters.{package}.training_state"))
 
 
-def _free_trial(steps: list[Step]) -> Trial:
+def _free_trial(steps: list[TrainingStep]) -> Trial:
     departed = next((step.index for step in steps if step.departed), None)
     # What departs first has the cause in it; what is furthest off later is only its echo.
     told = max(steps, key=lambda s: s.furthest.error) if departed is None else steps[departed]
@@ -151,11 +151,11 @@ def _free_trial(steps: list[Step]) -> Trial:
     return Trial("float64", "both", status, worst.error, most, worst.name, departed)
 
 
-def _single_trials(course: Course, hands: Hands, seed: int, count: int) -> list[Trial]:
-    weights = training_weights(course.architecture, seed, "float32")
-    ours, theirs = synchronised(course, hands, weights, count)
-    floor = floor_of(course.architecture, ours)
-    ratios = {name: error / floor[name] for name, error in theirs.items()}
+def _single_trials(workload: Workload, frameworks: Hands, seed: int, count: int) -> list[Trial]:
+    weights = training_weights(workload.architecture, seed, "float32")
+    ours, theirs = synchronised(workload, frameworks, weights, count)
+    noise_floor = noise_floor_of(workload.architecture, ours)
+    ratios = {name: error / noise_floor[name] for name, error in theirs.items()}
 
     def trial(engine: str, values: dict[str, float], most: float) -> Trial:
         name = max(values, key=lambda each: values[each])
@@ -163,7 +163,7 @@ def _single_trials(course: Course, hands: Hands, seed: int, count: int) -> list[
         return Trial("float32", engine, status, values[name], most, name)
 
     return [
-        trial("torch", ours, limit("lockstep", "floor")),
+        trial("torch", ours, limit("lockstep", "noise floor")),
         trial("keras", ratios, limit("lockstep", "float32")),
     ]
 

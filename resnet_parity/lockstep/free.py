@@ -1,4 +1,4 @@
-"""Free steps in float64: both hands go their own way from the same weights, and must not part."""
+"""Free steps in float64: both implementations go their own way from the same weights, and must not part."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from resnet_parity.lockstep.course import LOSS, Course, State, Trainees, errors_of, kinds_of
+from resnet_parity.lockstep.workload import (
+    LOSS,
+    State,
+    TrainingAdapter,
+    Workload,
+    errors_of,
+    kinds_of,
+)
 from resnet_parity.tolerances import limit
 
 
@@ -19,8 +26,8 @@ class Worst:
 
 
 @dataclass(frozen=True)
-class Step:
-    """One step of both hands: the losses before it, and what is furthest off behind it, by kind."""
+class TrainingStep:
+    """One step of both implementations: the losses before it, and what is furthest off behind it, by kind."""
 
     index: int
     learning_rate: float
@@ -43,20 +50,23 @@ class Step:
 
 
 def free_steps(
-    course: Course, hands: tuple[Trainees, Trainees], weights: State, count: int
-) -> Iterator[Step]:
+    workload: Workload,
+    frameworks: tuple[TrainingAdapter, TrainingAdapter],
+    weights: State,
+    count: int,
+) -> Iterator[TrainingStep]:
     """PyTorch's step and Keras', compared, then the next ones from where each has come to."""
-    arch, recipe = course.architecture, course.recipe
+    arch, recipe = workload.architecture, workload.recipe
     kinds = kinds_of(arch)
-    runs: list[tuple[Trainees, Any]] = [
-        (hand, hand.start(arch, weights, recipe, "float64")) for hand in hands
+    runs: list[tuple[TrainingAdapter, Any]] = [
+        (framework, framework.start(arch, weights, recipe, "float64")) for framework in frameworks
     ]
     for index in range(count):
-        ours, theirs = (course.step(hand, run, index, "float64") for hand, run in runs)
+        ours, theirs = (workload.step(framework, run, index, "float64") for framework, run in runs)
         worst: dict[str, Worst] = {}
         for name, error in errors_of(arch, ours, theirs).items():
             kind = kinds[name]
             if kind not in worst or not error <= worst[kind].error:
                 worst[kind] = Worst(name, error)
         rate = recipe.learning_rate_at(index)
-        yield Step(index, rate, float(ours[LOSS]), float(theirs[LOSS]), worst)
+        yield TrainingStep(index, rate, float(ours[LOSS]), float(theirs[LOSS]), worst)

@@ -1,4 +1,4 @@
-"""Synchronised steps in float32: each starts both hands from one state, and is judged by itself.
+"""Synchronised steps in float32: each starts both implementations from one state, and is judged by itself.
 
 Free steps in float32 show nothing, for training makes chaos of their roundings. Here the state
 before each step is that of a float64 run, rounded; that run's next state is what must come out. The
@@ -16,25 +16,28 @@ import numpy as np
 
 from resnet_spec import IMAGE, Architecture, Recipe, momentum_name, outputs
 
-from resnet_parity import derivatives, oracle
 from resnet_parity.errors import ProbeError
-from resnet_parity.lockstep.course import (
+from resnet_parity.lockstep.workload import (
     FORWARDS,
-    Course,
     State,
-    Trainees,
+    TrainingAdapter,
+    Workload,
     errors_of,
     kinds_of,
 )
 from resnet_parity.probes import is_far_from_kinks
-from resnet_parity.tolerances import least_floor, limit
-from resnet_parity.values import Value
+from resnet_parity.reference import derivatives, oracle
+from resnet_parity.reference.values import Value
+from resnet_parity.tolerances import least_noise_floor, limit
 
 Errors = dict[str, float]
 
 
 def synchronised(
-    course: Course, hands: tuple[Trainees, Trainees], weights: State, count: int
+    workload: Workload,
+    frameworks: tuple[TrainingAdapter, TrainingAdapter],
+    weights: State,
+    count: int,
 ) -> tuple[Errors, Errors]:
     """PyTorch's largest error in every quantity over its layouts and steps, and Keras'.
 
@@ -42,20 +45,20 @@ def synchronised(
 
     Raises `ProbeError` where too many steps come near a kink.
     """
-    arch, recipe = course.architecture, course.recipe
-    torch, keras = hands
+    arch, recipe = workload.architecture, workload.recipe
+    torch, keras = frameworks
     exact = torch.start(arch, _cast(weights, "float64"), recipe, "float64")
-    runs: list[tuple[Trainees, Any]] = [
+    runs: list[tuple[TrainingAdapter, Any]] = [
         (torch, torch.start(arch, weights, recipe, "float32")),
         (torch, torch.start(arch, weights, recipe, "float32", layout="channels_last")),
         (keras, keras.start(arch, weights, recipe, "float32")),
     ]
     errors: list[Errors] = [{} for _ in runs]
-    for index, state, scales in _steps(course, torch, exact, count):
-        expected = course.step(torch, exact, index, "float64")
-        for (hand, run), found in zip(runs, errors, strict=True):
-            hand.set_state(run, state)
-            actual = course.step(hand, run, index, "float32")
+    for index, state, scales in _steps(workload, torch, exact, count):
+        expected = workload.step(torch, exact, index, "float64")
+        for (framework, run), found in zip(runs, errors, strict=True):
+            framework.set_state(run, state)
+            actual = workload.step(framework, run, index, "float32")
             for name, error in errors_of(arch, expected, actual, scales).items():
                 found[name] = max(error, found.get(name, 0.0))
     ours, other, theirs = errors
@@ -63,21 +66,21 @@ def synchronised(
 
 
 def _steps(
-    course: Course, hand: Trainees, exact: Any, count: int
+    workload: Workload, framework: TrainingAdapter, exact: Any, count: int
 ) -> Iterator[tuple[int, State, dict[str, float]]]:
-    """The steps to judge: index, state before, and the scales of what follows.
+    """The steps to checker: index, state before, and the scales of what follows.
 
     The float64 run stands in that state when a step is given, and behind it for the next.
     """
     judged = 0
-    for index in range(len(course.images)):
+    for index in range(len(workload.images)):
         if judged == count:
             return
-        state = _cast(hand.get_state(exact), "float32")
-        hand.set_state(exact, _cast(state, "float64"))
-        scales = _scales(course, state, index)
+        state = _cast(framework.get_state(exact), "float32")
+        framework.set_state(exact, _cast(state, "float64"))
+        scales = _scales(workload, state, index)
         if scales is None:
-            course.step(hand, exact, index, "float64")
+            workload.step(framework, exact, index, "float64")
             continue
         judged += 1
         yield index, state, scales
@@ -88,13 +91,13 @@ def _steps(
         )
 
 
-def _scales(course: Course, state: State, index: int) -> dict[str, float] | None:
+def _scales(workload: Workload, state: State, index: int) -> dict[str, float] | None:
     """How large the terms are that each momentum buffer sums, from the oracle.
 
     Behind a norm they cancel, as in the gradients of a training probe. None near a kink.
     """
-    arch = course.architecture
-    images, labels = course.batch(index)
+    arch = workload.architecture
+    images, labels = workload.batch(index)
     # In float32, as the engines get them.
     values = {IMAGE: Value(images.astype("float32").astype("float64"))}
     for node, value in oracle.walk(arch, state, values[IMAGE].array, training=True):
@@ -102,7 +105,7 @@ def _scales(course: Course, state: State, index: int) -> dict[str, float] | None
     if not is_far_from_kinks(arch, values):
         return None
     (tap,) = outputs(arch).values()
-    start = {tap: Value(_of_loss(course.recipe, values[tap].array, labels))}
+    start = {tap: Value(_of_loss(workload.recipe, values[tap].array, labels))}
     gradients = derivatives.backward(arch, state, values, start, training=True)
     return {momentum_name(name): value.scale for name, value in gradients}
 
@@ -115,7 +118,7 @@ def _of_loss(recipe: Recipe, logits: np.ndarray, labels: np.ndarray) -> np.ndarr
     return (exponentials / exponentials.sum(axis=1, keepdims=True) - wanted) / len(labels)
 
 
-def floor_of(arch: Architecture, errors: Mapping[str, float]) -> Errors:
+def noise_floor_of(arch: Architecture, errors: Mapping[str, float]) -> Errors:
     """What rounding does to each quantity, from PyTorch's errors in the order of their making.
 
     Forwards it never falls from one to the next, for rounding travels on, and an error over a
@@ -123,13 +126,13 @@ def floor_of(arch: Architecture, errors: Mapping[str, float]) -> Errors:
     momentum buffer has the rounding of the whole net in it, as gradients have; a step then adds
     little of it to a weight, so the largest error of any counts there.
     """
-    kinds, most = kinds_of(arch), limit("lockstep", "floor")
-    largest: dict[str, float] = defaultdict(least_floor)
+    kinds, most = kinds_of(arch), limit("lockstep", "noise floor")
+    largest: dict[str, float] = defaultdict(least_noise_floor)
     forwards: Errors = {}
     for name, error in errors.items():
         largest[kinds[name]] = max(error, largest[kinds[name]])
         if kinds[name] in FORWARDS:
-            forwards[name] = max(error, least_floor(), *forwards.values())
+            forwards[name] = max(error, least_noise_floor(), *forwards.values())
     return {name: min(most, forwards.get(name, largest[kinds[name]])) for name in errors}
 
 

@@ -64,8 +64,8 @@ from resnet_spec import (
 
 from resnet_parity.errors import ProbeError
 from resnet_parity.probes.probe import BATCH, Probe, default_size, gradients_of, trace
-from resnet_parity.splitmix import Stream
-from resnet_parity.values import Value
+from resnet_parity.probes.splitmix import Stream
+from resnet_parity.reference.values import Value
 
 SEEDS_TO_COVER = 8
 """So many exact probes, seeds 0 ... 7 at one density, read every channel of every layer."""
@@ -226,7 +226,7 @@ def check_exact_size(arch: Architecture, size: tuple[int, int]) -> int:
         good = default_size(arch, "exact")
         advice = f"take {good[0]}x{good[1]}, or a power of two times it"
         if _inexact_means(arch, good):  # a stride of 3, say
-            advice = "no size is that for every mean of this net, so climb its other rungs"
+            advice = "no size is that for every mean of this net, so climb its other checks"
         raise ProbeError(
             f"at {size[0]}x{size[1]} the map of {name} in {arch.name!r} is {rows}x{columns}; its "
             f"mean is exact only over a power-of-two area: {advice}"

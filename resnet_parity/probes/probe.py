@@ -10,8 +10,8 @@ import numpy as np
 
 from resnet_spec import IMAGE, Architecture, Conv, MaxPool, make_plan, outputs, parameters, taps
 
-from resnet_parity import derivatives, oracle
-from resnet_parity.values import Value
+from resnet_parity.reference import derivatives, oracle
+from resnet_parity.reference.values import Value
 
 BATCH = 2
 

@@ -19,9 +19,9 @@ import numpy as np
 
 from resnet_spec import Architecture, make_plan, parameters
 
-from resnet_parity import oracle
 from resnet_parity.probes.probe import BATCH, Probe, default_size
-from resnet_parity.splitmix import Stream
+from resnet_parity.probes.splitmix import Stream
+from resnet_parity.reference import oracle
 
 
 def random_probe(

@@ -40,12 +40,12 @@ from resnet_spec import (
     taps,
 )
 
-from resnet_parity import oracle
 from resnet_parity.errors import ProbeError
 from resnet_parity.probes.probe import Probe, default_size, gradients_of, trace
 from resnet_parity.probes.random import damping, random_images, random_weights
-from resnet_parity.splitmix import Stream
-from resnet_parity.values import Value
+from resnet_parity.probes.splitmix import Stream
+from resnet_parity.reference import oracle
+from resnet_parity.reference.values import Value
 
 _BATCH = 4  # of two images a norm makes plus and minus one where maps are flat: no gradient is left
 _ATTEMPTS = 8

@@ -1,0 +1,115 @@
+"""Every planted defect is noticed, by the checks that the table names."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import cast
+
+import numpy as np
+import pytest
+
+from parity_tests.checks.mutants import MUTANTS, Mutant, MutantFramework, Reused
+from parity_tests.support import SMALL, exact, exact_dtypes, random, training
+from resnet_parity.adapters.loading import keras_adapter, torch_adapter
+from resnet_parity.adapters.protocol import Adapter
+from resnet_parity.checks.run import NOISE_FLOOR_MODES, Engine, run_check
+from resnet_parity.probes import Probe
+from resnet_parity.tolerances import limit
+
+DEFAULT_CHECKS = ("exact", "float64", "float32")
+GRADIENTS = tuple(f"{check} gradients" for check in DEFAULT_CHECKS)
+
+
+def probes(check: str, net: str) -> tuple[Probe, ...]:
+    """Those of a check that compare taps alone, or gradients alone."""
+    check, _, gradients = check.partition(" ")
+    if check != "exact":
+        return ((training if gradients else random)(net, check),)
+    exacts = tuple(exact(net, dtype) for dtype in exact_dtypes())
+    assert exacts
+    return exacts if gradients else tuple(replace(probe, gradients={}) for probe in exacts)
+
+
+def planted() -> list:
+    """Each mutant in each implementation that can have it, in Keras where there is little time."""
+    rows = []
+    for mutant in MUTANTS:
+        rows.append(pytest.param(mutant, "keras", id=f"{mutant.name} in keras"))
+        if not (mutant.builder or mutant.run):
+            name = f"{mutant.name} in torch"
+            rows.append(pytest.param(mutant, "torch", id=name, marks=pytest.mark.full))
+    return rows
+
+
+@cache
+def healthy() -> dict[str, Adapter]:
+    frameworks = {"torch": torch_adapter(), "keras": keras_adapter()}
+    return {name: cast(Adapter, Reused(framework)) for name, framework in frameworks.items()}
+
+
+def engines(mutant: Mutant | None, framework: str) -> tuple[Engine, ...]:
+    """PyTorch in both layouts, for they make the noise floor, and Keras; one implementation with the defect."""
+    adapters = dict(healthy())
+    if mutant:
+        adapter = keras_adapter() if framework == "keras" else torch_adapter()
+        adapters[framework] = cast(Adapter, MutantFramework(adapter, mutant))
+    modes = {"torch": NOISE_FLOOR_MODES, "keras": ("eager",)}
+    return tuple(
+        Engine(name, each, mode) for name, each in adapters.items() for mode in modes[name]
+    )
+
+
+def accused(check: str, net: str, among: tuple[Engine, ...]) -> list[set[str]]:
+    """For each probe of the check, the implementations that it finds fault with; none may be excused."""
+    compared = "gradients" if check in GRADIENTS else "taps"
+    found = []
+    for probe in probes(check, net):
+        verdicts = [v for v in run_check(check.split()[0], probe, among) if v.compared == compared]
+        assert not [v.reason for v in verdicts if v.status == "skipped"]
+        found.append({v.engine for v in verdicts if v.status == "fail"})
+    return found
+
+
+@pytest.mark.parametrize("net", sorted({mutant.net for mutant in MUTANTS}))
+@pytest.mark.parametrize("check", [*DEFAULT_CHECKS, *GRADIENTS])
+def test_the_healthy_pair_is_not_accused(check, net):
+    assert not any(accused(check, net, engines(None, "")))
+
+
+@pytest.mark.parametrize(("mutant", "framework"), planted())
+def test_a_mutant_is_noticed_and_blamed(mutant: Mutant, framework: str):
+    """Every probe of the checks in the table accuses the implementation that has it and no other."""
+    among = engines(mutant, framework)
+    for check in sorted(mutant.killed_by):
+        assert all(each == {framework} for each in accused(check, mutant.net, among)), check
+    for check in sorted(mutant.missed_by):
+        assert not any(accused(check, mutant.net, among)), f"{check} is sharper than the table says"
+
+
+BLIND = [mutant for mutant in MUTANTS if mutant.blind]
+
+
+@pytest.mark.parametrize("mutant", BLIND, ids=lambda mutant: mutant.name)
+def test_a_comparison_of_logits_to_1e_3_would_miss_it(mutant: Mutant):
+    probe = random(SMALL.name, "float32")
+    model = MutantFramework(keras_adapter(), mutant).build(SMALL, probe.weights, "float32")
+    logits = keras_adapter().run(model, probe.images, "eager")["logits"]
+    assert np.abs(logits - probe.expected["logits"]).max() < limit("logits", "careless")
+
+
+def test_at_least_three_mutants_are_of_that_kind():
+    assert len(BLIND) >= 3
+
+
+def test_the_exact_check_misses_one_kind_alone():
+    """It meets a sigmoid at its two ends, so what lies between them is for the other checks."""
+    forwards = [mutant for mutant in MUTANTS if mutant.killed_by & set(DEFAULT_CHECKS)]
+    missed = [mutant.name for mutant in forwards if "exact" not in mutant.killed_by]
+    assert missed == ["gate with a hard sigmoid"]
+
+
+def test_taps_are_blind_to_defects_of_the_backward_pass():
+    backwards = [mutant for mutant in MUTANTS if not mutant.killed_by & set(DEFAULT_CHECKS)]
+    assert len(backwards) >= 5
+    assert all(mutant.missed_by >= set(DEFAULT_CHECKS) for mutant in backwards)

@@ -1,0 +1,884 @@
+"""The diagnosis names each planted fault, all of them at once, and none that is not there."""
+
+from __future__ import annotations
+
+import json
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import keras
+import pytest
+import torch
+from torch import nn
+
+import resnet_keras
+import resnet_torch
+from parity_tests.diagnose import faulty_models as faulty_models
+from parity_tests.diagnose.faulty_models import (
+    healthy_keras,
+    healthy_torch,
+    keras_with,
+    spoilt,
+    torch_with,
+)
+from parity_tests.support import (
+    EVERYTHING,
+    KINDS,
+    SMALL,
+    TINY,
+    USERS,
+    command,
+    light,
+    with_random_statistics,
+)
+from resnet_parity import cli
+from resnet_parity.cli.options import console
+from resnet_parity.diagnose import structure
+from resnet_parity.diagnose.diagnosis import REACH, Diagnosis, diagnose
+from resnet_parity.diagnose.faults import FAULTS
+from resnet_parity.diagnose.loading import LoadedModel, check_name, examined, load
+from resnet_parity.diagnose.record import RecordedStep
+from resnet_parity.errors import ParityError
+from resnet_parity.probes import default_size
+from resnet_parity.reports.diagnose import print_diagnosis
+
+
+def examine(a: Callable[[], Any], b: Callable[[], Any], **options: Any) -> Diagnosis:
+    options = {"size": (32, 48)} | options
+    return diagnose(examined("a", a()), examined("b", b()), **options)
+
+
+def named(diagnosis: Diagnosis) -> list[str]:
+    return [finding.fault for finding in diagnosis.findings]
+
+
+# Every cause, planted: (the causes that must be named, in order, and no other; the patient).
+IN_KERAS: dict[str, tuple[list[str], Callable[[], keras.Model]]] = {
+    "same": (["same-padding"], keras_with(conv=faulty_models.same_conv)),
+    "no padding": (["padding"], keras_with(conv=faulty_models.lacking_conv)),
+    "same pool": (["same-pool"], keras_with(pool=faulty_models.same_pool)),
+    "bare pool": (["pool-padding"], keras_with(pool=faulty_models.bare_pool)),
+    "small pool": (["pool-size", "pool-padding"], keras_with(pool=faulty_models.small_pool)),
+    "eps": (["eps"], keras_with(eps=1e-3)),
+    "eps a little": (["eps"], keras_with(eps=1.001e-5)),
+    "momentum": (["momentum"], keras_with(decay=0.99)),
+    "momentum inverted": (["momentum-inverted"], keras_with(decay=0.1)),
+    "1x1": (["stride-1x1"], keras_with(strides=((1, 1, 1), (2, 1, 2)))),
+    "extra stride": (["extra-stride"], keras_with(strides=((2, 1, 2), (1, 2, 2)))),
+    "missing stride": (["missing-stride"], keras_with(strides=((1, 1, 1), (1, 1, 1)))),
+    "dilation": (["dilation", "padding"], keras_with(conv=faulty_models.dilated_conv)),
+    "bias": (["conv-bias"], keras_with(conv=faulty_models.biased_conv)),
+    "training": (["training-mode"], keras_with(norm=faulty_models.training_norm)),
+    "softmax": (["softmax"], keras_with(head="softmax")),
+    "rescaled": (["preprocessing"], keras_with(prepare=faulty_models.rescaled)),
+    "caffe": (["preprocessing"], keras_with(prepare=faulty_models.caffe)),
+    "bgr input": (["bgr"], keras_with(prepare=faulty_models.reversed_colours)),
+    "relu first": (["block-order"], keras_with(block=faulty_models.relu_before_norm)),
+    "relu before the sum": (["block-order"], keras_with(block=faulty_models.relu_before_add)),
+    "no relu": (["missing-layer"], keras_with(block=faulty_models.no_relu)),
+    "leaky": (["activation"], keras_with(relu=faulty_models.leaky)),
+    "bgr kernel": (["bgr"], spoilt(conv_weight=lambda k: k[:, :, ::-1])),
+    "height and width": (
+        ["kernel-layout"],
+        spoilt(block1_conv2_weight=lambda k: k.transpose(1, 0, 2, 3)),
+    ),
+    "in and out": (
+        ["kernel-layout"],
+        spoilt(block1_conv2_weight=lambda k: k.transpose(0, 1, 3, 2)),
+    ),
+    "reshaped": (
+        ["kernel-layout"],
+        spoilt(block1_conv1_weight=lambda k: k.transpose(3, 2, 0, 1).reshape(k.shape)),
+    ),
+    "turned round": (["kernel-layout"], spoilt(conv_weight=lambda k: k[::-1, ::-1])),
+    "dense": (["dense-layout"], spoilt(fc_weight=lambda k: k.T)),
+    "weights": (["weights"], spoilt(block2_bn3_running_mean=lambda mean: mean + 1)),
+}
+
+
+@pytest.mark.parametrize("fault", IN_KERAS)
+def test_a_fault_in_keras_is_named(fault):
+    faults, loaded = IN_KERAS[fault]
+    diagnosis = examine(healthy_torch, loaded)
+    assert named(diagnosis) == faults
+    assert not diagnosis.same
+    for finding in diagnosis.findings:
+        assert "{" not in finding.what + finding.fix("keras") + finding.fix("torch")
+
+
+def _swapped_norm(model: nn.Module) -> None:
+    norm = model.get_submodule("block1.bn2")
+    norm.weight.data, norm.bias.data = norm.bias.data, norm.weight.data  # type: ignore
+
+
+def _set(path: str, **numbers: Any) -> Callable[[nn.Module], None]:
+    def change(model: nn.Module) -> None:
+        for name, value in numbers.items():
+            setattr(model.get_submodule(path), name, value)
+
+    return change
+
+
+def _strides(model: nn.Module) -> None:
+    model.get_submodule("block2.conv1").stride = (2, 2)  # type: ignore
+    model.get_submodule("block2.conv2").stride = (1, 1)  # type: ignore
+
+
+def _exchanged(model: nn.Module) -> None:
+    first, second = (model.get_submodule(f"block2.{name}") for name in ("bn1", "bn2"))
+    for mine, theirs in zip(first.buffers(), second.buffers(), strict=True):
+        mine_was = mine.clone()
+        mine.copy_(theirs)
+        theirs.copy_(mine_was)
+    first.weight, second.weight = second.weight, first.weight
+    first.bias, second.bias = second.bias, first.bias
+
+
+class Frozen(nn.BatchNorm2d):
+    """A norm that never leaves training mode."""
+
+    def train(self, mode: bool = True):
+        return super().train(True)
+
+
+def _always_training(model: nn.Module) -> None:
+    norm = Frozen(8)
+    norm.load_state_dict(model.get_submodule("block1.bn2").state_dict())
+    model.block1.bn2 = norm  # type: ignore
+
+
+class ZeroPool(nn.Module):
+    def forward(self, x):
+        return torch.nn.functional.max_pool2d(torch.nn.functional.pad(x, (1, 1, 1, 1)), 3, 2)
+
+
+def _zero_pool(model: nn.Module) -> None:
+    model.pool = ZeroPool()
+
+
+def _no_affine(model: nn.Module) -> None:
+    norm = nn.BatchNorm2d(8, affine=False)
+    norm.load_state_dict(model.get_submodule("block1.bn2").state_dict(), strict=False)
+    model.block1.bn2 = norm  # type: ignore
+
+
+def _without_statistics(model: nn.Module) -> None:
+    old, new = model.get_submodule("block1.bn2"), nn.BatchNorm2d(8, track_running_stats=False)
+    new.load_state_dict(dict(old.named_parameters()))
+    model.block1.bn2 = new  # type: ignore
+
+
+class Scaled(nn.Module):
+    """A little too large."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x) * 1.00005
+
+
+IN_TORCH: dict[str, tuple[list[str], Callable[[nn.Module], None]]] = {
+    "eps": (["eps"], _set("bn", eps=1e-3)),
+    "momentum": (["momentum-inverted"], _set("bn", momentum=0.9)),
+    "stride": (["stride-1x1"], _strides),
+    "padding": (["padding"], _set("conv", padding=(2, 2))),
+    "ceil": (
+        ["number", "pool-padding"],
+        lambda m: setattr(m, "pool", nn.MaxPool2d(3, 2, ceil_mode=True)),
+    ),
+    "gamma and beta": (["gamma-beta"], _swapped_norm),
+    "two norms": (["swapped-layers"] * 2, _exchanged),
+    "training": (["training-mode"], _always_training),
+    "shared": (
+        ["shared-layer"],
+        lambda m: setattr(m.block1, "bn2", m.get_submodule("block1.bn1")),
+    ),
+    "no statistics": (["training-mode"], _without_statistics),
+    "no gamma, no beta": (["affine"], _no_affine),
+    "scaled": (["rescaled"], lambda m: setattr(m, "fc", Scaled(m.get_submodule("fc")))),
+    "no bias": (
+        ["conv-bias"],
+        lambda m: m.get_submodule("fc").register_parameter("bias", None),
+    ),
+    "no norm": (["missing-layer"], lambda m: setattr(m.block1, "bn2", nn.Identity())),
+    "a sigmoid at the end": (
+        ["extra-layer"],
+        lambda m: setattr(m, "fc", nn.Sequential(m.get_submodule("fc"), nn.Sigmoid())),
+    ),
+    "gelu": (
+        ["extra-layer"],
+        lambda m: setattr(m, "pool", nn.Sequential(m.get_submodule("pool"), nn.GELU())),
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", IN_TORCH)
+def test_a_fault_in_torch_is_named(fault):
+    faults, change = IN_TORCH[fault]
+    assert named(examine(healthy_torch, torch_with(change))) == faults
+
+
+# The layout: axes taken for others.
+
+
+def flattened_torch() -> nn.Module:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 6 * 4, 7))
+
+
+def flattened_keras() -> keras.Model:
+    model = keras.Sequential(
+        [
+            keras.Input((8, 6, 3)),
+            keras.layers.Conv2D(4, 3, activation="relu", name="0"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(7, name="3"),
+        ]
+    )
+    state = {name: value.numpy() for name, value in flattened_torch().state_dict().items()}
+    model.get_layer("0").set_weights([state["0.weight"].transpose(2, 3, 1, 0), state["0.bias"]])
+    model.get_layer("3").set_weights([state["3.weight"].T, state["3.bias"]])
+    return model
+
+
+def norm_over_height() -> keras.Model:
+    image = keras.Input((32, 48, 3))
+    x = keras.layers.BatchNormalization(axis=1)(keras.layers.Conv2D(4, 1)(image))
+    return keras.Model(image, keras.layers.GlobalAveragePooling2D()(x))
+
+
+class Reshaped(nn.Module):
+    """Takes the memory of NCHW for NHWC."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image):
+        batch, channels, height, width = image.shape
+        return self.net(image.reshape(batch, height, width, channels).permute(0, 3, 1, 2))
+
+
+def norm_over_channels() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "faults"),
+    [
+        (flattened_torch, flattened_keras, ["layout"]),
+        (healthy_torch, lambda: Reshaped(healthy_torch()), ["layout"]),
+        (norm_over_channels, norm_over_height, ["layout"]),
+    ],
+)
+def test_an_axis_taken_for_another(a, b, faults):
+    found = [
+        fault
+        for fault in named(examine(a, b, size=(8, 6) if a is flattened_torch else (32, 48)))
+        if not fault.startswith(("momentum", "eps"))
+    ]
+    assert found == faults
+
+
+def folded(gamma: float = 1.0) -> Callable[[], nn.Module]:
+    """The first norm folded into its convolution."""
+
+    def build() -> nn.Module:
+        model = healthy_torch()
+        conv, norm = model.get_submodule("conv"), model.get_submodule("bn")
+        model.conv = torch.nn.utils.fusion.fuse_conv_bn_eval(conv, norm)  # type: ignore
+        model.conv.weight.data *= gamma  # type: ignore
+        model.bn = nn.Identity()
+        return model
+
+    return build
+
+
+def test_a_folded_norm_is_no_fault_unless_it_is_folded_wrong():
+    assert examine(healthy_torch, folded()).same
+    assert examine(folded(), healthy_torch).same
+    assert named(examine(healthy_torch, folded(1.01))) == ["folding"]
+
+
+class Unbiased(keras.layers.BatchNormalization):
+    """Tracks n / (n - 1) times the variance of a batch."""
+
+    def call(self, inputs, training=None, mask=None):
+        before = keras.ops.copy(self.moving_variance.value)
+        result = super().call(inputs, training=training)
+        if training:
+            count = inputs.shape[0] * inputs.shape[1] * inputs.shape[2]
+            step = self.moving_variance - self.momentum * before
+            self.moving_variance.assign(self.momentum * before + step * count / (count - 1))
+        return result
+
+
+def unbiased_norm(self, x, name: str):
+    return Unbiased(epsilon=self.eps, momentum=self.decay, name=name)(x)
+
+
+def test_the_variance_of_a_batch_counts_where_training_does():
+    """PyTorch's is unbiased and Keras' biased: known, and told; no fault unless asked for."""
+    diagnosis = examine(healthy_torch, healthy_keras)
+    assert diagnosis.same
+    assert "unbiased" in diagnosis.remarks[0]
+    assert named(examine(healthy_torch, healthy_keras, training=True)) == ["biased-variance"]
+    unbiased = keras_with(norm=unbiased_norm)
+    assert examine(healthy_torch, unbiased, training=True).same
+    assert named(examine(unbiased, healthy_keras)) == ["biased-variance"]
+
+
+# More than one fault, and none.
+
+
+def test_all_faults_are_named_in_order_of_execution():
+    changes: dict[str, Any] = {"conv": faulty_models.same_conv, "pool": faulty_models.same_pool}
+    sick = keras_with(
+        **changes, eps=1e-3, decay=0.99, strides=((1, 1, 1), (2, 1, 2)), head="softmax"
+    )
+    diagnosis = examine(healthy_torch, sick)
+    assert named(diagnosis) == [
+        "same-padding",
+        "eps",
+        "momentum",
+        "same-pool",
+        "stride-1x1",
+        "softmax",
+    ]
+    eps = diagnosis.findings[1]
+    assert len(eps.places) == 9
+    assert eps.places[0] == ("bn (BatchNorm2d)", "bn (BatchNormalization)")
+    assert diagnosis.divergence is not None
+    assert diagnosis.divergence.there == "conv (Conv2D)"
+
+
+def test_faults_of_weights_and_of_numbers_together():
+    sick = spoilt(
+        conv_weight=lambda k: k[:, :, ::-1],
+        fc_weight=lambda k: k.T,
+        block1_bn2_running_var=lambda variance: 2 * variance,
+    )
+    assert named(examine(healthy_torch, sick)) == ["bgr", "weights", "dense-layout"]
+
+
+def ours(package: Any, framework: str, arch: Any) -> LoadedModel:
+    return LoadedModel(
+        arch.name, framework, package.create_model(arch), arch.in_channels, ours=True
+    )
+
+
+@pytest.mark.parametrize(
+    "arch",
+    light([TINY, SMALL, *KINDS, EVERYTHING, *USERS], [TINY, SMALL, *KINDS[1:5], USERS[3]]),
+    ids=lambda arch: arch.name,
+)
+def test_no_false_alarm(arch):
+    a, b = ours(resnet_torch, "torch", arch), ours(resnet_keras, "keras", arch)
+    diagnosis = diagnose(a, b, size=default_size(arch, "random"))
+    assert (named(diagnosis), diagnosis.same) == ([], True)
+    assert diagnosis.aligned == max(diagnosis.layers)
+
+
+def test_no_false_alarm_in_one_framework_or_turned_round():
+    for a, b in (
+        (healthy_torch, healthy_torch),
+        (healthy_keras, healthy_keras),
+        (healthy_keras, healthy_torch),
+        (healthy_torch, faulty_models.fresh_keras),
+        (faulty_models.fresh_keras, healthy_torch),
+        (faulty_models.Normalised, keras_with(prepare=faulty_models.normalised)),
+    ):
+        assert examine(a, b).same
+
+
+def test_torchvision_and_the_keras_implementation_are_one():
+    a = examined("torchvision", faulty_models.torchvision_resnet18())
+    assert diagnose(a, load("keras:resnet18", "keras", 0), size=(32, 64)).same
+
+
+@pytest.mark.full
+def test_keras_applications_and_its_row_are_one():
+    a = examined("keras.applications", faulty_models.keras_applications_resnet50())
+    assert diagnose(a, load("torch:keras_resnet50", "torch", 0)).same
+
+
+def test_the_tutorials_resnet50_against_torchvisions():
+    """Every difference between them, in order, and none that is not there."""
+    diagnosis = examine(
+        faulty_models.torchvision_resnet50, faulty_models.tutorial_resnet50, size=(32, 64)
+    )
+    found = [(finding.fault, len(finding.places)) for finding in diagnosis.findings]
+    assert found == [
+        ("same-padding", 1),
+        ("conv-bias", 53),
+        ("eps", 53),
+        ("momentum", 53),
+        ("same-pool", 1),
+        ("extra-stride", 2),
+        ("stride-1x1", 3),
+        ("softmax", 1),
+    ]
+
+
+class TwoWays(nn.Module):
+    """Two branches, of which the second starts at the image or behind the first's convolution."""
+
+    def __init__(self, *, late: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1)
+        self.third, self.late = nn.Conv2d(3, 3, 3, padding=1), late
+
+    def forward(self, image):
+        x = self.first(image)
+        return self.second(torch.relu(x)) + self.third(x if self.late else image)
+
+
+def row(*others: nn.Module, kernel: int = 3, seed: int = 0) -> Callable[[], nn.Module]:
+    """A convolution and what stands behind it."""
+
+    def build() -> nn.Module:
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Conv2d(3, 4, kernel, padding=kernel // 2), *others)
+
+    return build
+
+
+def row_behind(first: nn.Module) -> Callable[[], nn.Module]:
+    """The same with something before it."""
+    return lambda: nn.Sequential(first, row()())
+
+
+IN_ROWS: dict[str, tuple[list[str], Callable[[], nn.Module], Callable[[], nn.Module]]] = {
+    "wiring": (["wiring"], lambda: TwoWays(late=False), lambda: TwoWays(late=True)),
+    "border": (
+        ["pool-border"],
+        row(nn.MaxPool2d(3, 2, 1)),
+        row(nn.ZeroPad2d(1), nn.MaxPool2d(3, 2)),
+    ),
+    "average": (
+        ["pool-average"],
+        row(nn.AvgPool2d(3, 2, 1)),
+        row(nn.AvgPool2d(3, 2, 1, count_include_pad=False)),
+    ),
+    "kernel": (["kernel-size"], row(nn.ReLU()), row(nn.ReLU(), kernel=1)),
+    "pool before norm": (  # a maximum is no other behind a norm whose gammas are positive
+        ["block-order"],
+        row(nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(3, 2, 1)),
+        row(nn.MaxPool2d(3, 2, 1), nn.BatchNorm2d(4), nn.ReLU()),
+    ),
+    "affine, no kernels copied": (
+        ["affine"],
+        row(nn.BatchNorm2d(4, affine=False), seed=1),
+        row(nn.BatchNorm2d(4)),
+    ),
+    "affine": (["affine"], row(nn.BatchNorm2d(4, affine=False)), row(nn.BatchNorm2d(4))),
+    "a norm more": (
+        ["extra-layer"],
+        row(nn.BatchNorm2d(4)),
+        row(nn.BatchNorm2d(4), nn.BatchNorm2d(4, eps=0.0)),
+    ),
+    "a limit": (["extra-layer"], row(), row_behind(nn.Hardtanh())),
+}
+
+
+@pytest.mark.parametrize("fault", IN_ROWS)
+def test_a_fault_in_a_row_of_layers_is_named(fault):
+    faults, a, b = IN_ROWS[fault]
+    diagnosis = examine(a, b)
+    assert (named(diagnosis), diagnosis.diverges) == (faults, True)
+
+
+def test_preparations_that_differ_are_named():
+    caffe = keras_with(prepare=faulty_models.caffe)
+    assert named(examine(faulty_models.Normalised, caffe)) == ["bgr", "preprocessing"]
+    assert named(examine(faulty_models.Normalised, healthy_keras)) == ["preprocessing"]
+    assert "nothing" in examine(faulty_models.Normalised, healthy_keras).findings[0].what
+
+
+class Strange(nn.Module):
+    """Something that no words are for."""
+
+    def __init__(self, power: float) -> None:
+        super().__init__()
+        self.net, self.power = healthy_torch(), power
+
+    def forward(self, image):
+        return torch.sinh(self.net(torch.pow(image, self.power)))
+
+
+def test_what_has_no_words_is_run_and_compared():
+    assert examine(lambda: Strange(2.0), lambda: Strange(2.0)).same
+    assert named(examine(lambda: Strange(2.0), lambda: Strange(3.0))) == ["other-layer"]
+
+
+def test_layers_are_listed_as_people_do():
+    steps = [RecordedStep(kind, "somewhere") for kind in ("conv", "add", "conv", "relu")]
+    assert structure._words(steps) == "2 conv, an add, a relu"
+
+
+def test_a_fault_that_is_not_known_is_not_invented(capsys):
+    """Then the first layer that differs is named, and nothing else."""
+    diagnosis = examine(healthy_torch, keras_with(eps=1e-3))
+    print_diagnosis(console(), replace(diagnosis, findings=()))
+    printed = capsys.readouterr().out
+    assert "the cause is not known" in printed
+    assert "first at bn (BatchNorm2d) / bn (BatchNormalization)" in printed
+    assert not replace(diagnosis, findings=()).same
+
+
+def test_every_fault_is_planted():
+    tables = (IN_KERAS, IN_TORCH, IN_ROWS)
+    planted = {fault for table in tables for faults, *_ in table.values() for fault in faults}
+    elsewhere = {"layout", "folding", "biased-variance", "other-layer"}
+    assert planted | elsewhere == set(FAULTS)
+
+
+# How models are named, and what is refused.
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with a user's module in it."""
+    (tmp_path / "theirs_parity.py").write_text(
+        "import torch\n"
+        "from torch import nn\n"
+        "def net(): torch.manual_seed(0); return nn.Sequential(nn.Conv2d(3, 4, 3))\n"
+        "def other(): model = net(); model[0].padding = (1, 1); return model\n"
+        "def broken(): raise RuntimeError('out of order\\nat all')\n"
+        "def number(): return 3\n"
+        "def diverged(): model = net(); model[0].bias.data[1] = torch.nan; return model\n"
+        "def lazy(): return nn.Sequential(nn.LazyConv2d(4, 3))\n"
+        "class Through(nn.Conv2d):\n"
+        "    def forward(self, image): return torch.from_numpy(super().forward(image).numpy())\n"
+        "def through(): return Through(3, 4, 3)\n"
+        "def unbuilt():\n"
+        "    import keras\n"
+        "    return keras.Sequential([keras.layers.Dense(3)])\n"
+        "def infinite():\n"
+        "    import keras\n"
+        "    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Dense(3)])\n"
+        "    model.weights[0].assign(model.weights[0] + float('inf'))\n"
+        "    return model\n"
+        "def gray(): return nn.Conv2d(1, 4, 3)\n"
+        "def picky(): return nn.Sequential(nn.Flatten(), nn.Linear(7, 7), nn.Conv2d(3, 1, 1))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    sys.modules.pop("theirs_parity", None)
+
+
+def test_a_fresh_model_is_filled_whichever_it_is():
+    """Zero biases and norms of ones and zeros hide faults, whatever the other model is."""
+    table = load("keras:resnet20", "keras", 0)
+
+    def biased() -> nn.Module:
+        model: Any = resnet_torch.create_model("resnet20")
+        for layer in model.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.bias = nn.Parameter(torch.zeros(layer.out_channels))
+        return model
+
+    for a, b in ((examined("a", biased()), table), (table, examined("b", biased()))):
+        found = diagnose(a, b, size=(32, 64))
+        assert (named(found), found.diverges) == (["conv-bias"], True)
+    assert "norms and biases that B alone has are filled with random numbers" in found.notes
+
+
+def test_a_maximum_and_its_norm_change_places():
+    """Which shows where a gamma is negative alone; those of a net of ours are not."""
+    model: Any = resnet_torch.create_model("resnet18")
+    model.bn1, model.maxpool = nn.Sequential(model.maxpool, model.bn1), nn.Identity()
+    found = diagnose(load("torch:resnet18", "torch", 0), examined("b", model), size=(32, 64))
+    assert (named(found), found.diverges) == (["block-order"], True)
+    assert found.notes[0].startswith("every fourth gamma of A is turned negative")
+
+
+def test_the_verdict_says_what_is_proven(capsys):
+    """Outputs that agree by chance, or as far as float32 tells, do not hide a fault."""
+
+    def verdict(a: Callable[[], Any], b: Callable[[], Any]) -> str:
+        print_diagnosis(console(), examine(a, b))
+        return capsys.readouterr().out
+
+    scaled = torch_with(IN_TORCH["scaled"][1])
+    assert "the outputs agree to 1e-04, but 1 fault is proven" in verdict(healthy_torch, scaled)
+    stride = torch_with(_strides)
+    assert "not the same function: 1 fault is proven" in verdict(healthy_torch, stride)
+    inverted = torch_with(IN_TORCH["momentum"][1])
+    assert "the same function in evaluation, but 1 fault" in verdict(healthy_torch, inverted)
+    assert "the same function: outputs" in verdict(healthy_torch, healthy_torch)
+    norm: Any = with_random_statistics(nn.BatchNorm2d(4))
+    norm.weight.data.abs_()
+    idle = row(norm, nn.MaxPool2d(2)), row(nn.MaxPool2d(2), norm)
+    assert "the outputs agree to 1e-12, but 1 fault is proven" in verdict(*idle)
+    same = verdict(faulty_models.Normalised, faulty_models.Normalised)
+    assert "the same function, as far as float32 can tell: outputs" in same
+
+
+def test_rows_of_the_table_that_differ_are_reported_of_compare():
+    first, second = load("torch:resnet20", "torch", 0), load("torch:resnet32", "torch", 0)
+    found = diagnose(first, second, size=(32, 32))
+    assert "`resnet-parity compare resnet20 resnet32`" in found.notes[0]
+
+
+def plain(norm: nn.Module, *, bias: bool = False, seed: int = 0, linear: bool = True) -> nn.Module:
+    """A convolution with a bias of zeros or none, a norm, and a classifier the same way."""
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, bias=bias), norm, nn.AdaptiveAvgPool2d(1))
+    model.extend([nn.Flatten(), nn.Linear(4, 5, bias=linear)])
+    for name, parameter in model.named_parameters():
+        if name in ("0.bias", "4.bias"):
+            nn.init.zeros_(parameter)
+    return model
+
+
+def with_gamma(value: float, **options: Any) -> nn.Module:
+    norm = nn.BatchNorm2d(4, **options)
+    nn.init.constant_(norm.weight, value)
+    return norm
+
+
+def untracked(seed: int, **options: Any) -> nn.Module:
+    """Trained, but its norm keeps no statistics."""
+    torch.manual_seed(seed)
+    norm = nn.BatchNorm2d(4, track_running_stats=False, **options)
+    nn.init.uniform_(norm.weight, 0.5, 2.0)
+    return plain(norm, seed=seed)
+
+
+def kernels_alike(*models: nn.Module) -> list[Callable[[], nn.Module]]:
+    """The models with the first one's kernels."""
+    kernels = {name: models[0].state_dict()[name] for name in ("0.weight", "4.weight")}
+    for model in models[1:]:
+        model.load_state_dict(kernels, strict=False)
+    return [lambda model=model: model for model in models]
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_what_begins_with_zeros_hides_nothing(copied):
+    """Biases of convolutions and classifiers, gammas of zero, the kernels copied or not."""
+
+    def faults(one: nn.Module, other: nn.Module) -> list[str]:
+        a, b = kernels_alike(one, other) if copied else (lambda: one, lambda: other)
+        return named(examine(a, b))
+
+    norm = nn.BatchNorm2d
+    assert faults(plain(norm(4)), plain(norm(4), bias=True, seed=1)) == ["conv-bias"]
+    assert faults(plain(norm(4), bias=True), plain(norm(4), seed=1)) == ["conv-bias"]
+    assert faults(plain(norm(4)), plain(norm(4), linear=False, seed=1)) == ["conv-bias"]
+    zeros = plain(with_gamma(0.0)), plain(with_gamma(0.0, eps=1e-1), seed=1)
+    assert faults(*zeros) == ["eps"]
+    assert faults(plain(norm(4), bias=True), plain(norm(4), bias=True, seed=1)) == []
+
+
+def test_numbers_that_begin_otherwise_are_reported():
+    a, b = kernels_alike(plain(with_gamma(0.0)), plain(with_gamma(1.0), seed=1))
+    assert named(examine(a, b)) == ["weights"]
+
+
+def test_norms_without_statistics_say_nothing_of_training():
+    """Neither that a model was never trained, nor that a momentum differs."""
+    assert "weights" in named(examine(lambda: untracked(0), lambda: untracked(1)))
+    assert examine(lambda: untracked(0), lambda: untracked(0, momentum=0.01)).same
+
+
+class Twice(nn.Module):
+    """One convolution in two places."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, image):
+        return self.conv(torch.relu(self.conv(image)))
+
+
+def test_a_layer_that_both_run_twice_is_no_fault():
+    assert named(examine(lambda: Twice(0), lambda: Twice(1))) == ["weights"]
+
+
+class Caffe(nn.Module):
+    """Colours turned round and means taken off."""
+
+    def __init__(self, mean: float) -> None:
+        super().__init__()
+        self.net, self.mean = healthy_torch(), mean
+
+    def forward(self, image):
+        return self.net(image.flip(1) - self.mean)
+
+
+def test_what_is_after_turned_colours_still_prepares_the_image():
+    found = examine(lambda: Caffe(0.5), lambda: Caffe(0.25))
+    assert named(found) == ["preprocessing"]
+
+
+class Cautious(nn.Module):
+    """Keeps what is no tensor, and an infinity that means something."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = healthy_torch()
+        self.lowest: torch.Tensor
+        self.register_buffer("lowest", torch.tensor(-torch.inf))
+
+    def get_extra_state(self):
+        return {"made": "by hand"}
+
+    def set_extra_state(self, state):
+        del state
+
+    def forward(self, image):
+        return torch.maximum(self.net(image), self.lowest)
+
+
+def test_infinity_in_a_buffer_is_no_fault():
+    assert examine(Cautious, Cautious).same
+
+
+class Asking(nn.Module):
+    """Looks at its image, which changes nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = healthy_torch()
+
+    def forward(self, image):
+        assert image.mean() > -REACH
+        return self.net(image)
+
+
+def test_a_model_may_look_at_its_numbers():
+    assert examine(healthy_torch, Asking).same
+
+
+def test_the_command_prints_and_says_json(here, capsys):
+    arguments = ["diagnose", "theirs_parity:net", "theirs_parity:other"]
+    assert cli.main([*arguments, "--json", "--size", "8x12"]) == 1
+    data = json.loads(capsys.readouterr().out)
+    (finding,) = data["findings"]
+    assert (finding["fault"], data["same"], data["error"]) == ("padding", False, None)
+    assert finding["places"] == [{"a": "0 (Conv2d)", "b": "0 (Conv2d)"}]
+    assert cli.main(arguments) == 1
+    printed = capsys.readouterr()
+    assert "1. the convolution is padded otherwise: A pads 0 on every side, B 1" in printed.out
+    assert "1 fault is proven" in printed.out
+    assert "..." in printed.err
+    assert cli.main(["diagnose", "theirs_parity:net", "theirs_parity:net"]) == 0
+    assert "the same function" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("resnet5", "unknown architecture 'resnet5'"),
+        ("keras:nothing", "unknown architecture 'nothing'"),
+        ("nowhere_at_all:net", "No module named 'nowhere_at_all'; the module must be importable"),
+        ("theirs_parity:missing", "AttributeError: module 'theirs_parity' has no attribute"),
+        ("theirs_parity:broken", "theirs_parity:broken raised RuntimeError: out of order"),
+        ("theirs_parity:diverged", "holds NaN or infinity in 0.bias: has training diverged?"),
+        ("theirs_parity:infinite", "holds NaN or infinity in "),
+        ("theirs_parity:lazy", "has lazy layers; run it once on an image"),
+        ("theirs_parity:through", "cannot be followed back to the images"),
+        ("theirs_parity:unbuilt", "is a Sequential that is not built"),
+        ("theirs_parity:number", "gives a int, not a torch.nn.Module or a keras.Model"),
+        ("theirs_parity:gray", "takes images of 3 channels, theirs_parity:gray of 1"),
+        ("theirs_parity:picky", "cannot be run on images of 64x96"),
+        ("gone.keras", "there is no file gone.keras"),
+        ("net.h5", "net.h5 is not read here: it may hold code, or weights alone"),
+        (":net", "is no model; write NAME"),
+    ],
+)
+def test_a_users_mistake_is_one_message(here, capsys, model, message):
+    assert cli.main(["diagnose", "theirs_parity:net", model]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_a_keras_file_is_loaded_and_nothing_in_it_is_run(here, capsys):
+    healthy_keras().save("healthy.keras")
+    assert diagnose(load("healthy.keras", "keras", 0), examined("b", healthy_torch())).same
+    image = keras.Input((8, 8, 3))
+    keras.Model(image, keras.layers.Lambda(lambda x: x + 1)(image)).save("lambda.keras")
+    keras.Model(image, Unbiased()(image)).save("custom.keras")
+    (here / "text.keras").write_text("no zip")
+    with zipfile.ZipFile("empty.keras", "w") as archive:
+        archive.writestr("metadata.json", "{}")
+    with zipfile.ZipFile("list.keras", "w") as archive:
+        archive.writestr("config.json", "[1]")
+    with zipfile.ZipFile("other.keras", "w") as archive:
+        archive.writestr("config.json", '{"module": "os", "class_name": "system"}')
+    for name, message in {
+        "lambda": "holds keras.layers.Lambda, which would run code",
+        "custom": "Unbiased, which would run code",
+        "text": "is no .keras file",
+        "list": "is no .keras file: its config.json describes no model",
+        "empty": "has no config.json of a Keras model",
+        "other": "holds os.system, which would run code",
+    }.items():
+        with pytest.raises(ParityError, match=message):
+            check_name(f"{name}.keras")
+
+
+BLOCKER = """
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {forbidden!r}:
+            raise ModuleNotFoundError(f"{{name}} is forbidden here")
+sys.meta_path.insert(0, Blocker())
+from resnet_parity import cli
+sys.exit(cli.main({arguments!r}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("framework", "forbidden"),
+    [
+        ("torch", ("keras", "tensorflow")),
+        pytest.param("keras", ("torch", "jax"), marks=pytest.mark.full),
+    ],
+)
+def test_two_models_of_one_framework_need_no_other(framework, forbidden):
+    from parity_tests.support import python
+
+    arguments = [
+        "diagnose",
+        f"{framework}:resnet20",
+        f"{framework}:resnet20",
+        "--size",
+        "16x32",
+        "--json",
+    ]
+    result = python("-c", BLOCKER.format(forbidden=forbidden, arguments=arguments))
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["same"] is True
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "parity_tests.diagnose.faulty_models:healthy_keras",
+        pytest.param("keras:resnet20", marks=pytest.mark.full),
+    ],
+)
+def test_keras_on_torch_can_be_examined(model):
+    """There a Keras model is a PyTorch module as well."""
+    other = (
+        "torch:resnet20"
+        if model == "keras:resnet20"
+        else "parity_tests.diagnose.faulty_models:healthy_torch"
+    )
+    arguments = ("diagnose", other, model, "--size", "16x32")
+    result = command(*arguments, KERAS_BACKEND="torch")
+    assert (result.returncode, "the same function" in result.stdout) == (0, True), result.stderr

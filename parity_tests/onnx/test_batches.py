@@ -1,0 +1,111 @@
+"""Images of a graph: in batches as they are wanted, and together enough for a verdict."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
+
+import numpy as np
+import pytest
+
+from resnet_spec import Architecture, get_architecture, outputs
+
+from parity_tests.support import TINY
+from resnet_parity.adapters.loading import torch_adapter
+from resnet_parity.adapters.protocol import Adapter
+from resnet_parity.checks.run import NOISE_FLOOR_MODES, Engine
+from resnet_parity.compare import relative_error
+from resnet_parity.onnx_io import batches
+from resnet_parity.onnx_io import participants as comparison
+from resnet_parity.onnx_io.participants import Participant, compare_participants
+from resnet_parity.probes import Probe, random_weights
+from resnet_parity.probes.random import with_images
+from resnet_parity.tolerances import limit
+
+SIZE = (32, 48)
+MAPS = replace(TINY, num_classes=0, out_indices=(1, 2))
+VECTORS = replace(TINY, num_classes=0)
+
+
+def drawn(arch: Architecture, count: int = 7) -> list[Probe]:
+    """Probes of one image of that size."""
+    return batches.random_probes(arch, 3, SIZE, random_weights(arch, 0, "float32"), count)
+
+
+def test_images_are_enough_for_a_verdict():
+    """Whole batches of them, with 32 numbers or more in the least of what is returned."""
+    five = replace(TINY, num_classes=5)
+    assert [batches.batches_needed(five, batch, SIZE) for batch in (1, 2, 3, 5, 9)] == [
+        7,
+        8,
+        9,
+        10,
+        9,
+    ]
+    assert batches.batches_needed(get_architecture("resnet18"), 2, SIZE) == 2
+    assert batches.batches_needed(MAPS, 1, SIZE) == 1
+
+
+@pytest.mark.parametrize("arch", [TINY, MAPS, VECTORS], ids=["logits", "maps", "vectors"])
+def test_probes_together_are_one_of_all_their_images(arch):
+    """As the oracle has it: what is returned, and the sizes that errors are held against."""
+    probe = batches.concatenate(drawn(arch), 2)
+    assert probe.kind == "random 32x48, batch 2"
+    assert len(np.unique(probe.images[:, 0, 0, 0])) == 7, "no image stands there twice"
+    whole = with_images(arch, 3, probe.weights, probe.images, "random")
+    assert list(probe.expected) == list(probe.scales) == list(outputs(arch))
+    for name, array in probe.expected.items():
+        assert relative_error(whole.expected[name], array) <= limit("float64", "tap")
+        scale, wanted = np.array(probe.scales[name]), np.array(whole.scales[name])
+        assert relative_error(wanted, scale) <= limit("float64", "tap")
+    assert all(probe.scales.values()) == (arch is TINY), "few numbers, whose terms may cancel"
+
+
+def test_an_engine_is_given_one_batch_after_another():
+    seen = []
+
+    def run(model, images, mode):
+        seen.append(images)
+        return {"logits": images[:, 0, 0, :5] * model, "layer1.0": images}
+
+    engine = Engine("some engine", cast(Adapter, SimpleNamespace(run=run)), "some mode")
+    probe = batches.concatenate(drawn(TINY, 6), 3)
+    (given,) = batches.batched([engine], 3)
+    found = given.run(2, probe, "taps")
+    assert [len(images) for images in seen] == [3, 3]
+    np.testing.assert_array_equal(np.concatenate(seen), probe.images)
+    assert list(found) == ["logits"], "what nothing is held against takes no memory"
+    np.testing.assert_array_equal(found["logits"], 2 * probe.images[:, 0, 0, :5])
+
+
+class Watched:
+    """PyTorch, and how many images it was given each time; any mode but its own is as NCHW."""
+
+    def __init__(self) -> None:
+        self.given: list[int] = []
+
+    def __getattr__(self, name: str):
+        return getattr(torch_adapter(), name)
+
+    def unsupported_reason(self, mode, check):
+        return None
+
+    def run(self, model, images, mode):
+        self.given.append(len(images))
+        return torch_adapter().run(model, images, mode if mode in NOISE_FLOOR_MODES else "nchw")
+
+
+def test_a_graph_and_its_noise_floor_are_given_the_same_batches(monkeypatch):
+    """Of a file for three images at once; of ten classes those are not enough."""
+    graph, noise_floor = Watched(), Watched()
+    monkeypatch.setattr(comparison, "torch_adapter", lambda: noise_floor)
+    engine = Engine("a graph", cast(Adapter, graph), "some mode")
+    participant = Participant("a graph", (), (engine,), {"n": 3, "c": 3, "h": 32, "w": 48})
+    weights = random_weights(TINY, 0, "float32")
+    checks = compare_participants(TINY, [participant], weights, batches=(1, 2, 5), sizes=1)
+    (verdict,) = (each for each in checks if each.check == "float32")
+    assert (verdict.status, verdict.probe) == ("pass", "random 32x48, batch 3")
+    assert verdict.rows[0].shape == (6, 10)
+    assert graph.given == [3, 3]
+    assert noise_floor.given == [3, 3] * len(NOISE_FLOOR_MODES)

@@ -1,0 +1,596 @@
+"""The pages of docs/: current, whole, linked, and made of sources and data alone."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from resnet_spec import (
+    ARCHITECTURES,
+    GROUPS,
+    make_graph,
+    make_plan,
+    parameter_count,
+    parameters,
+)
+from resnet_spec.differences import DIFFERENCES
+from resnet_spec.taps import shapes
+
+from benchmarks import provenance
+from benchmarks.depth import DTYPES, NETS
+from parity_tests.checks.mutants import MUTANTS
+from parity_tests.lockstep.training_mutants import TRAINING_MUTANTS
+from parity_tests.support import ROOT, command, python
+from resnet_parity.errors import ParityError
+from resnet_parity.site import results
+from resnet_parity.site.alignment import align
+from resnet_parity.site.build import site, stale
+from resnet_parity.site.chapters import CHAPTERS, DESCRIPTION, INTRODUCTIONS
+from resnet_parity.site.columns import TAG
+from resnet_parity.site.definitions import FRAMEWORKS, definitions, key, module_file, pairs
+from resnet_parity.site.evidence import PLOTTED
+from resnet_parity.site.explorer import explorer_data
+from resnet_parity.site.lines import places_outside
+from resnet_parity.site.pages import module_columns
+from resnet_parity.site.terminal import find, print_pair
+
+MODULES = [module for chapter in CHAPTERS for module in chapter.modules]
+LIMIT = 2**20
+"""Bytes of a page."""
+
+
+@cache
+def files() -> dict[str, str]:
+    return site()
+
+
+def html_files() -> dict[str, str]:
+    return {name: text for name, text in files().items() if name.endswith(".html")}
+
+
+# What lies in docs is what the sources say.
+
+
+def test_the_site_is_current():
+    assert stale(files()) == [], "run scripts/side_by_side"
+
+
+def test_a_page_that_is_old_missing_or_left_over_is_stale():
+    changed = {**files(), "layers.html": files()["layers.html"] + " ", "new.html": ""}
+    del changed["blocks.html"]
+    assert stale(changed) == ["blocks.html", "layers.html", "new.html"]
+
+
+def test_the_generator_checks():
+    result = python("-m", "resnet_parity.site.build", "--check")
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_every_page_is_small_with_all_that_it_loads():
+    for name, page in parsed().items():
+        loaded = [_resolved(name, path) for path in page.loaded if path != "data:,"]
+        assert sum(len(files()[each].encode()) for each in (name, *loaded)) < LIMIT, name
+
+
+# What stands on it is the source of both implementations, in its order.
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_definition_stands_in_a_pair_once_and_in_order(module):
+    found = list(pairs(module))
+    for framework in FRAMEWORKS:
+        own = [getattr(pair, framework) for pair in found]
+        expected = definitions(module_file(framework, module))
+        assert [each.name for each in own if each] == [each.name for each in expected]
+    for pair in found:
+        names = {key(side.name) for side in (pair.torch, pair.keras) if side}
+        assert len(names) == 1
+        alone = pair.torch is None or pair.keras is None
+        assert alone == bool(pair.why), f"{module}.{pair.name}: a partner, or a reason"
+
+
+def test_every_module_of_the_implementations_has_a_chapter():
+    names = {path.stem for path in (ROOT / "resnet_torch").glob("*.py")} - {"__init__"}
+    assert sorted(MODULES) == sorted(names)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_line_of_a_definition_is_shown_and_is_the_sources(module):
+    for framework in FRAMEWORKS:
+        file = module_file(framework, module)
+        source = (ROOT / file).read_text().splitlines()
+        shown = [line for each in module_columns(module) for line in each.lines[framework] if line]
+        numbers = [number for each in definitions(file) for number in each.numbers]
+        assert [line.number for line in shown] == numbers
+        for line in shown:
+            assert line.text == source[line.number - 1] == text_of(line.html)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_but_imports_is_left_out(module):
+    for framework in FRAMEWORKS:
+        file = module_file(framework, module)
+        shown = {number for each in definitions(file) for number in each.numbers}
+        docstring, *body = ast.parse((ROOT / file).read_text()).body
+        assert isinstance(docstring, ast.Expr)
+        for node in body:
+            if not isinstance(node, ast.Import | ast.ImportFrom):
+                assert {*range(node.lineno, (node.end_lineno or 0) + 1)} <= shown, node.lineno
+
+
+def text_of(html: str) -> str:
+    """What a reader sees of some HTML."""
+
+    class Text(HTMLParser):
+        found = ""
+
+        def handle_data(self, data: str) -> None:
+            self.found += data
+
+    parser = Text()
+    parser.feed(html)
+    return parser.found
+
+
+def test_alignment_keeps_every_line_and_its_order():
+    for module in MODULES:
+        for each in module_columns(module):
+            assert len({len(lines) for lines in each.lines.values()}) == 1
+            assert all(any(row) for row in zip(*each.lines.values(), strict=True))
+
+
+def test_alignment_finds_what_corresponds():
+    ours = ["def f(x):", "    y = conv(x)", "    y = norm(y)", "    return relu(y)"]
+    theirs = ["def f(x, name):", '    """Text."""', "    y = conv(x)", "", "    return relu(y)"]
+    rows = align(ours, theirs)
+    assert {(0, 0), (1, 2), (3, 4)} <= set(rows)
+    assert align(ours, ours) == [(index, index) for index in range(4)]
+    assert align([], ours) == [(None, index) for index in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("module", "definition", "torch", "keras"),
+    [
+        ("blocks", "Bottleneck", "self.conv2 = conv(", "x = conv(x, block.conv2)"),
+        ("blocks", "Bottleneck", "self.bn3 = ", "x = batch_norm(x, block.bn3)"),
+        ("layers", "conv", "groups=spec.groups", "groups=spec.groups"),
+        ("layers", "batch_norm", "layer = nn.BatchNorm2d(", "return layers.BatchNormalization("),
+        ("model", "create_model", "num_classes: int", "num_classes: int"),
+        ("model", "ResNet", "class ResNet", "def resnet("),
+        ("model", "ResNet", "x = self.bn1(x)", "x = batch_norm(x, plan.stem.norm)"),
+    ],
+)
+def test_lines_that_correspond_share_a_row(module, definition, torch, keras):
+    each = next(c for c in module_columns(module) if c.anchor == f"{module}-{definition}")
+    facing = {
+        ours.text.strip(): theirs.text.strip()
+        for ours, theirs in zip(each.lines["torch"], each.lines["keras"], strict=True)
+        if ours and theirs
+    }
+    found = [text for line, text in facing.items() if line.startswith(torch)]
+    assert any(text.startswith(keras) for text in found), found
+
+
+# Differences.
+
+
+def test_every_tag_has_a_note_in_its_pair():
+    for module in MODULES:
+        for each in module_columns(module):
+            lines = [line.text for side in each.lines.values() for line in side if line]
+            tags = {tag[1] for line in lines for tag in [TAG.search(line)] if tag}
+            assert {note.difference.id for note in each.notes} == tags
+
+
+def test_every_difference_is_noted_and_has_its_impact():
+    noted = {
+        note.difference.id for m in MODULES for each in module_columns(m) for note in each.notes
+    }
+    ids = {row.id for row in DIFFERENCES}
+    impact = results.read("impact")
+    assert noted == ids == set(impact["differences"])
+    for row in DIFFERENCES:
+        text = results.impacts()[row.id]
+        assert text in text_of(files()["differences.html"])
+        entry = impact["differences"][row.id]
+        number = None if entry["value"] is None else f"{entry['value']:.2g}"
+        assert "Error" in text if number is None else f"{number} " in text
+        assert text.endswith("warning") == (entry["silent"] is not None)
+
+
+def test_every_mutant_is_in_the_evidence():
+    names = [mutant.name for mutant in (*MUTANTS, *TRAINING_MUTANTS)]
+    data = results.read("impact")["mutants"]
+    assert list(data) == names
+    for mutant in MUTANTS:
+        assert set(data[mutant.name]["killed_by"]) == mutant.killed_by
+    shown = text_of(files()["evidence.html"])
+    assert all(name in shown for name in names)
+    assert all(entry["value"] > 0 for entry in data.values())
+
+
+# Links.
+
+
+class Page(HTMLParser):
+    """The anchors, links and loaded files of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.loaded: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        if "id" in values:
+            self.ids.append(values["id"])
+        if tag == "a" and "href" in values:
+            self.links.append(values["href"])
+        if tag in ("script", "img", "link", "iframe"):
+            self.loaded += [values[name] for name in ("src", "href") if name in values]
+
+
+@cache
+def parsed() -> dict[str, Page]:
+    return {name: Page(text) for name, text in html_files().items()}
+
+
+SITE = ROOT / "build" / "site"
+PATHS = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html"))
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_every_anchor_is_unique_and_every_link_leads_somewhere(name):
+    page = parsed()[name]
+    assert not [each for each, count in Counter(page.ids).items() if count > 1]
+    for link in {*page.links, *page.loaded} - {"data:,"}:
+        assert "//" not in link, f"{link} is not of this site"
+        path, _, anchor = link.partition("#")
+        target = name if not path else _resolved(name, path)
+        if target in parsed():
+            assert not anchor or anchor in parsed()[target].ids, link
+        else:
+            assert target in files() or (SITE / target).is_file(), link
+
+
+def _resolved(name: str, path: str) -> str:
+    return (SITE / name).parent.joinpath(path).resolve().relative_to(SITE).as_posix()
+
+
+def test_nothing_is_loaded_from_elsewhere():
+    for name, text in files().items():
+        if name.startswith("assets/") and not name.endswith("explorer_data.js"):
+            assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|@import|fetch\(", text), name
+
+
+def test_a_test_link_leads_to_the_line_of_the_test():
+    source = (ROOT / "parity_tests" / "test_differences.py").read_text().splitlines()
+    for link in parsed()["differences.html"].links:
+        if "test_differences" in link:
+            assert source[int(link.partition("#L")[2]) - 1].startswith("def test_")
+
+
+# Sentences come from data or stand in introductions.
+
+
+def _visible(path: Path) -> list[str]:
+    text = re.sub(r"\{%.*?%\}|\{\{.*?\}\}|<script.*?</script>", "\n", path.read_text(), flags=re.S)
+    return [piece.strip() for piece in re.split(r"<[^>]*>|\n", text) if piece.strip()]
+
+
+TEMPLATES = sorted((ROOT / "resnet_parity" / "page" / "templates").glob("*.html"))
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
+def test_templates_hold_labels_and_no_sentences(path):
+    for piece in _visible(path):
+        assert len(piece.split()) <= 5, piece
+
+
+SCRIPTS = sorted((ROOT / "resnet_parity" / "page" / "static").glob("*.js"))
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_scripts_hold_labels_and_no_sentences(path):
+    code = re.sub(r"^\s*//.*$|// .*$|\$\{[^}]*\}", "", path.read_text(), flags=re.M)
+    for literal in re.findall(r'"([^"\n]*)"', code) + re.findall(r"`([^`]*)`", code):
+        assert len(re.findall(r"[A-Za-z]{2,}", literal)) <= 6, literal
+
+
+def test_introductions_are_short():
+    texts = [DESCRIPTION, *INTRODUCTIONS.values(), *(each.introduction for each in CHAPTERS)]
+    assert all(len(text.split()) < 50 for text in texts)
+
+
+# Results are of these sources.
+
+
+@pytest.mark.parametrize("name", provenance.ROOTS)
+def test_results_belong_to_the_sources(name):
+    data = results.read(name)
+    assert data["sources"] == provenance.digest(name), f"run scripts/results {name}"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", data["date"])
+    for setup in data.get("setups", [data]):
+        assert setup["machine"]["cpu"] and setup["versions"]
+
+
+@pytest.fixture
+def project(monkeypatch, tmp_path) -> Iterator[Path]:
+    """A project of two modules, of which one imports the other, and a result that they measure."""
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    monkeypatch.setattr(provenance, "ROOTS", {"some": ("resnet_parity.first",)})
+    provenance.sources.cache_clear()
+    (tmp_path / "resnet_parity").mkdir()
+    (tmp_path / "resnet_parity" / "first.py").write_text("from resnet_parity import second\n")
+    yield tmp_path / "resnet_parity" / "second.py"
+    provenance.sources.cache_clear()
+
+
+def test_the_digest_sees_code_and_no_comments(project):
+    def digest(text: str) -> str:
+        project.write_text(text)
+        return provenance.digest("some")
+
+    first = digest('"""Text."""\nx = 1  # one\n')
+    assert provenance.sources("some") == ("resnet_parity/first.py", "resnet_parity/second.py")
+    assert first == digest('"""Another."""\n\nx = 1\n')
+    assert first != digest('"""Text."""\nx = 2  # one\n')
+
+
+def test_the_digest_is_that_of_every_python(project):
+    """What a newer version of Python adds to its trees is empty, and left out."""
+    project.write_text("def f(x, *, y=1):\n    return [x, y]\n\n\nclass A:\n    pass\n")
+    expected = "390a87df7519"
+    assert provenance.digest("some").startswith(expected)
+
+
+def test_nothing_is_written_where_the_sources_changed_meanwhile(project, monkeypatch, tmp_path):
+    project.write_text("x = 1\n")
+    monkeypatch.setattr(provenance, "result_file", lambda name: tmp_path / f"{name}.json")
+    stamp = provenance.stamp("some")
+    path = provenance.write("some", stamp, {"figures": [1, 2], "nested": {"a": []}})
+    assert json.loads(path.read_text()) == {**stamp, "figures": [1, 2], "nested": {"a": []}}
+    assert '"figures": [1, 2]' in path.read_text()
+    project.write_text("x = 2\n")
+    with pytest.raises(ParityError, match="changed while some was measured"):
+        provenance.write("some", stamp, {})
+
+
+@pytest.mark.parametrize("name", provenance.ROOTS)
+def test_results_depend_on_both_implementations_and_the_checker(name):
+    files = provenance.sources(name)
+    for file in ("resnet_spec/plan.py", "resnet_torch/layers.py", "resnet_keras/model.py"):
+        assert file in files
+    assert {"resnet_parity/oracle.py", "resnet_parity/tolerances.py"} <= set(files)
+    assert not any("report" in file for file in files)
+    if name == "onnx":
+        assert {f"resnet_parity/exchange/{n}.py" for n in ("export", "match", "rules")} <= set(
+            files
+        )
+
+
+def test_what_is_no_source_is_there_and_has_a_reason():
+    for module, reason in provenance.NO_SOURCES.items():
+        assert ROOT.joinpath(*module.split(".")).with_suffix(".py").is_file(), module
+        assert reason
+
+
+def test_the_depth_of_every_net_has_all_of_its_taps():
+    data = results.read("depth")["nets"]
+    assert tuple(data) == NETS
+    assert set(PLOTTED) < set(NETS)
+    for name, net in data.items():
+        arch = ARCHITECTURES[name]
+        taps = [node.name for node in make_graph(arch) if node.is_tap]
+        assert net["taps"] == [*taps, "logits"]
+        assert tuple(net["errors"]) == DTYPES
+        for frameworks in net["errors"].values():
+            assert {len(errors) for errors in frameworks.values()} == {len(net["taps"])}
+
+
+# The architecture explorer is the spec.
+
+
+@cache
+def spec() -> dict:
+    text = files()["assets/explorer_data.js"]
+    assert text.startswith("window.EXPLORER = ")
+    return json.loads(text.removeprefix("window.EXPLORER = ").rstrip(";\n"))
+
+
+def layers_of(net: dict) -> list[tuple[str, dict]]:
+    """Every layer of a net with its full name, as the picture puts them together."""
+    named = [(spec()["layers"][i]["name"], spec()["layers"][i]) for i in net["stem"]]
+    for stage in net["stages"]:
+        number = 0
+        for index, count in stage["blocks"]:
+            for _ in range(count):
+                block = f"{stage['name']}.{number}"
+                for layer in spec()["blocks"][index]["layers"]:
+                    one = spec()["layers"][layer]
+                    named.append((".".join(filter(None, (block, one["name"]))), one))
+                number += 1
+    return [*named, *((spec()["layers"][i]["name"], spec()["layers"][i]) for i in net["head"])]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_picture_has_every_layer_shape_and_tensor(name):
+    arch, net = ARCHITECTURES[name], spec()["nets"][name]
+    layers = layers_of(net)
+    assert {full for full, _ in layers} == {node.name for node in make_graph(arch)}
+    extents = shapes(arch, arch.image_size, arch.image_size)
+    assert all(tuple(layer["shape"]) == extents[full] for full, layer in layers)
+    found = {
+        (f"{full}.{leaf}", tuple(shape), f"{full.replace('.', '_')}/{variable}", tuple(theirs))
+        for full, layer in layers
+        for leaf, shape, variable, theirs in layer["tensors"]
+    }
+    expected = {
+        (p.name, p.shape, f"{p.keras_layer}/{p.keras_variable}", p.keras_shape)
+        for p in parameters(arch)
+    }
+    assert found == expected
+    assert net["parameters"] == parameter_count(arch)
+
+
+def test_the_picture_offers_every_row_in_its_group():
+    assert spec()["groups"] == {group: [row.name for row in rows] for group, rows in GROUPS.items()}
+    assert explorer_data()["nets"].keys() == ARCHITECTURES.keys()
+
+
+def test_every_layer_has_its_lines_in_both_implementations():
+    """They are lines of the source, and can be linked to."""
+    sources: dict[str, list[str]] = {}
+    for layer in spec()["layers"]:
+        assert set(layer["places"]) == set(FRAMEWORKS), layer["name"]
+        for framework, indices in layer["places"].items():
+            assert indices
+            for index in indices:
+                module, number, anchor, html = spec()["places"][index]
+                file = module_file(framework, module)
+                lines = sources.setdefault(file, (ROOT / file).read_text().splitlines())
+                assert lines[number - 1].strip() == text_of(html)
+                assert anchor in parsed()[f"{spec()['chapters'][module]}.html"].ids
+
+
+@pytest.mark.parametrize(
+    ("net", "layer", "torch", "keras"),
+    [
+        ("resnet50", "conv1", ["self.conv1 = stem_conv("], ["x = stem_conv("]),
+        ("resnet50", "bn1", ["self.bn1 = "], ["x = batch_norm(x, plan.stem.norm)"]),
+        ("resnet50", "relu", ["self.relu = "], ['x = relu(x, "relu")']),
+        ("resnet50", "fc", ["self.fc = "], ["return x if plan.fc is None else linear("]),
+        ("resnet50", "layer1.0.conv3", ["self.conv3 = "], ["x = conv(x, block.conv3)"]),
+        ("resnet50", "layer1.0.downsample.1", ["return nn.Sequential("], ["x = SHORTCUT_LAYERS["]),
+        ("resnet50", "layer1.0.add", ["x = add(x, "], ["x = add(x, "]),
+        ("resnet50", "layer1.0", ["return self.relu3(x)"], ["return relu(x, block.name)"]),
+        ("resnetv2_50", "layer1.0", ["return x"], ["return placeholder("]),
+        ("resnetv2_50", "norm", ["self.norm = "], ["x = batch_norm(x, plan.norm)"]),
+        ("resnet50d", "conv1.0", ["layers += "], ["x = conv(x, spec)"]),
+        ("resnet50d", "conv1.1", ["layers += "], ["x = batch_norm(x, norm)"]),
+        ("resnet50d", "conv1.1.relu", ["layers += "], ["x = relu(x, f"]),
+        ("resnet50d", "conv1.6", ["return nn.Sequential("], ["return conv(x, last)"]),
+        ("seresnet50", "layer1.0.se.fc2", ["self.fc2 = "], ["gate = conv(gate, spec.fc2)"]),
+        (
+            "seresnet50",
+            "layer1.0.se",
+            ["self.sigmoid = ", "return x * gate"],
+            ['gate = layers.Activation("sigmoid"', "return layers.Multiply("],
+        ),
+    ],
+)
+def test_a_layer_stands_where_it_is_made(net, layer, torch, keras):
+    found = dict(layers_of(spec()["nets"][net]))[layer]["places"]
+    for framework, starts in (("torch", torch), ("keras", keras)):
+        texts = [text_of(spec()["places"][index][3]) for index in found[framework]]
+        assert len(texts) == len(starts)
+        assert all(text.startswith(start) for text, start in zip(texts, starts, strict=True)), texts
+
+
+def test_a_layer_stands_there_whatever_the_spec_remembers():
+    """A plan that is made anew is the same plan."""
+    arch = ARCHITECTURES["resnet50d"]
+    (node,) = (node for node in make_graph(arch) if node.name == "conv1.6")
+    make_plan.cache_clear()
+    (place,) = places_outside(arch, node)["torch"]
+    assert place.text == "return nn.Sequential(*layers, conv(last))"
+
+
+def test_the_relu_of_a_stem_is_not_that_of_a_head():
+    def line(net: str) -> int:
+        (index,) = dict(layers_of(spec()["nets"][net]))["relu"]["places"]["keras"]
+        return spec()["places"][index][1]
+
+    assert line("resnet50") < line("resnetv2_50")
+
+
+# The commands.
+
+
+def test_page_says_where_it_lies():
+    for arguments, name in (([], "index"), (["evidence"], "evidence")):
+        result = command("page", *arguments)
+        assert result.returncode == 0
+        assert result.stdout.strip() == (SITE / f"{name}.html").as_uri()
+
+
+def test_page_knows_its_pages():
+    result = command("page", "nothing")
+    assert (result.returncode, "layers" in result.stderr) == (2, True)
+    assert "Traceback" not in result.stderr
+
+
+def test_page_opens_a_browser(tmp_path):
+    """One that notes what it is given."""
+    noted = tmp_path / "noted"
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {noted}\n')
+    browser.chmod(0o755)
+    assert command("page", "layers", "--open", BROWSER=str(browser)).returncode == 0
+    assert noted.read_text().strip() == (SITE / "layers.html").as_uri()
+
+
+@pytest.mark.parametrize("name", ["Bottleneck", "blocks.bottleneck", "resnet50.Bottleneck"])
+def test_code_prints_a_pair(name):
+    result = command("code", name)
+    assert result.returncode == 0
+    lines = result.stdout.splitlines()
+    row = next(line for line in lines if "self.conv2 = conv(block.conv2)" in line)
+    assert "x = conv(x, block.conv2)" in row
+    assert re.match(r"\s*\d+ ", row)
+
+
+def test_code_stands_one_below_the_other_where_it_is_narrow():
+    printed = io.StringIO()
+    print_pair(
+        Console(width=90, force_terminal=True, file=printed, color_system="standard"),
+        find("layers.batch_norm"),
+    )
+    coloured = printed.getvalue()
+    text = re.sub(r"\x1b\[[0-9;]*m", "", coloured)
+    assert text != coloured, "no colours"
+    assert text.index("nn.BatchNorm2d(spec.channels") < text.index("layers.BatchNormalization(")
+    lines = text.splitlines()
+    assert not any("def batch_norm(spec" in x and "def batch_norm(x" in x for x in lines)
+    for word in ("bn-momentum", "bn-variance", results.impacts()["bn-variance"]):
+        assert word in text
+
+
+def test_code_gives_json():
+    data = json.loads(command("code", "linear", "--json").stdout)
+    assert data["files"] == {framework: f"resnet_{framework}/layers.py" for framework in FRAMEWORKS}
+    for framework in FRAMEWORKS:
+        lines = [row[framework][1] for row in data["rows"] if row[framework]]
+        assert ast.parse("\n".join(lines))
+    assert [row["id"] for row in data["differences"]] == ["dense-kernel"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Botleneck", "Bottleneck"),
+        ("resnet18.Bottleneck", "BasicBlock"),
+        ("vgg.Bottleneck", "no architecture"),
+        ("layers.Bottleneck", "it is in blocks"),
+        ("layers.nothing", "layers has: LAYOUT, conv"),
+        ("layers", "name one of its definitions: LAYOUT, conv"),
+        ("resnet50", "resnet50 is made of: Bottleneck"),
+        ("", "modules are"),
+    ],
+)
+def test_code_says_what_is_wrong_with_a_name(name, words):
+    result = command("code", name)
+    assert (result.returncode, words in result.stderr, result.stdout) == (2, True, "")
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,279 @@
+"""Each row of `resnet_spec.differences`: what both implementations do, and what ignoring it would cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import torch
+from keras import layers
+from torch import nn
+from torch.nn import functional
+
+from resnet_spec import ChannelPad, MaxPool, Recipe
+
+import resnet_keras.layers
+import resnet_keras.optimizer
+import resnet_keras.training
+import resnet_torch.layers
+import resnet_torch.optimizer
+import resnet_torch.training
+from parity_tests.support import TINY
+from resnet_parity.compare import relative_error
+from resnet_parity.tolerances import limit
+
+GENERATOR = np.random.default_rng(0)
+VISIBLE = limit("logits", "careless")
+"""What a careless comparison calls equal; all but the dtype's difference are larger."""
+
+
+def images(*shape: int) -> np.ndarray:
+    return GENERATOR.normal(size=shape)
+
+
+def nhwc(x: np.ndarray) -> np.ndarray:
+    return np.einsum("nchw->nhwc", x)
+
+
+def nchw(x) -> np.ndarray:
+    return np.einsum("nhwc->nchw", keras.ops.convert_to_numpy(x))
+
+
+def torch_conv(x: np.ndarray, kernel: np.ndarray, **options) -> np.ndarray:
+    return functional.conv2d(torch.from_numpy(x), torch.from_numpy(kernel), **options).numpy()
+
+
+def keras_conv(x: np.ndarray, kernel: np.ndarray, **options) -> np.ndarray:
+    return nchw(keras.ops.conv(nhwc(x), kernel, **options))
+
+
+def test_layout():
+    torch_model = resnet_torch.create_model(TINY, dtype=torch.float64).eval()
+    keras_model = resnet_keras.create_model(TINY, dtype="float64")
+    assert torch_model.conv1(torch.zeros(2, 3, 8, 12, dtype=torch.float64)).shape == (2, 16, 4, 6)
+    assert keras_model.input_shape == (None, None, None, 3)
+    assert keras_model.get_layer("conv1").compute_output_shape((2, 14, 18, 3)) == (2, 4, 6, 16)
+    resnet_keras.set_weights(keras_model, resnet_torch.get_weights(torch_model))
+    x = images(2, 3, 3, 3)  # as high and wide as deep: the shape cannot tell
+    with torch.no_grad():
+        expected = torch_model(torch.from_numpy(x)).numpy()
+    right, wrong = (np.asarray(keras_model(each, training=False)) for each in (nhwc(x), x))
+    assert relative_error(expected, right) < limit("float64", "tap")
+    assert relative_error(expected, wrong) > VISIBLE
+
+
+def test_kernel_layout():
+    x, kernel = images(2, 4, 8, 10), images(5, 4, 3, 3)
+    expected = torch_conv(x, kernel)
+    right = keras_conv(x, np.einsum("oihw->hwio", kernel))
+    swapped = keras_conv(x, np.einsum("oihw->whio", kernel))
+    assert relative_error(expected, right) < limit("float64", "tap")
+    assert swapped.shape == expected.shape
+    assert relative_error(expected, swapped) > VISIBLE
+
+
+def test_dense_kernel():
+    x, kernel = images(2, 6), images(6, 6)
+    expected = functional.linear(torch.from_numpy(x), torch.from_numpy(kernel)).numpy()
+    layer = layers.Dense(6, use_bias=False, dtype="float64")
+    layer.build(x.shape)
+    layer.kernel.assign(np.einsum("oi->io", kernel))
+    assert relative_error(expected, np.asarray(layer(x))) < limit("float64", "tap")
+    layer.kernel.assign(kernel)  # fits, and is wrong
+    assert relative_error(expected, np.asarray(layer(x))) > VISIBLE
+
+
+def test_conv_padding():
+    kernel = images(5, 4, 3, 3)
+    hwio = np.einsum("oihw->hwio", kernel)
+    for size, blind in (((8, 10), False), ((7, 9), True)):
+        x = images(2, 4, *size)
+        expected = torch_conv(x, kernel, stride=2, padding=1)
+        padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
+        right = keras_conv(padded, hwio, strides=2, padding="valid")
+        same = keras_conv(x, hwio, strides=2, padding="same")
+        assert relative_error(expected, right) < limit("float64", "tap")
+        assert same.shape == expected.shape
+        error = relative_error(expected, same)
+        assert (error < limit("float64", "tap")) if blind else (error > VISIBLE)
+
+
+def test_pool_padding():
+    x = images(2, 4, 8, 10) - 1
+    pad = layers.ZeroPadding2D(1, dtype="float64")
+    pool = layers.MaxPooling2D(3, strides=2, padding="valid", dtype="float64")
+    expected = functional.max_pool2d(torch.from_numpy(x), 3, 2, 1).numpy()
+    assert relative_error(expected, nchw(pool(pad(nhwc(x))))) > VISIBLE
+    image = keras.Input((None, None, 4))  # with preactivation our implementation pools so:
+    ours = resnet_keras.layers.max_pool(image, MaxPool("p", 3, 2, 1, border="lowest"))
+    narrow, lowest = x.astype("float32"), expected.astype("float32")
+    np.testing.assert_array_equal(nchw(keras.Model(image, ours)(nhwc(narrow))), lowest)
+    x = np.maximum(x, 0)  # behind a ReLU the zeros can do no harm
+    expected = functional.max_pool2d(torch.from_numpy(x), 3, 2, 1).numpy()
+    np.testing.assert_array_equal(nchw(pool(pad(nhwc(x)))), expected)
+
+
+def test_average_edge():
+    x = images(2, 4, 7, 9)
+    theirs = torch.nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False)
+    expected = theirs(torch.from_numpy(x)).numpy()
+    right = layers.AveragePooling2D(2, 2, padding="same", dtype="float64")(nhwc(x))
+    default = layers.AveragePooling2D(2, 2, dtype="float64")(nhwc(x))
+    counted = functional.avg_pool2d(torch.from_numpy(np.pad(x, ((0, 0),) * 2 + ((0, 1),) * 2)), 2)
+    assert relative_error(expected, nchw(right)) < limit("float64", "tap")
+    assert nchw(default).shape == (2, 4, 3, 4) != expected.shape
+    assert relative_error(expected, counted.numpy()) > VISIBLE  # zeros beyond the edge count
+
+
+def test_channel_padding():
+    x, spec = images(2, 4, 6, 8).astype("float32"), ChannelPad("p", 4, before=1, after=3)
+    expected = np.pad(x, ((0, 0), (1, 3), (0, 0), (0, 0)))
+    ours = resnet_torch.layers.channel_pad(spec)(torch.from_numpy(x)).numpy()
+    image = keras.Input((None, None, 4))
+    model = keras.Model(image, resnet_keras.layers.channel_pad(image, spec))
+    np.testing.assert_array_equal(ours, expected)
+    np.testing.assert_array_equal(nchw(model(nhwc(x))), expected)
+    unpermuted = layers.ZeroPadding2D(((0, 0), (1, 3)))(nhwc(x))
+    assert unpermuted.shape == (2, 6, 12, 4)  # the width has grown, not the channels
+
+
+def _train_once(module: nn.BatchNorm2d, layer, x: np.ndarray) -> None:
+    module.double().train()(torch.from_numpy(x))
+    layer(nhwc(x), training=True)
+
+
+def test_bn_momentum():
+    x = images(2, 4, 8, 10) + 3
+    module: Any = resnet_torch.create_model(TINY).bn1
+    assert module.momentum == 0.1
+    assert resnet_keras.create_model(TINY).get_layer("bn1").momentum == 0.9
+    module, layer = (
+        nn.BatchNorm2d(4, momentum=0.1),
+        layers.BatchNormalization(momentum=0.9, dtype="float64"),
+    )
+    _train_once(module, layer, x)
+    right = np.asarray(layer.moving_mean)
+    expected = module.state_dict()["running_mean"].numpy()
+    assert relative_error(expected, right) < limit("float64", "inside float32")
+    copied = layers.BatchNormalization(momentum=0.1, dtype="float64")
+    copied(nhwc(x), training=True)
+    assert relative_error(expected, np.asarray(copied.moving_mean)) > VISIBLE
+
+
+def test_bn_variance():
+    x = images(2, 4, 2, 3)  # 12 values per channel
+    module = nn.BatchNorm2d(4, momentum=0.1)
+    stock = layers.BatchNormalization(momentum=0.9, dtype="float64")
+    _train_once(module, stock, x)
+    batch = x.var(axis=(0, 2, 3))
+    ours = module.state_dict()["running_var"].numpy()
+    close = limit("float64", "inside float32")  # the stock layer rounds its momentum to float32
+    assert relative_error(0.9 + 0.1 * batch * 12 / 11, ours) < limit("float64", "tap")
+    assert relative_error(0.9 + 0.1 * batch, np.asarray(stock.moving_variance)) < close
+    assert relative_error(ours, np.asarray(stock.moving_variance)) > VISIBLE
+    layer = resnet_keras.training.BatchNormalization(momentum=0.9, dtype="float64")
+    layer(nhwc(x), training=True)
+    assert relative_error(ours, np.asarray(layer.moving_variance)) < limit("float64", "tap")
+
+
+STEPS = ((0.5, np.array([[1.0, -2.0]])), (0.125, np.array([[0.5, 3.0]])), (0.125, np.zeros((1, 2))))
+"""Learning rates and gradients of a tensor that starts at one."""
+
+
+def _torch_descent(**options) -> np.ndarray:
+    value = torch.ones(1, 2, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.SGD([value], lr=1, momentum=0.5, **options)
+    for rate, gradient in STEPS:
+        optimizer.param_groups[0]["lr"] = rate
+        value.grad = torch.from_numpy(gradient)
+        optimizer.step()
+    return value.detach().numpy()
+
+
+def _keras_descent(kind, **options) -> np.ndarray:
+    value = keras.Variable(np.ones((1, 2)), dtype="float64")
+    optimizer = kind(1.0, momentum=0.5, **options)
+    for rate, gradient in STEPS:
+        optimizer.learning_rate = rate
+        optimizer.apply([keras.ops.convert_to_tensor(gradient)], [value])
+    return np.asarray(value)
+
+
+OURS, STOCK = resnet_keras.optimizer.CoupledSGD, keras.optimizers.SGD
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_buffer(nesterov):
+    expected = _torch_descent(nesterov=nesterov)
+    ours, stock = (_keras_descent(kind, nesterov=nesterov) for kind in (OURS, STOCK))
+    assert relative_error(expected, ours) < limit("float64", "tap")
+    assert relative_error(expected, stock) > VISIBLE
+
+
+def test_weight_decay():
+    expected = _torch_descent(weight_decay=0.25)
+    ours, stock = _keras_descent(OURS, l2=0.25), _keras_descent(STOCK, weight_decay=0.25)
+    assert relative_error(expected, ours) < limit("float64", "tap")
+    assert relative_error(expected, stock) > VISIBLE
+
+
+def test_labels():
+    logits, labels = images(4, 10), np.array([1, 0, 9, 9])
+    recipe = Recipe(label_smoothing=0.1)
+    torch_model = resnet_torch.create_model(TINY, dtype=torch.float64)
+    keras_model = resnet_keras.create_model(TINY, dtype="float64")
+    theirs = resnet_torch.training.cross_entropy(torch_model, recipe)
+    expected = theirs(torch.from_numpy(logits), torch.from_numpy(labels)).numpy()
+    one_hot = keras.utils.to_categorical(labels, 10)
+    ours = resnet_keras.training.cross_entropy(keras_model, recipe)(one_hot, logits)
+    assert relative_error(expected, np.asarray(ours)) < limit("float64", "tap")
+    stock = keras.losses.CategoricalCrossentropy(label_smoothing=0.1)(one_hot, logits)
+    assert not relative_error(expected, np.asarray(stock)) < VISIBLE
+
+
+@pytest.mark.parametrize(
+    "framework", [resnet_torch, resnet_keras], ids=lambda framework: framework.__name__
+)
+def test_conv_init(framework):
+    """Variance 2 / fan-out, and tails that a truncated normal does not have."""
+    weights = framework.get_weights(framework.create_model("resnet18"))
+    for name in ("layer1.0.conv1.weight", "layer4.1.conv2.weight", "layer3.0.downsample.0.weight"):
+        kernel = weights[name]
+        deviation = np.sqrt(2 / (kernel.shape[0] * kernel.shape[2] * kernel.shape[3]))
+        assert kernel.std() / deviation == pytest.approx(1, abs=5 / np.sqrt(kernel.size))
+        assert np.abs(kernel).max() > 3 * deviation
+    bound = 1 / np.sqrt(512)
+    for name in ("fc.weight", "fc.bias"):
+        assert 0.9 * bound < np.abs(weights[name]).max() <= bound
+        assert weights[name].std() / bound == pytest.approx(1 / np.sqrt(3), rel=0.1)
+
+
+def test_one_feature():
+    x = images(2, 3, 32, 48).astype("float32")
+    options: Any = {"features_only": True, "out_indices": (2,)}
+    (single,) = resnet_torch.create_model(TINY, **options)(torch.from_numpy(x))
+    unpacked = resnet_keras.create_model(TINY, **options)(nhwc(x))
+    assert single.shape == (2, 32, 4, 6)
+    assert unpacked.shape == (2, 4, 6, 32)
+    both = resnet_keras.create_model(TINY, features_only=True, out_indices=(1, 2))(nhwc(x))
+    assert [each.shape[-1] for each in both] == [16, 32]
+
+
+def test_dtype():
+    x = images(2, 3, 16, 24)
+    torch_model = resnet_torch.create_model(TINY, dtype=torch.float64).eval()
+    weights = resnet_torch.get_weights(torch_model)
+    keras_model = resnet_keras.create_model(TINY, dtype="float64")
+    resnet_keras.set_weights(keras_model, weights)
+    assert {layer.compute_dtype for layer in keras_model.layers} == {"float64"}
+    assert keras_model.input.dtype == "float64"
+    with torch.no_grad():
+        expected = torch_model(torch.from_numpy(x)).numpy()
+    right = np.asarray(keras_model(nhwc(x), training=False))
+    assert relative_error(expected, right) < limit("float64", "tap")
+    with_narrow_input = keras.Sequential([keras.Input((16, 24, 3), dtype="float32"), keras_model])
+    for rounded in (with_narrow_input(nhwc(x)), keras_model.predict(nhwc(x), verbose=0)):
+        error = relative_error(expected, np.asarray(rounded))
+        assert limit("float64", "tap") < error < limit("float64", "inside float32")

@@ -1,0 +1,160 @@
+"""The two implementations are mirrored: files, definitions, order, parameters, tags and public surface."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import re
+
+import pytest
+
+from resnet_spec import ARCHITECTURES
+from resnet_spec.differences import DIFFERENCES
+
+from parity_tests.support import ROOT
+from resnet_parity.site.definitions import definitions, key
+from resnet_parity.site.unpaired import UNPAIRED
+
+TORCH, KERAS = ROOT / "resnet_torch", ROOT / "resnet_keras"
+FILES = (
+    "layers",
+    "blocks",
+    "preact_blocks",
+    "model",
+    "weights",
+    "optimizer",
+    "training",
+    "modes",
+    "trainee",
+    "gradients",
+    "export",
+    "adapter",
+    "__init__",
+)
+
+# (file, definition of the torch implementation): why the two may have other parameters.
+SIGNATURES = {
+    ("model", "ResNet"): "a torch module has __init__(architecture) and forward(image)",
+    ("trainee", "start"): "PyTorch has two memory layouts",
+}
+
+# A functional Keras layer is applied at once and named: where torch's function takes parameters
+# P, that of Keras takes x, then P, then, where the plan has no name for the layer, a name.
+LAYERS = ("layers", "blocks", "preact_blocks")
+
+
+def _definitions(path):
+    tree = ast.parse(path.read_text())
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    return [node for node in tree.body if isinstance(node, kinds)]
+
+
+def _parameters(node) -> list[str]:
+    """Names, kinds and defaults of the parameters; those of both methods of a module."""
+    if isinstance(node, ast.ClassDef):
+        methods = {each.name: each for each in node.body if isinstance(each, ast.FunctionDef)}
+        return [*_parameters(methods["__init__"])[1:], *_parameters(methods["forward"])[1:]]
+    arguments = copy.deepcopy(node.args)
+    for each in ast.walk(arguments):
+        if isinstance(each, ast.arg):
+            each.annotation = None  # a Tensor here, a KerasTensor there
+    return [part for part in ast.unparse(arguments).split(", ") if part]
+
+
+def _agree(file: str, ours, theirs) -> bool:
+    torch, keras = _parameters(ours), _parameters(theirs)
+    if file not in LAYERS or torch == keras:
+        return torch == keras
+    bare = [name for name in torch if name != "x"]
+    return keras in (["x", *bare], ["x", *bare, "name"])
+
+
+def test_same_files():
+    names = {path.name for path in TORCH.glob("*") if path.is_file()}
+    assert names == {path.name for path in KERAS.glob("*") if path.is_file()}
+    assert names == {*(f"{file}.py" for file in FILES), "py.typed"}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_same_definitions_in_the_same_order(file):
+    def keys(folder):
+        names = [node.name for node in _definitions(folder / f"{file}.py")]
+        return [key(name) for name in names if (file, name) not in UNPAIRED]
+
+    assert keys(TORCH) == keys(KERAS)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_same_parameters(file):
+    theirs = {key(node.name): node for node in _definitions(KERAS / f"{file}.py")}
+    for ours in _definitions(TORCH / f"{file}.py"):
+        if (file, ours.name) in SIGNATURES or (file, ours.name) in UNPAIRED:
+            continue
+        assert _agree(file, ours, theirs[key(ours.name)]), ours.name
+
+
+def test_no_exception_has_become_needless():
+    for file, name in SIGNATURES:
+        ours = {node.name: node for node in _definitions(TORCH / f"{file}.py")}[name]
+        theirs = {key(n.name): n for n in _definitions(KERAS / f"{file}.py")}[key(name)]
+        assert not _agree(file, ours, theirs), f"{file}.{name} agrees by now"
+    for file, name in UNPAIRED:
+        keys = [
+            {key(each.name) for each in definitions(f"{framework.name}/{file}.py")}
+            for framework in (TORCH, KERAS)
+        ]
+        assert (key(name) in keys[0]) != (key(name) in keys[1]), f"{file}.{name} is paired by now"
+
+
+TAG = re.compile(r"# DIFFERS\(([a-z-]+)\): (.*)")
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_tags_stand_in_the_same_definitions_with_the_same_words(file):
+    def tags(folder):
+        path = folder / f"{file}.py"
+        source = path.read_text()
+        return {
+            key(node.name): sorted(TAG.findall(ast.get_source_segment(source, node) or ""))
+            for node in _definitions(path)
+            if (file, node.name) not in UNPAIRED
+        }
+
+    assert tags(TORCH) == tags(KERAS)
+
+
+def test_tags_are_the_rows_of_the_table():
+    source = "".join(path.read_text() for path in (*TORCH.glob("*.py"), *KERAS.glob("*.py")))
+    assert set(TAG.findall(source)) == {(row.id, row.summary) for row in DIFFERENCES}
+    assert source.count("DIFFERS") == len(TAG.findall(source)), "a tag is misspelt"
+
+
+@pytest.mark.parametrize("row", DIFFERENCES, ids=lambda row: row.id)
+def test_every_difference_names_a_test_that_exists(row):
+    file, _, name = row.test.partition("::")
+    assert name in {node.name for node in _definitions(ROOT / "parity_tests" / file)}
+
+
+@pytest.mark.parametrize("package", ["resnet_torch", "resnet_keras"])
+def test_public_surface(package):
+    """Every row is a name of the package, in the order of the table."""
+    source = (ROOT / package / "__init__.py").read_text()
+    for name in (*ARCHITECTURES, "create_model", "get_weights", "set_weights"):
+        assert f'    "{name}",' in source, name
+    rows = re.findall(r'^(\w+) = partial\(create_model, "(\w+)"\)$', source, flags=re.MULTILINE)
+    assert rows == [(name, name) for name in ARCHITECTURES]
+
+
+@pytest.mark.parametrize("package", ["resnet_torch", "resnet_keras"])
+def test_no_builder_knows_a_name(package):
+    """What sets a row apart is in its fields: no name of a row outside the public surface."""
+    for path in (ROOT / package).glob("*.py"):
+        if path.name != "__init__.py":
+            words = set(re.findall(r"\w+", path.read_text()))
+            assert not words & set(ARCHITECTURES), path
+            assert "name ==" not in path.read_text()
+
+
+def test_files_stay_small():
+    for path in (*TORCH.glob("*.py"), *KERAS.glob("*.py")):
+        assert len(path.read_text().splitlines()) <= 150, path

@@ -1,0 +1,85 @@
+"""Gradients of a Keras model, under canonical names and in canonical layout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from resnet_spec import IMAGE, outputs
+
+from resnet_keras.model import floatx
+from resnet_keras.weights import variables_of
+from resnet_parity.adapters.keras.modes import compile_options
+
+
+class Differentiated(keras.Model):
+    """The model behind a tensor of zeros that is added to its images, and so has their gradient."""
+
+    def __init__(self, model: keras.Model, shape: tuple[int, ...], by_batch: bool) -> None:
+        super().__init__(dtype=model.dtype_policy)
+        self.model, self.by_batch = model, by_batch
+        self.offset = self.add_weight(shape=shape, initializer="zeros", name=IMAGE)
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        return self.model(x + self.offset, training=training and self.by_batch)
+
+
+class Recorder(keras.optimizers.Optimizer):
+    """An optimiser that keeps the gradients and changes nothing."""
+
+    def build(self, variables: list[keras.Variable]) -> None:
+        super().build(variables)
+        self.gradients = [self.add_variable_from_reference(v, "gradient") for v in variables]
+
+    def update_step(self, gradient, variable, learning_rate):
+        self.assign(self.gradients[self._get_variable_index(variable)], gradient)
+
+
+class WeightedSum(keras.losses.Loss):
+    """What the model returns, times the cotangents, summed."""
+
+    def call(self, y_true, y_pred):
+        return ops.sum(y_true * y_pred)
+
+
+def gradients(
+    model: keras.Model,
+    images: np.ndarray,
+    cotangents: Mapping[str, np.ndarray],
+    mode: str,
+    *,
+    training: bool,
+) -> dict[str, np.ndarray]:
+    """Those of every trained tensor and of the images (N, C, H, W).
+
+    They are of the sum of what the model returns, weighted by the cotangents. Norms go by the batch
+    in `training`; else they are frozen. The model is left as it was.
+    """
+    image = np.einsum("nchw->nhwc", images)
+    weights = [_channels_last(cotangents[name]) for name in outputs(model.architecture)]
+    statistics = [(each, ops.convert_to_numpy(each)) for each in model.non_trainable_variables]
+    with floatx(model):
+        differentiated = Differentiated(model, image.shape, training)
+        recorder = Recorder(learning_rate=0.0)
+        differentiated.compile(recorder, WeightedSum(reduction=None), **compile_options(mode))
+        differentiated.train_on_batch(image, weights if len(weights) > 1 else weights[0])
+    for variable, value in statistics:
+        variable.assign(value)
+    pairs = zip(differentiated.trainable_variables, recorder.gradients, strict=True)
+    found = {id(variable): ops.convert_to_numpy(gradient) for variable, gradient in pairs}
+    variables = variables_of(model, model.architecture)
+    arrays = {
+        p.name: np.einsum(p.to_torch, found[id(value)]).copy()
+        for p, value in variables.items()
+        if p.trainable
+    }
+    return arrays | {IMAGE: np.einsum("nhwc->nchw", found[id(differentiated.offset)]).copy()}
+
+
+def _channels_last(value: np.ndarray) -> np.ndarray:
+    """A feature map as (N, H, W, C), logits as they are."""
+    return np.einsum("nchw->nhwc", value) if value.ndim == 4 else value

@@ -1,0 +1,64 @@
+"""The ways in which Keras can run a model, by backend."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import keras
+import numpy as np
+
+from resnet_keras.model import functional
+
+MODES = {"tensorflow": ("graph", "eager", "xla"), "jax": ("jit",), "torch": ("eager",)}
+
+
+def modes() -> tuple[str, ...]:
+    """The ways in which this framework can run the model, the usual one first."""
+    return MODES[keras.backend.backend()]
+
+
+def unsupported_reason(mode: str, check: str) -> str | None:
+    """Why this mode cannot stand on that check, on this machine; None where it can."""
+    if mode in modes():
+        return None
+    return f"Keras on {keras.backend.backend()} has no mode {mode}"
+
+
+def float64_unsupported_reason() -> str | None:
+    """Why a float64 model does not compute in float64; None where it does."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        return None
+    return f"Keras {keras.__version__} on {backend} computes parts of a float64 model in float32"
+
+
+@cache
+def norm_of_ones(mode: str, dtype: str) -> np.ndarray:
+    """What a norm with a variance of 4 makes of ones (1, 1, 1, 64): halves, unless it rounds.
+
+    It multiplies by `rsqrt`, which TensorFlow's graph and eager modes take from the CPU's
+    approximate instruction, in float32, and refine once: how close that comes is up to the make of
+    the CPU.
+    """
+    channels = 64  # enough for vector instructions
+    image = keras.Input((1, 1, channels), dtype=dtype)
+    variance = keras.initializers.Constant(4.0)
+    norm = keras.layers.BatchNormalization(
+        epsilon=0.0, moving_variance_initializer=variance, dtype=dtype
+    )
+    (normed,) = predict(image, norm(image), mode, np.ones((1, 1, 1, channels), dtype))
+    return normed
+
+
+def compile_options(mode: str) -> dict[str, bool]:
+    """How `compile` is told of that mode."""
+    return {"run_eagerly": mode == "eager", "jit_compile": mode in ("xla", "jit")}
+
+
+def predict(inputs: Any, outputs: Any, mode: str, image: np.ndarray) -> list[np.ndarray]:
+    """What the layers between those tensors give in that mode."""
+    model = functional(inputs, outputs)
+    model.compile(**compile_options(mode))
+    arrays = model.predict_on_batch(image)
+    return arrays if isinstance(arrays, list) else [arrays]  # Keras unpacks a list of one

@@ -1,0 +1,51 @@
+"""What the checker needs of a Keras model in training: start, step, read and set its state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+
+from resnet_spec import Architecture, Recipe, momentum_name
+
+from resnet_keras.model import create_model
+from resnet_keras.optimizer import CoupledSGD, get_momentum, set_momentum, sgd
+from resnet_keras.training import cross_entropy, for_training, train_step
+from resnet_keras.weights import get_weights, set_weights
+
+TrainingState = tuple[keras.Model, CoupledSGD, keras.losses.Loss]
+"""A model, its optimiser and its loss."""
+
+
+def start(
+    architecture: Architecture, weights: Mapping[str, np.ndarray], recipe: Recipe, dtype: str
+) -> TrainingState:
+    """A model that holds those weights, before its first step."""
+    model = create_model(architecture, dtype=dtype)
+    set_weights(model, weights)
+    model = for_training(model)
+    return model, sgd(model, recipe), cross_entropy(model, recipe)
+
+
+def step(
+    training_state: TrainingState, images: np.ndarray, labels: np.ndarray, learning_rate: float
+) -> float:
+    """One step on images (N, C, H, W) and labels (N,); the loss before it."""
+    return train_step(*training_state, np.einsum("nchw->nhwc", images), labels, learning_rate)
+
+
+def get_state(training_state: TrainingState) -> dict[str, np.ndarray]:
+    """Every weight, statistic and momentum buffer, in canonical layout."""
+    model, optimizer, _ = training_state
+    buffers = get_momentum(model, optimizer)
+    return get_weights(model) | {momentum_name(name): value for name, value in buffers.items()}
+
+
+def set_state(training_state: TrainingState, state: Mapping[str, np.ndarray]) -> None:
+    """Set all that `get_state` gives."""
+    model, optimizer, _ = training_state
+    names = get_momentum(model, optimizer)
+    set_momentum(model, optimizer, {name: state[momentum_name(name)] for name in names})
+    buffers = {momentum_name(name) for name in names}
+    set_weights(model, {name: value for name, value in state.items() if name not in buffers})

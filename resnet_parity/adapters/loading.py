@@ -1,0 +1,126 @@
+"""The door to the two implementations: finds, chooses and imports a framework only when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, requires
+from importlib.util import find_spec
+from typing import Literal, cast, get_args
+
+from resnet_parity.adapters.protocol import Adapter
+from resnet_parity.errors import MissingFrameworkError, ParityError
+
+KerasBackend = Literal["tensorflow", "jax", "torch"]
+KERAS_BACKENDS: tuple[str, ...] = get_args(KerasBackend)
+
+
+def torch_adapter() -> Adapter:
+    """The PyTorch implementation, as the checker uses it.
+
+    Raises `MissingFrameworkError` when PyTorch is not installed.
+    """
+    require("torch")
+    return cast(Adapter, importlib.import_module("resnet_parity.adapters.torch.adapter"))
+
+
+def keras_adapter(backend: str | None = None) -> Adapter:
+    """The Keras implementation on that backend (else `KERAS_BACKEND`, else tensorflow).
+
+    Raises `MissingFrameworkError` when Keras or the backend is not installed, `ParityError` when
+    the backend is unknown or Keras already runs on another one in this process.
+    """
+    backend = backend or _running_backend() or os.environ.get("KERAS_BACKEND") or "tensorflow"
+    if backend not in KERAS_BACKENDS:
+        raise ParityError(
+            f"unknown Keras backend {backend!r}; it is one of: {', '.join(KERAS_BACKENDS)}"
+        )
+    require("keras")
+    require(backend)
+    running = _running_backend()
+    if running not in (None, backend):
+        raise ParityError(
+            f"Keras already runs on {running} in this process and cannot change to {backend}; "
+            f"start a new process with KERAS_BACKEND={backend}"
+        )
+    return _import_keras_adapter(backend)
+
+
+def _running_backend() -> str | None:
+    """The backend of the Keras that this process has already imported."""
+    keras = sys.modules.get("keras")
+    return keras.backend.backend() if keras else None
+
+
+def require(module: str) -> None:
+    """Raise `MissingFrameworkError`, with the install line, where a module is not installed."""
+    if find_spec(module) is None:
+        raise MissingFrameworkError(
+            f"{module} is not installed; install it with: python -m pip install '{_pin(module)}'"
+        )
+
+
+def _pin(module: str) -> str:
+    """The requirement as this project's own metadata has it, `torch>=2.11` say."""
+    try:
+        lines = requires("resnet-parity") or []
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return module
+    pins = (line.partition(";")[0].strip() for line in lines)
+    return next((pin for pin in pins if re.split(r"[<>=!~\s]", pin)[0] == module), module)
+
+
+def _import_keras_adapter(backend: str) -> Adapter:
+    os.environ["KERAS_BACKEND"] = backend
+    if backend == "jax":
+        # Without it jax silently turns every float64 array into float32.
+        os.environ.setdefault("JAX_ENABLE_X64", "1")
+    if backend == "tensorflow":
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
+        load_triton()
+        with _stderr_held_back():
+            importlib.import_module("tensorflow")
+    return cast(Adapter, importlib.import_module("resnet_parity.adapters.keras.adapter"))
+
+
+def eager_mode(adapter: Adapter) -> str:
+    """Its mode without a compiler, where it has one: for what is run but a few times."""
+    return "eager" if "eager" in adapter.modes() else adapter.modes()[0]
+
+
+def load_triton() -> None:
+    """Load triton before TensorFlow, where PyTorch brought it along.
+
+    PyTorch loads it late (in its compiler and optimisers), and after TensorFlow it crashes the
+    process: https://github.com/tensorflow/tensorflow/issues/124205.
+    """
+    if find_spec("triton") is not None and "tensorflow" not in sys.modules:
+        importlib.import_module("triton")
+
+
+@contextmanager
+def _stderr_held_back() -> Iterator[None]:
+    """Hold back what is written to stderr, even by C++ code; an error lets it out.
+
+    TensorFlow announces its CPU kernels on stderr before its own log level takes effect.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(kept, held.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

@@ -1,0 +1,62 @@
+"""What the checker asks of an implementation, and where it does not ask because the machine rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from resnet_spec import Architecture
+
+from resnet_parity.tolerances import limit
+
+Taps = Mapping[str, np.ndarray]
+
+
+class Adapter(Protocol):
+    """An implementation as the checker sees it; `resnet_parity.adapters.torch.adapter` and `resnet_parity.adapters.keras.adapter` are two."""
+
+    def modes(self) -> tuple[str, ...]: ...
+    def unsupported_reason(self, mode: str, check: str) -> str | None: ...
+    def float64_unsupported_reason(self) -> str | None: ...
+    def norm_of_ones(self, mode: str, dtype: str) -> np.ndarray: ...
+    def versions(self) -> dict[str, str]: ...
+    def build(self, architecture: Architecture, weights: Taps, dtype: str) -> Any: ...
+    def run(self, model: Any, images: np.ndarray, mode: str) -> dict[str, np.ndarray]: ...
+    def gradients(
+        self, model: Any, images: np.ndarray, cotangents: Taps, mode: str, *, training: bool
+    ) -> dict[str, np.ndarray]: ...
+    def mixed_precision(
+        self,
+        architecture: Architecture,
+        weights: Taps,
+        images: np.ndarray,
+        mode: str,
+        dtype: str,
+    ) -> dict[str, np.ndarray]: ...
+
+
+def rounding(adapter: Adapter, mode: str, dtype: str) -> str | None:
+    """Why that mode rounds, here, where the dtype holds a norm's result exactly; None if not.
+
+    A norm that is off by more than a rough `rsqrt` in float32 explains is a defect: that is no
+    reason, and a probe will show it.
+    """
+    if dtype == "float64":
+        return adapter.float64_unsupported_reason()
+    halves = adapter.norm_of_ones(mode, dtype).ravel()
+    worst = float(halves[np.abs(halves - 0.5).argmax()])
+    if not 0 < abs(worst - 0.5) / 0.5 <= limit("exact", "norm"):
+        return None
+    return f"1 / sqrt(4) is {worst:.8g} in {mode} mode on this machine"
+
+
+def fallback_mode(adapter: Adapter, preferred: str, dtype: str) -> tuple[str, str | None]:
+    """Where the preferred mode rounds, the first that does not, and a note; else that itself."""
+    reason = rounding(adapter, preferred, dtype)
+    others = [mode for mode in adapter.modes() if not adapter.unsupported_reason(mode, "exact")]
+    for mode in others if reason else ():
+        if rounding(adapter, mode, dtype) is None:
+            return mode, f"{mode} mode stands in for {preferred}, because {reason}"
+    return preferred, None

@@ -1,0 +1,99 @@
+"""What the checker needs of a PyTorch model: build it, run it, and read every tap."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from resnet_spec import Architecture, outputs, taps
+
+from resnet_parity.adapters.torch.gradients import gradients as gradients
+from resnet_parity.adapters.torch.modes import (
+    callable_in,
+    device,
+    float32_products,
+    placed,
+    threads,
+)
+from resnet_parity.adapters.torch.modes import (
+    float64_unsupported_reason as float64_unsupported_reason,
+)
+from resnet_parity.adapters.torch.modes import modes as modes
+from resnet_parity.adapters.torch.modes import norm_of_ones as norm_of_ones
+from resnet_parity.adapters.torch.modes import unsupported_reason as unsupported_reason
+from resnet_torch.model import ResNet, create_model
+from resnet_torch.weights import set_weights
+
+
+def versions() -> dict[str, str]:
+    """The framework, by name and version."""
+    return {"torch": torch.__version__}
+
+
+def build(architecture: Architecture, weights: Mapping[str, np.ndarray], dtype: str) -> ResNet:
+    """A model in evaluation mode that holds those weights."""
+    model = create_model(architecture, dtype=getattr(torch, dtype)).eval()
+    set_weights(model, weights)
+    return model
+
+
+def run(model: ResNet, images: np.ndarray, mode: str) -> dict[str, np.ndarray]:
+    """Every tap of a forward pass over images (N, C, H, W), in canonical layout.
+
+    What the model returns (`logits` of a classifier) comes from a second pass in which nothing is
+    tapped, as a user would run it.
+    """
+    names = [tap.name for tap in taps(model.architecture, *images.shape[2:])]
+    with float32_products(mode), threads(2, mode, images.dtype), torch.inference_mode():
+        tapped = _tapped(placed(model, mode), placed(torch.from_numpy(images), mode), names, mode)
+        returned = _returned(model, images, mode)
+    return {name: _canonical(value) for name, value in tapped.items()} | returned
+
+
+def mixed_precision(
+    architecture: Architecture,
+    weights: Mapping[str, np.ndarray],
+    images: np.ndarray,
+    mode: str,
+    dtype: str,
+) -> dict[str, np.ndarray]:
+    """What a model of float32 weights returns when it may compute in that narrower dtype."""
+    model = build(architecture, weights, "float32")
+    with torch.autocast(device(mode), getattr(torch, dtype)):
+        returned = _returned(model, images, mode)
+    return {name: value.astype("float32") for name, value in returned.items()}
+
+
+def _returned(model: ResNet, images: np.ndarray, mode: str) -> dict[str, np.ndarray]:
+    """What the model returns, as a user would run it."""
+    image = placed(torch.from_numpy(images), mode)
+    with float32_products(mode), torch.inference_mode():
+        returned = callable_in(placed(model, mode), mode)(image)
+    returned = returned if isinstance(returned, list) else [returned]
+    arrays = map(_canonical, returned)
+    return dict(zip(outputs(model.architecture), arrays, strict=True))
+
+
+def _tapped(model: nn.Module, image: Tensor, names: Sequence[str], mode: str) -> dict[str, Tensor]:
+    """The outputs of the named modules, copied before an in-place ReLU overwrites them."""
+    arrays: dict[str, Tensor] = {}
+
+    def keep(name: str):
+        return lambda module, inputs, output: arrays.update({name: output.clone()})
+
+    hooks = [model.get_submodule(name).register_forward_hook(keep(name)) for name in names]
+    try:
+        callable_in(model, mode)(image)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return arrays
+
+
+def _canonical(value: Tensor) -> np.ndarray:
+    """A tensor as an array of its own; NumPy has no bfloat16."""
+    value = value.float() if value.dtype is torch.bfloat16 else value
+    return value.cpu().contiguous().numpy()

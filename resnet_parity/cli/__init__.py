@@ -1,0 +1,107 @@
+"""The command `resnet-parity`. The result goes to stdout, progress and errors to stderr."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from resnet_spec import ArchitectureError
+
+from resnet_parity.cli import (
+    diagnose,
+    export,
+    import_onnx,
+    inspect,
+    lockstep,
+    matrix,
+    onnx_compare,
+    page,
+    show,
+    vectors,
+    verify,
+)
+from resnet_parity.errors import ParityError
+
+_EPILOG = """exit codes:
+  0  ok
+  1  parity failed, or a check that was asked for alone is not proven; `inspect`: not canonical
+  2  usage or bad input
+  3  an optional framework is missing (the message has the install line)
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        code, show = arguments.run(arguments)
+        _print(show)
+        return code
+    except ParityError as error:
+        return _complain(str(error), error.exit_code)
+    except ArchitectureError as error:
+        return _complain(str(error), 2)
+    except MemoryError:
+        return _complain("there is not enough memory; take a smaller size or net", 2)
+    except OSError as error:
+        return _complain(f"the result cannot be written: {error}", 2)
+    except KeyboardInterrupt:
+        return _complain("interrupted", 130)
+
+
+def _print(show: Callable[[], None]) -> None:
+    """Print a result; that the reader of a pipe has gone, `head` say, changes no exit code."""
+    try:
+        show()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"resnet-parity: error: {message}", file=sys.stderr)
+    return code
+
+
+class _Version(argparse.Action):
+    """Reads the version only when it is asked for."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib.metadata import version
+
+        print(f"resnet-parity {version('resnet-parity')}")
+        parser.exit()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="resnet-parity",
+        description="One ResNet, in PyTorch and in Keras: are both the same function?",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_Version, help="print the version")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    show.add(commands)
+    verify.add(commands)
+    lockstep.add(commands)
+    vectors.add(commands)
+    matrix.add(commands)
+    diagnose.add(commands)
+    export.add(commands)
+    inspect.add(commands)
+    onnx_compare.add(commands)
+    import_onnx.add(commands)
+    page.add(commands)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,7 @@
+"""Runs the command as `python -m resnet_parity.cli`."""
+
+import sys
+
+from resnet_parity.cli import main
+
+sys.exit(main())

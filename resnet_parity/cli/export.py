@@ -1,0 +1,134 @@
+"""`export`: a model as an ONNX file that is proven before it gets its name."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from resnet_parity.cli.options import (
+    Result,
+    add_architecture,
+    add_command,
+    chosen_architecture,
+    console,
+)
+
+_NEEDED = ("onnx", "onnxruntime", "onnxscript")
+
+
+def add(commands: Any) -> None:
+    """The parser of `export`."""
+    parser = add_command(
+        commands, "export", _export, "write a model as an ONNX file, proven on the checks"
+    )
+    add_architecture(
+        parser, "height and width of the image in pixels (default: the row's own, see `list`)"
+    )
+    parser.add_argument(
+        "--framework",
+        choices=("torch", "keras"),
+        default="torch",
+        help="whose exporter (default: torch)",
+    )
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="a safetensors file with canonical names (default: the random probe's, to try out)",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="the file (default: NAME.FRAMEWORK.onnx)"
+    )
+    parser.add_argument("--opset", type=int, default=18, metavar="N", help="18 (default) to 23")
+    parser.add_argument(
+        "--dynamic",
+        type=_dynamic,
+        default=("batch",),
+        metavar="batch,size",
+        help="what is left open: batch (default), size, batch,size or none",
+    )
+    parser.add_argument(
+        "--input-layout",
+        choices=("nchw", "nhwc"),
+        help="of the image, and of feature maps (default: the framework's own)",
+    )
+    parser.add_argument(
+        "--fold",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="fold norms into the convolutions before them (default); with Keras always",
+    )
+    parser.add_argument(
+        "--keras-backend",
+        choices=("tensorflow", "torch"),
+        help="what Keras runs on (default: KERAS_BACKEND, else tensorflow)",
+    )
+
+
+def _dynamic(text: str) -> tuple[str, ...]:
+    """Words between commas, for argparse."""
+    words = tuple(text.split(","))
+    if words == ("none",):
+        return ()
+    if not set(words) <= {"batch", "size"}:
+        raise argparse.ArgumentTypeError(f"{text!r} is not batch, size, batch,size or none")
+    return words
+
+
+def _export(arguments: argparse.Namespace) -> Result:
+    arch = chosen_architecture(arguments)
+
+    from resnet_parity.adapters.loading import require
+    from resnet_parity.errors import ParityError
+    from resnet_parity.files import check_readable, check_writable, write_atomically
+    from resnet_parity.probes import random_weights
+    from resnet_parity.progress import progress_line
+    from resnet_parity.verify import check_memory
+    from resnet_parity.weights.files import read_weights
+
+    size = arguments.size or (arch.image_size, arch.image_size)
+    given = arguments.weights
+    if given:
+        check_readable(given)
+    path = arguments.out or Path(f"{arch.name}.{arguments.framework}.onnx")
+    if path.exists() and arguments.out is None:
+        raise ParityError(f"{path} is there already; name another file with --out")
+    if given and path.exists() and path.samefile(given):
+        raise ParityError(f"{path} holds the weights to export; name another file with --out")
+    check_writable(path)
+    # PyTorch in any case: its own error is what float32 is held against.
+    for module in (*_NEEDED, "torch", *(["tf2onnx"] if arguments.framework == "keras" else [])):
+        require(module)
+
+    from resnet_parity.onnx_io.export import Form, export_proven
+    from resnet_parity.onnx_io.proof import BATCHES
+
+    form = Form(
+        framework=arguments.framework,
+        size=size,
+        dynamic=arguments.dynamic,
+        layout=arguments.input_layout,
+        opset=arguments.opset,
+        fold=arguments.fold,
+    )
+    if "size" not in form.dynamic:  # else it is proven at the size of all probes
+        check_memory(arch, max(BATCHES) if "batch" in form.dynamic else 1, size)
+    weights = read_weights(given, arch) if given else random_weights(arch, 0, "float32")
+    with progress_line() as progress:
+        content, verdicts = export_proven(
+            arch, weights, form, keras_backend=arguments.keras_backend, progress=progress
+        )
+    write_atomically(path, content)
+
+    def show() -> None:
+        for verdict in verdicts:
+            line = f"{verdict.check}: {verdict.engine}, {verdict.probe}: {verdict.figure}"
+            line += f" ({verdict.reason})" if verdict.reason else ""
+            console().print(line, soft_wrap=True, markup=False)
+        numbers = f"the weights of {given}" if given else "random weights"
+        norms = ", norms folded (--no-fold keeps them)" if form.fold else ""
+        line = f"{path} holds {arch.name} with {numbers}{norms}, {len(content):,} bytes"
+        console().print(line, soft_wrap=True, markup=False)
+
+    return 0, show

@@ -1,0 +1,76 @@
+"""`import`: the weights of an ONNX file, under canonical names, for either implementation."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from resnet_parity.cli.options import Result, add_command, console, print_json
+
+
+def add(commands: Any) -> None:
+    """The parser of `import`."""
+    parser = add_command(
+        commands, "import", _import, "say which ResNet an ONNX file holds, and take out its weights"
+    )
+    parser.add_argument("file", metavar="FILE", type=Path, help="an ONNX file")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="the safetensors file (default: beside FILE, of the same name)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _import(arguments: argparse.Namespace) -> Result:
+    from resnet_parity.adapters.loading import require
+    from resnet_parity.errors import ParityError
+    from resnet_parity.files import check_readable, check_writable
+
+    file = arguments.file
+    check_readable(file)
+    path = arguments.out or file.with_suffix(".safetensors")
+    if path.exists() and (path.samefile(file) or arguments.out is None):
+        raise ParityError(f"{path} is there already; name another file with --out")
+    if path.suffix != ".safetensors":  # nor would it be external data of the file, say
+        raise ParityError(f"{path} would hold weights; give it a name that ends in .safetensors")
+    check_writable(path)
+    # PyTorch as well: its own error is what float32 is held against.
+    for module in ("onnx", "onnxruntime", "onnxscript", "torch"):
+        require(module)
+
+    from resnet_parity.onnx_io.reading import read_model
+
+    proto = read_model(file)  # before what takes seconds to import
+
+    from resnet_parity.onnx_io.imports import import_proven
+    from resnet_parity.progress import progress_line
+    from resnet_parity.weights.files import write_weights
+
+    with progress_line() as progress:
+        taken = import_proven(proto, str(file), progress)
+    write_weights(path, taken.architecture, taken.weights)
+
+    def show() -> None:
+        if arguments.json:
+            print_json(
+                {
+                    "architecture": taken.architecture.name,
+                    "also": list(taken.also),
+                    "folded": list(taken.folded),
+                    "reduced": list(taken.reduced),
+                    "file": str(path),
+                    "notes": list(taken.notes),
+                }
+            )
+            return
+        console().print(
+            f"{arguments.file} is a {taken.architecture.name}", soft_wrap=True, markup=False
+        )
+        for note in taken.notes:
+            console().print(note, style="yellow", soft_wrap=True, markup=False)
+        console().print(f"{path} holds {len(taken.weights)} tensors", soft_wrap=True, markup=False)
+
+    return 0, show

@@ -1,0 +1,123 @@
+"""`lockstep`: do both models train alike?"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from resnet_spec import SCHEDULES, Recipe, RecipeError
+
+from resnet_parity.cli.options import (
+    Result,
+    add_architecture,
+    add_command,
+    chosen_architecture,
+    console,
+    print_json,
+    seed_type,
+)
+from resnet_parity.errors import ParityError
+
+_NUMBERS = {
+    "learning-rate": (float, 0.001, "of the first step"),
+    "momentum": (float, 0.9, "share of the buffer that stays"),
+    "weight-decay": (float, 1e-4, "L2, coupled: it passes through the buffer"),
+    "label-smoothing": (float, 0.0, "share of each label that is spread over all classes"),
+    "period": (int, 100, "steps until the schedule divides by ten, or has come to zero"),
+}
+
+
+def add(commands: Any) -> None:
+    """The parser of `lockstep`."""
+    text = "train both models alike and prove that they stay the same, step by step"
+    parser = add_command(commands, "lockstep", _lockstep, text)
+    add_architecture(
+        parser, "height and width of the images in pixels (default: what suits the net, 64x96)"
+    )
+    _number(parser, "--steps", 20, "free steps in float64; 0 for none")
+    _number(parser, "--single-steps", 3, "float32 steps, each from one state; 0 for none")
+    _number(parser, "--batch", 4, "images in a batch")
+    parser.add_argument(
+        "--seed", type=seed_type, default=0, metavar="N", help="seed of weights and images"
+    )
+    for name, (kind, default, text) in _NUMBERS.items():
+        text = f"{text} (default: {default})"
+        parser.add_argument(f"--{name}", type=kind, default=default, metavar="X", help=text)
+    parser.add_argument("--nesterov", action="store_true", help="look ahead along the momentum")
+    decay = parser.add_mutually_exclusive_group()
+    decay.add_argument(
+        "--decay-all", action="store_true", default=True, help="decay every tensor (the default)"
+    )
+    decay.add_argument(
+        "--exempt",
+        action="store_false",
+        dest="decay_all",
+        help="decay neither biases nor the gammas and betas of norms",
+    )
+    parser.add_argument(
+        "--schedule", choices=SCHEDULES, default="constant", help="of the learning rate"
+    )
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the curve")
+    parser.add_argument("--json", action="store_true", help="print JSON, every step in it")
+    parser.add_argument(
+        "--keras-backend",
+        choices=("tensorflow", "jax", "torch"),
+        help="what Keras runs on (default: KERAS_BACKEND, else tensorflow)",
+    )
+
+
+def _number(parser: argparse.ArgumentParser, flag: str, default: int, text: str) -> None:
+    """An option that takes a whole number."""
+    text = f"{text} (default: {default})"
+    parser.add_argument(flag, type=int, default=default, metavar="N", help=text)
+
+
+def _lockstep(arguments: argparse.Namespace) -> Result:
+    arch = chosen_architecture(arguments)
+    recipe = _recipe(arguments)
+
+    from resnet_parity.lockstep import lockstep
+    from resnet_parity.lockstep.plot import check_plot, draw
+    from resnet_parity.progress import progress_line
+    from resnet_parity.reports.lockstep import as_json, print_report
+
+    if arguments.plot:
+        if not arguments.steps:
+            raise ParityError("--plot draws the free steps; --steps 0 asks for none")
+        check_plot(arguments.plot)
+    with progress_line() as progress:
+        result = lockstep(
+            arch,
+            recipe,
+            steps=arguments.steps,
+            single_steps=arguments.single_steps,
+            seed=arguments.seed,
+            size=arguments.size,
+            batch=arguments.batch,
+            keras_backend=arguments.keras_backend,
+            progress=progress,
+        )
+    if arguments.plot:
+        draw(result, arguments.plot)
+    code = 0 if result.passed else 1
+    if arguments.json:
+        return code, lambda: print_json(as_json(result))
+    return code, lambda: print_report(console(), result)
+
+
+def _recipe(arguments: argparse.Namespace) -> Recipe:
+    """The rule that was asked for; raises `ParityError` when it cannot be followed."""
+    try:
+        return Recipe(
+            learning_rate=arguments.learning_rate,
+            momentum=arguments.momentum,
+            nesterov=arguments.nesterov,
+            weight_decay=arguments.weight_decay,
+            decay_all=arguments.decay_all,
+            label_smoothing=arguments.label_smoothing,
+            schedule=arguments.schedule,
+            period=arguments.period,
+        )
+    except RecipeError as error:
+        raise ParityError(str(error)) from None

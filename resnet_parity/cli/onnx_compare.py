@@ -1,0 +1,92 @@
+"""`onnx-compare`: frameworks and ONNX files in one matrix."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from resnet_spec import get_architecture
+
+from resnet_parity.cli.options import Result, add_command, console, print_json, seed_type
+
+_HELP = """each is a framework (torch, keras), its export (torch.onnx, keras.onnx), or an ONNX
+file of anyone's. On the exact check a file takes the probe's weights in the place of its own; on
+that of float32 it runs as it is, and all are held to the weights of the first file."""
+
+
+def add(commands: Any) -> None:
+    """The parser of `onnx-compare`."""
+    parser = add_command(
+        commands, "onnx-compare", _compare, "frameworks and ONNX files in one matrix"
+    )
+    parser.description = _HELP
+    parser.add_argument(
+        "participants",
+        metavar="A",
+        nargs="+",
+        help="torch, keras, torch.onnx, keras.onnx, or a file",
+    )
+    parser.add_argument(
+        "--architecture", metavar="NAME", help="needed unless a file among them shows it"
+    )
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="a safetensors file that all are held to (default: those of the first file)",
+    )
+    parser.add_argument(
+        "--runtimes",
+        type=lambda text: tuple(text.split(",")),
+        metavar="NAME,...",
+        help="which of: ort disabled, ort basic, ort extended, ort all, reference, openvino "
+        "(default: all that are installed)",
+    )
+    parser.add_argument(
+        "--seed", type=seed_type, default=0, metavar="N", help="seed of the probes (default: 0)"
+    )
+    parser.add_argument(
+        "--keras-backend",
+        choices=("tensorflow", "jax", "torch"),
+        help="what Keras runs on (default: KERAS_BACKEND, else tensorflow)",
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--markdown", action="store_true", help="print Markdown")
+
+
+def _compare(arguments: argparse.Namespace) -> Result:
+    name = arguments.architecture
+    arch = get_architecture(name) if name else None
+
+    from resnet_parity.adapters.loading import require
+
+    for module in ("onnx", "onnxruntime", "onnxscript"):
+        require(module)
+
+    from resnet_parity.onnx_io.participant_names import read_files
+
+    protos = read_files(arguments.participants)  # before what takes seconds to import
+
+    from resnet_parity.onnx_io.compare import compare_models
+    from resnet_parity.progress import progress_line
+    from resnet_parity.reports.onnx import as_json, markdown, print_comparison
+
+    with progress_line() as progress:
+        result = compare_models(
+            arguments.participants,
+            protos,
+            arch,
+            weights=arguments.weights,
+            runtimes=arguments.runtimes,
+            seed=arguments.seed,
+            keras_backend=arguments.keras_backend,
+            progress=progress,
+        )
+    code, data = int(not result.passed), as_json(result)
+    if arguments.json:
+        return code, lambda: print_json(data)
+    if arguments.markdown:
+        return code, lambda: print(markdown(data))
+    return code, lambda: print_comparison(console(), data)

@@ -1,0 +1,76 @@
+"""`list`, `show` and `compare`: the table of architectures, without any framework."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from resnet_spec import get_architecture
+
+from resnet_parity.cli.options import (
+    Result,
+    add_architecture,
+    add_command,
+    chosen_architecture,
+    console,
+    print_json,
+)
+
+
+def add(commands: Any) -> None:
+    """The parsers of all three."""
+    _add_list(commands)
+    _add_show(commands)
+    _add_compare(commands)
+
+
+def _add_list(commands: Any) -> None:
+    parser = add_command(commands, "list", _list, "the architectures, with parameters and MACs")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_show(commands: Any) -> None:
+    parser = add_command(
+        commands, "show", _show, "one architecture: stages, shapes, parameters, MACs"
+    )
+    add_architecture(
+        parser, "height and width of the image in pixels (default: the row's own, see `list`)"
+    )
+    parser.add_argument("--layers", action="store_true", help="print every layer in both layouts")
+    parser.add_argument("--tensors", action="store_true", help="print every tensor in both layouts")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_compare(commands: Any) -> None:
+    parser = add_command(commands, "compare", _compare, "how two architectures differ")
+    for name in ("A", "B"):
+        parser.add_argument(name.lower(), metavar=name, help="an architecture")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _list(arguments: argparse.Namespace) -> Result:
+    from resnet_parity.reports import show as listing
+
+    if arguments.json:
+        return 0, lambda: print_json(listing.list_json())
+    return 0, lambda: listing.print_list(console())
+
+
+def _show(arguments: argparse.Namespace) -> Result:
+    from resnet_parity.reports import show as listing
+
+    arch = chosen_architecture(arguments)
+    size = arguments.size or (arch.image_size, arch.image_size)
+    if arguments.json:
+        return 0, lambda: print_json(listing.show_json(arch, size))
+    wanted = {"layers": arguments.layers, "tensors": arguments.tensors}
+    return 0, lambda: listing.print_show(console(), arch, size, **wanted)
+
+
+def _compare(arguments: argparse.Namespace) -> Result:
+    from resnet_parity.reports import compare as comparison
+
+    pair = get_architecture(arguments.a), get_architecture(arguments.b)
+    if arguments.json:
+        return 0, lambda: print_json(comparison.compare_json(*pair))
+    return 0, lambda: comparison.print_compare(console(), *pair)

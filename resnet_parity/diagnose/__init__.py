@@ -1,0 +1,1 @@
+"""The diagnosis: two models that should be the same function and are not, and why."""

@@ -1,0 +1,211 @@
+"""What a step of a record computes, in float64 NumPy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from resnet_parity.diagnose.record import (
+    ADD,
+    AFFINE,
+    AVERAGE_POOL,
+    CONV,
+    DENSE,
+    FLATTEN,
+    GLOBAL_AVERAGE,
+    IDENTITY,
+    MAX_POOL,
+    MULTIPLY,
+    NORM,
+    OUTPUT,
+    PAD,
+    RELU,
+    REVERSE,
+    SAME,
+    TRANSPOSE,
+    Array,
+    RecordedStep,
+)
+
+Sides = tuple[tuple[int, int], tuple[int, int]]
+
+
+def evaluate(step: RecordedStep, inputs: Sequence[Array]) -> Array:
+    """What the step makes of those inputs, in float64.
+
+    Raises `ValueError` when they do not fit it.
+    """
+    if step.call is not None:
+        return step.call(inputs).astype("float64")
+    if step.kind not in RULES:
+        raise ValueError(f"{step.kind} has no rule")
+    arrays = [np.asarray(each, "float64") for each in inputs]
+    return RULES[step.kind](step, *arrays)
+
+
+def sides(pad: Any, extents: Sequence[int], kernel: Any, stride: Any, dilation: Any) -> Sides:
+    """The cells added before and behind, per axis; "same" adds what a full last window lacks."""
+    if pad != SAME:
+        return pad
+    pairs = []
+    for extent, size, step, apart in zip(extents, kernel, stride, dilation, strict=True):
+        reach = apart * (size - 1) + 1
+        total = max((math.ceil(extent / step) - 1) * step + reach - extent, 0)
+        pairs.append((total // 2, total - total // 2))
+    return pairs[0], pairs[1]
+
+
+def _windows(x: Array, kernel: Any, stride: Any, dilation: Any) -> Array:
+    """What each output cell sees: (N, C, H, W) -> (N, C, H', W', kh, kw), no copy."""
+    reach = [apart * (size - 1) + 1 for size, apart in zip(kernel, dilation, strict=True)]
+    if any(extent < size for extent, size in zip(x.shape[2:], reach, strict=True)):
+        raise ValueError(f"a window of {reach} does not fit into {x.shape[2:]}")
+    windows = sliding_window_view(x, reach, axis=(2, 3))
+    return windows[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
+
+
+def _conv(step: RecordedStep, x: Array) -> Array:
+    numbers, kernel = step.numbers, step.tensors["weight"].astype("float64")
+    size, groups = kernel.shape[2:], numbers["groups"]
+    if x.ndim != 4 or x.shape[1] != kernel.shape[1] * groups:
+        raise ValueError(f"{x.shape} does not fit a kernel of {kernel.shape}")
+    around = sides(numbers["pad"], x.shape[2:], size, numbers["stride"], numbers["dilation"])
+    windows = _windows(
+        np.pad(x, ((0, 0), (0, 0), *around)), size, numbers["stride"], numbers["dilation"]
+    )
+    batch, _, height, width = windows.shape[:4]
+    grouped = windows.reshape(batch, groups, -1, height, width, *size)
+    columns = grouped.transpose(1, 0, 3, 4, 2, 5, 6).reshape(groups, batch * height * width, -1)
+    matrix = kernel.reshape(groups, kernel.shape[0] // groups, -1).swapaxes(1, 2)
+    result = (columns @ matrix).reshape(groups, batch, height, width, -1)
+    result = result.transpose(1, 0, 4, 2, 3).reshape(batch, kernel.shape[0], height, width)
+    return result + _channels(step.tensors.get("bias"), 0.0)
+
+
+def _channels(tensor: Array | None, default: float) -> Array:
+    """A tensor with a number per channel, so that it spreads over a map."""
+    return np.full((1, 1, 1), default) if tensor is None else tensor.reshape(-1, 1, 1)
+
+
+def _dense(step: RecordedStep, x: Array) -> Array:
+    if x.ndim != 4 or x.shape[2:] != (1, 1):
+        raise ValueError(f"a dense layer takes vectors, not {x.shape}")
+    result = x[:, :, 0, 0] @ step.tensors["weight"].astype("float64").T
+    return result[:, :, None, None] + _channels(step.tensors.get("bias"), 0.0)
+
+
+def _norm(step: RecordedStep, x: Array) -> Array:
+    axis = "nchw".index(step.numbers["axis"])
+    if x.ndim != 4 or x.shape[axis] != len(step.tensors["mean"]):
+        raise ValueError(f"{x.shape} does not fit {len(step.tensors['mean'])} means")
+    along = np.moveaxis(x, axis, 1)
+    mean, variance = (_channels(step.tensors[name], 0.0) for name in ("mean", "variance"))
+    if step.numbers["training"]:
+        mean = along.mean(axis=(0, 2, 3)).reshape(-1, 1, 1)
+        variance = along.var(axis=(0, 2, 3)).reshape(-1, 1, 1)
+    scale = _channels(step.tensors.get("gamma"), 1.0) / np.sqrt(
+        variance.astype("float64") + step.numbers["eps"]
+    )
+    return np.moveaxis((along - mean) * scale + _channels(step.tensors.get("beta"), 0.0), 1, axis)
+
+
+def _max_pool(step: RecordedStep, x: Array) -> Array:
+    windows, _ = _pool_windows(step, x, step.numbers["border"])
+    return windows.max(axis=(4, 5))
+
+
+def _average_pool(step: RecordedStep, x: Array) -> Array:
+    windows, counted = _pool_windows(step, x, 0.0)
+    return windows.sum(axis=(4, 5)) / counted.sum(axis=(4, 5))
+
+
+def _pool_windows(step: RecordedStep, x: Array, border: float) -> tuple[Array, Array]:
+    """What each cell of a pool sees, and which of it counts in a mean."""
+    numbers = step.numbers
+    kernel, stride, dilation = numbers["kernel"], numbers["stride"], numbers["dilation"]
+    around = sides(numbers["pad"], x.shape[2:], kernel, stride, dilation)
+    beyond = [(0, 0), (0, 0)]
+    if numbers["ceil"]:
+        beyond = [
+            (0, _overhang(extent + sum(pair), pair[0] + extent, *sizes))
+            for extent, pair, *sizes in zip(
+                x.shape[2:], around, kernel, stride, dilation, strict=True
+            )
+        ]
+    cells = np.ones((1, 1, *x.shape[2:]))
+    cells = np.pad(cells, ((0, 0), (0, 0), *around), constant_values=float(numbers["counted"]))
+    cells = np.pad(cells, ((0, 0), (0, 0), *beyond))
+    padded = np.pad(x, ((0, 0), (0, 0), *around), constant_values=border)
+    outside = -np.inf if step.kind == MAX_POOL else 0.0
+    padded = np.pad(padded, ((0, 0), (0, 0), *beyond), constant_values=outside)
+    return tuple(_windows(each, kernel, stride, dilation) for each in (padded, cells))  # type: ignore
+
+
+def _overhang(extent: int, last_start: int, kernel: int, stride: int, dilation: int) -> int:
+    """Cells that a pool lacks for one more window, which must begin before `last_start`."""
+    reach = dilation * (kernel - 1) + 1
+    count = math.ceil((extent - reach) / stride)
+    count -= count * stride >= last_start
+    return max(0, count * stride + reach - extent)
+
+
+def _pad(step: RecordedStep, x: Array) -> Array:
+    return np.pad(x, step.numbers["around"], constant_values=step.numbers["value"])
+
+
+def _relu(step: RecordedStep, x: Array) -> Array:
+    result = np.where(x > 0, x, step.numbers["slope"] * x)
+    return result if step.numbers["most"] is None else np.minimum(result, step.numbers["most"])
+
+
+def _softmax(step: RecordedStep, x: Array) -> Array:
+    powers = np.exp(x - x.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def _affine(step: RecordedStep, x: Array) -> Array:
+    return x * _channels(step.tensors["scale"], 1.0) + _channels(step.tensors["offset"], 0.0)
+
+
+def _flatten(step: RecordedStep, x: Array) -> Array:
+    ordered = np.einsum(f"nchw->n{step.numbers['order']}", x)
+    return ordered.reshape(len(x), -1)[:, :, None, None]
+
+
+def _broadcast(operation: Callable[..., Array]) -> Callable[..., Array]:
+    return lambda step, *inputs: operation(*inputs)
+
+
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x)), without overflow: the shape stays."""
+    return 0.5 * (1 + np.tanh(0.5 * x))
+
+
+RULES: dict[str, Callable[..., Array]] = {
+    CONV: _conv,
+    DENSE: _dense,
+    NORM: _norm,
+    MAX_POOL: _max_pool,
+    AVERAGE_POOL: _average_pool,
+    GLOBAL_AVERAGE: _broadcast(lambda x: x.mean(axis=(2, 3), keepdims=True)),
+    PAD: _pad,
+    RELU: _relu,
+    ADD: _broadcast(np.add),
+    MULTIPLY: _broadcast(np.multiply),
+    AFFINE: _affine,
+    FLATTEN: _flatten,
+    TRANSPOSE: lambda step, x: x.transpose(step.numbers["axes"]),
+    REVERSE: _broadcast(lambda x: x[:, ::-1]),
+    IDENTITY: _broadcast(lambda x: x),
+    OUTPUT: _broadcast(lambda x: x),
+    "softmax": _softmax,
+    "sigmoid": _broadcast(sigmoid),
+    "tanh": _broadcast(np.tanh),
+    "silu": _broadcast(lambda x: x * sigmoid(x)),
+    "subtract": _broadcast(np.subtract),
+}
+"""By kind; what has no rule here is run by the model's own operation."""

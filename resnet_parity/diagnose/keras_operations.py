@@ -1,0 +1,223 @@
+"""Keras' layers and operations in neutral words; each takes the layer and its input's layout.
+
+A layout names the axes of a Keras tensor, "nhwc" say: where a layer takes an axis for another one
+than it is, the words say so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from resnet_parity.diagnose.record import (
+    ADD,
+    AFFINE,
+    AVERAGE_POOL,
+    CONV,
+    DENSE,
+    FLATTEN,
+    GLOBAL_AVERAGE,
+    MAX_POOL,
+    MULTIPLY,
+    NORM,
+    OPAQUE,
+    PAD,
+    RELU,
+    SAME,
+    TRANSPOSE,
+    Array,
+    Assign,
+    RecordedStep,
+)
+
+Chain = Sequence[RecordedStep]
+Translate = Callable[[Any, str], Chain]
+
+LAST, FIRST = "nhwc", "nchw"
+
+
+def _tensors(**named: tuple[Any, str] | None) -> dict[str, Any]:
+    """Variables, each with how its axes go into canonical order."""
+    present = {name: each for name, each in named.items() if each and each[0] is not None}
+    return {
+        "tensors": {name: np.einsum(axes, _numbers(v)) for name, (v, axes) in present.items()},
+        "assign": {name: _assign(v, axes) for name, (v, axes) in present.items()},
+    }
+
+
+def _numbers(variable: Any) -> Array:
+    import importlib
+
+    return np.array(importlib.import_module("keras").ops.convert_to_numpy(variable))
+
+
+def _assign(variable: Any, axes: str) -> Assign:
+    theirs, _, ours = axes.partition("->")
+
+    def assign(value: Array) -> None:
+        variable.assign(np.einsum(f"{ours}->{theirs}", value))
+
+    return assign
+
+
+def expected_layout(layer: Any, layout: str) -> Chain:
+    """A step that takes the axes for others than they are, where the layer does so."""
+    wanted = FIRST if getattr(layer, "data_format", None) == "channels_first" else LAST
+    if len(layout) != 4 or not hasattr(layer, "data_format") or layout == wanted:
+        return []
+    if "pad" in type(layer).__name__.lower():  # zeros go around any two axes
+        return []
+    axes = tuple(layout.index(axis) for axis in (wanted[i] for i in map(layout.index, FIRST)))
+    return [RecordedStep(TRANSPOSE, "", {"axes": axes})]
+
+
+def _conv(layer: Any, layout: str) -> Chain:
+    numbers = _window(layer) | {"groups": layer.groups}
+    tensors = _tensors(weight=(layer.kernel, "hwio->oihw"), bias=(layer.bias, "o->o"))
+    return [RecordedStep(CONV, "", numbers, **tensors), *activation(layer)]
+
+
+def _depthwise(layer: Any, layout: str) -> Chain:
+    numbers = _window(layer) | {"groups": layer.kernel.shape[2]}
+    tensors = _tensors(weight=(layer.kernel, "hwio->iohw"), bias=(layer.bias, "o->o"))
+    if layer.depth_multiplier != 1:
+        return [RecordedStep(OPAQUE, "", {"operation": "DepthwiseConv2D"})]
+    return [RecordedStep(CONV, "", numbers, **tensors), *activation(layer)]
+
+
+def _window(layer: Any) -> dict[str, Any]:
+    pad = SAME if layer.padding == "same" else ((0, 0), (0, 0))
+    return {
+        "stride": tuple(layer.strides),
+        "pad": pad,
+        "dilation": tuple(getattr(layer, "dilation_rate", (1, 1))),
+    }
+
+
+def _dense(layer: Any, layout: str) -> Chain:
+    tensors = _tensors(weight=(layer.kernel, "io->oi"), bias=(layer.bias, "o->o"))
+    return [RecordedStep(DENSE, "", **tensors), *activation(layer)]
+
+
+def _pool(kind: str) -> Translate:
+    def translate(layer: Any, layout: str) -> Chain:
+        numbers = _window(layer) | {
+            "kernel": tuple(layer.pool_size),
+            "ceil": False,
+            "counted": False,
+            "border": -math.inf if kind == MAX_POOL else 0.0,
+        }
+        return [RecordedStep(kind, "", numbers)]
+
+    return translate
+
+
+def norm(layer: Any, layout: str, training: bool, unbiased: bool) -> Chain:
+    """A batch normalisation, over whichever axis it takes for the channels."""
+    axes = layer.axis if isinstance(layer.axis, int) else layer.axis[0]
+    numbers = {
+        "eps": layer.epsilon,
+        "axis": layout[axes],
+        "training": training,
+        "decay": layer.momentum,
+        "unbiased": unbiased,
+    }
+    tensors = _tensors(
+        gamma=(layer.gamma, "c->c"),
+        beta=(layer.beta, "c->c"),
+        mean=(layer.moving_mean, "c->c"),
+        variance=(layer.moving_variance, "c->c"),
+    )
+    return [RecordedStep(NORM, "", numbers, **tensors)]
+
+
+def _zero_padding(layer: Any, layout: str) -> Chain:
+    first = layout.index("h") if layer.data_format is None else 1
+    first = 2 if layer.data_format == "channels_first" else first
+    pairs = dict(zip(layout[first : first + 2], layer.padding, strict=True))
+    around = tuple(tuple(pairs.get(axis, (0, 0))) for axis in FIRST)
+    return [RecordedStep(PAD, "", {"around": around, "value": 0.0})]
+
+
+def _rescaling(layer: Any, layout: str) -> Chain:
+    scale, offset = (np.reshape(each, -1) for each in (layer.scale, layer.offset))
+    tensors = {"scale": scale.astype("float64"), "offset": offset.astype("float64")}
+    return [RecordedStep(AFFINE, "", tensors=tensors)]
+
+
+def _normalization(layer: Any, layout: str) -> Chain:
+    mean, variance = (_numbers(each).reshape(-1) for each in (layer.mean, layer.variance))
+    scale = 1 / np.sqrt(variance.astype("float64"))
+    return [RecordedStep(AFFINE, "", tensors={"scale": scale, "offset": -mean * scale})]
+
+
+def _permute(layer: Any, layout: str) -> Chain:
+    return []  # the layout of what comes out is another, and nothing else
+
+
+def _relu_layer(layer: Any, layout: str) -> Chain:
+    if layer.threshold:
+        return [RecordedStep(OPAQUE, "", {"operation": "ReLU with a threshold"})]
+    slope = float(layer.negative_slope or 0.0)
+    return [RecordedStep(RELU, "", {"slope": slope, "most": layer.max_value})]
+
+
+def _leaky_relu(layer: Any, layout: str) -> Chain:
+    return [RecordedStep(RELU, "", {"slope": float(layer.negative_slope), "most": None})]
+
+
+def activation(layer: Any, layout: str = LAST) -> Chain:
+    """The activation that a layer applies to its own output; none if it is linear."""
+    name = getattr(getattr(layer, "activation", None), "__name__", "linear")
+    if name == "linear":
+        return []
+    return [_function(name)]
+
+
+def _function(name: str) -> RecordedStep:
+    most = {"relu": None, "relu6": 6.0}
+    if name in most:
+        return RecordedStep(RELU, "", {"slope": 0.0, "most": most[name]})
+    return RecordedStep({"swish": "silu"}.get(name, name), "")
+
+
+def _named(name: str) -> Translate:
+    return lambda layer, layout: [_function(name)]
+
+
+def _flatten(layer: Any, layout: str) -> Chain:
+    return [RecordedStep(FLATTEN, "", {"order": layout[1:] if len(layout) == 4 else "chw"})]
+
+
+TRANSLATIONS: dict[str, Translate] = {
+    "Conv2D": _conv,
+    "DepthwiseConv2D": _depthwise,
+    "Dense": _dense,
+    "MaxPooling2D": _pool(MAX_POOL),
+    "AveragePooling2D": _pool(AVERAGE_POOL),
+    "GlobalAveragePooling2D": lambda layer, layout: [RecordedStep(GLOBAL_AVERAGE, "")],
+    "ZeroPadding2D": _zero_padding,
+    "Rescaling": _rescaling,
+    "Normalization": _normalization,
+    "Permute": _permute,
+    "ReLU": _relu_layer,
+    "LeakyReLU": _leaky_relu,
+    "Activation": activation,
+    "Flatten": _flatten,
+    "Reshape": _flatten,
+    "Softmax": _named("softmax"),
+    "Relu": _named("relu"),
+    "Sigmoid": _named("sigmoid"),
+    "Silu": _named("silu"),
+    "Tanh": _named("tanh"),
+    "Add": lambda layer, layout: [RecordedStep(ADD, "")],
+    "Subtract": lambda layer, layout: [RecordedStep("subtract", "")],
+    "Multiply": lambda layer, layout: [RecordedStep(MULTIPLY, "")],
+    "TrueDivide": lambda layer, layout: [RecordedStep("divide", "")],
+    "Divide": lambda layer, layout: [RecordedStep("divide", "")],
+    "Mean": lambda layer, layout: [RecordedStep(GLOBAL_AVERAGE, "")],
+}
+"""By the name of the class. The record is proven step by step, so a wrong word is noticed."""

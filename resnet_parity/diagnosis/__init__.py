@@ -1,1 +1,0 @@
-"""The doctor: two models that should be the same function and are not, and why."""

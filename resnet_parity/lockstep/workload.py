@@ -1,0 +1,122 @@
+"""What both implementations train on, and what is compared: images, labels, quantities and their scales."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from resnet_spec import Architecture, Recipe, momentum_name, parameters
+
+from resnet_parity.compare import relative_error
+from resnet_parity.probes.splitmix import Stream
+
+State = Mapping[str, np.ndarray]
+
+BATCHES = 4
+"""So many batches take turns, so that the loss falls."""
+
+LOSS = "loss"
+KINDS = (LOSS, "weights", "running statistics", "momentum buffers")
+FORWARDS = (LOSS, "running statistics")
+_SHARED = ("weights", "momentum buffers")
+
+
+class TrainingAdapter(Protocol):
+    """What the checker asks of an implementation in training; `resnet_parity.adapters.torch.training_state`, `resnet_parity.adapters.keras.training_state`."""
+
+    @property
+    def start(self) -> Callable[..., Any]:
+        """From (architecture, weights, recipe, dtype); PyTorch's also takes a memory `layout`."""
+        ...
+
+    def step(
+        self, training_state: Any, images: np.ndarray, labels: np.ndarray, learning_rate: float
+    ) -> float: ...
+    def get_state(self, training_state: Any) -> dict[str, np.ndarray]: ...
+    def set_state(self, training_state: Any, state: State) -> None: ...
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Batches of images (N, C, H, W) and labels (N,), which take turns, and the rule."""
+
+    architecture: Architecture
+    recipe: Recipe
+    images: np.ndarray
+    labels: np.ndarray
+
+    def batch(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """The images and labels of a step."""
+        turn = index % len(self.images)
+        return self.images[turn], self.labels[turn]
+
+    def step(
+        self, framework: TrainingAdapter, training_state: Any, index: int, dtype: str
+    ) -> dict[str, np.ndarray]:
+        """The state of a training state behind one more step, and the loss before it."""
+        images, labels = self.batch(index)
+        rate = self.recipe.learning_rate_at(index)
+        loss = framework.step(training_state, images.astype(dtype), labels, rate)
+        return {LOSS: np.array(loss)} | framework.get_state(training_state)
+
+
+def make_workload(
+    arch: Architecture,
+    recipe: Recipe,
+    seed: int,
+    size: tuple[int, int],
+    batch: int,
+    batches: int = BATCHES,
+) -> Workload:
+    """Images between -1 and 1, and labels; streams `lockstep/NAME/SEED/images` and `.../labels`."""
+    stream = f"lockstep/{arch.name}/{seed}"
+    shape = (batches, batch, arch.in_channels, *size)
+    images = 2 * Stream(f"{stream}/images").uniform(math.prod(shape)) - 1
+    labels = Stream(f"{stream}/labels").below(arch.num_classes, batches * batch)
+    return Workload(arch, recipe, images.reshape(shape), labels.reshape(batches, batch))
+
+
+def kinds_of(arch: Architecture) -> dict[str, str]:
+    """What kind of quantity each name in a state is: in the order in which a step makes them.
+
+    Statistics come with the forward pass, then the loss, then buffers and weights with the backward
+    pass, from the last layer to the first.
+    """
+    _, weights, statistics, buffers = KINDS
+    tensors = parameters(arch)
+    trained = [p.name for p in reversed(tensors) if p.trainable]
+    kinds = {p.name: statistics for p in tensors if not p.trainable} | {LOSS: LOSS}
+    kinds |= {momentum_name(name): buffers for name in trained}
+    return kinds | dict.fromkeys(trained, weights)
+
+
+def errors_of(
+    arch: Architecture, expected: State, actual: State, scales: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """The relative error of every quantity, in the order of `kinds_of`.
+
+    A gradient may vanish (that of a bias before a norm always does), and then all of it is
+    rounding. So a trained tensor and its buffer are held against the largest size per element in
+    their layer, where that is larger than their own, or against one of `scales` where that is.
+    """
+    sizes: dict[tuple[str, str], float] = {}
+    kinds = {name: kind for name, kind in kinds_of(arch).items() if name in expected}
+    for name, kind in kinds.items():
+        per_element = float(np.sqrt(np.mean(np.square(expected[name], dtype="float64"))))
+        key = kind, _layer(name)
+        sizes[key] = max(per_element, sizes.get(key, 0.0))
+    errors = {}
+    for name, kind in kinds.items():
+        shared = sizes[kind, _layer(name)] if kind in _SHARED else 0.0
+        scale = max(shared * math.sqrt(expected[name].size), (scales or {}).get(name, 0.0))
+        errors[name] = relative_error(expected[name], actual[name], scale)
+    return errors
+
+
+def _layer(name: str) -> str:
+    """The layer that a tensor or its buffer belongs to."""
+    return name.removesuffix(momentum_name("")).rpartition(".")[0]

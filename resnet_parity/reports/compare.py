@@ -1,0 +1,95 @@
+"""How two architectures differ: field by field, in size and cost, and tensor by tensor."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from rich.console import Console
+
+from resnet_spec import Architecture, mac_count, parameter_count, parameters
+
+from resnet_parity.reports.tables import new_table
+
+_NO_DIFFERENCE = ("name", "source")
+_SAME_LOGITS = {"bn_decay", "zero_init_residual", "image_size"}
+
+
+def compare_json(first: Architecture, second: Architecture) -> dict[str, Any]:
+    """The differences as plain data."""
+    ours, theirs = ({p.name: p.shape for p in parameters(arch)} for arch in (first, second))
+    shared = [name for name in ours if name in theirs]
+    return {
+        "names": [first.name, second.name],
+        "fields": {
+            name: [repr(value), repr(other)]
+            for name, (value, other) in _different("", first, second).items()
+        },
+        "parameters": [parameter_count(first), parameter_count(second)],
+        "macs": [mac_count(first), mac_count(second)],
+        "image_size": [first.image_size, second.image_size],
+        "tensors": {
+            "equal": sum(ours[name] == theirs[name] for name in shared),
+            "of another shape": [name for name in shared if ours[name] != theirs[name]],
+            "only in the first": [name for name in ours if name not in theirs],
+            "only in the second": [name for name in theirs if name not in ours],
+        },
+    }
+
+
+def print_compare(console: Console, first: Architecture, second: Architecture) -> None:
+    """The differences as tables, and whether the weights of one fit the other."""
+    data = compare_json(first, second)
+    table = new_table("", first.name, second.name)
+    for name, (value, other) in data["fields"].items():
+        table.add_row(name, value, other)
+    table.add_row("parameters", *(f"{count:,}" for count in data["parameters"]))
+    for_size = (
+        f"{macs / 1e9:.2f} at {size}x{size}"
+        for macs, size in zip(data["macs"], data["image_size"], strict=True)
+    )
+    table.add_row("GMACs", *for_size)
+    console.print(table)
+    if not data["fields"]:
+        console.print("\nthe two are the same architecture")
+        return
+    console.print(f"\n{_tensors_in_words(data)}", soft_wrap=True)
+
+
+def _different(prefix: str, first: Any, second: Any) -> dict[str, tuple[Any, Any]]:
+    """Every field whose value differs, those of parts one by one."""
+    found = {}
+    for field in fields(first):
+        ours: Any = getattr(first, field.name)
+        theirs: Any = getattr(second, field.name)
+        if ours == theirs or field.name in _NO_DIFFERENCE:
+            continue
+        name = f"{prefix}{field.name}"
+        if name == "stages" and len(ours) == len(theirs):
+            for index, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+                found |= _different(f"{name}[{index}].", one, other)
+        elif is_dataclass(ours) and is_dataclass(theirs):
+            found |= _different(f"{name}.", ours, theirs)
+        else:
+            found[name] = (ours, theirs)
+    return found
+
+
+def _tensors_in_words(data: dict[str, Any]) -> str:
+    first, second = data["names"]
+    tensors = data["tensors"]
+    others = {
+        f"{len(names)} {kind} ({names[0]}{', ...' if len(names) > 1 else ''})"
+        for kind, names in tensors.items()
+        if kind != "equal" and names
+    }
+    if not others:
+        same = set(data["fields"]) <= _SAME_LOGITS
+        return (
+            f"all {tensors['equal']} tensors have the same names and shapes: weights of {first} "
+            f"load into {second}, and give {'the same' if same else 'other'} logits"
+        )
+    words = (
+        f"{tensors['equal']} tensors have the same names and shapes; {'; '.join(sorted(others))}"
+    )
+    return words.replace("the first", first).replace("the second", second)

@@ -1,0 +1,132 @@
+"""What a training in lockstep showed, as text for people (rich) and as JSON for programs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from resnet_parity.lockstep import Lockstep, TrainingStep, Trial
+from resnet_parity.reports.tables import new_table
+
+_ROWS = 12
+_NO_NOISE_FLOOR = (
+    "float32: PyTorch itself, whose error is the noise floor, is further off than rounding may bring it. "
+    "Where float64 passes, the images do that and no implementation: so few, or of such a size, they leave "
+    "hardly a gradient behind the norms. Take --batch 4 or more, or another --seed."
+)
+_COLOUR = {"pass": "green", "fail": "red", "skipped": "yellow"}
+
+
+def as_json(result: Lockstep) -> dict[str, Any]:
+    """All of it as plain data; infinities become null. Steps count from 1."""
+    return {
+        "architecture": result.architecture.name,
+        "recipe": asdict(result.recipe),
+        "seed": result.seed,
+        "size": list(result.size),
+        "batch": result.batch,
+        "versions": result.versions,
+        "passed": result.passed,
+        "warnings": list(result.warnings),
+        "trials": [
+            asdict(trial)
+            | {
+                "value": _finite(trial.value),
+                "departed": None if trial.departed is None else trial.departed + 1,
+            }
+            for trial in result.trials
+        ],
+        "steps": [
+            {
+                "step": step.index + 1,
+                "learning_rate": step.learning_rate,
+                "torch_loss": _finite(step.torch_loss),
+                "keras_loss": _finite(step.keras_loss),
+                "distance": _finite(step.distance),
+                "worst": {
+                    kind: {"name": worst.name, "error": _finite(worst.error)}
+                    for kind, worst in step.worst.items()
+                },
+            }
+            for step in result.steps
+        ],
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def print_report(console: Console, result: Lockstep) -> None:
+    """The curve of both losses and their distance, and what was furthest off."""
+    recipe = ", ".join(f"{name} {value}" for name, value in asdict(result.recipe).items())
+    height, width = result.size
+    title = f"{result.architecture.name}: batches of {result.batch} images of {height}x{width}"
+    console.print(f"{title}, seed {result.seed}", markup=False)
+    console.print(", ".join(f"{name} {number}" for name, number in result.versions.items()))
+    console.print(f"{recipe}\n", soft_wrap=True)
+    if result.steps:
+        console.print(_curve(result.steps, result.trials[0].departed))
+        console.print()
+    table = new_table("dtype", "framework", "furthest off", "figure", "verdict")
+    for trial in result.trials:
+        verdict = Text(trial.status, _COLOUR[trial.status])
+        table.add_row(trial.dtype, trial.engine, trial.furthest, _figure(trial), verdict)
+    console.print(table)
+    for trial in result.trials:
+        _print_trouble(console, trial)
+    for warning in result.warnings:
+        console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
+    if result.passed:
+        unseen = [f"in {each.dtype} not run" for each in result.trials if each.status == "skipped"]
+        console.print(Text(", ".join(["both implementations keep step", *unseen]), "green"))
+    else:
+        console.print(Text("the implementations do NOT keep step, or it is not proven", "red"))
+
+
+def _curve(steps: Sequence[TrainingStep], departed: int | None) -> Table:
+    """Some steps, the first and the last among them, and the one where they part."""
+    table = new_table("step", "torch loss", "keras loss", "distance", "furthest off", "error")
+    last = len(steps) - 1
+    shown = {round(index * last / (_ROWS - 1)) for index in range(_ROWS)} | {departed}
+    for step in steps:
+        if step.index in shown:
+            table.add_row(
+                f"{step.index + 1}",
+                f"{step.torch_loss:.6f}",
+                f"{step.keras_loss:.6f}",
+                f"{step.distance:.1e}",
+                step.furthest.name,
+                Text(f"{step.furthest.error:.1e}", "red" if step.departed else ""),
+            )
+    return table
+
+
+def _figure(trial: Trial) -> str:
+    if trial.status == "skipped":
+        return "not run"
+    if trial.dtype == "float32" and trial.engine == "keras":
+        return f"{trial.value:.2f}x noise floor (<= {trial.limit:g})"
+    return f"{trial.value:.1e} (<= {trial.limit:g})"
+
+
+def _print_trouble(console: Console, trial: Trial) -> None:
+    if trial.reason:
+        text = f"{trial.dtype}: cannot hold. {trial.reason}."
+        console.print(text, style="yellow", soft_wrap=True)
+    if (trial.dtype, trial.engine, trial.status) == ("float32", "torch", "fail"):
+        console.print(_NO_NOISE_FLOOR, style="red", markup=False, soft_wrap=True)
+    if trial.departed is not None:
+        console.print(
+            f"{trial.dtype}: the implementations part behind step {trial.departed + 1}, furthest in "
+            f"{trial.furthest}: relative error {trial.value:.1e}",
+            style="red",
+            markup=False,
+            soft_wrap=True,
+        )

@@ -1,0 +1,141 @@
+"""The matrix as JSON, as a table for a terminal, and as Markdown made from that JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from resnet_parity.checks.run import Verdict
+from resnet_parity.matrix import Matrix
+from resnet_parity.reports.tables import new_table
+from resnet_parity.reports.verify import COLOUR
+
+
+def as_json(matrix: Matrix) -> dict[str, Any]:
+    """The matrix as plain data: per architecture a row per engine, a cell per column."""
+    return {
+        "date": matrix.date,
+        "machine": matrix.machine,
+        "versions": matrix.versions,
+        "seed": matrix.seed,
+        "passed": not matrix.failed,
+        "absent": matrix.absent,
+        "matrices": [
+            {
+                "architecture": name,
+                "columns": list(dict.fromkeys(map(column, verdicts))),
+                "rows": list(_rows(verdicts)),
+            }
+            for name, verdicts in matrix.verdicts.items()
+        ],
+    }
+
+
+def column(verdict: Verdict) -> str:
+    """The title of what this verdict judges."""
+    title = f"exact {verdict.dtype}" if verdict.check == "exact" else verdict.dtype
+    if verdict.compared == "gradients":
+        return f"{title} gradients"
+    return title if verdict.probe in ("exact", "random", "none") else f"{title} {verdict.probe}"
+
+
+def _rows(verdicts: Sequence[Verdict]) -> Iterator[dict[str, Any]]:
+    for engine in dict.fromkeys(verdict.engine for verdict in verdicts):
+        own = [verdict for verdict in verdicts if verdict.engine == engine]
+        cells = {column(verdict): _cell(verdict) for verdict in own}
+        if len(cells) < len(own):
+            raise AssertionError(f"two verdicts of {engine} fall into one cell")
+        yield {"engine": engine, "cells": cells}
+
+
+def _cell(verdict: Verdict) -> dict[str, Any]:
+    divergence = verdict.divergence
+    return {
+        "status": verdict.status,
+        "figure": verdict.figure,
+        "value": verdict.value if math.isfinite(verdict.value) else None,
+        "limit": verdict.limit,
+        "elements": sum(row.elements for row in verdict.rows),
+        "first_divergence": divergence.name if divergence else None,
+        "reason": verdict.reason,
+    }
+
+
+def print_matrix(console: Console, data: Mapping[str, Any]) -> None:
+    """A table per architecture, and what its cells cannot say."""
+    console.print(_made_on(data), markup=False, soft_wrap=True)
+    for matrix in data["matrices"]:
+        console.print(f"\n{matrix['architecture']}, seed {data['seed']}", markup=False)
+        table = new_table("engine", *matrix["columns"])
+        for row in matrix["rows"]:
+            cells = (row["cells"].get(title) for title in matrix["columns"])
+            table.add_row(row["engine"], *(_coloured(cell) for cell in cells))
+        console.print(table)
+        for remark in remarks(matrix):
+            console.print(remark, markup=False, soft_wrap=True)
+    for engine, reason in data["absent"].items():
+        console.print(f"{engine}: not run, {reason}", style="yellow", markup=False, soft_wrap=True)
+    if data["passed"]:
+        console.print("\nno engine fails", style="bold green")
+    else:
+        console.print("\nparity FAILED", style="bold red")
+
+
+def markdown(data: Mapping[str, Any]) -> str:
+    """The same as Markdown."""
+    lines = [f"{_made_on(data)}."]
+    for matrix in data["matrices"]:
+        titles = matrix["columns"]
+        lines += ["", f"`{matrix['architecture']}`, seed {data['seed']}:", ""]
+        lines += [_line(["engine", *titles]), _line(["---"] * (1 + len(titles)))]
+        for row in matrix["rows"]:
+            lines.append(_line([row["engine"], *(cell_text(row["cells"].get(t)) for t in titles)]))
+        points = [f"* {remark}" for remark in remarks(matrix)]
+        lines += ["", *points] if points else []
+    absent = [f"* {engine}: not run, {reason}" for engine, reason in data["absent"].items()]
+    return "\n".join([*lines, *([""] if absent else []), *absent])
+
+
+def _made_on(data: Mapping[str, Any]) -> str:
+    machine = data["machine"]
+    gpu = machine["gpu"] or "no GPU"
+    versions = ", ".join(f"{name} {number}" for name, number in data["versions"].items())
+    return (
+        f"Made on {data['date']}: {machine['cpu']}, {machine['cores']} cores, {gpu}, "
+        f"{machine['system']}; {versions}"
+    )
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def cell_text(cell: Mapping[str, Any] | None) -> str:
+    """The figure without its limit, and the verdict where it is not a pass."""
+    if cell is None:
+        return ""
+    figure, _, limit = cell["figure"].partition(" (")
+    figure += " (noise floor)" if limit.startswith("noise floor") else ""
+    return figure if cell["status"] == "pass" else f"{cell['status']}: {figure}"
+
+
+def _coloured(cell: Mapping[str, Any] | None) -> Text:
+    return Text(cell_text(cell), COLOUR[cell["status"]] if cell else "")
+
+
+def remarks(matrix: Mapping[str, Any]) -> Iterator[str]:
+    """Why a cell is no pass; engines and columns with the same reason share a line."""
+    places: dict[str, dict[str, list[str]]] = {}
+    for row in matrix["rows"]:
+        for title, cell in row["cells"].items():
+            if cell["status"] == "pass":
+                continue
+            why = cell["reason"] or f"first divergence at {cell['first_divergence']}"
+            places.setdefault(why, {}).setdefault(row["engine"], []).append(title)
+    for why, engines in places.items():
+        where = "; ".join(f"{engine} in {', '.join(titles)}" for engine, titles in engines.items())
+        yield f"{where}: {why}"

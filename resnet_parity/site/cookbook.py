@@ -1,0 +1,64 @@
+"""The cookbook: what a ResNet needs, said in both frameworks, and proof that both say the same.
+
+An entry is a file of `phrases`: its docstring is the title and a sentence, then come what both
+snippets share, the two snippets, and what must hold.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from resnet_parity.compare import relative_error
+from resnet_parity.tolerances import limit
+
+FOLDER = Path(__file__).parent / "cookbook_entries"
+PARTS = ("shared", "torch", "keras", "agree")
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """An entry: `parts` are its snippets, as they are run and shown."""
+
+    name: str
+    title: str
+    remark: str
+    parts: Mapping[str, str]
+    file: Path
+
+
+def phrases() -> list[Phrase]:
+    """All entries, in the order of the book."""
+    return [_read(path) for path in sorted(FOLDER.glob("*.py"))]
+
+
+def _read(path: Path) -> Phrase:
+    text = path.read_text(encoding="utf-8")
+    title, _, remark = (ast.get_docstring(ast.parse(text)) or "").partition("\n\n")
+    _, *pieces = re.split(r"^# --- (\w+)\n", text, flags=re.MULTILINE)
+    parts = {name: code.strip() for name, code in zip(pieces[::2], pieces[1::2], strict=True)}
+    if tuple(parts) != PARTS:
+        raise ValueError(f"{path}: its parts are {', '.join(parts)} instead of {', '.join(PARTS)}")
+    return Phrase(path.stem.partition("_")[2], title, remark, parts, path)
+
+
+def run(phrase: Phrase) -> dict[str, Any]:
+    """Run an entry as it stands; what fails raises."""
+    names: dict[str, Any] = {}
+    text = phrase.file.read_text(encoding="utf-8")
+    exec(compile(text, phrase.file, "exec"), names)
+    return names
+
+
+def agree(theirs: Any, ours: Any, dtype: str = "float64") -> None:
+    """Raise `AssertionError` unless two results are the same but for the roundings of a dtype."""
+    expected, found = (np.asarray(each, "float64") for each in (ours, theirs))
+    assert found.shape == expected.shape, f"{found.shape} is not {expected.shape}"
+    error = relative_error(expected, found)
+    assert error <= limit("phrases", dtype), f"they differ by {error:.1e}"

@@ -1,0 +1,125 @@
+"""The definitions of a source file, and those of one implementation beside those of the other."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from resnet_parity.site.results import ROOT
+from resnet_parity.site.syntax import is_text
+from resnet_parity.site.unpaired import UNPAIRED
+
+FRAMEWORKS = {"torch": "PyTorch", "keras": "Keras"}
+
+ADAPTER_MODULES = ("adapter", "modes", "gradients", "training_state", "export")
+"""The paired modules that serve the checker; the others are those of the two user packages."""
+
+
+def module_file(framework: str, module: str) -> str:
+    """The path of a paired module's source file, relative to the root of the project."""
+    if module in ADAPTER_MODULES:
+        return f"resnet_parity/adapters/{framework}/{module}.py"
+    return f"resnet_{framework}/{module}.py"
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A function, a class or a constant: where it stands, from the comments above it on."""
+
+    name: str
+    file: str
+    first: int
+    lines: tuple[str, ...]
+
+    @property
+    def numbers(self) -> range:
+        return range(self.first, self.first + len(self.lines))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What both implementations define; where one has nothing of the kind, `why` says so."""
+
+    torch: Definition | None
+    keras: Definition | None
+    why: str = ""
+
+    @property
+    def name(self) -> str:
+        either = self.torch or self.keras
+        assert either is not None
+        return either.name
+
+
+def key(name: str) -> str:
+    """`BasicBlock` pairs with `basic_block`, `MODES` with no function `modes`."""
+    return name if name.isupper() else name.replace("_", "").lower()
+
+
+def definitions(file: str) -> list[Definition]:
+    """All that a file defines, in its order; imports and its docstring are left out."""
+    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
+    found: list[Definition] = []
+    tree = ast.parse("\n".join(lines))
+    end = 0
+    for node in tree.body:
+        name = _name(node)
+        if name is None:
+            if found and is_text(node) and node is not tree.body[0]:
+                found[-1] = _longer(found[-1], lines, node.end_lineno or 0)
+        else:
+            first = min([node.lineno, *(each.lineno for each in _decorators(node))])
+            while first - 1 > end and lines[first - 2].startswith("#"):
+                first -= 1
+            body = tuple(lines[first - 1 : node.end_lineno])
+            found.append(Definition(name, file, first, body))
+        end = node.end_lineno or end
+    return found
+
+
+def _name(node: ast.stmt) -> str | None:
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return node.name
+    targets: list[ast.expr] = []
+    if isinstance(node, ast.Assign):
+        targets = node.targets
+    elif isinstance(node, ast.AnnAssign):
+        targets = [node.target]
+    return next((each.id for each in targets if isinstance(each, ast.Name)), None)
+
+
+def _decorators(node: ast.stmt) -> list[ast.expr]:
+    return getattr(node, "decorator_list", [])
+
+
+def _longer(definition: Definition, lines: list[str], last: int) -> Definition:
+    body = tuple(lines[definition.first - 1 : last])
+    return Definition(definition.name, definition.file, definition.first, body)
+
+
+def pairs(module: str) -> Iterator[Pair]:
+    """The definitions of a module of both implementations, in their order.
+
+    What one implementation has alone stands where it stands there.
+    """
+    torch, keras = (definitions(module_file(framework, module)) for framework in FRAMEWORKS)
+    theirs = {key(each.name): each for each in keras}
+    ours = {key(each.name) for each in torch}
+    todo = list(keras)
+
+    def alone(definition: Definition) -> str:
+        return UNPAIRED.get((module, definition.name), "")
+
+    for definition in torch:
+        partner = theirs.get(key(definition.name))
+        while partner is not None and todo and todo[0] is not partner:
+            before = todo.pop(0)
+            if key(before.name) not in ours:
+                yield Pair(None, before, alone(before))
+        if partner in todo:
+            todo.remove(partner)
+        yield Pair(definition, partner, "" if partner else alone(definition))
+    for definition in todo:
+        if key(definition.name) not in ours:
+            yield Pair(None, definition, alone(definition))

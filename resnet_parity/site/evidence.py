@@ -1,0 +1,88 @@
+"""What the page shows of `docs/results`: rows and cells, as they are printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from resnet_parity.reports.matrix import cell_text, remarks
+from resnet_parity.site.definitions import FRAMEWORKS
+from resnet_parity.site.plot import plot
+from resnet_parity.site.readme import ONNX_COLUMNS, onnx_row, onnx_setups
+from resnet_parity.site.results import impact_text
+from resnet_parity.tolerances import TOLERANCES
+
+UNIT = TOLERANCES["float64", "tap"].unit
+PLOTTED = (
+    "resnet18",
+    "resnet50",
+    "resnet152",
+    "resnet20",
+    "resnet50d",
+    "resnetv2_50",
+    "seresnet50",
+    "plain34",
+)
+"""One of each kind; the architecture explorer has the figures of the others."""
+
+RESULTS = ("matrix", "depth", "impact", "onnx")
+
+
+def matrices(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A table per architecture: engines down, checks across."""
+    for matrix in data["matrices"]:
+        yield {
+            "name": matrix["architecture"],
+            "columns": matrix["columns"],
+            "rows": [
+                (row["engine"], [_cell(row["cells"].get(title)) for title in matrix["columns"]])
+                for row in matrix["rows"]
+            ],
+            "remarks": [
+                *remarks(matrix),
+                *(f"{engine}: not run, {why}" for engine, why in data["absent"].items()),
+            ],
+        }
+
+
+def _cell(cell: Mapping[str, Any] | None) -> dict[str, str]:
+    if cell is None:
+        return {"status": "none", "text": "", "reason": ""}
+    return {"status": cell["status"], "text": cell_text(cell), "reason": cell["reason"]}
+
+
+def plots(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A drawing per net, and the largest error of each of its lines."""
+    for name in PLOTTED:
+        net = data["nets"][name]
+        yield {
+            "name": name,
+            "image": net["image"],
+            "svg": plot(net, f"{name}: {UNIT}"),
+            "largest": [
+                (dtype, [f"{max(frameworks[framework]):.1e}" for framework in FRAMEWORKS])
+                for dtype, frameworks in net["errors"].items()
+            ],
+        }
+
+
+def mutants(data: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+    """Every planted defect: what notices it, what cannot, and how large it is."""
+    for name, entry in data["mutants"].items():
+        yield {
+            "name": name,
+            "killed": ", ".join(entry["killed_by"]),
+            "missed": ", ".join(entry["missed_by"]),
+            "net": entry["net"],
+            "blind": entry.get("blind", False),
+            "impact": impact_text(entry),
+        }
+
+
+def onnx(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A row per architecture that was surveyed."""
+    rows = []
+    for name, row in data["rows"].items():
+        _, operators, *cells = onnx_row(name, row)
+        rows.append((name, operators, cells))
+    return {"columns": ONNX_COLUMNS, "rows": rows, "setups": list(onnx_setups(data))}

@@ -1,0 +1,228 @@
+"""Every architecture of the table as data for the picture: stages, blocks, layers, and their lines.
+
+Blocks that are alike but for their place are told once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+from resnet_spec import (
+    GROUPS,
+    Add,
+    AveragePool,
+    Block,
+    ChannelPad,
+    Conv,
+    Gate,
+    GlobalAverage,
+    Linear,
+    MaxPool,
+    Node,
+    Norm,
+    Relu,
+    make_graph,
+    make_plan,
+)
+from resnet_spec.architecture import Architecture
+from resnet_spec.taps import IMAGE, mac_count, shapes
+from resnet_spec.tensors import Parameter, layer_parameters, parameter_count
+
+from resnet_parity.site.chapters import CHAPTERS
+from resnet_parity.site.colour import coloured
+from resnet_parity.site.columns import anchor
+from resnet_parity.site.definitions import module_file
+from resnet_parity.site.evidence import UNIT
+from resnet_parity.site.lines import Place, places_in_block, places_outside
+from resnet_parity.site.results import ROOT, read
+
+_FUNCTIONS = {
+    Add: ("layers", "add"),
+    AveragePool: ("layers", "average_pool"),
+    ChannelPad: ("layers", "channel_pad"),
+    Conv: ("layers", "conv"),
+    Gate: ("blocks", "SqueezeExcite"),
+    GlobalAverage: ("layers", "global_average_pool"),
+    Linear: ("layers", "linear"),
+    MaxPool: ("layers", "max_pool"),
+    Norm: ("layers", "batch_norm"),
+    Relu: ("layers", "relu"),
+}
+"""The module and the definition that make an operation."""
+
+
+class Interned:
+    """Things that stand often, told once; an index stands for each."""
+
+    def __init__(self) -> None:
+        self.all: list[Any] = []
+        self._places: dict[str, int] = {}
+
+    def index(self, thing: Any) -> int:
+        key = json.dumps(thing)
+        if key not in self._places:
+            self._places[key] = len(self.all)
+            self.all.append(thing)
+        return self._places[key]
+
+
+def explorer_data() -> dict[str, Any]:
+    """All that the picture shows, as plain data."""
+    layers, blocks, places = Interned(), Interned(), Interned()
+    nets = {
+        arch.name: _net(arch, layers, blocks, places) for rows in GROUPS.values() for arch in rows
+    }
+    depth = read("depth")
+    return {
+        "chapters": {module: each.id for each in CHAPTERS for module in each.modules},
+        "groups": {group: [arch.name for arch in rows] for group, rows in GROUPS.items()},
+        "nets": nets,
+        "blocks": blocks.all,
+        "layers": layers.all,
+        "places": places.all,
+        "vectors": _vectors(),
+        "figures": {
+            "date": depth["date"],
+            "unit": UNIT,
+            "measured": list(depth["nets"]),
+            "nets": {},
+        },
+    }
+
+
+def figures() -> dict[str, dict[str, Any]]:
+    """The errors at every tap of the nets that were measured; a page loads those of one net."""
+    return {name: _figures(net) for name, net in read("depth")["nets"].items()}
+
+
+def _figures(net: dict[str, Any]) -> dict[str, Any]:
+    """The errors of a net by tap, in the order of dtypes and implementations."""
+    rows = [errors for frameworks in net["errors"].values() for errors in frameworks.values()]
+    return {
+        "image": net["image"],
+        "dtypes": list(net["errors"]),
+        "taps": {tap: list(each) for tap, *each in zip(net["taps"], *rows, strict=True)},
+    }
+
+
+def _vectors() -> dict[str, int]:
+    """How many conformance vectors there are of each row."""
+    file = ROOT / "conformance" / "vectors.json"
+    data = json.loads(file.read_text(encoding="utf-8"))["architectures"]
+    return {name: len(vectors) for name, vectors in data.items()}
+
+
+def _net(
+    arch: Architecture, layers: Interned, blocks: Interned, places: Interned
+) -> dict[str, Any]:
+    plan = make_plan(arch)
+    extents = shapes(arch, arch.image_size, arch.image_size)
+    of_block: dict[str, list[Node]] = {block.name: [] for block in plan.blocks}
+    stem: list[int] = []
+    head: list[int] = []
+    for node in make_graph(arch):
+        owner = next((name for name in _owners(node.name) if name in of_block), None)
+        if owner is not None:
+            of_block[owner].append(node)
+            continue
+        layer = _layer(node, "", extents, places_outside(arch, node), places)
+        (head if any(of_block.values()) else stem).append(layers.index(layer))
+    stages = []
+    for stage in plan.stages:
+        told = [
+            blocks.index(_block(block, of_block[block.name], extents, layers, places))
+            for block in stage.blocks
+        ]
+        runs = [[kind, len(list(run))] for kind, run in groupby(told)]
+        stages.append({"name": stage.name, "blocks": runs})
+    return {
+        "source": arch.source,
+        "image": extents[IMAGE],
+        "parameters": parameter_count(arch),
+        "macs": mac_count(arch),
+        "stem": stem,
+        "stages": stages,
+        "head": head,
+    }
+
+
+def _owners(name: str) -> Iterator[str]:
+    """The names that may be of the block that an operation belongs to."""
+    parts = name.split(".")
+    return (".".join(parts[:count]) for count in range(2, len(parts) + 1))
+
+
+def _block(block: Block, nodes, extents, layers: Interned, places: Interned) -> dict[str, Any]:
+    strides = [layer.stride for layer in block.convs]
+    return {
+        "kind": block.kind,
+        "first": block.preactivation,
+        "shortcut": [type(layer).__name__ for layer in block.shortcut or ()],
+        "plain": block.shortcut is None,
+        "stride": max(strides),
+        "se": block.se is not None,
+        "layers": [
+            layers.index(_layer(node, block.name, extents, places_in_block(block, node), places))
+            for node in nodes
+        ],
+    }
+
+
+def _layer(
+    node: Node, owner: str, extents, found: dict[str, list[Place]], places: Interned
+) -> dict[str, Any]:
+    """An operation; names are told without the block's own."""
+    operation = node.operation
+    inputs = [
+        name[len(owner) :].lstrip(".") if _inside(name, owner) else "<" for name in node.inputs
+    ]
+    weighted = isinstance(operation, Conv | Norm | Linear)
+    return {
+        "name": node.name[len(owner) :].lstrip("."),
+        "kind": type(operation).__name__,
+        "text": _text(operation),
+        "inputs": inputs,
+        "shape": extents[node.name],
+        "tensors": [_tensor(p, node.name) for p in layer_parameters(operation)] if weighted else [],
+        "function": _FUNCTIONS.get(type(operation)),
+        "places": {
+            framework: [places.index(_place(framework, place)) for place in own]
+            for framework, own in found.items()
+        },
+    }
+
+
+def _inside(name: str, owner: str) -> bool:
+    return not owner or name.startswith(f"{owner}.")
+
+
+def _place(framework: str, place: Place) -> list[Any]:
+    """The module, the number of the line, its anchor, and its HTML."""
+    html = coloured(module_file(framework, place.module))[place.number - 1].lstrip()
+    return [place.module, place.number, anchor(framework, place.module, place.number), html]
+
+
+def _tensor(parameter: Parameter, layer: str) -> list[Any]:
+    """Its last name and shape in torch, and in Keras."""
+    leaf = parameter.name[len(layer) + 1 :]
+    return [leaf, parameter.shape, parameter.keras_variable, parameter.keras_shape]
+
+
+def _text(operation: Any) -> str:
+    """What sets the operation apart, as short as a label."""
+    if isinstance(operation, Conv):
+        text = f"{operation.kernel}x{operation.kernel}, {operation.in_channels} to "
+        text += str(operation.out_channels)
+        numbers = {"stride": operation.stride, "dilation": operation.dilation}
+        numbers["groups"] = operation.groups
+        return ", ".join([text, *(f"{word} {n}" for word, n in numbers.items() if n > 1)])
+    if isinstance(operation, MaxPool | AveragePool):
+        return f"{operation.kernel}x{operation.kernel}, stride {operation.stride}"
+    if isinstance(operation, ChannelPad):
+        return f"zeros: {operation.before} before, {operation.after} behind"
+    if isinstance(operation, Linear):
+        return f"{operation.in_features} to {operation.out_features}"
+    return f"eps {operation.eps:g}" if isinstance(operation, Norm) else ""

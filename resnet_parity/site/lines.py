@@ -1,0 +1,147 @@
+"""Where an operation of the spec stands in both implementations: the lines that make it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+
+from resnet_spec import (
+    Architecture,
+    Block,
+    Conv,
+    GlobalAverage,
+    Node,
+    Norm,
+    Relu,
+    SqueezeExcitation,
+    make_plan,
+)
+
+from resnet_parity.site.definitions import FRAMEWORKS, Definition, definitions, key, module_file
+
+
+@dataclass(frozen=True)
+class Place:
+    """A line of a module of one implementation."""
+
+    module: str
+    number: int
+    text: str
+
+
+Patterns = tuple[str, ...]
+"""Regular expressions, each of which one line of a definition has, and no other."""
+
+_CLASSES = {
+    ("basic", False): ("blocks", "BasicBlock"),
+    ("bottleneck", False): ("blocks", "Bottleneck"),
+    ("basic", True): ("preact_blocks", "PreActBasicBlock"),
+    ("bottleneck", True): ("preact_blocks", "PreActBottleneck"),
+}
+
+
+def classes_of(arch: Architecture) -> set[str]:
+    """The blocks of torch's implementation that a net is made of."""
+    return {definition_of(block)[1] for block in make_plan(arch).blocks}
+
+
+def definition_of(block: Block) -> tuple[str, str]:
+    """The module and the class of torch's implementation in which a block is defined."""
+    return _CLASSES[block.kind, block.preactivation]
+
+
+def places_in_block(block: Block, node: Node) -> dict[str, list[Place]]:
+    """The lines of an operation of a block, by hand; raises `LookupError` where there is none."""
+    name = node.name[len(block.name) :].lstrip(".")
+    if name.startswith("downsample"):
+        return _find("blocks", "shortcut", dict.fromkeys(FRAMEWORKS, (r"SHORTCUT_LAYERS\[",)))
+    gate = block.se
+    if isinstance(gate, SqueezeExcitation) and node.name.startswith(gate.name):
+        return _find("blocks", "SqueezeExcite", _of_gate(node.name[len(gate.name) :].lstrip(".")))
+    return _find(*definition_of(block), _of_block(name))
+
+
+def _of_block(name: str) -> dict[str, Patterns]:
+    if not name:
+        return {"torch": (r"return ",), "keras": (r"return ",)}
+    if name == "add":
+        return {"torch": (r"add\(x, ",), "keras": (r"add\(x, ",)}
+    if name.startswith("relu"):
+        return {"torch": (rf"self\.{name} = ",), "keras": (rf"\.{name}\"",)}
+    return {"torch": (rf"self\.{name} = ",), "keras": (rf"\(x, block\.{name}\)",)}
+
+
+def _of_gate(name: str) -> dict[str, Patterns]:
+    """The gate itself is a sigmoid, and a product."""
+    return {
+        "mean": {"torch": (r"x\.mean",), "keras": (r"GlobalAveragePooling2D",)},
+        "fc1": {"torch": (r"self\.fc1 = ",), "keras": (r"spec\.fc1\)",)},
+        "relu": {"torch": (r"self\.relu = ",), "keras": (r"\.relu\"",)},
+        "fc2": {"torch": (r"self\.fc2 = ",), "keras": (r"spec\.fc2\)",)},
+        "": {"torch": (r"self\.sigmoid = ", r"return "), "keras": (r"\"sigmoid\"", r"return ")},
+    }[name]
+
+
+def places_outside(arch: Architecture, node: Node) -> dict[str, list[Place]]:
+    """The lines of an operation of stem or head; raises `LookupError` where there is none."""
+    if re.fullmatch(r"conv1\.\d+.*", node.name):
+        last = node.operation == make_plan(arch).stem.convs[-1]
+        return _find("layers", "stem_conv", _of_deep_stem(node, last))
+    return _find("model", {"torch": "ResNet", "keras": "resnet"}, _of_model(arch, node))
+
+
+def _of_deep_stem(node: Node, last: bool) -> dict[str, Patterns]:
+    """Convolutions with their norms and ReLUs, and a last one."""
+    if last:
+        return {"torch": (r"return nn\.Sequential",), "keras": (r"return conv\(x, last\)",)}
+    calls: dict[type, str] = {Conv: r"= conv\(", Norm: r"= batch_norm\(", Relu: r"= relu\("}
+    return {"torch": (r"layers \+= ",), "keras": (calls[type(node.operation)],)}
+
+
+def _of_model(arch: Architecture, node: Node) -> dict[str, Patterns]:
+    plan = make_plan(arch)
+    if isinstance(node.operation, Relu):  # behind the stem's norm, or behind the last
+        norm = "stem.norm" if plan.stem.norm else "norm"
+        before = rf"x = batch_norm\(x, plan\.{re.escape(norm)}\)\n\s*"
+        return {"torch": (r"self\.relu = ",), "keras": (rf"{before}x = relu\(x, ",)}
+    if isinstance(node.operation, GlobalAverage):
+        return {"torch": (r"self\.avgpool = ",), "keras": (r"= global_average_pool\(",)}
+    calls = {
+        "conv1": r"= stem_conv\(",
+        "bn1": r"x, plan\.stem\.norm\)",
+        "maxpool": r"= max_pool\(",
+        "norm": r"x, plan\.norm\)",
+        "fc": r"linear\(x, plan\.fc\)",
+    }
+    return {"torch": (rf"self\.{node.name} = ",), "keras": (calls[node.name],)}
+
+
+def _find(
+    module: str, within: str | dict[str, str], patterns: dict[str, Patterns]
+) -> dict[str, list[Place]]:
+    names = within if isinstance(within, dict) else dict.fromkeys(FRAMEWORKS, within)
+    return {
+        framework: list(
+            _lines(_definition(framework, module, names[framework]), module, patterns[framework])
+        )
+        for framework in FRAMEWORKS
+    }
+
+
+@cache
+def _definition(framework: str, module: str, name: str) -> Definition:
+    found = {key(each.name): each for each in definitions(module_file(framework, module))}
+    return found[key(name)]
+
+
+def _lines(definition: Definition, module: str, patterns: Patterns) -> Iterable[Place]:
+    """The line in which each pattern ends."""
+    text = "\n".join(definition.lines)
+    for pattern in patterns:
+        found = list(re.finditer(pattern, text))
+        if len(found) != 1:
+            raise LookupError(f"{definition.file} {definition.name} has {len(found)} {pattern!r}")
+        index = text.count("\n", 0, found[0].end())
+        yield Place(module, definition.first + index, definition.lines[index].strip())

@@ -1,0 +1,193 @@
+"""The pages: their templates, and what stands in each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from resnet_spec import ARCHITECTURES
+from resnet_spec.differences import DIFFERENCES
+
+from benchmarks.depth import DTYPES
+from resnet_parity.site import evidence
+from resnet_parity.site.chapters import (
+    CHAPTERS,
+    DESCRIPTION,
+    INTRODUCTIONS,
+    MORE,
+    WORDS,
+    Chapter,
+)
+from resnet_parity.site.colour import coloured_text
+from resnet_parity.site.columns import Columns, Line, columns, line_of
+from resnet_parity.site.cookbook import PARTS, phrases
+from resnet_parity.site.definitions import FRAMEWORKS, definitions, module_file, pairs
+from resnet_parity.site.render import render
+from resnet_parity.site.results import impacts, read
+from resnet_parity.site.sources import link_to_test, source_page
+
+
+def pages() -> dict[str, str]:
+    """All of them, by their path in the site."""
+    found = {"index": _index()} | {chapter.id: _chapter(chapter) for chapter in CHAPTERS}
+    makers: dict[str, Callable[[], str]] = {
+        "differences": _differences,
+        "evidence": _evidence,
+        "cookbook": _cookbook,
+    }
+    found |= {id: makers[id]() for id, _ in MORE}
+    return {f"{id}.html": text for id, text in found.items()}
+
+
+@cache
+def results() -> dict[str, Any]:
+    """Every file of results that the pages show."""
+    return {name: read(name) for name in evidence.RESULTS}
+
+
+def _shared() -> dict[str, Any]:
+    """What the rows of differences need."""
+    return {
+        "impact": impacts(),
+        "tests": {row.id: link_to_test(row.test) for row in DIFFERENCES},
+        "results": results(),
+    }
+
+
+@cache
+def module_columns(module: str) -> tuple[Columns, ...]:
+    """The pairs of a module, aligned."""
+    return tuple(columns(module, pair) for pair in pairs(module))
+
+
+def _chapter(chapter: Chapter) -> str:
+    return render(
+        "chapter",
+        title=chapter.title,
+        page=chapter.id,
+        chapter=chapter,
+        modules=[_module(module) for module in chapter.modules],
+        files=[_file(file) for file in chapter.sources],
+        **_shared(),
+    )
+
+
+def _module(module: str) -> dict[str, Any]:
+    files = {framework: module_file(framework, module) for framework in FRAMEWORKS}
+    return {
+        "name": module,
+        "files": files,
+        "sources": {framework: source_page(file) for framework, file in files.items()},
+        "pairs": module_columns(module),
+    }
+
+
+@dataclass(frozen=True)
+class Single:
+    """A definition that stands for itself."""
+
+    anchor: str
+    title: str
+    lines: list[Line]
+
+
+def _file(file: str) -> dict[str, Any]:
+    name = file.partition("/")[2].removesuffix(".py")
+    return {
+        "name": f"{name}.py",
+        "path": file,
+        "source": source_page(file),
+        "definitions": list(_singles(file, name)),
+    }
+
+
+def _singles(file: str, name: str) -> Iterator[Single]:
+    for each in definitions(file):
+        lines = [
+            line_of(each, index, f"{name}-L{number}") for index, number in enumerate(each.numbers)
+        ]
+        yield Single(f"{name}-{each.name}", each.name, lines)
+
+
+def _index() -> str:
+    mutants = len(results()["impact"]["mutants"])
+    figures = [
+        {"label": "architectures", "value": len(ARCHITECTURES), "href": "spec.html#picture"},
+        {"label": "differences", "value": len(DIFFERENCES), "href": "differences.html"},
+        {"label": "planted defects", "value": mutants, "href": "evidence.html#mutants"},
+        {"label": "cookbook entries", "value": len(phrases()), "href": "cookbook.html"},
+    ]
+    texts = {chapter.id: chapter.introduction for chapter in CHAPTERS} | INTRODUCTIONS
+    titles = [*((chapter.id, chapter.title) for chapter in CHAPTERS), *MORE]
+    cards = [{"id": id, "title": title, "text": texts[id]} for id, title in titles]
+    return render(
+        "index",
+        title="Two frameworks, read as one",
+        page="index",
+        introduction=DESCRIPTION,
+        figures=figures,
+        cards=cards,
+        words=WORDS,
+    )
+
+
+def _differences() -> str:
+    places: dict[str, list[dict[str, str]]] = {row.id: [] for row in DIFFERENCES}
+    for chapter in CHAPTERS:
+        for module in chapter.modules:
+            for each in module_columns(module):
+                for note in each.notes:
+                    place = {"href": f"{chapter.id}.html#{note.anchor}", "title": each.title}
+                    places[note.difference.id].append(place)
+    return render(
+        "differences",
+        title="Differences",
+        page="differences",
+        introduction=INTRODUCTIONS["differences"],
+        differences=[{"row": row, "places": places[row.id]} for row in DIFFERENCES],
+        **_shared(),
+    )
+
+
+def _evidence() -> str:
+    data = results()
+    return render(
+        "evidence",
+        title="Evidence",
+        page="evidence",
+        introduction=INTRODUCTIONS["evidence"],
+        matrices=list(evidence.matrices(data["matrix"])),
+        plots=list(evidence.plots(data["depth"])),
+        unit=evidence.UNIT,
+        dtypes=DTYPES,
+        mutants=list(evidence.mutants(data["impact"])),
+        onnx=evidence.onnx(data["onnx"]),
+        results=data,
+    )
+
+
+def _cookbook() -> str:
+    return render(
+        "cookbook",
+        title="Cookbook",
+        page="cookbook",
+        introduction=INTRODUCTIONS["cookbook"],
+        phrases=[
+            {
+                "name": phrase.name,
+                "title": phrase.title,
+                "remark": phrase.remark,
+                "parts": {part: _snippet(phrase.parts[part]) for part in PARTS},
+            }
+            for phrase in phrases()
+        ],
+    )
+
+
+def _snippet(code: str) -> list[dict[str, Any]]:
+    return [
+        {"indent": len(text) - len(text.lstrip()), "html": html}
+        for text, html in zip(code.splitlines(), coloured_text(code), strict=True)
+    ]

@@ -1,0 +1,73 @@
+"""A page per source file that others link to: whole, every line with its number and anchor."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+
+from resnet_spec.differences import DIFFERENCES
+
+from resnet_parity.site.chapters import CHAPTERS
+from resnet_parity.site.colour import coloured
+from resnet_parity.site.columns import Line
+from resnet_parity.site.definitions import FRAMEWORKS, module_file
+from resnet_parity.site.render import render
+from resnet_parity.site.results import ROOT
+
+
+def source_pages() -> dict[str, str]:
+    """All of them, by their path in the site."""
+    return {source_page(file): _page(file) for file in files()}
+
+
+def files() -> list[str]:
+    """Those of the chapters, and those of the tests that pin a difference."""
+    found: dict[str, None] = {}
+    for chapter in CHAPTERS:
+        found |= dict.fromkeys(chapter.sources)
+        for module in chapter.modules:
+            found |= dict.fromkeys(module_file(framework, module) for framework in FRAMEWORKS)
+    return list(found | dict.fromkeys(_test_file(row.test) for row in DIFFERENCES))
+
+
+def source_page(file: str) -> str:
+    """The path of the page of a file."""
+    return f"source/{file.removesuffix('.py').replace('/', '.')}.html"
+
+
+def link_to_test(test: str) -> str:
+    """Where a test of `differences.py` stands, as a path in the site."""
+    file, name = _test_file(test), test.partition("::")[2]
+    return f"{source_page(file)}#L{_lines_of_functions(file)[name]}"
+
+
+def _test_file(test: str) -> str:
+    return f"parity_tests/spec/{test.partition('::')[0]}"
+
+
+@cache
+def _lines_of_functions(file: str) -> dict[str, int]:
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    return {node.name: node.lineno for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def _page(file: str) -> str:
+    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
+    numbered = [
+        Line(number, f"L{number}", len(text) - len(text.lstrip()), text, html)
+        for number, (text, html) in enumerate(zip(lines, coloured(file), strict=True), start=1)
+    ]
+    return render(
+        "source", title=file, page="source", root="../", lines=numbered, other=_other(file)
+    )
+
+
+def _other(file: str) -> dict[str, str] | None:
+    """The same file of the other implementation."""
+    if "torch" in file:
+        other = file.replace("torch", "keras")
+    elif "keras" in file:
+        other = file.replace("keras", "torch")
+    else:
+        return None
+    return {"file": other, "href": f"../{source_page(other)}"}

@@ -1,0 +1,162 @@
+"""One pair of definitions, side by side in a terminal."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Any
+
+from rich.console import Console
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from resnet_spec import ARCHITECTURES, ArchitectureError, get_architecture
+
+from resnet_parity.errors import ParityError
+from resnet_parity.site.chapters import CHAPTERS
+from resnet_parity.site.columns import Columns, Line, columns
+from resnet_parity.site.definitions import FRAMEWORKS, Pair, key, pairs
+from resnet_parity.site.lines import classes_of
+from resnet_parity.site.results import impacts
+
+_NARROW = 120
+"""Columns of a terminal under which the implementations stand one below the other."""
+
+MODULES = tuple(module for chapter in CHAPTERS for module in chapter.modules)
+
+
+def find(name: str) -> Columns:
+    """The pair of a name: `Bottleneck`, `blocks.Bottleneck`, or `resnet50.Bottleneck`.
+
+    Raises `ParityError` for a name that no implementation defines, or that such a net is not made of.
+    """
+    prefix, _, wanted = name.rpartition(".")
+    if name in MODULES:
+        raise ParityError(f"{name} is a module; name one of its definitions: {_names(name)}")
+    if prefix and prefix not in MODULES:
+        _check_net(prefix, wanted)
+    modules = (prefix,) if prefix in MODULES else MODULES
+    found = [(module, pair) for module in modules for pair in pairs(module) if _is(pair, wanted)]
+    if not found:
+        raise ParityError(f"no implementation defines {name!r}; {_hint(prefix, wanted)}")
+    return columns(*found[0])
+
+
+def _names(*modules: str) -> str:
+    return ", ".join(pair.name for module in modules for pair in pairs(module))
+
+
+def _is(pair: Pair, wanted: str) -> bool:
+    return any(side and key(side.name) == key(wanted) for side in (pair.torch, pair.keras))
+
+
+def _hint(prefix: str, wanted: str) -> str:
+    """What may have been meant."""
+    if wanted in ARCHITECTURES:
+        return f"{wanted} is made of: {', '.join(sorted(classes_of(get_architecture(wanted))))}"
+    elsewhere = [m for m in MODULES for pair in pairs(m) if _is(pair, wanted)]
+    if elsewhere:
+        return f"it is in {elsewhere[0]}"
+    if prefix in MODULES:
+        return f"{prefix} has: {_names(prefix)}"
+    close = get_close_matches(wanted, _names(*MODULES).split(", "), n=3)
+    return f"is it {' or '.join(close)}?" if close else f"modules are: {', '.join(MODULES)}"
+
+
+def _check_net(prefix: str, wanted: str) -> None:
+    """A net is made of blocks of its own kinds, and of no other's."""
+    try:
+        own = classes_of(get_architecture(prefix))
+    except ArchitectureError as error:
+        raise ParityError(
+            f"{prefix!r} is no architecture, and no module of: {', '.join(MODULES)}"
+        ) from error
+    others = {name for row in ARCHITECTURES.values() for name in classes_of(row)} - own
+    if key(wanted) in map(key, others):
+        raise ParityError(f"{prefix} has no {wanted}; its blocks are: {', '.join(sorted(own))}")
+
+
+def as_json(pair: Columns) -> dict[str, Any]:
+    """Both definitions, row by row, and their differences, as plain data."""
+    impact = impacts()
+    rows = zip(*(pair.lines[framework] for framework in FRAMEWORKS), strict=True)
+    return {
+        "title": pair.title,
+        "files": pair.files,
+        "unpaired": pair.why,
+        "rows": [
+            {
+                framework: line and [line.number, line.text]
+                for framework, line in zip(FRAMEWORKS, row, strict=True)
+            }
+            for row in rows
+        ],
+        "differences": [
+            {**vars(note.difference), "impact": impact[note.difference.id]} for note in pair.notes
+        ],
+    }
+
+
+def print_pair(console: Console, pair: Columns) -> None:
+    """Two columns where there is room, one below the other where not."""
+    if console.width >= _NARROW:
+        _print_beside(console, pair)
+    else:
+        _print_below(console, pair)
+    impact = impacts()
+    for note in pair.notes:
+        row = note.difference
+        console.print()
+        console.print(Text.assemble((row.id, "bold yellow"), f": {row.summary}"), soft_wrap=True)
+        console.print(f"  ignored: {row.ignored}", markup=False, soft_wrap=True)
+        console.print(f"  impact: {impact[row.id]}", markup=False, soft_wrap=True)
+        console.print(f"  pinned by parity_tests/{row.test}", markup=False, soft_wrap=True)
+
+
+def _print_beside(console: Console, pair: Columns) -> None:
+    table = Table.grid(padding=(0, 1))
+    half = console.width // 2 - 6
+    for framework, label in FRAMEWORKS.items():
+        table.add_column(justify="right", style="dim", header=framework)
+        table.add_column(width=half, overflow="fold", header=label)
+    heads = (
+        (Text(""), Text(f"{FRAMEWORKS[framework]}  {pair.files[framework]}", "bold"))
+        for framework in FRAMEWORKS
+    )
+    table.add_row(*(cell for head in heads for cell in head))
+    sides = (_cells(pair, framework) for framework in FRAMEWORKS)
+    for torch, keras in zip(*sides, strict=True):
+        table.add_row(*torch, *keras)
+    console.print(table)
+
+
+def _print_below(console: Console, pair: Columns) -> None:
+    for framework, label in FRAMEWORKS.items():
+        console.print(Text(f"{label}  {pair.files[framework]}", "bold"))
+        table = Table.grid(padding=(0, 1))
+        table.add_column(justify="right", style="dim")
+        table.add_column(overflow="fold")
+        for line, cells in zip(pair.lines[framework], _cells(pair, framework), strict=True):
+            if line:
+                table.add_row(*cells)
+        console.print(table)
+        console.print()
+
+
+def _cells(pair: Columns, framework: str) -> list[tuple[Text, Text]]:
+    """A number and a line of code for each row; what is missing is said in the first."""
+    lines = pair.lines[framework]
+    if not any(lines):
+        return [(Text(""), Text(pair.why if not row else "", "italic")) for row in range(pair.rows)]
+    return [_cell(line, text) for line, text in zip(lines, _coloured(lines), strict=True)]
+
+
+def _cell(line: Line | None, text: Text) -> tuple[Text, Text]:
+    return Text(str(line.number) if line else ""), text
+
+
+def _coloured(lines: list[Line | None]) -> list[Text]:
+    """Colours of the whole, for a string may go over several lines."""
+    code = "\n".join(line.text for line in lines if line)
+    told = iter(Syntax(code, "python", theme="ansi_dark").highlight(code).split("\n"))
+    return [next(told) if line else Text("") for line in lines]

@@ -1,0 +1,100 @@
+"""How a ResNet is trained, as data: one rule for both implementations, whatever their frameworks' own.
+
+One step, for each trained tensor w with its gradient g and, with momentum, its buffer v:
+
+    g = g + weight_decay * w          L2, coupled: the decay passes through the buffer
+    v = momentum * v + g              from zero; it holds gradients, never a learning rate
+    w = w - learning_rate * v         Nesterov: w - learning_rate * (g + momentum * v)
+
+So a learning rate that changes acts on the whole buffer at once. It is the rule of PyTorch's SGD.
+That of Sutskever et al. 2013, section 2, which Keras follows, has the learning rate inside the
+buffer, which is the same only while the rate is constant; and Keras' decay goes beside the buffer.
+
+The loss is the mean over the batch of the cross-entropy against smoothed labels: a share
+`label_smoothing` of each label is spread evenly over all classes (Szegedy et al. 2015,
+arXiv:1512.00567, section 7).
+
+A batch normalisation normalises with the variance of the batch, over its n values per channel, and
+tracks n / (n - 1) times that, the unbiased estimate (Ioffe and Szegedy 2015, arXiv:1502.03167,
+algorithm 2):
+
+    running = bn_decay * running + (1 - bn_decay) * tracked
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Literal, get_args
+
+Schedule = Literal["constant", "step", "cosine"]
+SCHEDULES: tuple[str, ...] = get_args(Schedule)
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be trained by; the message names every problem."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train, by the rule above; the defaults are those of He et al. 2015, section 3.4.
+
+    * `decay_all`: False exempts every tensor of one axis, all biases, gammas and betas;
+    * `schedule`: the learning rate stays ("constant"), is divided by ten after every `period` steps
+      ("step"), or falls to zero along half a cosine over `period` steps ("cosine", Loshchilov and
+      Hutter 2016, arXiv:1608.03983, equation 5).
+
+    Raises `RecipeError` when a field is out of range.
+    """
+
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 1e-4
+    decay_all: bool = True
+    label_smoothing: float = 0.0
+    schedule: Schedule = "constant"
+    period: int = 100
+
+    def __post_init__(self) -> None:
+        problems = list(_mistakes(self))
+        if problems:
+            raise RecipeError("\n".join(["the recipe cannot be followed:", *problems]))
+
+    def learning_rate_at(self, step: int) -> float:
+        """The learning rate of a step; the first is step 0."""
+        if self.schedule == "step":
+            return self.learning_rate / 10.0 ** (step // self.period)
+        if self.schedule == "cosine":
+            done = min(step, self.period) / self.period
+            return self.learning_rate * (1 + math.cos(math.pi * done)) / 2
+        return self.learning_rate
+
+    def decays(self, shape: Sequence[int]) -> bool:
+        """Whether a tensor of that shape is decayed."""
+        return self.decay_all or len(shape) > 1
+
+
+def momentum_name(name: str) -> str:
+    """What the momentum buffer of a tensor is called."""
+    return f"{name}.momentum"
+
+
+def _mistakes(recipe: Recipe) -> Iterator[str]:
+    for field in fields(recipe):
+        value, kind = getattr(recipe, field.name), type(field.default)
+        if type(value) is not kind:
+            yield f"  - {field.name} must be of type {kind.__name__}, not {value!r}"
+            return
+    for name, most in (("momentum", 1), ("weight_decay", 1), ("label_smoothing", 1)):
+        if not 0 <= getattr(recipe, name) < most:
+            yield f"  - {name} must lie in [0, {most}), not {getattr(recipe, name)}"
+    if not 0 < recipe.learning_rate < math.inf:
+        yield f"  - learning_rate must be positive and finite, not {recipe.learning_rate}"
+    if recipe.nesterov and recipe.momentum == 0:
+        yield "  - nesterov looks ahead along the momentum, and momentum is 0"
+    if recipe.schedule not in SCHEDULES:
+        yield f"  - schedule must be one of {', '.join(SCHEDULES)}, not {recipe.schedule!r}"
+    if recipe.period < 1:
+        yield f"  - period must be at least 1 step, not {recipe.period}"
