@@ -18,7 +18,7 @@ import numpy as np
 from resnet_parity.adapters.protocol import Adapter
 from resnet_parity.errors import ParityError
 from resnet_parity.files import write_atomically
-from resnet_parity.matrix import machine
+from resnet_parity.machine import machine
 from resnet_parity.site.results import ROOT, result_file
 from resnet_parity.site.syntax import is_text
 

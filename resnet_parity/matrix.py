@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import re
-import shutil
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 
@@ -20,6 +15,7 @@ from resnet_parity.adapters.protocol import Adapter
 from resnet_parity.adapters.remote import remote_adapters
 from resnet_parity.checks.run import ALL_CHECKS, NOISE_FLOOR_MODES, Engine, Verdict, skipped
 from resnet_parity.errors import MissingFrameworkError, ParityError, ProbeError
+from resnet_parity.machine import machine
 from resnet_parity.progress import Progress
 from resnet_parity.verify import PlannedCheck, plan_checks
 
@@ -156,31 +152,3 @@ def _run_check(step: PlannedCheck, engines: tuple[Engine, ...]) -> Iterator[Verd
     except ProbeError as error:
         for engine in engines:
             yield skipped(step.check, "none", step.dtype, engine.name, str(error))
-
-
-def machine() -> dict[str, str | int | None]:
-    """What the figures were made on."""
-    return {
-        "system": f"{platform.system()} {platform.machine()}",
-        "cpu": _cpu(),
-        "cores": os.cpu_count(),
-        "gpu": _gpu(),
-    }
-
-
-def _cpu() -> str:
-    """Its model, where the system tells."""
-    told = Path("/proc/cpuinfo")
-    text = told.read_text() if told.exists() else ""
-    found = re.search(r"^model name\s*:\s*(.+)$", text, flags=re.MULTILINE)
-    return found[1].strip() if found else platform.processor() or "unknown"
-
-
-def _gpu() -> str | None:
-    """Its model, as NVIDIA's own tool tells it."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return None
-    query = [tool, "--query-gpu=name", "--format=csv,noheader"]
-    result = subprocess.run(query, capture_output=True, text=True, check=False)
-    return ", ".join(result.stdout.strip().splitlines()) or None if result.returncode == 0 else None

@@ -13,7 +13,8 @@ from resnet_parity.adapters.loading import keras_adapter, torch_adapter
 from resnet_parity.adapters.remote import RemoteAdapter
 from resnet_parity.checks.run import NOISE_FLOOR_MODES, Engine, compared_by, run_check
 from resnet_parity.errors import MissingFrameworkError, ParityError
-from resnet_parity.matrix import ENGINES, MODES, machine, run_matrix
+from resnet_parity.machine import machine
+from resnet_parity.matrix import ENGINES, MODES, run_matrix
 from resnet_parity.reports.matrix import as_json, markdown
 
 NOISE_FLOOR = [f"torch {mode}" for mode in NOISE_FLOOR_MODES]
