@@ -1,0 +1,79 @@
+"""The weights of a timm ResNet, pre-activation (`resnetv2_*`) or not, under canonical names.
+
+The state dicts of torchvision and of timm's `resnet.py` have the canonical names already. timm's
+pre-activation nets have names of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from resnet_spec import (
+    Architecture,
+    Norm,
+    Parameter,
+    WeightsError,
+    get_architecture,
+    make_plan,
+)
+
+from resnet_parity.weights.dialect import LayerNames, tensors, to_canonical
+
+_HINT = "pass timm's name of the model and the num_classes of the checkpoint"
+
+
+def from_timm(state: Mapping[str, Any], architecture: str | Architecture) -> dict[str, np.ndarray]:
+    """Return the weights in the state dict of a timm ResNet, pre-activation or not.
+
+    Values are tensors or arrays. Only the step counters of the norms are ignored.
+
+    Raises `resnet_spec.WeightsError` when a tensor is missing, left over or of another shape, and
+    when `state` is no state dict.
+    """
+    arch = get_architecture(architecture)
+    if not isinstance(state, Mapping):
+        kind = type(state).__name__
+        raise WeightsError("this is no state dict", [f"it is a {kind}; pass model.state_dict()"])
+    names = dict(_layer_names(arch))
+    dialect = {f"{names[layer]}.{p.name.rpartition('.')[2]}": p for layer, p in tensors(arch)}
+    norms = (names[layer.name] for layer in make_plan(arch).layers if isinstance(layer, Norm))
+    counters = {f"{norm}.num_batches_tracked" for norm in norms}
+    found = {name: value for name, value in state.items() if name not in counters}
+    return to_canonical(arch, dialect, found, _read, _HINT)
+
+
+def _read(value: Any, parameter: Parameter) -> np.ndarray:
+    if "bfloat16" in str(getattr(value, "dtype", "")):
+        raise WeightsError(
+            "NumPy has no bfloat16, convert the model first: model.float()", [parameter.name]
+        )
+    array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    # The head of a pre-activation net is a 1x1 convolution in timm, a dense layer in this project.
+    is_conv = parameter.axes == "oi" and array.shape[2:] == (1, 1)
+    return array[:, :, 0, 0] if is_conv else array
+
+
+def _layer_names(arch: Architecture) -> LayerNames:
+    plan = make_plan(arch)
+    if not arch.preactivation:
+        yield from ((layer.name, layer.name) for layer in plan.layers)
+        return
+    for number, conv in enumerate(plan.stem.convs, start=1):
+        yield conv.name, f"stem.conv{number if arch.stem.hidden else ''}"
+    for number, norm in enumerate(plan.stem.hidden_norms, start=1):
+        yield norm.name, f"stem.norm{number}"
+    for index, stage in enumerate(plan.stages):
+        for position, block in enumerate(stage.blocks):
+            prefix = f"stages.{index}.blocks.{position}"
+            for layer in block.layers:
+                leaf = layer.name.removeprefix(f"{block.name}.")
+                is_projection = leaf.startswith("downsample.")
+                name = "downsample.conv" if is_projection else leaf.replace("bn", "norm")
+                yield layer.name, f"{prefix}.{name}"
+    if plan.norm:
+        yield plan.norm.name, "norm"
+    if plan.fc:
+        yield plan.fc.name, "head.fc"
