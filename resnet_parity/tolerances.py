@@ -20,135 +20,135 @@ class Tolerance:
 
 
 TOLERANCES: dict[tuple[str, str], Tolerance] = {
-    ("exact", "tap"): Tolerance(
+    ("exact", "taps"): Tolerance(
         0,
         "elements that differ in any bit (but for the sign of a zero)",
         "every intermediate of an exact probe is an integer or a dyadic fraction that the dtype "
         "holds, so no order of summation can round",
     ),
-    ("exact", "norm"): Tolerance(
+    ("exact", "rounding of a norm"): Tolerance(
         2.0**-22,
         "largest relative error of a norm's 1 / sqrt(4), in float32, that counts as rounding",
         "the rough rsqrt of an Intel Xeon is off by 2**-23 in TensorFlow's graph and eager modes; "
         "more than four roundings is a defect, which is judged and not excused",
     ),
-    ("float64", "tap"): Tolerance(
+    ("float64", "taps"): Tolerance(
         1e-12,
         "relative L2 error against the float64 oracle",
         "rounding alone gave at most 5e-15 over all taps of the table's nets; an epsilon off by "
         "1e-8 gives 4e-8 at the logits of resnet18",
     ),
-    ("float32", "tap"): Tolerance(
+    ("float32", "taps"): Tolerance(
         2.0,
         "times the noise floor, which is PyTorch's own float32 error up to the same tap",
         "engines sum in different orders, so their rounding differs, but not in size; the noise floor is "
         "the larger error of PyTorch's two memory layouts on two threads, at least four roundings "
         "(a quarter of its cells behind a mean), and never falls from one tap to the next",
     ),
-    ("float32", "noise floor"): Tolerance(
+    ("float32", "noise floor of taps"): Tolerance(
         1e-5,
         "relative L2 error of PyTorch itself against the float64 oracle",
         "rounding gave at most 2e-6 over all taps of the table's nets; above this PyTorch is not "
         "a noise floor but the one that is wrong",
     ),
-    ("float32", "tf32"): Tolerance(
+    ("float32", "taps with TF32"): Tolerance(
         2e-2,
         "relative L2 error of PyTorch on a GPU with TF32 on, against the float64 oracle",
         "TF32 keeps 11 bits of the factors of each product; rounding them so on a CPU gave at most "
         "2.4e-3 over all taps of 31 nets of the table and 8.3e-3 in plain56, which has no "
         "shortcuts; a GPU may cut bits off, which errs by twice as much",
     ),
-    ("exact", "gradient"): Tolerance(
+    ("exact", "gradients"): Tolerance(
         0,
         "elements that differ in any bit (but for the sign of a zero)",
         "the backward pass of an exact probe holds such numbers alone as well; norms are frozen",
     ),
-    ("float64", "gradient"): Tolerance(
+    ("float64", "gradients"): Tolerance(
         1e-12,
         "relative L2 error against the float64 oracle, in training mode",
         "rounding gave at most 1e-13 in either implementation, in plain nets, and 4e-14 elsewhere",
     ),
-    ("float32", "gradient"): Tolerance(
+    ("float32", "gradients"): Tolerance(
         2.0,
         "times the noise floor, which is PyTorch's own largest float32 error in any gradient",
         "the rounding of the whole net is in every gradient, more of it in one engine here, in "
         "another there; Keras erred by 0.2 to 1.1 times PyTorch's largest error in 18 nets; in "
         "plain ones norms amplify what means over many cells left, and those count as for taps",
     ),
-    ("float32", "gradient noise floor"): Tolerance(
+    ("float32", "noise floor of gradients"): Tolerance(
         2e-4,
         "relative L2 error of PyTorch's own float32 gradients, in either memory layout",
         "on one thread channels_last sums all cells one after another: 3e-6 to 4e-5 at the default "
         "sizes, 1.1e-4 over the 12,288 cells of resnet20 at 32x96; a ReLU on the wrong side of its "
         "kink moves all gradients by a percent",
     ),
-    ("half", "tap"): Tolerance(
+    ("half", "outputs"): Tolerance(
         3.0,
         "times the noise floor of the dtype, PyTorch's own error of what the model returns in it",
         "each framework rounds to half precision at places of its own: Keras erred by 0.6 to 1.7 "
         "times PyTorch's error over 32 nets of the table",
     ),
-    ("bfloat16", "least noise floor"): Tolerance(
+    ("half", "least noise floor in bfloat16"): Tolerance(
         2.0**-8,
         "relative L2 error",
         "one rounding to the 8 bits of bfloat16, for what the model returns is rounded as well; an "
         "error of fewer is chance",
     ),
-    ("bfloat16", "noise floor"): Tolerance(
+    ("half", "noise floor in bfloat16"): Tolerance(
         2e-2,
         "relative L2 error of PyTorch itself against the float64 oracle",
         "rounding gave at most 1.1e-2 over 32 nets of the table; above this PyTorch is no noise floor",
     ),
-    ("float16", "least noise floor"): Tolerance(
+    ("half", "least noise floor in float16"): Tolerance(
         2.0**-11,
         "relative L2 error",
         "one rounding to the 11 bits of float16, for what the model returns is rounded as well; an "
         "error of fewer is chance",
     ),
-    ("float16", "noise floor"): Tolerance(
+    ("half", "noise floor in float16"): Tolerance(
         4e-3,
         "relative L2 error of PyTorch itself against the float64 oracle",
         "rounding gave at most 1.6e-3 over 32 nets of the table; above this PyTorch is no noise floor",
     ),
-    ("phrases", "float64"): Tolerance(
+    ("cookbook", "float64"): Tolerance(
         1e-12,
         "relative L2 error of one framework's snippet against the other's",
         "as for taps; nothing in a snippet is deeper than one layer",
     ),
-    ("phrases", "float32"): Tolerance(
+    ("cookbook", "float32"): Tolerance(
         1e-5,
         "relative L2 error of one framework's snippet against the other's",
         "as for the noise floor; rounding gave at most 4e-7, in the logits of a whole resnet20",
     ),
-    ("phrases", "bfloat16"): Tolerance(
+    ("cookbook", "bfloat16"): Tolerance(
         2**-7,
         "relative L2 error of one framework's snippet against the other's",
         "one unit in the last place; a dense layer of six inputs gave 4e-3",
     ),
-    ("logits", "careless"): Tolerance(
+    ("careless comparison", "logits"): Tolerance(
         1e-3,
         "largest absolute or relative difference",
         "no limit of this project: what a careless comparison calls equal; tests show which "
         "planted defects it would let pass",
     ),
-    ("float64", "inside float32"): Tolerance(
+    ("float64", "waived rounding of taps"): Tolerance(
         1e-5,
         "relative L2 error against the float64 oracle",
         "a float64 model that its engine partly computes in float32 errs like float32; more is a "
         "defect and not excused",
     ),
-    ("float64", "gradient inside float32"): Tolerance(
+    ("float64", "waived rounding of gradients"): Tolerance(
         1e-3,
         "relative L2 error against the float64 oracle",
         "as for taps: what float32 errs by in a gradient",
     ),
-    ("exact", "gradient inside float32"): Tolerance(
+    ("exact", "waived rounding of gradients"): Tolerance(
         0.1,
         "relative L2 error of an exact probe's gradients in float64",
         "its sums are integers and often zero, so what rounds in float32 turns ReLUs on or off: "
         "1e-2 in resnet50 on Keras' torch backend, 4e-7 in keras_resnet50, where none turned",
     ),
-    ("export", "number"): Tolerance(
+    ("export", "tensors"): Tolerance(
         1e-6,
         "largest relative L2 error of a channel of a tensor that an exporter wrote, of a sum over "
         "the norm of its summands",
@@ -169,19 +169,19 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
         "at most 1.5 in eight small nets, as for gradients: held against the size of their terms, "
         "on one thread, and the noise floor is the larger error of PyTorch's two memory layouts",
     ),
-    ("lockstep", "noise floor"): Tolerance(
+    ("lockstep", "noise floor in float32"): Tolerance(
         2e-4,
         "relative L2 error of PyTorch's float32 step against its float64 step from one state",
         "as for gradients, and for their reasons; rounding gave 3e-6 to 9e-6 in eight small nets, "
         "8e-5 in resnet20",
     ),
-    ("diagnosis", "output"): Tolerance(
+    ("diagnose", "outputs"): Tolerance(
         1e-4,
         "relative L2 error between the float32 outputs of two models, and of their layers",
         "two frameworks' rounding gave 7.1e-7 at the logits of resnet50; the proof of sameness is "
         "not this but the float64 records",
     ),
-    ("diagnosis", "record"): Tolerance(
+    ("diagnose", "recorded steps"): Tolerance(
         1e-4,
         "relative L2 error of a recorded step in float64 against what the model's layer gave",
         "rounding gave at most 8.2e-7 over the layers of resnet50 and seresnet18 in both "

@@ -230,7 +230,7 @@ def test_a_broken_noise_floor_is_accused_and_hides_nothing():
         first, second, third = run_check(
             "float32", probe, (noise_floor(broken), fake(right), fake(wrong))
         )
-        assert (first.status, first.limit) == ("fail", limit("float32", "noise floor"))
+        assert (first.status, first.limit) == ("fail", limit("float32", "noise floor of taps"))
         assert (second.status, third.status) == ("pass", "fail")
 
 

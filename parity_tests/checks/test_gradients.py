@@ -60,7 +60,7 @@ def test_the_oracle_differentiates_as_pytorch_does(name, by_batch):
     theirs = torch.autograd.grad(returned, list(tensors.values()), sums)
     for name_, gradient in zip(tensors, theirs, strict=True):
         error = relative_error(gradient.numpy(), ours[name_].array, ours[name_].scale)
-        assert error < limit("float64", "gradient"), name_
+        assert error < limit("float64", "gradients"), name_
 
 
 @pytest.mark.parametrize("name", [*NETS, *light(ONE_OF_EACH_KIND, ["resnet18", "seresnet50"])])

@@ -27,7 +27,7 @@ def test_every_engine_stays_near_the_noise_floor(name):
         assert [row.name for row in verdict.rows] == ["logits"]
         assert 0 < verdict.value <= verdict.limit
     # A mode that did not narrow anything would err by 1e-7.
-    assert all(v.value > limit(v.dtype, "least noise floor") / 8 for v in verdicts)
+    assert all(v.value > limit("half", f"least noise floor in {v.dtype}") / 8 for v in verdicts)
 
 
 @pytest.mark.parametrize("options", [{"num_classes": 0}, {"out_indices": (1, 2)}])
@@ -79,7 +79,7 @@ def test_three_noise_floors_are_the_limit(share, status):
     probe = random(TINY.name, "float32")
     want = probe.expected["logits"]
     first = list(run_half_check(probe, engines(every_mode=False)[:2]))[:2]
-    noise_floor = max(limit("bfloat16", "least noise floor"), *(verdict.value for verdict in first))
+    noise_floor = max(limit("half", "least noise floor in bfloat16"), *(verdict.value for verdict in first))
     size = max(np.linalg.norm(want), probe.scales.get("logits", 0.0))
     wrong = want + share * noise_floor * size / np.sqrt(want.size)
     verdict = list(run_half_check(probe, beside_torch(wrong)))[2]

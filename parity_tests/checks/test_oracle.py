@@ -152,7 +152,7 @@ def test_a_gate_is_pytorchs():
     ours = run_gate(se, weights, x)
     mean = torch.from_numpy(x).mean((2, 3), keepdim=True)
     theirs = torch.from_numpy(x) * torch.sigmoid(3 * torch.relu(mean) - 1)
-    assert np.abs(ours.array - theirs.numpy()).max() < limit("float64", "tap")
+    assert np.abs(ours.array - theirs.numpy()).max() < limit("float64", "taps")
 
 
 def test_an_exact_gate_is_a_half_or_one_and_says_when_it_is_neither():
@@ -184,7 +184,7 @@ def test_norm_is_pytorchs():
     theirs = functional.batch_norm(torch.from_numpy(x), mean, variance, gamma, beta, eps=1e-3)
     weights = {f"n.{leaf}": value for leaf, value in values.items()}
     ours = oracle._norm(Norm("n", 5, eps=1e-3, decay=0.9), weights, Value(x)).array
-    assert np.abs(ours - theirs.numpy()).max() < limit("float64", "tap")
+    assert np.abs(ours - theirs.numpy()).max() < limit("float64", "taps")
 
 
 def test_the_head_keeps_its_fractions():
@@ -212,5 +212,5 @@ def test_the_size_of_terms_outlives_their_cancelling():
     value = oracle._linear(Linear("fc", 2, 1), weights, Value(np.array([[4.0, 3.0 + 1e-6]])))
     assert round(value.scale, 3) == round(12 * np.sqrt(2), 3)
     off = value.array + 1e-7
-    assert relative_error(value.array, off) > limit("float64", "inside float32")
-    assert relative_error(value.array, off, value.scale) < limit("float64", "inside float32")
+    assert relative_error(value.array, off) > limit("float64", "waived rounding of taps")
+    assert relative_error(value.array, off, value.scale) < limit("float64", "waived rounding of taps")

@@ -69,10 +69,10 @@ def test_the_noise_floor_is_the_same_on_any_number_of_threads(mode):
 def test_the_noise_floor_is_pytorchs_and_has_a_ceiling():
     """In float32 PyTorch is held to an absolute limit, Keras to PyTorch's own error."""
     nchw, channels_last, *keras = run_check("float32", random(TINY.name, "float32"), engines())
-    assert {nchw.limit, channels_last.limit} == {limit("float32", "noise floor")}
-    assert {verdict.limit for verdict in keras} == {limit("float32", "tap")}
+    assert {nchw.limit, channels_last.limit} == {limit("float32", "noise floor of taps")}
+    assert {verdict.limit for verdict in keras} == {limit("float32", "taps")}
     errors = np.array([[row.error for row in verdict.rows] for verdict in (nchw, channels_last)])
-    noise_floors = np.array([row.limit for row in keras[0].rows]) / limit("float32", "tap")
+    noise_floors = np.array([row.limit for row in keras[0].rows]) / limit("float32", "taps")
     expected = np.maximum.accumulate(np.maximum(errors.max(axis=0), least_noise_floor()))
     np.testing.assert_array_equal(noise_floors, expected)
 

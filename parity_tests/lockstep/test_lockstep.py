@@ -31,7 +31,7 @@ from resnet_parity.reports.lockstep import print_report
 from resnet_parity.tolerances import limit
 
 MOST = limit("lockstep", "float64")
-ROUNDING = limit("float64", "tap")
+ROUNDING = limit("float64", "taps")
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def test_the_terms_of_a_step_are_those_of_pytorchs_loss(smoothing):
     )
     (theirs,) = torch.autograd.grad(loss, [tensor])
     ours = _of_loss(Recipe(label_smoothing=smoothing), logits, labels)
-    assert relative_error(theirs.numpy(), ours) < limit("float64", "gradient")
+    assert relative_error(theirs.numpy(), ours) < limit("float64", "gradients")
 
 
 def test_a_float64_that_cannot_be_is_reported(monkeypatch):

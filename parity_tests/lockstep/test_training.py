@@ -160,11 +160,11 @@ def test_the_fused_norm_is_the_unfused_one(monkeypatch):
     )
     (ours, layer), (exact, wide) = norm(x), norm(x.astype("float64"), "float64")
     assert len(calls) == 1, "it is for float32 alone"
-    close = limit("float32", "noise floor")
+    close = limit("float32", "noise floor of taps")
     assert relative_error(exact, ours) < close
     expected = 0.5 + 0.5 * x.astype("float64").var(axis=(0, 1, 2), ddof=1)
     assert relative_error(expected, np.asarray(layer.moving_variance)) < close
-    assert relative_error(expected, np.asarray(wide.moving_variance)) < limit("float64", "tap")
+    assert relative_error(expected, np.asarray(wide.moving_variance)) < limit("float64", "taps")
 
 
 def test_a_norm_in_mixed_precision_keeps_statistics_in_float32():

@@ -56,9 +56,9 @@ def test_probes_together_are_one_of_all_their_images(arch):
     whole = with_images(arch, 3, probe.weights, probe.images, "random")
     assert list(probe.expected) == list(probe.scales) == list(outputs(arch))
     for name, array in probe.expected.items():
-        assert relative_error(whole.expected[name], array) <= limit("float64", "tap")
+        assert relative_error(whole.expected[name], array) <= limit("float64", "taps")
         scale, wanted = np.array(probe.scales[name]), np.array(whole.scales[name])
-        assert relative_error(wanted, scale) <= limit("float64", "tap")
+        assert relative_error(wanted, scale) <= limit("float64", "taps")
     assert all(probe.scales.values()) == (arch is TINY), "few numbers, whose terms may cancel"
 
 

@@ -341,7 +341,7 @@ def test_each_statistic_of_a_norm_that_stays_counts():
     for leaf in ("bias", "running_mean"):
         weights[f"bn1.{leaf}"][[3, 5]] = 1, 1000
     content = export(TINY, weights, Form(fold=False))
-    most = limit("export", "number")
+    most = limit("export", "tensors")
     parts = ("multiplies by", "adds", "adds", "multiplies by")
     for index, error in product(range(1, 5), (3e-7, 3e-6)):
         proto = without_metadata(content)

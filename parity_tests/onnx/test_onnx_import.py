@@ -118,7 +118,7 @@ def _relative(expected, found) -> bool:
     from resnet_parity.compare import relative_error
     from resnet_parity.tolerances import limit
 
-    return relative_error(expected, found) <= limit("float32", "noise floor")
+    return relative_error(expected, found) <= limit("float32", "noise floor of taps")
 
 
 HOPS = [(name, framework) for name in (TINY.name, "gated") for framework in ("torch", "keras")]

@@ -125,8 +125,8 @@ def test_feature_maps_are_timms(name, stride):
     keras_maps = keras_model(np.einsum("nchw->nhwc", images), training=False)
     for ours_map, keras_map, their_map in zip(ours, keras_maps, expected, strict=True):
         keras_map = np.einsum("nhwc->nchw", keras.ops.convert_to_numpy(keras_map))
-        assert relative_error(their_map, ours_map) <= limit("float64", "tap")
-        assert relative_error(their_map, keras_map) <= limit("float64", "tap")
+        assert relative_error(their_map, ours_map) <= limit("float64", "taps")
+        assert relative_error(their_map, keras_map) <= limit("float64", "taps")
     info: Any = theirs.feature_info
     assert [feature.channels for feature in torch_model.feature_info] == info.channels()
     assert [feature.reduction for feature in torch_model.feature_info] == info.reduction()

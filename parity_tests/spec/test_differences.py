@@ -25,7 +25,7 @@ from resnet_parity.compare import relative_error
 from resnet_parity.tolerances import limit
 
 GENERATOR = np.random.default_rng(0)
-VISIBLE = limit("logits", "careless")
+VISIBLE = limit("careless comparison", "logits")
 """What a careless comparison calls equal; all but the dtype's difference are larger."""
 
 
@@ -60,7 +60,7 @@ def test_layout():
     with torch.no_grad():
         expected = torch_model(torch.from_numpy(x)).numpy()
     right, wrong = (np.asarray(keras_model(each, training=False)) for each in (nhwc(x), x))
-    assert relative_error(expected, right) < limit("float64", "tap")
+    assert relative_error(expected, right) < limit("float64", "taps")
     assert relative_error(expected, wrong) > VISIBLE
 
 
@@ -69,7 +69,7 @@ def test_kernel_layout():
     expected = torch_conv(x, kernel)
     right = keras_conv(x, np.einsum("oihw->hwio", kernel))
     swapped = keras_conv(x, np.einsum("oihw->whio", kernel))
-    assert relative_error(expected, right) < limit("float64", "tap")
+    assert relative_error(expected, right) < limit("float64", "taps")
     assert swapped.shape == expected.shape
     assert relative_error(expected, swapped) > VISIBLE
 
@@ -80,7 +80,7 @@ def test_dense_kernel():
     layer = layers.Dense(6, use_bias=False, dtype="float64")
     layer.build(x.shape)
     layer.kernel.assign(np.einsum("oi->io", kernel))
-    assert relative_error(expected, np.asarray(layer(x))) < limit("float64", "tap")
+    assert relative_error(expected, np.asarray(layer(x))) < limit("float64", "taps")
     layer.kernel.assign(kernel)  # fits, and is wrong
     assert relative_error(expected, np.asarray(layer(x))) > VISIBLE
 
@@ -94,10 +94,10 @@ def test_conv_padding():
         padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
         right = keras_conv(padded, hwio, strides=2, padding="valid")
         same = keras_conv(x, hwio, strides=2, padding="same")
-        assert relative_error(expected, right) < limit("float64", "tap")
+        assert relative_error(expected, right) < limit("float64", "taps")
         assert same.shape == expected.shape
         error = relative_error(expected, same)
-        assert (error < limit("float64", "tap")) if blind else (error > VISIBLE)
+        assert (error < limit("float64", "taps")) if blind else (error > VISIBLE)
 
 
 def test_pool_padding():
@@ -122,7 +122,7 @@ def test_average_edge():
     right = layers.AveragePooling2D(2, 2, padding="same", dtype="float64")(nhwc(x))
     default = layers.AveragePooling2D(2, 2, dtype="float64")(nhwc(x))
     counted = functional.avg_pool2d(torch.from_numpy(np.pad(x, ((0, 0),) * 2 + ((0, 1),) * 2)), 2)
-    assert relative_error(expected, nchw(right)) < limit("float64", "tap")
+    assert relative_error(expected, nchw(right)) < limit("float64", "taps")
     assert nchw(default).shape == (2, 4, 3, 4) != expected.shape
     assert relative_error(expected, counted.numpy()) > VISIBLE  # zeros beyond the edge count
 
@@ -156,7 +156,7 @@ def test_bn_momentum():
     _train_once(module, layer, x)
     right = np.asarray(layer.moving_mean)
     expected = module.state_dict()["running_mean"].numpy()
-    assert relative_error(expected, right) < limit("float64", "inside float32")
+    assert relative_error(expected, right) < limit("float64", "waived rounding of taps")
     copied = layers.BatchNormalization(momentum=0.1, dtype="float64")
     copied(nhwc(x), training=True)
     assert relative_error(expected, np.asarray(copied.moving_mean)) > VISIBLE
@@ -169,13 +169,13 @@ def test_bn_variance():
     _train_once(module, stock, x)
     batch = x.var(axis=(0, 2, 3))
     ours = module.state_dict()["running_var"].numpy()
-    close = limit("float64", "inside float32")  # the stock layer rounds its momentum to float32
-    assert relative_error(0.9 + 0.1 * batch * 12 / 11, ours) < limit("float64", "tap")
+    close = limit("float64", "waived rounding of taps")  # the stock layer rounds its momentum to float32
+    assert relative_error(0.9 + 0.1 * batch * 12 / 11, ours) < limit("float64", "taps")
     assert relative_error(0.9 + 0.1 * batch, np.asarray(stock.moving_variance)) < close
     assert relative_error(ours, np.asarray(stock.moving_variance)) > VISIBLE
     layer = resnet_keras.training.BatchNormalization(momentum=0.9, dtype="float64")
     layer(nhwc(x), training=True)
-    assert relative_error(ours, np.asarray(layer.moving_variance)) < limit("float64", "tap")
+    assert relative_error(ours, np.asarray(layer.moving_variance)) < limit("float64", "taps")
 
 
 STEPS = ((0.5, np.array([[1.0, -2.0]])), (0.125, np.array([[0.5, 3.0]])), (0.125, np.zeros((1, 2))))
@@ -208,14 +208,14 @@ OURS, STOCK = resnet_keras.optimizer.CoupledSGD, keras.optimizers.SGD
 def test_momentum_buffer(nesterov):
     expected = _torch_descent(nesterov=nesterov)
     ours, stock = (_keras_descent(kind, nesterov=nesterov) for kind in (OURS, STOCK))
-    assert relative_error(expected, ours) < limit("float64", "tap")
+    assert relative_error(expected, ours) < limit("float64", "taps")
     assert relative_error(expected, stock) > VISIBLE
 
 
 def test_weight_decay():
     expected = _torch_descent(weight_decay=0.25)
     ours, stock = _keras_descent(OURS, l2=0.25), _keras_descent(STOCK, weight_decay=0.25)
-    assert relative_error(expected, ours) < limit("float64", "tap")
+    assert relative_error(expected, ours) < limit("float64", "taps")
     assert relative_error(expected, stock) > VISIBLE
 
 
@@ -228,7 +228,7 @@ def test_labels():
     expected = theirs(torch.from_numpy(logits), torch.from_numpy(labels)).numpy()
     one_hot = keras.utils.to_categorical(labels, 10)
     ours = resnet_keras.training.cross_entropy(keras_model, recipe)(one_hot, logits)
-    assert relative_error(expected, np.asarray(ours)) < limit("float64", "tap")
+    assert relative_error(expected, np.asarray(ours)) < limit("float64", "taps")
     stock = keras.losses.CategoricalCrossentropy(label_smoothing=0.1)(one_hot, logits)
     assert not relative_error(expected, np.asarray(stock)) < VISIBLE
 
@@ -272,8 +272,8 @@ def test_dtype():
     with torch.no_grad():
         expected = torch_model(torch.from_numpy(x)).numpy()
     right = np.asarray(keras_model(nhwc(x), training=False))
-    assert relative_error(expected, right) < limit("float64", "tap")
+    assert relative_error(expected, right) < limit("float64", "taps")
     with_narrow_input = keras.Sequential([keras.Input((16, 24, 3), dtype="float32"), keras_model])
     for rounded in (with_narrow_input(nhwc(x)), keras_model.predict(nhwc(x), verbose=0)):
         error = relative_error(expected, np.asarray(rounded))
-        assert limit("float64", "tap") < error < limit("float64", "inside float32")
+        assert limit("float64", "taps") < error < limit("float64", "waived rounding of taps")

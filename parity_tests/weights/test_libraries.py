@@ -92,7 +92,7 @@ def test_keras_applications_in_both_implementations(name, theirs, float64):
     images = np.random.default_rng(1).normal(size=(2, 3, *SIZE))
     expected = np.asarray(model(np.einsum("nchw->nhwc", images), training=False))
     for logits in both_frameworks(name, from_keras_applications(model, name), images):
-        assert relative_error(expected, logits) <= limit("float64", "tap")
+        assert relative_error(expected, logits) <= limit("float64", "taps")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_keras_applications_without_its_top(name, float64):
     images = np.random.default_rng(1).normal(size=(2, 3, *SIZE))
     expected = np.asarray(model(np.einsum("nchw->nhwc", images), training=False))
     for features in both_frameworks(arch, from_keras_applications(model, arch), images):
-        assert relative_error(expected, features) <= limit("float64", "tap")
+        assert relative_error(expected, features) <= limit("float64", "taps")
 
 
 def randomised(name: str, **options) -> nn.Module:
@@ -135,7 +135,7 @@ def test_timms_preactivation_nets_by_a_table_of_names(name):
         expected = theirs(torch.from_numpy(images)).numpy()
     weights = from_timm(theirs.state_dict(), name)
     for logits in both_frameworks(name, weights, images):
-        assert relative_error(expected, logits) <= limit("float64", "tap")
+        assert relative_error(expected, logits) <= limit("float64", "taps")
 
 
 @pytest.mark.parametrize("name", ["resnet50d", "seresnet18"])
@@ -145,7 +145,7 @@ def test_timms_other_nets_in_the_keras_implementation(name):
     with torch.no_grad():
         expected = theirs(torch.from_numpy(images)).numpy()
     for logits in both_frameworks(name, from_timm(theirs.state_dict(), name), images):
-        assert relative_error(expected, logits) <= limit("float64", "tap")
+        assert relative_error(expected, logits) <= limit("float64", "taps")
 
 
 def test_the_wrong_model_is_refused(float64):

@@ -47,7 +47,7 @@ def rounding(adapter: Adapter, mode: str, dtype: str) -> str | None:
         return adapter.float64_unsupported_reason()
     halves = adapter.norm_of_ones(mode, dtype).ravel()
     worst = float(halves[np.abs(halves - 0.5).argmax()])
-    if not 0 < abs(worst - 0.5) / 0.5 <= limit("exact", "norm"):
+    if not 0 < abs(worst - 0.5) / 0.5 <= limit("exact", "rounding of a norm"):
         return None
     return f"1 / sqrt(4) is {worst:.8g} in {mode} mode on this machine"
 

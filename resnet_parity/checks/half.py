@@ -27,7 +27,7 @@ def run_half_check(probe: Probe, engines: tuple[Engine, ...]) -> Iterator[Verdic
     `probe` is a random one in float32.
     """
     for dtype in DTYPES:
-        noise_floor = limit(dtype, "least noise floor")
+        noise_floor = limit("half", f"least noise floor in {dtype}")
         for engine in engines:
             returned = _returned(probe, engine, dtype)
             if isinstance(returned, str):
@@ -44,9 +44,9 @@ def _judge(
 ) -> Verdict:
     """PyTorch's own error against what half precision can do, that of others against PyTorch's."""
     most = (
-        limit(dtype, "noise floor")
+        limit("half", f"noise floor in {dtype}")
         if engine.sets_noise_floor
-        else limit("half", "tap") * noise_floor
+        else limit("half", "outputs") * noise_floor
     )
     expected = {name: probe.expected[name] for name in outputs(probe.architecture)}
     rows = compare(expected, returned, most, probe.scales)
@@ -54,7 +54,7 @@ def _judge(
     if engine.sets_noise_floor:
         figure = f"{worst:.1e} (noise floor, <= {most:g})"
     else:
-        worst, most = worst / noise_floor, limit("half", "tap")
+        worst, most = worst / noise_floor, limit("half", "outputs")
         figure = f"{worst:.2f}x noise floor (<= {most:g})"
     return Verdict(
         check="half",

@@ -24,13 +24,13 @@ NOISE_FLOOR_MODES = ("nchw", "channels_last")
 Compared = Literal["taps", "gradients"]
 
 _QUANTITY = {
-    ("taps", "error"): "tap",
-    ("taps", "noise floor"): "noise floor",
-    ("taps", "tf32"): "tf32",
-    ("taps", "inside float32"): "inside float32",
-    ("gradients", "error"): "gradient",
-    ("gradients", "noise floor"): "gradient noise floor",
-    ("gradients", "inside float32"): "gradient inside float32",
+    ("taps", "error"): "taps",
+    ("taps", "noise floor"): "noise floor of taps",
+    ("taps", "tf32"): "taps with TF32",
+    ("taps", "inside float32"): "waived rounding of taps",
+    ("gradients", "error"): "gradients",
+    ("gradients", "noise floor"): "noise floor of gradients",
+    ("gradients", "inside float32"): "waived rounding of gradients",
 }
 """The rows of the table of tolerances."""
 
@@ -161,7 +161,7 @@ def skipped(
         engine=engine,
         status="skipped",
         value=float("inf"),
-        limit=limit(check, "tap"),
+        limit=limit(check, "outputs" if check == "half" else "taps"),
         figure="not run",
         rows=(),
         compared=compared,

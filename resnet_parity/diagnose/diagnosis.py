@@ -71,12 +71,12 @@ class Diagnosis:
     @property
     def diverges(self) -> bool:
         """Whether the outputs differ by more than rounding."""
-        return self.exact > self.limit or self.error > limit("diagnosis", "output")
+        return self.exact > self.limit or self.error > limit("diagnose", "outputs")
 
     @property
     def rounded(self) -> bool:
         """Whether a part of either model is known in float32 alone, and so is the verdict."""
-        return self.limit > limit("float64", "tap")
+        return self.limit > limit("float64", "taps")
 
     @property
     def trains_alone(self) -> bool:
@@ -209,13 +209,13 @@ def _apart(expected: Array, actual: Array) -> float:
 def _limit(a: Record, b: Record) -> float:
     """Of the outputs in float64; through many layers that are known in float32 alone they part."""
     is_float32 = any(map(is_rounded, (*a.steps, *b.steps)))
-    return limit("diagnosis", "output") if is_float32 else limit("float64", "tap")
+    return limit("diagnose", "outputs") if is_float32 else limit("float64", "taps")
 
 
 def _first_divergence(a: Record, b: Record, pairs: Pairs) -> Divergence | None:
     for there, here in sorted(pairs.items(), key=lambda pair: pair[1]):
         if here in a.outputs and there in b.outputs:
             error = _apart(a.outputs[here], b.outputs[there])
-            if error > limit("diagnosis", "output"):
+            if error > limit("diagnose", "outputs"):
                 return Divergence(a.steps[here].place, b.steps[there].place, error)
     return None

@@ -44,7 +44,7 @@ def apart(expected: Array, actual: Array | None) -> float:
 def allowed(*steps: RecordedStep) -> float:
     """The error that rounding alone may leave, of float32 where someone has rounded to it."""
     return (
-        limit("float32", "noise floor") if any(map(is_rounded, steps)) else limit("float64", "tap")
+        limit("float32", "noise floor of taps") if any(map(is_rounded, steps)) else limit("float64", "taps")
     )
 
 

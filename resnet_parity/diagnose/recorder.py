@@ -106,7 +106,7 @@ class Recorder:
                 for step in chain[1:]:
                     value = evaluate(step, [value])
                 fits = value.shape == given.shape
-                if fits and relative_error(given, value) <= limit("diagnosis", "record"):
+                if fits and relative_error(given, value) <= limit("diagnose", "recorded steps"):
                     return chain
             except ValueError:
                 pass

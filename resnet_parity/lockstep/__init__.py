@@ -163,7 +163,7 @@ def _single_trials(workload: Workload, frameworks: Hands, seed: int, count: int)
         return Trial("float32", engine, status, values[name], most, name)
 
     return [
-        trial("torch", ours, limit("lockstep", "noise floor")),
+        trial("torch", ours, limit("lockstep", "noise floor in float32")),
         trial("keras", ratios, limit("lockstep", "float32")),
     ]
 

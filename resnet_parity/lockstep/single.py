@@ -126,7 +126,7 @@ def noise_floor_of(arch: Architecture, errors: Mapping[str, float]) -> Errors:
     momentum buffer has the rounding of the whole net in it, as gradients have; a step then adds
     little of it to a weight, so the largest error of any counts there.
     """
-    kinds, most = kinds_of(arch), limit("lockstep", "noise floor")
+    kinds, most = kinds_of(arch), limit("lockstep", "noise floor in float32")
     largest: dict[str, float] = defaultdict(least_noise_floor)
     forwards: Errors = {}
     for name, error in errors.items():

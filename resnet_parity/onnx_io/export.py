@@ -169,7 +169,7 @@ def _written(
 def _check_numbers(framework: str, found: Match, weights: Mapping[str, np.ndarray]) -> None:
     """Raise `ExportError` where a graph's numbers are more than roundings away from the weights."""
     for name, error in deviations(found, weights):
-        if error > limit("export", "number"):
+        if error > limit("export", "tensors"):
             raise ExportError(
                 f"the graph from {framework} has other numbers than the model, nothing was "
                 f"written: {name} is off by {error:.1e}"

@@ -61,4 +61,4 @@ def agree(theirs: Any, ours: Any, dtype: str = "float64") -> None:
     expected, found = (np.asarray(each, "float64") for each in (ours, theirs))
     assert found.shape == expected.shape, f"{found.shape} is not {expected.shape}"
     error = relative_error(expected, found)
-    assert error <= limit("phrases", dtype), f"they differ by {error:.1e}"
+    assert error <= limit("cookbook", dtype), f"they differ by {error:.1e}"

@@ -12,7 +12,7 @@ from resnet_parity.site.readme import ONNX_COLUMNS, onnx_row, onnx_setups
 from resnet_parity.site.results import impact_text
 from resnet_parity.tolerances import TOLERANCES
 
-UNIT = TOLERANCES["float64", "tap"].unit
+UNIT = TOLERANCES["float64", "taps"].unit
 PLOTTED = (
     "resnet18",
     "resnet50",
