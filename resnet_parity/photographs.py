@@ -1,4 +1,9 @@
-"""Photographs: decoded and resized once, so that both implementations get the very same array."""
+"""Photographs as model inputs: decoded and resized once, so that all participants get one array.
+
+The shorter side is resized, the centre is cropped, values are scaled to [0, 1], then the mean is
+subtracted and the result divided by the deviation, per channel in RGB order. torchvision evaluates
+its weights this way (https://docs.pytorch.org/vision/stable/models.html).
+"""
 
 from __future__ import annotations
 
@@ -8,16 +13,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from resnet_spec.preprocessing import CROP, MEAN, RESIZE, STD
-
 from resnet_parity.errors import ImageError
+
+RESIZE = 256
+CROP = 224
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
 
 MAX_PIXELS = 100_000_000
 """Larger pictures are refused before a pixel is decoded."""
 
 
 def load(path: str | Path) -> np.ndarray:
-    """One photograph as float64 (3, 224, 224), prepared as `resnet_spec.preprocessing` says.
+    """One photograph as float64 (3, 224, 224), prepared as the module says.
 
     Raises `ImageError` that names the file, when it is missing, not an image, cut off or too large.
     """
@@ -30,7 +38,7 @@ def load(path: str | Path) -> np.ndarray:
         raise ImageError(f"{path}: the image claims more than {MAX_PIXELS:,} pixels") from None
     except (ImageError, MemoryError):
         raise
-    except Exception as error:  # what a decoder raises for a damaged file is its own affair
+    except Exception as error:  # decoders raise many types for a damaged file
         raise ImageError(f"{path}: {_reason(error)}") from None
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from resnet_spec import Architecture, get_architecture, parameters, taps
-from resnet_spec.preprocessing import CROP
 
 from resnet_parity import photographs
 from resnet_parity.adapters.loading import keras_adapter, torch_adapter
@@ -162,7 +161,7 @@ def verify(
     if set(checks) == {"exact"} and size:
         check_exact_size(arch, size)  # told at once, before a framework is loaded
     check_memory(arch, BATCH, size or default_size(arch, "exact"))
-    check_memory(arch, len(images), (CROP, CROP))
+    check_memory(arch, len(images), (photographs.CROP, photographs.CROP))
     photos = photographs.load_all([str(path) for path in images]) if images else None
     steps = [step for check in checks for step in plan_checks(arch, check, seed, size, photos)]
     progress("loading the frameworks", len(steps) + 1)

@@ -161,21 +161,21 @@ def _interleaved(first: tuple, second: tuple) -> Iterator:
 
 
 @dataclass(frozen=True)
-class _Recipe:
+class _BlockKernels:
     """What sets one kind of block apart: its kernels, and which convolution takes the stride."""
 
-    kernels: tuple[int, ...]
+    sizes: tuple[int, ...]
     strided: int
 
 
-_RECIPES: dict[BlockKind, _Recipe] = {
-    "basic": _Recipe(kernels=(3, 3), strided=0),
-    "bottleneck": _Recipe(kernels=(1, 3, 1), strided=1),
+_BLOCK_KERNELS: dict[BlockKind, _BlockKernels] = {
+    "basic": _BlockKernels(sizes=(3, 3), strided=0),
+    "bottleneck": _BlockKernels(sizes=(1, 3, 1), strided=1),
 }
 
 
 @dataclass(frozen=True)
-class _Step:
+class _BlockStride:
     """How one block moves over its map.
 
     `nominal` is the stride that the row gives it; where the map may shrink no more, `stride` is
@@ -194,7 +194,7 @@ def make_plan(arch: Architecture) -> Plan:
     depth = len(arch.stages) if arch.out_indices is None else arch.out_indices[-1]
     channels = arch.stem.channels
     stage_plans = []
-    for index, (stage, steps) in enumerate(zip(arch.stages, _steps(arch), strict=True)):
+    for index, (stage, steps) in enumerate(zip(arch.stages, _block_strides(arch), strict=True)):
         blocks = []
         for position, step in enumerate(steps):
             name = f"layer{index + 1}.{position}"
@@ -258,7 +258,7 @@ def _stem(arch: Architecture, *, pooled: bool) -> StemPlan:
     )
 
 
-def _steps(arch: Architecture) -> Iterator[tuple[_Step, ...]]:
+def _block_strides(arch: Architecture) -> Iterator[tuple[_BlockStride, ...]]:
     """The steps of each stage's blocks.
 
     Where `output_stride` forbids a stride, the convolution that had it keeps its dilation and all
@@ -277,20 +277,20 @@ def _steps(arch: Architecture) -> Iterator[tuple[_Step, ...]]:
             before = dilation
             if forbidden:
                 dilation *= nominal
-            steps.append(_Step(nominal, 1 if forbidden else nominal, before, dilation))
+            steps.append(_BlockStride(nominal, 1 if forbidden else nominal, before, dilation))
         yield tuple(steps)
 
 
 def _make_block(
-    arch: Architecture, name: str, stage: Stage, in_channels: int, step: _Step
+    arch: Architecture, name: str, stage: Stage, in_channels: int, step: _BlockStride
 ) -> Block:
-    recipe = _RECIPES[arch.block]
-    strided = 0 if arch.stride_in_1x1 else recipe.strided
+    kernels = _BLOCK_KERNELS[arch.block]
+    strided = 0 if arch.stride_in_1x1 else kernels.strided
     out_channels = stage.width * arch.expansion
-    last = len(recipe.kernels) - 1
+    last = len(kernels.sizes) - 1
     ends = (in_channels, *[arch.block_width(stage)] * last, out_channels)
     convs, norms = [], []
-    for index, kernel in enumerate(recipe.kernels):
+    for index, kernel in enumerate(kernels.sizes):
         spatial = kernel > 1  # only the 3x3 are dilated and grouped
         dilation = stage.dilation * (step.before if index <= strided else step.after)
         is_last = index == last
@@ -335,7 +335,7 @@ def _squeeze_excitation(arch: Architecture, name: str, channels: int) -> Squeeze
 
 
 def _shortcut(
-    arch: Architecture, name: str, in_channels: int, out_channels: int, step: _Step
+    arch: Architecture, name: str, in_channels: int, out_channels: int, step: _BlockStride
 ) -> tuple[ShortcutLayer, ...] | None:
     """The layers around a block; its nominal stride decides, so that dilated nets keep theirs."""
     if not arch.residual:
@@ -355,7 +355,7 @@ def _shortcut(
 
 
 def _projection(
-    arch: Architecture, name: str, in_channels: int, out_channels: int, step: _Step
+    arch: Architecture, name: str, in_channels: int, out_channels: int, step: _BlockStride
 ) -> tuple[ShortcutLayer, ...]:
     """The 1x1 convolution around a block, its norm unless the next block norms, its average."""
     layers: list[ShortcutLayer] = []
@@ -376,7 +376,7 @@ def _projection(
     return tuple(layers)
 
 
-def _average(name: str, step: _Step) -> AveragePool | Identity:
+def _average(name: str, step: _BlockStride) -> AveragePool | Identity:
     if step.nominal == 1:
         return Identity(name)
     return AveragePool(name, kernel=2, stride=step.stride, zeros=1 if step.stride == 1 else 0)

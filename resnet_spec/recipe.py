@@ -25,8 +25,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal, get_args
+
+from resnet_spec.validate import type_mistakes
 
 Schedule = Literal["constant", "step", "cosine"]
 SCHEDULES: tuple[str, ...] = get_args(Schedule)
@@ -82,11 +84,10 @@ def momentum_name(name: str) -> str:
 
 
 def _mistakes(recipe: Recipe) -> Iterator[str]:
-    for field in fields(recipe):
-        value, kind = getattr(recipe, field.name), type(field.default)
-        if type(value) is not kind:
-            yield f"  - {field.name} must be of type {kind.__name__}, not {value!r}"
-            return
+    mistyped = [f"  - {message}" for message in type_mistakes(recipe)]
+    if mistyped:
+        yield from mistyped
+        return
     for name, most in (("momentum", 1), ("weight_decay", 1), ("label_smoothing", 1)):
         if not 0 <= getattr(recipe, name) < most:
             yield f"  - {name} must lie in [0, {most}), not {getattr(recipe, name)}"
@@ -94,7 +95,5 @@ def _mistakes(recipe: Recipe) -> Iterator[str]:
         yield f"  - learning_rate must be positive and finite, not {recipe.learning_rate}"
     if recipe.nesterov and recipe.momentum == 0:
         yield "  - nesterov looks ahead along the momentum, and momentum is 0"
-    if recipe.schedule not in SCHEDULES:
-        yield f"  - schedule must be one of {', '.join(SCHEDULES)}, not {recipe.schedule!r}"
     if recipe.period < 1:
         yield f"  - period must be at least 1 step, not {recipe.period}"

@@ -14,11 +14,10 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 from torchvision.transforms import functional as tv
 
-from resnet_spec.preprocessing import CROP, MEAN, RESIZE, STD
-
 from parity_tests.support import TINY
 from resnet_parity import photographs
 from resnet_parity.errors import ImageError, ParityError
+from resnet_parity.photographs import CROP, MEAN, RESIZE, STD
 from resnet_parity.verify import PHOTOGRAPHS, verify
 
 

@@ -32,7 +32,7 @@ GENERATOR = np.random.default_rng(0)
     ("fields", "message"),
     [
         ({"momentum": 1.0}, "momentum must lie in"),
-        ({"momentum": 0}, "must be of type float, not 0"),
+        ({"momentum": 0}, "momentum must be a float, not 0"),
         ({"nesterov": True, "momentum": 0.0}, "nesterov looks ahead"),
         ({"weight_decay": -0.1}, "weight_decay must lie in"),
         ({"label_smoothing": 1.0}, "label_smoothing must lie in"),
@@ -40,7 +40,7 @@ GENERATOR = np.random.default_rng(0)
         ({"learning_rate": math.nan}, "learning_rate must be positive"),
         ({"schedule": "exponential"}, "schedule must be one of constant, step, cosine"),
         ({"period": 0}, "period must be at least 1"),
-        ({"decay_all": 1}, "decay_all must be of type bool"),
+        ({"decay_all": 1}, "decay_all must be True or False"),
     ],
 )
 def test_a_recipe_that_cannot_be_followed(fields: dict[str, Any], message: str):

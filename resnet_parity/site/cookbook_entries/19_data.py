@@ -5,7 +5,7 @@ The same pixels, channels first or last: RGB, scaled to 0 ... 1, then mean and d
 # --- shared
 import numpy as np
 
-from resnet_spec.preprocessing import MEAN, STD
+from resnet_parity.photographs import MEAN, STD
 
 photograph = np.random.default_rng(0).integers(0, 256, (8, 10, 3), dtype=np.uint8)  # (H, W, RGB)
 
