@@ -33,10 +33,10 @@ from resnet_parity.probes import (
     check_exact_size,
     default_size,
     exact_probe,
+    make_probe,
     random_probe,
     random_weights,
     training_probe,
-    with_images,
 )
 from resnet_parity.progress import Progress
 
@@ -220,7 +220,7 @@ def plan_checks(
 
 def _photo_probe(arch: Architecture, seed: int, dtype: str, photos: np.ndarray) -> Probe:
     weights = random_weights(arch, seed, dtype)
-    return with_images(arch, seed, weights, photos.astype(dtype), kind=PHOTOGRAPHS)
+    return make_probe(arch, seed, weights, photos.astype(dtype), kind=PHOTOGRAPHS)
 
 
 def _check(

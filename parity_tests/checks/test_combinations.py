@@ -59,7 +59,7 @@ def has_no_exact_probe(arch: Architecture) -> bool:
     try:
         check_exact_size(arch, default_size(arch, "exact"))
     except ProbeError as error:
-        assert "no size is that for every mean of this net" in str(error)
+        assert "no size fits every mean of this net" in str(error)
         return True
     return False
 

@@ -28,7 +28,7 @@ from resnet_parity.adapters.loading import torch_adapter
 from resnet_parity.checks.run import NOISE_FLOOR_MODES, Engine, run_check
 from resnet_parity.compare import relative_error
 from resnet_parity.probes import SEEDS_TO_COVER, random_weights
-from resnet_parity.probes.training import NEAREST_KINK, nearest_kinks
+from resnet_parity.probes.training import LEAST_KINK_DISTANCE, kink_distances
 from resnet_parity.reference import derivatives
 from resnet_parity.reference.derivatives import backward
 from resnet_parity.reference.oracle import walk
@@ -104,8 +104,8 @@ def test_a_training_probe_stays_away_from_kinks(name):
     images = probe.images.astype("float64")
     values = {IMAGE: Value(images)}
     values |= {node.name: v for node, v in walk(arch, probe.weights, images, training=True)}
-    nearest = nearest_kinks(arch, values)
-    assert all(nearest[kind] >= least for kind, least in NEAREST_KINK.items())
+    nearest = kink_distances(arch, values)
+    assert all(nearest[kind] >= least for kind, least in LEAST_KINK_DISTANCE.items())
     model = resnet_torch.create_model(arch).train()
     resnet_torch.set_weights(model, probe.weights)
     is_open: list[np.ndarray] = []

@@ -161,18 +161,18 @@ def test_an_exact_gate_is_a_half_or_one_and_says_when_it_is_neither():
     value = run_gate(se, weights, x)
     positive = x.mean(axis=(2, 3), keepdims=True) > 0
     np.testing.assert_array_equal(value.astype("float64"), x * np.where(positive, 1, 0.5))
-    assert value.flaw == ""
+    assert value.inexact_because == ""
     assert 0 < positive.mean() < 1
     for wrong in (gate(kernel=1, bias=0), gate(kernel=2**20, bias=-1)):
         value = run_gate(*wrong, x)
-        assert "sigmoid" in value.flaw
+        assert "sigmoid" in value.inexact_because
 
 
 def test_a_mean_that_is_no_dyadic_fraction_says_so():
     value = oracle._global_average(
         GlobalAverage("avgpool"), Value(np.ones((2, 3, 2, 6), dtype=np.int64))
     )
-    assert "2x6" in value.flaw
+    assert "2x6" in value.inexact_because
 
 
 def test_norm_is_pytorchs():

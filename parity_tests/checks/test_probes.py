@@ -30,9 +30,9 @@ from resnet_parity.probes import (
     Density,
     blind_spots,
     default_size,
-    density,
     exact_probe,
     exact_weights,
+    guess_density,
     random_probe,
 )
 from resnet_parity.probes import exact as exact_probes
@@ -188,7 +188,7 @@ def test_the_same_seed_gives_the_same_probe():
 @pytest.mark.parametrize("name", ALL_NAMES)
 def test_float64_runs_denser(name):
     arch = ARCHITECTURES[name]
-    sparse, dense = density(arch, 8, "float32"), density(arch, 8, "float64")
+    sparse, dense = (guess_density(arch, 8, dtype) for dtype in ("float32", "float64"))
     assert DENSITIES.index(dense) < DENSITIES.index(sparse)
 
 
@@ -225,8 +225,8 @@ def test_blind_spots_are_named():
     assert len(blind_spots(arch, (64, 64))) == 1
     assert blind_spots(arch, (32, 48))[0].startswith("odd extents before layer4.0.conv1, so")
     assert blind_spots(arch, (32, 64)) == [
-        "layer4.0.conv2, layer4.1.conv1, layer4.1.conv2 reach past the whole map, "
-        "so their rims go unseen"
+        "layer4.0.conv2, layer4.1.conv1, layer4.1.conv2 reach beyond the whole map, "
+        "so a wrong kernel rim may go unseen"
     ]
 
 

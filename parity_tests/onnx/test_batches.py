@@ -20,7 +20,7 @@ from resnet_parity.onnx_io import batches
 from resnet_parity.onnx_io import participants as comparison
 from resnet_parity.onnx_io.participants import Participant, compare_participants
 from resnet_parity.probes import Probe, random_weights
-from resnet_parity.probes.random import with_images
+from resnet_parity.probes.random import make_probe
 from resnet_parity.tolerances import limit
 
 SIZE = (32, 48)
@@ -53,7 +53,7 @@ def test_probes_together_are_one_of_all_their_images(arch):
     probe = batches.concatenate(drawn(arch), 2)
     assert probe.kind == "random 32x48, batch 2"
     assert len(np.unique(probe.images[:, 0, 0, 0])) == 7, "no image stands there twice"
-    whole = with_images(arch, 3, probe.weights, probe.images, "random")
+    whole = make_probe(arch, 3, probe.weights, probe.images, "random")
     assert list(probe.expected) == list(probe.scales) == list(outputs(arch))
     for name, array in probe.expected.items():
         assert relative_error(whole.expected[name], array) <= limit("float64", "taps")

@@ -187,7 +187,7 @@ def _noise_floor(probe: Probe, compared: Compared, outputs: Iterable[Taps]) -> d
     judged = (_compare(probe, compared, taps, most) for taps in outputs)
     for rows in zip(*judged, strict=True):
         name = rows[0].name
-        least = least_noise_floor(probe.cells.get(name, 1))
+        least = least_noise_floor(probe.averaged_cells.get(name, 1))
         error = min(most, max(error, least, *(row.error for row in rows)))
         noise_floor[name] = error
     return noise_floor if compared == "taps" else dict.fromkeys(noise_floor, error)

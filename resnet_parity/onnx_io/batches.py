@@ -17,7 +17,7 @@ from resnet_spec import Architecture, outputs, taps
 
 from resnet_parity.adapters.protocol import Taps
 from resnet_parity.checks.run import Engine
-from resnet_parity.probes import Probe, with_images
+from resnet_parity.probes import Probe, make_probe
 from resnet_parity.probes.random import random_images
 
 NUMBERS = 32
@@ -71,7 +71,7 @@ def random_probes(
     """
     images = random_images(arch, f"random/{arch.name}/{seed}/image", size, count).astype("float32")
     parts = np.split(images, count)
-    return [returned(with_images(arch, seed, weights, part, "random")) for part in parts]
+    return [returned(make_probe(arch, seed, weights, part, "random")) for part in parts]
 
 
 def returned(probe: Probe) -> Probe:

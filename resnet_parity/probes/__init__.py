@@ -1,8 +1,9 @@
-"""Probes: inputs and weights that can *see* a difference.
+"""Probes: weights and images on which a difference between two implementations is visible.
 
-Three kinds, all drawn from SplitMix64 (see `splitmix`) under names that hold the architecture, the
-seed and the tensor, so that anyone can draw them again without a file: `exact` ones, on which no
-arithmetic rounds, `random` ones, and `training` ones, which stay away from the kinks of a net.
+There are three kinds. On an `exact` probe no arithmetic rounds, a `random` probe holds numbers of
+ordinary size, and a `training` probe keeps every input away from the kinks of ReLUs and maxima. All
+are drawn from SplitMix64 streams (see `splitmix`) whose names hold the architecture, the seed and
+the tensor, so that anyone can draw them again without a file.
 """
 
 from resnet_parity.probes.exact import (
@@ -10,12 +11,12 @@ from resnet_parity.probes.exact import (
     SEEDS_TO_COVER,
     Density,
     check_exact_size,
-    density,
     exact_probe,
     exact_weights,
+    guess_density,
 )
 from resnet_parity.probes.probe import BATCH, Probe, blind_spots, default_size
-from resnet_parity.probes.random import random_probe, random_weights, with_images
+from resnet_parity.probes.random import make_probe, random_probe, random_weights
 from resnet_parity.probes.training import is_far_from_kinks, training_probe
 
 __all__ = [
@@ -27,12 +28,12 @@ __all__ = [
     "blind_spots",
     "check_exact_size",
     "default_size",
-    "density",
     "exact_probe",
     "exact_weights",
+    "guess_density",
     "is_far_from_kinks",
+    "make_probe",
     "random_probe",
     "random_weights",
     "training_probe",
-    "with_images",
 ]

@@ -1,43 +1,49 @@
-"""Exact probes: small integers, so that no arithmetic in the net ever rounds.
+"""Exact probes: weights and images of small integers, on which no arithmetic in the net rounds.
 
-Every engine must give the same bits, forward and, with frozen norms, backward. Stream
-`exact/NAME/SEED/LAYER` is read in this order:
+Every engine must return the same bits, forward and, with frozen norms, backward. The recipe below
+draws a probe again in any language. `exact/NAME/SEED/LAYER` is the stream of a layer and is read in
+the order given here; `exact/NAME/LAYER` is its seedless stream (see `splitmix`). A sign is one draw
+below 2, where 0 means +.
 
-* kernels are zero but for `n` places per output channel, alternately +1 and -1 (or -1 and +1, by
-  one draw per output channel): a difference of two non-negative maps is no larger than the maps,
-  which keeps 152 layers below 2^24. The draw is 0 for + first, here as for every sign. Then come
-  the rows of all channels, n each, then the columns of all channels, n each. Here n is at least
-  `ceil(in_per_group / (8 out_per_group))`, or a thin layer could not read a wide one. Place j
-  of output channel o (counted within its group) reads input channel
-  `P[(S * s + o * n + j) mod in_per_group]`, where `P` is the permutation from stream
-  `exact/NAME/LAYER`, `S` the seed modulo 8 and `s` is `out_per_group * n`, or 1 where that is not
-  below `in_per_group`: seeds 0 ... 7 read every channel. Where two places coincide, the later one
-  stands;
-* biases of convolutions: -3 ... 3;
-* norms: gamma `+d` or `-d` per draw, beta in -3 ... 3, running mean in -3 ... 3, and the running
-  variance `d^2 - eps`, where `d^2` is the least power of four that is at least `2 eps`: the norm
-  divides by exactly d, and so small a variance makes the least error of eps visible. In very deep
-  nets the last gamma of a block is zero but for `active` of every `of` channels, those whose rank
-  in `exact/NAME/LAYER`, plus the seed, is below `active` modulo `of`. Where `of` is above 8 the
-  same stream then gives a draw below `of` to add, or every block would keep the same ranks, and
-  thin ones would never lose all;
-* what stands before a squeeze-and-excitation gate, a norm's gamma and beta or a kernel and its
-  bias, is doubled, for the gate may halve it. The gate's second kernel has only +2^20. Its biases
-  are 2^20 in one of eight draws (a zero) and else 0, drawn behind those that any convolution
-  draws, which are thrown away: what reaches the sigmoid is 0, or at least 64, where it is exactly
-  1/2, or 1;
-* a kernel behind an average of 2x2 cells is times four, and so is its bias;
-* the dense kernel as a 1x1 convolution, then its bias in -8 ... 8;
-* `image`: integers in -8 ... 8.
-* `cotangent/OUTPUT`: the weights of the sum whose gradients are taken, zero but for 32 draws of a
-  place per image (4 in nets with gates), then as many draws of a sign. Where two places coincide,
-  the later one stands.
+* A kernel is zero except for `n` places per output channel, alternately +1 and -1; one sign per
+  output channel says which comes first. The difference of two non-negative maps is no larger than
+  the maps, which keeps 152 layers below 2^24. After the signs come the rows of the places, n for
+  each output channel, then their columns, n for each. Here n is at least
+  `ceil(in_per_group / (8 out_per_group))`, because eight seeds of a thin layer could not read every
+  channel of a wide one otherwise. Place j of output channel o (counted within its group) reads
+  input channel `P[(S * s + o * n + j) mod in_per_group]`. `P` is the permutation from the seedless
+  stream, `S` the seed modulo 8, and `s` is `out_per_group * n`, or 1 where that is not below
+  `in_per_group`. So seeds 0 ... 7 read every channel. Where two places coincide, the later one
+  wins.
+* The bias of a convolution is in -3 ... 3.
+* In a norm, gamma is `+d` or `-d` by one sign per channel, then beta is in -3 ... 3 and the running
+  mean in -3 ... 3. The running variance is `d^2 - eps`, where `d^2` is the least power of four that
+  is at least `2 eps`: the norm divides by exactly d, and with so small a variance the least error
+  of eps is visible. In very deep nets only `active` of every `of` channels of a block's last norm
+  have a gamma, the others have zero. Channels are ranked by their position in the permutation from
+  the seedless stream. A channel has a gamma if its rank plus the seed, modulo `of`, is below
+  `active`. Where `of` is above 8, one more draw below `of` from the same stream is added to the
+  rank. Without it every block would keep the same ranks, and thin blocks would never lose all.
+* The layer before the product with a squeeze-and-excitation gate has doubled weights (gamma and
+  beta, or kernel and bias), because the gate may halve its output. The nonzero weights of a gate's
+  second kernel are all +2^20. Its biases are 2^20 where a draw below 8 is zero, else 0. These draws
+  follow those of an ordinary bias, which are made and ignored. So the input of the sigmoid is 0 or
+  at least 64, and the sigmoid is exactly 1/2 or exactly 1.
+* A kernel after an average over 2x2 cells is multiplied by four, and so is its bias.
+* The dense kernel is drawn as a 1x1 convolution, then its bias in -8 ... 8.
+* Stream `exact/NAME/SEED/image`: the image, integers in -8 ... 8.
+* Stream `exact/NAME/SEED/cotangent/OUTPUT`: the weights of the sum whose gradients are computed.
+  They are zero except at 32 places per image (4 in nets with gates): first the places, then one
+  sign for each. Where two places coincide, the later one wins.
 
-`n`, `active` and `of` follow from the depth, see `density`; where the oracle finds a sum that does
-not fit, forwards or backwards, the next sparser of `DENSITIES` is taken, until one does; where none
-does, the first whose sums fit forwards, without gradients. Eight seeds of one density reach every
-channel, but for nets so deep that `of` is above 8: there in one seed many blocks add nothing. What
-is reached also varies from cell to cell in one of the eight; in nets with gates it may take 16.
+`n`, `active` and `of` make up the density, which follows from the depth (see `guess_density`).
+Where the oracle finds a sum that does not fit, forward or backward, the next sparser one of
+`DENSITIES` is tried. Where none fits, the probe has no gradients, and the first density whose
+forward sums fit.
+
+Eight seeds of one density reach every channel, and in at least one of them what reaches it varies
+from cell to cell; nets with gates may need 16. Nets so deep that `of` is above 8 are the exception:
+with one seed, many of their blocks add nothing.
 """
 
 from __future__ import annotations
@@ -68,33 +74,38 @@ from resnet_parity.probes.splitmix import Stream
 from resnet_parity.reference.values import Value
 
 SEEDS_TO_COVER = 8
-"""So many exact probes, seeds 0 ... 7 at one density, read every channel of every layer."""
+"""Exact probes of one density, seeds 0 ... 7, that together read every channel of every layer."""
 
 _MANTISSA_BITS = {"float32": 24, "float64": 53}
-_OPENING = 2**20
-_COTANGENTS = 32
-_COTANGENTS_WITH_GATES = 4  # their gradients are products of sums over maps
+_GATE_WEIGHT = 2**20
+_NONZERO_COTANGENTS = 32
+_NONZERO_COTANGENTS_WITH_GATES = 4  # gradients of gates are products of sums over maps
 
 
 @dataclass(frozen=True)
 class Density:
-    """How full an exact probe is: nonzero weights per output channel, nonzero last gammas."""
+    """How many numbers of an exact probe are not zero.
+
+    Weights per output channel of a kernel, and last gammas: `active` of every `of` channels.
+    """
 
     nonzeros: int
     active: int = 1
     of: int = 1
 
 
-# Bits that one block adds to the largest sum of the backward pass, which is the larger one, by
-# nonzeros per output channel: as measured on resnet18, resnet50 and resnet152, rounded up. The
-# weight gradients of the first layers, which sum over all cells, stand at about 5 bits before the
-# first block and log2 of the last map's area.
+# Bits that one block adds to the largest sum of the backward pass (which exceeds that of the
+# forward pass), by nonzeros per output channel: measured on resnet18, resnet50 and resnet152,
+# rounded up. The weight gradients of the first layers sum over all cells. Without any block they
+# have about 5 bits plus log2 of the last map's area.
 _BITS_PER_BLOCK = {8: 3.1, 6: 2.5, 4: 1.7, 3: 1.2, 2: 0.6}
 _BITS_BEFORE = 5
-# Deeper nets keep two nonzeros and thin out their last gammas; all of them would add this much.
+# Deeper nets keep two nonzeros and set some last gammas to zero. With all of them, a block would
+# add this number of bits.
 _BITS_WHEN_SPARSE = 0.7
-# A gate has gradients of its own, sums over its map of products with small fractions.
-_TIMES_WITH_GATES = 3
+# A block with a gate counts as three: the gradients of a gate are sums over its map of products
+# with small fractions.
+_BLOCKS_PER_GATED_BLOCK = 3
 
 
 DENSITIES = (
@@ -104,12 +115,12 @@ DENSITIES = (
 )
 
 
-def density(arch: Architecture, area: int, dtype: str) -> Density:
-    """The fullest exact probe that should fit the integers of `dtype`; `exact_probe` proves it.
+def guess_density(arch: Architecture, area: int, dtype: str) -> Density:
+    """The largest density whose sums should fit the integers of `dtype`; `exact_probe` proves it.
 
-    `area` is the cell count of the last feature map.
+    `area` is the number of cells of the last feature map.
     """
-    blocks = max(1, len(list(make_plan(arch).blocks))) * (_TIMES_WITH_GATES if arch.se else 1)
+    blocks = max(1, len(list(make_plan(arch).blocks))) * (_BLOCKS_PER_GATED_BLOCK if arch.se else 1)
     bits = _MANTISSA_BITS[dtype] - _BITS_BEFORE - math.log2(area)
     for nonzeros, growth in _BITS_PER_BLOCK.items():
         if growth * blocks <= bits:
@@ -128,25 +139,24 @@ def exact_probe(
     batch: int = BATCH,
     backward: bool = True,
 ) -> Probe:
-    """Integer weights and images on which every engine must give the same bits.
+    """Integer weights and images on which every engine must return the same bits.
 
-    Without `backward` it has no gradients, and may be fuller.
+    Without `backward` the probe has no gradients and may have a larger density.
 
-    Raises `ProbeError` when a map that is averaged has no power-of-two area, or when the oracle
-    finds a sum that `dtype` cannot hold exactly.
+    Raises `ProbeError` when the area of a map that is averaged is no power of two, or when no
+    density makes every sum fit `dtype`.
     """
     height, width = size or default_size(arch, "exact")
     area = check_exact_size(arch, (height, width))
     images = _images(arch, seed, (height, width), batch)
     reason = None
-    start = DENSITIES.index(density(arch, area, dtype))
-    draws = _COTANGENTS_WITH_GATES if arch.se else _COTANGENTS
-    cotangents = _cotangents(arch, seed, (height, width), draws, batch) if backward else {}
-    # Outputs alone where nothing fits backwards.
-    for weighted, each in product([cotangents, {}] if backward else [{}], DENSITIES[start:]):
+    start = DENSITIES.index(guess_density(arch, area, dtype))
+    # No cotangents, so no gradients, where no density fits the backward pass.
+    choices = [_cotangents(arch, seed, (height, width), batch), {}] if backward else [{}]
+    for cotangents, each in product(choices, DENSITIES[start:]):
         weights = exact_weights(arch, seed, dtype, each)
         try:
-            exact = _exact_trace(arch, weights, images, weighted, dtype)
+            exact = _exact_trace(arch, weights, images, cotangents, dtype)
         except ProbeError as error:
             reason = error
             continue
@@ -158,7 +168,7 @@ def exact_probe(
             weights,
             images.astype(dtype),
             expected=_taps(arch, exact, dtype),
-            cotangents={name: array.astype(dtype) for name, array in weighted.items()},
+            cotangents={name: array.astype(dtype) for name, array in cotangents.items()},
             gradients={name: v.astype(dtype) for name, v in gradients_of(arch, exact).items()},
             density=(each.nonzeros, each.active, each.of),
         )
@@ -173,16 +183,17 @@ def _images(arch: Architecture, seed: int, size: tuple[int, int], batch: int) ->
 
 
 def _cotangents(
-    arch: Architecture, seed: int, size: tuple[int, int], draws: int, batch: int
+    arch: Architecture, seed: int, size: tuple[int, int], batch: int
 ) -> dict[str, np.ndarray]:
-    """Few ones, plus and minus: most weights of the sum are zero, so that gradients stay small."""
+    """A few +1 and -1, the rest zeros, so that the gradients stay small."""
+    count = _NONZERO_COTANGENTS_WITH_GATES if arch.se else _NONZERO_COTANGENTS
     shapes = {tap.name: tap.shape for tap in taps(arch, *size)}
     cotangents = {}
     for output, tap in outputs(arch).items():
         stream = Stream(f"exact/{arch.name}/{seed}/cotangent/{output}")
         array = np.zeros((batch, math.prod(shapes[tap])), dtype=np.int64)
-        place = stream.below(array.shape[1], batch * draws).reshape(batch, -1)
-        sign = 1 - 2 * stream.below(2, batch * draws).reshape(batch, -1)
+        place = stream.below(array.shape[1], batch * count).reshape(batch, -1)
+        sign = 1 - 2 * stream.below(2, batch * count).reshape(batch, -1)
         np.put_along_axis(array, place, sign, axis=1)
         cotangents[output] = array.reshape(batch, *shapes[tap])
     return cotangents
@@ -195,12 +206,12 @@ def _exact_trace(
     cotangents: Mapping[str, np.ndarray],
     dtype: str,
 ) -> dict[str, Value]:
-    """What the oracle says must come out; raises `ProbeError` at the first sum that may round."""
+    """The trace that the oracle computes; raises `ProbeError` at the first sum that may round."""
     bits = _MANTISSA_BITS[dtype]
     exact = {}
     for name, value in trace(arch, weights, images, cotangents):
-        if value.flaw:
-            raise ProbeError(f"at {name} {value.flaw}")
+        if value.inexact_because:
+            raise ProbeError(f"at {name}, {value.inexact_because}")
         if value.bound >= 2**bits:
             raise ProbeError(
                 f"sums at {name} may reach 2^{math.log2(value.bound):.1f}, above 2^{bits}; "
@@ -216,9 +227,10 @@ def _taps(arch: Architecture, exact: Mapping[str, Value], dtype: str) -> dict[st
 
 
 def check_exact_size(arch: Architecture, size: tuple[int, int]) -> int:
-    """The area of the last map; where means are taken, areas must be powers of two to be exact.
+    """Return the area of the last map, in cells.
 
-    Raises `ProbeError` when one is none.
+    Raises `ProbeError` unless the area of every map that is averaged is a power of two, because
+    its mean is not exact otherwise.
     """
     inexact = _inexact_means(arch, size)
     if inexact:
@@ -226,7 +238,7 @@ def check_exact_size(arch: Architecture, size: tuple[int, int]) -> int:
         good = default_size(arch, "exact")
         advice = f"take {good[0]}x{good[1]}, or a power of two times it"
         if _inexact_means(arch, good):  # a stride of 3, say
-            advice = "no size is that for every mean of this net, so climb its other checks"
+            advice = "no size fits every mean of this net, so run its other checks"
         raise ProbeError(
             f"at {size[0]}x{size[1]} the map of {name} in {arch.name!r} is {rows}x{columns}; its "
             f"mean is exact only over a power-of-two area: {advice}"
@@ -237,7 +249,7 @@ def check_exact_size(arch: Architecture, size: tuple[int, int]) -> int:
 
 
 def _inexact_means(arch: Architecture, size: tuple[int, int]) -> dict[str, tuple[int, int]]:
-    """The maps that are averaged, by gates or at the end, over no power of two of cells."""
+    """Maps that a gate or the head averages and whose area is no power of two: (rows, columns)."""
     plan = make_plan(arch)
     blocks = list(plan.blocks)
     averaged = {block.name for block in blocks if block.se}
@@ -252,21 +264,21 @@ def exact_weights(
     """The weights of an exact probe, by canonical name."""
     plan = make_plan(arch)
     last_norms = {block.norms[-1].name for block in plan.blocks}
-    openers = {block.se.fc2.name for block in plan.blocks if block.se}
+    gate_convs = {block.se.fc2.name for block in plan.blocks if block.se}
     factors = _factors(plan)
     weights = {}
     for layer in plan.layers:
         stream = Stream(f"exact/{arch.name}/{seed}/{layer.name}")
-        fixed = Stream(f"exact/{arch.name}/{layer.name}")
+        seedless = Stream(f"exact/{arch.name}/{layer.name}")
         if isinstance(layer, Norm):
-            share = density if layer.name in last_norms else Density(density.nonzeros)
-            tensors = _exact_norm(layer, stream, fixed, seed, share, dtype)
+            gammas = density if layer.name in last_norms else Density(density.nonzeros)
+            tensors = _exact_norm(layer, stream, seedless, seed, gammas, dtype)
         elif isinstance(layer, Linear):
-            tensors = _exact_linear(layer, stream, fixed, seed, density.nonzeros)
+            tensors = _exact_linear(layer, stream, seedless, seed, density.nonzeros)
         else:
-            tensors = _exact_conv(layer, stream, fixed, seed, density.nonzeros)
-        if layer.name in openers:
-            tensors = _opening(tensors, stream)
+            tensors = _exact_conv(layer, stream, seedless, seed, density.nonzeros)
+        if layer.name in gate_convs:
+            tensors = _gate_tensors(tensors, stream)
         for leaf, tensor in tensors.items():
             factor = factors.get(layer.name, 1) if leaf in ("weight", "bias") else 1
             weights[f"{layer.name}.{leaf}"] = (factor * tensor).astype(dtype)
@@ -274,7 +286,7 @@ def exact_weights(
 
 
 def _factors(plan: Plan) -> dict[str, int]:
-    """By how much the weights of some layers are larger, so that what follows stays an integer."""
+    """Factors of the weights of some layers, so that what follows them stays an integer."""
     factors = {}
     for block in plan.blocks:
         if block.se:
@@ -287,67 +299,67 @@ def _factors(plan: Plan) -> dict[str, int]:
 
 
 def _exact_conv(
-    conv: Conv, stream: Stream, fixed: Stream, seed: int, nonzeros: int
+    conv: Conv, stream: Stream, seedless: Stream, seed: int, nonzeros: int
 ) -> dict[str, np.ndarray]:
-    tensors = {"weight": _exact_kernel(conv, stream, fixed, seed, nonzeros)}
+    tensors = {"weight": _exact_kernel(conv, stream, seedless, seed, nonzeros)}
     if conv.bias:
         tensors["bias"] = stream.below(7, conv.out_channels) - 3
     return tensors
 
 
-def _opening(tensors: dict[str, np.ndarray], stream: Stream) -> dict[str, np.ndarray]:
-    """A gate's second layer: what is above zero opens the gate fully, and so do some biases."""
+def _gate_tensors(tensors: dict[str, np.ndarray], stream: Stream) -> dict[str, np.ndarray]:
+    """A gate's second layer: any positive input, and some biases, make the sigmoid exactly 1."""
     bias = stream.below(8, tensors["bias"].size) == 0
-    return {"weight": _OPENING * np.abs(tensors["weight"]), "bias": _OPENING * bias}
+    return {"weight": _GATE_WEIGHT * np.abs(tensors["weight"]), "bias": _GATE_WEIGHT * bias}
 
 
 def _exact_kernel(
-    conv: Conv, stream: Stream, fixed: Stream, seed: int, nonzeros: int
+    conv: Conv, stream: Stream, seedless: Stream, seed: int, nonzeros: int
 ) -> np.ndarray:
     into, out = conv.in_channels // conv.groups, conv.out_channels // conv.groups
-    # A thin layer behind a wide one takes more places, or eight seeds could not read every channel.
+    # A thin layer after a wide one needs more places, so that eight seeds read every channel.
     count = max(nonzeros, math.ceil(into / (SEEDS_TO_COVER * out)))
     channel, j = np.arange(conv.out_channels)[:, None], np.arange(count)
-    # Each seed starts behind the last one's places, or where those were all, one further.
+    # Each seed starts where the previous seed's places end, or one further if those were all.
     step = out * count if out * count < into else 1
     place = (seed % SEEDS_TO_COVER * step + channel % out * count + j) % into
     sign = 1 - 2 * stream.below(2, conv.out_channels)[:, None]
     row = stream.below(conv.kernel, conv.out_channels * count).reshape(-1, count)
     column = stream.below(conv.kernel, conv.out_channels * count).reshape(-1, count)
     kernel = np.zeros((conv.out_channels, into, conv.kernel, conv.kernel), dtype=np.int64)
-    kernel[channel, fixed.permutation(into)[place], row, column] = sign * (-1) ** j
+    kernel[channel, seedless.permutation(into)[place], row, column] = sign * (-1) ** j
     return kernel
 
 
 def _exact_linear(
-    fc: Linear, stream: Stream, fixed: Stream, seed: int, nonzeros: int
+    fc: Linear, stream: Stream, seedless: Stream, seed: int, nonzeros: int
 ) -> dict[str, np.ndarray]:
     as_conv = Conv(fc.name, fc.in_features, fc.out_features, kernel=1)
-    kernel = _exact_kernel(as_conv, stream, fixed, seed, nonzeros)
+    kernel = _exact_kernel(as_conv, stream, seedless, seed, nonzeros)
     return {"weight": kernel[:, :, 0, 0], "bias": stream.below(17, fc.out_features) - 8}
 
 
 def _exact_norm(
-    norm: Norm, stream: Stream, fixed: Stream, seed: int, share: Density, dtype: str
+    norm: Norm, stream: Stream, seedless: Stream, seed: int, gammas: Density, dtype: str
 ) -> dict[str, np.ndarray]:
-    deviation, variance = _unit_norm(norm.eps, dtype)
-    rank = np.argsort(fixed.permutation(norm.channels)) + seed
-    if share.of > SEEDS_TO_COVER:
-        rank = rank + fixed.below(share.of, 1)
+    deviation, variance = _exact_deviation(norm.eps, dtype)
+    rank = np.argsort(seedless.permutation(norm.channels)) + seed
+    if gammas.of > SEEDS_TO_COVER:
+        rank = rank + seedless.below(gammas.of, 1)
     sign = 1 - 2 * stream.below(2, norm.channels)
     return {
-        "weight": deviation * sign * (rank % share.of < share.active),
+        "weight": deviation * sign * (rank % gammas.of < gammas.active),
         "bias": stream.below(7, norm.channels) - 3,
         "running_mean": stream.below(7, norm.channels) - 3,
         "running_var": np.full(norm.channels, variance),
     }
 
 
-def _unit_norm(eps: float, dtype: str) -> tuple[float, np.floating]:
-    """A deviation d, a power of two, and the variance that plus eps rounds to exactly d^2."""
+def _exact_deviation(eps: float, dtype: str) -> tuple[float, np.floating]:
+    """A power of two d, and the variance for which variance + eps is exactly d^2 in `dtype`."""
     squared = 4.0 ** math.ceil(math.log(2 * eps, 4))
     one, added = np.dtype(dtype).type(squared), np.dtype(dtype).type(eps)
     variance = one - added
     if variance + added != one:
-        raise ProbeError(f"no {dtype} variance gives a power of four together with bn_eps {eps}")
+        raise ProbeError(f"no {dtype} variance plus bn_eps {eps} is a power of four")
     return math.sqrt(squared), variance

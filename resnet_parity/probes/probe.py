@@ -1,4 +1,4 @@
-"""What every probe has, and of which size it is."""
+"""The class of every probe, its default size, and what a size would hide."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ BATCH = 2
 
 @dataclass(frozen=True)
 class Probe:
-    """Weights and images for one run, and what the oracle says must come out at every tap.
+    """Weights and images for one run, and the results that the oracle expects at every tap.
 
     Arrays are canonical: images (N, C, H, W), kernels (out, in, H, W), taps as in `oracle`.
-    `expected` is in float64, or in `dtype` for an exact probe. `scales` has the sizes that errors
-    are held against where they are larger than what came out, `cells` how many a mean was taken of,
-    see `values.Value`.
+    `expected` is in float64, or in `dtype` for an exact probe. An error is measured against the
+    entry of `scales` where that is larger than the expected value. `averaged_cells` is the number
+    of cells of a mean (see `values.Value` for both).
 
-    `gradients` are those of every parameter and of the image, for the sum of what the net returns,
-    weighted by `cotangents`; `training` says that norms go by the batch. A probe without
-    cotangents has none. `density` is that of an exact probe, see `exact.Density`.
+    `gradients` holds the gradient of every parameter and of the image, for the sum of the outputs
+    weighted by `cotangents`; both are empty in a probe of the forward pass alone. In `training`,
+    norms use the statistics of the batch. `density` belongs to an exact probe, see `exact.Density`.
     """
 
     architecture: Architecture
@@ -38,7 +38,7 @@ class Probe:
     images: np.ndarray
     expected: dict[str, np.ndarray]
     scales: dict[str, float] = field(default_factory=dict)
-    cells: dict[str, int] = field(default_factory=dict)
+    averaged_cells: dict[str, int] = field(default_factory=dict)
     cotangents: dict[str, np.ndarray] = field(default_factory=dict)
     gradients: dict[str, np.ndarray] = field(default_factory=dict)
     training: bool = False
@@ -55,8 +55,8 @@ def trace(
 ) -> Iterator[tuple[str, Value]]:
     """Every operation of the oracle's forward pass, then every gradient of its backward pass.
 
-    Integer images give an exact pass, others one in float64 (see `oracle.forward`).
-    Gradients carry the name of their tensor behind "d ", those of what operations give out too.
+    Integer images make an exact pass, others a float64 pass (see `oracle.forward`). A gradient is
+    named "d " and the name that `derivatives.backward` gives it.
     """
     is_exact = np.issubdtype(images.dtype, np.integer)
     values = {IMAGE: Value(images if is_exact else images.astype("float64"))}
@@ -74,15 +74,16 @@ def trace(
 
 
 def gradients_of(arch: Architecture, traced: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of a trace that belong to the image or a parameter, in the order of their making."""
+    """The gradients of the image and the parameters in a trace, in the order of computation."""
     wanted = {f"d {name}": name for name in (IMAGE, *(p.name for p in parameters(arch)))}
     return {wanted[name]: value for name, value in traced.items() if name in wanted}
 
 
 def default_size(arch: Architecture, kind: str) -> tuple[int, int]:
-    """Height and width of a probe: unequal, even before every stride, small, at least 32 high.
+    """Return the height (at least 32) and the width of a probe.
 
-    An exact probe ends in a map of a power-of-two area, so that its mean is exact.
+    They are small, unequal, and even before every stride. The area of an exact probe's last map is
+    a power of two, so that its mean is exact.
     """
     cells = 2
     while True:
@@ -94,10 +95,10 @@ def default_size(arch: Architecture, kind: str) -> tuple[int, int]:
 
 
 def blind_spots(arch: Architecture, size: tuple[int, int]) -> list[str]:
-    """What a probe of that size could not see, in words; empty for a good size.
+    """Say which defects a probe of this size may not show; empty for a good size.
 
-    On an odd extent padding of one on both sides and "same" padding give the same values, and a
-    kernel that reaches over the whole map has only its middle row or column on it.
+    On an odd extent, a padding of one on both sides and "same" padding give the same values. Of a
+    kernel that reaches beyond the whole map, only the middle row or column lies on it.
     """
     spots = []
     if size[0] == size[1]:
@@ -114,12 +115,14 @@ def blind_spots(arch: Architecture, size: tuple[int, int]) -> list[str]:
     if odd:
         spots.append(f"odd extents before {', '.join(odd)}, so wrong padding may go unseen")
     if beyond:
-        spots.append(f"{', '.join(beyond)} reach past the whole map, so their rims go unseen")
+        spots.append(
+            f"{', '.join(beyond)} reach beyond the whole map, so a wrong kernel rim may go unseen"
+        )
     return spots
 
 
 def _spatial_layers(arch: Architecture) -> Iterator[Conv | MaxPool]:
-    """Every convolution and pool on the way through the branches."""
+    """Every convolution and max-pool of the stem and of the residual branches, in order."""
     plan = make_plan(arch)
     yield from plan.stem.convs
     if plan.stem.pool:

@@ -1,7 +1,7 @@
 """The random numbers of every probe: SplitMix64, so that any language can draw them again.
 
-A stream is named by text. Its state starts at the 64-bit FNV-1a hash of the UTF-8 text, and draw
-number i (from zero) is, in unsigned 64-bit arithmetic that wraps around::
+The name of a stream is a text. Its state starts at the 64-bit FNV-1a hash of the name in UTF-8.
+Draw number i (from zero) is, in unsigned 64-bit arithmetic that wraps around::
 
     z = state + (i + 1) * 0x9E3779B97F4A7C15
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9
@@ -11,7 +11,7 @@ number i (from zero) is, in unsigned 64-bit arithmetic that wraps around::
 FNV-1a starts at 0xCBF29CE484222325 and, per byte, xors the byte and multiplies by 0x100000001B3.
 
 An integer below n is ``(draw >> 32) * n >> 32``. A number in [0, 1) is ``(draw >> 11) * 2**-53``.
-A permutation of n is the order that sorts n draws, the earlier one first among equals.
+A permutation of n is the order that sorts n draws; of equal draws, the earlier comes first.
 
 Sources: Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators", figure 17;
 https://prng.di.unimi.it/splitmix64.c; http://www.isthe.com/chongo/tech/comp/fnv/.
@@ -34,7 +34,7 @@ def fnv1a(text: str) -> int:
 
 
 class Stream:
-    """One named stream of draws; each call goes on where the last one stopped."""
+    """One named stream of draws; each call continues where the last one stopped."""
 
     def __init__(self, name: str) -> None:
         self._state = np.uint64(fnv1a(name))

@@ -1,21 +1,25 @@
-"""Training probes: norms go by the batch, and every gradient is compared.
+"""Training probes: norms use the statistics of the batch, and every gradient is compared.
 
-A ReLU or a maximum whose inputs are a rounding away from a kink may go either way, and one cell
-more or less in a small map changes all gradients by a percent. So these probes stay away from the
-kinks, and prove it. Weights are those of a `random` probe, but for norms, which draw from
-`training/NAME/SEED/TENSOR`:
+A kink is a point where the slope of a function jumps: zero for a ReLU, two equal largest inputs for
+a maximum. Where an input is only a rounding error away from a kink, two engines may take different
+sides, and one cell more or less in a small map changes all gradients by a percent. A training probe
+stays away from the kinks, and proves it. Its weights are those of a `random` probe except for the
+following, drawn from `training/NAME/SEED/TENSOR`, with u in [0, 1):
 
-* gamma is `(u + 1) / 2`; beta `(2u - 1) / 4`, plus 4 where the channel plus the seed is even, which
-  opens the ReLU behind it, else minus 4, which shuts it;
-* in the last norm of a branch that ends in a sum and a ReLU, gamma is times what a random probe
-  damps it by, and where the shortcut adds more than zeros beta moves by 1/2 instead of 4 upwards;
-* from kernels, but for the first and those of gates, the mean over every other channel of a group
-  is taken, place by place, and so over the rest, where those are more than one: channels that are
-  open, and channels that are shut. Else the means that norms subtract would be many times the
-  deviations that they divide by;
-* in a plain net a kernel from as many channels to as many has 4 more at its middle, from each
-  channel to itself, for without a shortcut all maps become one and no gradient is left;
-* `image` and `cotangent/OUTPUT`: `2u - 1`.
+* In a norm, gamma is `(u + 1) / 2` and beta `(2u - 1) / 4`. Beta is increased by 4 where the index
+  of the channel plus the seed is even: the ReLU after it passes the whole channel. Elsewhere it is
+  decreased by 4: the ReLU passes nothing.
+* In the last norm of a branch that ends in a sum and a ReLU, gamma is also multiplied by the factor
+  of a random probe, and the increase of beta is 1/2 instead of 4, unless the shortcut is padded
+  with zeros.
+* From every kernel except the first and those of gates, the mean over the even input channels of a
+  group is subtracted, position by position, and so is the mean over the odd ones, where there is
+  more than one. These are the channels that a ReLU passes and those that it does not. Otherwise the
+  mean that a norm subtracts would be many times the deviation that it divides by.
+* In a plain net, a kernel with as many output as input channels gets 4 added at its centre, from
+  each channel to itself, because without a shortcut all maps become the same and no gradient is
+  left.
+* `image` and `cotangent/OUTPUT` are `2u - 1`.
 
 Where a seed comes too near to a kink, SEED in these names is `SEED+1/8`, then `SEED+2/8`, ...
 """
@@ -42,26 +46,26 @@ from resnet_spec import (
 
 from resnet_parity.errors import ProbeError
 from resnet_parity.probes.probe import Probe, default_size, gradients_of, trace
-from resnet_parity.probes.random import damping, random_images, random_weights
+from resnet_parity.probes.random import damped_norms, random_images, random_weights
 from resnet_parity.probes.splitmix import Stream
 from resnet_parity.reference import oracle
 from resnet_parity.reference.values import Value
 
-_BATCH = 4  # of two images a norm makes plus and minus one where maps are flat: no gradient is left
+_BATCH = 4  # with two, a norm of flat maps returns +1 and -1 for any input: no gradient is left
 _ATTEMPTS = 8
-_OPEN, _OPEN_SUM, _SHUT = 4.0, 0.5, -4.0
-_KEPT = 4.0
+_BETA_OF_PASSED, _BETA_OF_PASSED_SUM, _BETA_OF_BLOCKED = 4.0, 0.5, -4.0
+_IDENTITY = 4.0
 
-NEAREST_KINK = {Relu: 1e-5, MaxPool: 1e-6}
-"""So far, relative to its map, every input of a ReLU stays from zero and every maximum from what
-comes next: several times the float32 rounding that arrives there, behind one convolution at the
-pool and behind all of them at the ReLUs."""
+LEAST_KINK_DISTANCE = {Relu: 1e-5, MaxPool: 1e-6}
+"""The least distance of a ReLU's input from zero, and of a maximum from the next largest value,
+relative to the root mean square of the map. It is several times the float32 rounding error there,
+which comes from one convolution before the pool and from all of them before the ReLUs."""
 
 
 def training_probe(
     arch: Architecture, seed: int, dtype: str, size: tuple[int, int] | None = None
 ) -> Probe:
-    """Weights, images and cotangents whose gradients in training nothing but rounding can move.
+    """Weights, images and cotangents whose gradients differ between engines by rounding alone.
 
     Raises `ProbeError` when no attempt stays away from the kinks.
     """
@@ -81,7 +85,7 @@ def training_probe(
 
 
 def training_weights(arch: Architecture, seed: int, dtype: str) -> dict[str, np.ndarray]:
-    """The weights of a training probe's first attempt, for images of one's own."""
+    """The weights of a training probe's first attempt, to be used with other images."""
     return _weights(arch, seed, f"training/{arch.name}/{seed}", dtype)
 
 
@@ -104,8 +108,9 @@ def _probe(
         images,
         expected=returned,
         scales={name: value.scale for name, value in gradients.items()},
-        # Without shortcuts each norm amplifies what the order of summation left in the one before.
-        cells={} if arch.residual else dict.fromkeys(gradients, _cells(arch, images)),
+        # Without shortcuts, each norm amplifies the error that the order of summation left in the
+        # norm before it.
+        averaged_cells={} if arch.residual else dict.fromkeys(gradients, _cells(arch, images)),
         cotangents=cotangents,
         gradients={name: value.array for name, value in gradients.items()},
         training=True,
@@ -113,7 +118,7 @@ def _probe(
 
 
 def _cells(arch: Architecture, images: np.ndarray) -> int:
-    """How many the first norm takes its means over."""
+    """The number of cells that the first norm averages."""
     first = taps(arch, images.shape[2], images.shape[3])[0]
     return len(images) * math.prod(first.shape[1:])
 
@@ -126,36 +131,37 @@ def _weights(arch: Architecture, seed: int, streams: str, dtype: str) -> dict[st
             continue
         kernel = weights[f"{conv.name}.weight"]
         if conv is not first:
-            _balance(kernel)
+            _subtract_means(kernel)
         if not arch.residual and conv.in_channels == conv.out_channels:
             each = np.arange(conv.out_channels)
-            kernel[each, each % kernel.shape[1], conv.kernel // 2, conv.kernel // 2] += _KEPT
-    last_norms, damped = damping(arch)
-    padded = {block.norms[-1].name for block in make_plan(arch).blocks if _is_padded(block)}
+            kernel[each, each % kernel.shape[1], conv.kernel // 2, conv.kernel // 2] += _IDENTITY
+    last_norms, damping = damped_norms(arch)
+    padded = {block.norms[-1].name for block in make_plan(arch).blocks if _is_zero_padded(block)}
     for norm in (layer for layer in make_plan(arch).layers if isinstance(layer, Norm)):
         gamma, beta = (
             Stream(f"{streams}/{norm.name}.{leaf}").uniform(norm.channels)
             for leaf in ("weight", "bias")
         )
-        is_open = (np.arange(norm.channels) + seed) % 2 == 0
+        is_passed = (np.arange(norm.channels) + seed) % 2 == 0
         is_summed = norm.name in last_norms and not arch.preactivation
-        upwards = _OPEN_SUM if is_summed and norm.name not in padded else _OPEN
-        gamma = (gamma + 1) / 2 * (damped if is_summed else 1)
-        beta = (2 * beta - 1) / 4 + np.where(is_open, upwards, _SHUT)
+        is_small = is_summed and norm.name not in padded
+        increase = _BETA_OF_PASSED_SUM if is_small else _BETA_OF_PASSED
+        gamma = (gamma + 1) / 2 * (damping if is_summed else 1)
+        beta = (2 * beta - 1) / 4 + np.where(is_passed, increase, _BETA_OF_BLOCKED)
         weights[f"{norm.name}.weight"] = gamma.astype(dtype)
         weights[f"{norm.name}.bias"] = beta.astype(dtype)
     return weights
 
 
-def _balance(kernel: np.ndarray) -> None:
-    """Take the mean over the channels of either parity, which are those open and those shut."""
+def _subtract_means(kernel: np.ndarray) -> None:
+    """Subtract, in place, the mean over the even input channels, and that over the odd ones."""
     for channels in (kernel[:, ::2], kernel[:, 1::2]):
         if channels.shape[1] > 1:
             channels -= channels.mean(axis=1, keepdims=True)
 
 
-def _is_padded(block: Block) -> bool:
-    """Whether some channels of the shortcut are zero."""
+def _is_zero_padded(block: Block) -> bool:
+    """Whether the shortcut adds channels of zeros."""
     return any(isinstance(layer, ChannelPad) for layer in block.shortcut or ())
 
 
@@ -171,16 +177,16 @@ def _cotangents(
 
 
 def is_far_from_kinks(arch: Architecture, traced: dict[str, Value]) -> bool:
-    """Whether no rounding of float32 changes sides, from what every operation gave in training."""
-    nearest = nearest_kinks(arch, traced)
-    return all(nearest[kind] >= least for kind, least in NEAREST_KINK.items())
+    """Whether float32 rounding takes no input over a kink; `traced` is from a pass in training."""
+    nearest = kink_distances(arch, traced)
+    return all(nearest[kind] >= least for kind, least in LEAST_KINK_DISTANCE.items())
 
 
-def nearest_kinks(arch: Architecture, traced: dict[str, Value]) -> dict[type, float]:
-    """The least distance of a ReLU's input from zero, and of a maximum from what comes next.
+def kink_distances(arch: Architecture, traced: dict[str, Value]) -> dict[type, float]:
+    """The least distance of a ReLU's input from zero, and of a maximum from the next largest value.
 
-    Both are relative to the root mean square of the map. Inputs that are exactly zero, and maxima
-    that are exactly met, are so in every engine.
+    Both are relative to the root mean square of the map. Inputs that are exactly zero and maxima
+    that are exactly equal do not count, because they are so in every engine.
     """
     nearest = {Relu: math.inf, MaxPool: math.inf}
     for node in make_graph(arch):
@@ -196,11 +202,11 @@ def nearest_kinks(arch: Architecture, traced: dict[str, Value]) -> dict[type, fl
 
 
 def _gaps(pool: MaxPool, x: np.ndarray) -> np.ndarray:
-    """How far the largest of each window is above the next."""
+    """The difference between the largest and the next largest value of each window."""
     if pool.kernel == 1:
         return np.empty(0)
     border = 0.0 if pool.border == "zero" else -np.inf
-    padded = oracle.surround(x, pool.padding, border)
+    padded = oracle.pad_border(x, pool.padding, border)
     windows = oracle.windows_of(padded, pool.kernel, pool.stride, dilation=1)
     best = np.sort(windows.reshape(*windows.shape[:4], -1), axis=-1)[..., -2:]
     return best[..., 1] - best[..., 0]

@@ -1,8 +1,9 @@
-"""The oracle: a third, independent pass in NumPy, straight from the graph of the spec.
+"""The oracle's forward pass: a ResNet in NumPy, computed straight from the graph of the spec.
 
-It shares no code with either implementation. In float64 it says what a net *should* give. On an exact probe
-it computes with integers times a power of two, so that it gives the one right answer and, with it,
-the proof that float32 or float64 arithmetic cannot round anywhere (see `values`).
+It shares no code with either implementation. On a random or training probe it computes in float64.
+On an exact probe it computes with integers times a power of two, so that its result is the only
+right one, and bounds every sum, which proves that float32 or float64 arithmetic cannot round (see
+`values`).
 """
 
 from __future__ import annotations
@@ -35,23 +36,23 @@ from resnet_spec import (
 from resnet_parity.reference.values import (
     Value,
     Weights,
-    coarse,
-    in_units,
+    in_largest_unit,
+    in_lowest_terms,
+    integers_at,
     largest,
-    reduced,
-    tensor,
     total,
+    weight_value,
 )
 
-OPEN_GATE = 64
-"""From here on a sigmoid is exactly 1 in float32 and in float64: exp(-64) < 2^-53."""
+SIGMOID_IS_ONE_FROM = 64
+"""For inputs of this and more a sigmoid is exactly 1 in float32 and float64: exp(-64) < 2^-53."""
 
 
 def forward(arch: Architecture, weights: Weights, images: np.ndarray) -> dict[str, Value]:
-    """Every tap for images (N, C, H, W), under its canonical name, then what the model returns.
+    """Every tap for images (N, C, H, W), by canonical name, then the outputs of the model.
 
-    float64 images give a float64 pass. int64 images give an exact one, for weights that are
-    integers and norms that scale by zero or a power of two.
+    float64 images make a float64 pass. int64 images make an exact one, which needs integer weights
+    and norms that scale by zero or a power of two.
     """
     trace = {node.name: value for node, value in walk(arch, weights, images) if node.is_tap}
     return trace | {name: trace[tap] for name, tap in outputs(arch).items()}
@@ -60,7 +61,10 @@ def forward(arch: Architecture, weights: Weights, images: np.ndarray) -> dict[st
 def walk(
     arch: Architecture, weights: Weights, images: np.ndarray, *, training: bool = False
 ) -> Iterator[tuple[Node, Value]]:
-    """Every operation with its output, in execution order; `training` norms by the batch."""
+    """Every operation with its output, in execution order.
+
+    In `training`, norms use the statistics of the batch.
+    """
     values = {IMAGE: Value(images)}
     for node in make_graph(arch):
         inputs = [values[name] for name in node.inputs]
@@ -94,23 +98,23 @@ def _apply(operation: Operation, weights: Weights, inputs: list[Value], training
         case Linear():
             return _linear(operation, weights, x)
         case _:
-            return x  # an identity
+            return x  # an operation that changes nothing
 
 
 def batch_statistics(norm: Norm, x: Value) -> dict[str, np.ndarray]:
-    """What a norm divides by in training: mean and biased variance of the batch."""
+    """The mean and the biased variance of the batch, which a norm uses in training."""
     axes = (0, 2, 3)
     mean, variance = x.array.mean(axes), x.array.var(axes)
     return {f"{norm.name}.running_mean": mean, f"{norm.name}.running_var": variance}
 
 
 def _relu(x: Value) -> Value:
-    return Value(np.maximum(x.array, 0), x.exponent, terms=x.terms)
+    return Value(np.maximum(x.array, 0), x.exponent, term_sizes=x.term_sizes)
 
 
 def _conv(conv: Conv, weights: Weights, x: Value) -> Value:
     """(N, in, H, W) -> (N, out, H', W')."""
-    kernel, x = tensor(weights, f"{conv.name}.weight", x), coarse(x)
+    kernel, x = weight_value(weights, f"{conv.name}.weight", x), in_largest_unit(x)
     windows = conv_windows(conv, x.array)
     if not x.is_exact:
         value = Value(_dense_sum(windows, kernel.array, conv.groups))
@@ -118,31 +122,31 @@ def _conv(conv: Conv, weights: Weights, x: Value) -> Value:
         array, bound = _sparse_sum(windows, kernel.array, conv.groups)
         value = Value(array, x.exponent + kernel.exponent, bound=bound)
     if conv.bias:
-        bias = tensor(weights, f"{conv.name}.bias", x)
-        value = _plus(value, replace(bias, array=bias.array[:, None, None]))
-    if x.terms is None:
-        return reduced(value)
-    terms = _sizes_of_terms(conv, weights, x.terms)
-    return replace(value, terms=terms[:, :, None, None], cells=x.cells)
+        bias = weight_value(weights, f"{conv.name}.bias", x)
+        value = _add_bias(value, replace(bias, array=bias.array[:, None, None]))
+    if x.term_sizes is None:
+        return in_lowest_terms(value)
+    terms = _term_sizes(conv, weights, x.term_sizes)
+    return replace(value, term_sizes=terms[:, :, None, None], averaged_cells=x.averaged_cells)
 
 
-def _plus(value: Value, bias: Value) -> Value:
-    """A sum of products and a bias, which may stand anywhere among them."""
+def _add_bias(value: Value, bias: Value) -> Value:
+    """A sum of products and a bias, which an engine may add at any place in the order."""
     if not value.is_exact:
         return Value(value.array + bias.array)
     if not bias.array.any():  # zeros have no unit
-        return reduced(value)
+        return in_lowest_terms(value)
     exponent = min(value.exponent, bias.exponent)
     terms = value.bound << (value.exponent - exponent)
-    array, added = in_units(value, exponent), in_units(bias, exponent)
+    array, added = integers_at(value, exponent), integers_at(bias, exponent)
     bound = terms + largest(np.abs(added))
-    return reduced(Value(array + added, exponent, bound=bound))
+    return in_lowest_terms(Value(array + added, exponent, bound=bound))
 
 
 def _sparse_sum(windows: np.ndarray, kernel: np.ndarray, groups: int) -> tuple[np.ndarray, int]:
     """The convolution as a sum over the nonzero weights alone, in int64, and its bound.
 
-    NumPy has no fast integer matrix product, and an exact probe is nearly all zeros.
+    NumPy has no fast integer matrix product, and most weights of an exact probe are zero.
     """
     out, into, row, column = np.nonzero(kernel)
     per_group = kernel.shape[0] // groups
@@ -159,13 +163,19 @@ def _sparse_sum(windows: np.ndarray, kernel: np.ndarray, groups: int) -> tuple[n
 
 def _dense_sum(windows: np.ndarray, kernel: np.ndarray, groups: int) -> np.ndarray:
     """The convolution as one matrix product per group, in float64."""
-    batch, channels, height, width, *taps = windows.shape
-    grouped = windows.reshape(batch, groups, channels // groups, height, width, *taps)
-    columns = grouped.transpose(1, 0, 3, 4, 2, 5, 6).reshape(groups, batch * height * width, -1)
+    batch, _, height, width = windows.shape[:4]
+    columns = im2col(windows, groups)
     matrix = kernel.reshape(groups, kernel.shape[0] // groups, -1).swapaxes(1, 2)
     result = (columns @ matrix).reshape(groups, batch, height, width, -1)
     result = result.transpose(1, 0, 4, 2, 3).reshape(batch, kernel.shape[0], height, width)
     return np.ascontiguousarray(result)
+
+
+def im2col(windows: np.ndarray, groups: int) -> np.ndarray:
+    """(N, C, H, W, k, k) -> (groups, N H W, C/groups k k)."""
+    batch, channels, height, width, *kernel = windows.shape
+    grouped = windows.reshape(batch, groups, channels // groups, height, width, *kernel)
+    return grouped.transpose(1, 0, 3, 4, 2, 5, 6).reshape(groups, batch * height * width, -1)
 
 
 def _norm(norm: Norm, weights: Weights, x: Value) -> Value:
@@ -180,23 +190,26 @@ def _norm(norm: Norm, weights: Weights, x: Value) -> Value:
         return Value((x.array - mean) / deviation * gamma + beta)
     scale = np.rint(gamma / deviation).astype(np.int64)
     exponent = min(x.exponent, 0)
-    array = in_units(x, exponent)
+    array = integers_at(x, exponent)
     mean, beta = (np.ldexp(each, -exponent).astype(np.int64) for each in (mean, beta))
     bound = largest((np.abs(array) + np.abs(mean)) * np.abs(scale) + np.abs(beta))
-    return reduced(Value((array - mean) * scale + beta, exponent, bound=bound))
+    return in_lowest_terms(Value((array - mean) * scale + beta, exponent, bound=bound))
 
 
 def _max_pool(pool: MaxPool, x: Value) -> Value:
-    """(N, C, H, W) -> (N, C, H', W'); the border never wins, unless it is of zeros."""
+    """(N, C, H, W) -> (N, C, H', W'); the border never wins, unless it is filled with zeros."""
     lowest = np.iinfo(x.array.dtype).min if x.is_exact else -np.inf
     border = 0 if pool.border == "zero" else lowest
-    padded = surround(x.array, pool.padding, border)
+    padded = pad_border(x.array, pool.padding, border)
     windows = windows_of(padded, pool.kernel, pool.stride, dilation=1)
     return Value(windows.max(axis=(4, 5)), x.exponent)
 
 
 def _average_pool(pool: AveragePool, x: Value) -> Value:
-    """(N, C, H, W) -> (N, C, H', W'), rounded up, each the mean of the cells that there are."""
+    """(N, C, H, W) -> (N, C, H', W'), rounded up: means over the cells inside the map.
+
+    The border of zeros on the far edges of an `AveragePool` with `zeros` counts as inside.
+    """
     rows, columns = (-(-extent // pool.stride) for extent in x.array.shape[2:])
     reach = [(count - 1) * pool.stride + pool.kernel for count in (rows, columns)]
     over = [max(0, end - extent) for end, extent in zip(reach, x.array.shape[2:], strict=True)]
@@ -209,35 +222,33 @@ def _average_pool(pool: AveragePool, x: Value) -> Value:
     if not x.is_exact:
         return Value(totals / counts)
     magnitudes = windows_of(np.abs(padded), pool.kernel, pool.stride, dilation=1).sum(axis=(4, 5))
-    # Of 4 cells an edge has 2 or 1. An engine may divide by that, or take the others twice.
+    # A window at an edge has 2 or 1 of its 4 cells. An engine may divide by that count, or repeat
+    # the cells and divide by 4.
     times = pool.kernel**2 // counts
     bound = largest(magnitudes * times)
-    return reduced(Value(totals * times, x.exponent - 2, bound=bound))
+    return in_lowest_terms(Value(totals * times, x.exponent - 2, bound=bound))
 
 
 def _channel_pad(pad: ChannelPad, x: Value) -> Value:
-    """(N, C, H, W) -> (N, before + C + behind, H, W)."""
-    around = ((0, 0), (pad.before, pad.after), (0, 0), (0, 0))
-    return replace(x, array=np.pad(x.array, around))
+    """(N, C, H, W) -> (N, before + C + after, H, W)."""
+    widths = ((0, 0), (pad.before, pad.after), (0, 0), (0, 0))
+    return replace(x, array=np.pad(x.array, widths))
 
 
 def _gate(x: Value, gate: Value) -> Value:
-    """The input times the sigmoid of the gate, which in an exact pass is a half or one."""
+    """The input times the sigmoid of the gate, which in an exact pass is 1/2 or 1."""
     if not x.is_exact:
         return Value(x.array * sigmoid(gate.array))
-    shut, flaw = _shut(gate)
-    return reduced(Value(x.array * np.where(shut, 1, 2), x.exponent - 1, flaw=flaw))
-
-
-def _shut(gate: Value) -> tuple[np.ndarray, str]:
-    """Where an exact gate is a half and not one, and why it may be neither."""
-    shut = gate.array == 0
-    is_open = np.ldexp(gate.array.astype("float64"), gate.exponent) >= OPEN_GATE
-    return shut, "" if (shut | is_open).all() else "a sigmoid is met between 0 and 64, or below 0"
+    is_half = gate.array == 0
+    is_one = np.ldexp(gate.array.astype("float64"), gate.exponent) >= SIGMOID_IS_ONE_FROM
+    wrong = "a sigmoid has an input below 0, or between 0 and 64"
+    because = "" if (is_half | is_one).all() else wrong
+    doubled = x.array * np.where(is_half, 1, 2)
+    return in_lowest_terms(Value(doubled, x.exponent - 1, inexact_because=because))
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-x)): the shape stays."""
+    """1 / (1 + exp(-x)), element by element."""
     return 1 / (1 + np.exp(-x))
 
 
@@ -247,29 +258,30 @@ def _global_average(pool: GlobalAverage, x: Value) -> Value:
     area, keep = rows * columns, not pool.flat
     total = x.array.sum(axis=(2, 3), keepdims=keep)
     if not x.is_exact:
-        # Means of what has both signs may cancel, and so may every sum behind them in a gate.
+        # A mean over values of both signs may cancel, and so may every sum after it in a gate.
         terms = np.abs(x.array).mean(axis=(2, 3), keepdims=True) if keep else None
-        return Value(total / area, terms=terms, cells=area)
+        return Value(total / area, term_sizes=terms, averaged_cells=area)
     bits = area.bit_length() - 1
-    flaw = "" if area == 2**bits else f"a mean over {rows}x{columns} cells is no dyadic fraction"
+    wrong = f"a mean over {rows}x{columns} cells is no dyadic fraction"
+    because = "" if area == 2**bits else wrong
     bound = largest(np.abs(x.array).sum(axis=(2, 3)))
-    return Value(total, x.exponent - bits, bound=bound, flaw=flaw)
+    return Value(total, x.exponent - bits, bound=bound, inexact_because=because)
 
 
 def _linear(fc: Linear, weights: Weights, x: Value) -> Value:
     """(N, in) -> (N, out)."""
-    kernel = tensor(weights, f"{fc.name}.weight", x)
-    bias = tensor(weights, f"{fc.name}.bias", x)
+    kernel = weight_value(weights, f"{fc.name}.weight", x)
+    bias = weight_value(weights, f"{fc.name}.bias", x)
     if not x.is_exact:
-        terms = _sizes_of_terms(fc, weights, x.array)
-        return Value(x.array @ kernel.array.T + bias.array, terms=terms)
+        terms = _term_sizes(fc, weights, x.array)
+        return Value(x.array @ kernel.array.T + bias.array, term_sizes=terms)
     bound = largest(np.abs(x.array) @ np.abs(kernel.array.T))
     exponent = x.exponent + kernel.exponent
-    return _plus(Value(x.array @ kernel.array.T, exponent, bound=bound), bias)
+    return _add_bias(Value(x.array @ kernel.array.T, exponent, bound=bound), bias)
 
 
-def _sizes_of_terms(layer: Conv | Linear, weights: Weights, x: np.ndarray) -> np.ndarray:
-    """How large sums of products with x would be if their terms were independent: (N, out)."""
+def _term_sizes(layer: Conv | Linear, weights: Weights, x: np.ndarray) -> np.ndarray:
+    """The size of the sums of products with x if their terms were independent: (N, out)."""
     kernel = weights[f"{layer.name}.weight"].astype("float64")
     bias = weights[f"{layer.name}.bias"].astype("float64")
     flat = x.reshape(x.shape[:2])
@@ -277,18 +289,19 @@ def _sizes_of_terms(layer: Conv | Linear, weights: Weights, x: np.ndarray) -> np
     return np.sqrt(squares)
 
 
-def surround(x: np.ndarray, padding: int, value: float) -> np.ndarray:
+def pad_border(x: np.ndarray, padding: int, value: float) -> np.ndarray:
+    """(N, C, H, W) with `padding` more cells of `value` on each side."""
     return np.pad(x, ((0, 0), (0, 0), (padding,) * 2, (padding,) * 2), constant_values=value)
 
 
 def windows_of(x: np.ndarray, kernel: int, stride: int, dilation: int) -> np.ndarray:
-    """What each output cell sees: (N, C, H, W) -> (N, C, H', W', kernel, kernel), no copy."""
+    """The inputs of each output cell: (N, C, H, W) -> (N, C, H', W', kernel, kernel), a view."""
     reach = dilation * (kernel - 1) + 1
     windows = sliding_window_view(x, (reach, reach), axis=(2, 3))
     return windows[:, :, ::stride, ::stride, ::dilation, ::dilation]
 
 
 def conv_windows(conv: Conv, x: np.ndarray) -> np.ndarray:
-    """What each output cell of a convolution sees, zeros beyond the edge."""
-    padded = surround(x, conv.padding, 0)
+    """The inputs of each output cell of a convolution, with zeros beyond the edge."""
+    padded = pad_border(x, conv.padding, 0)
     return windows_of(padded, conv.kernel, conv.stride, conv.dilation)

@@ -1,7 +1,8 @@
 """The numbers that the oracle computes with: float64, or integers times a power of two.
 
-The latter are exact. Each knows the largest sum that any order of summation could meet on the way
-to it, which proves that float32 or float64 arithmetic cannot round there.
+Integers times a power of two are exact. Each such value carries an upper bound on every partial
+sum that any order of summation can reach. A bound below 2^24 proves that float32 arithmetic cannot
+round there; below 2^53 that float64 cannot.
 """
 
 from __future__ import annotations
@@ -18,19 +19,22 @@ Weights = Mapping[str, np.ndarray]
 class Value:
     """The output of one operation: `array` times two to the power of `exponent`.
 
-    In a float64 pass `terms` are the sizes of the sums' terms, where few numbers are left that may
-    cancel, so that errors are held against those where they are larger; `cells` counts those of a
-    mean, which some engines sum one after another. In an exact pass `bound` is the largest sum of
-    absolute terms that any order of summation could meet on the way to this value, in units that
-    divide every term, and `flaw` says in words why the value is not exact, if it is not.
+    In a float64 pass, `term_sizes` is set where the array is small and its sums may cancel: it is
+    the size of each sum if its terms were independent. An error is measured against that size where
+    it is larger than the value. `averaged_cells` is the number of cells of a mean, because some
+    engines add them one after another.
+
+    In an exact pass, `bound` is the largest sum of absolute terms that any order of summation can
+    reach on the way to this value, in a unit that divides every term. `inexact_because` says why
+    the value is not exact; empty where it is.
     """
 
     array: np.ndarray
     exponent: int = 0
-    terms: np.ndarray | None = None
-    cells: int = 1
+    term_sizes: np.ndarray | None = None
+    averaged_cells: int = 1
     bound: int = 0
-    flaw: str = ""
+    inexact_because: str = ""
 
     @property
     def is_exact(self) -> bool:
@@ -38,16 +42,16 @@ class Value:
 
     @property
     def scale(self) -> float:
-        """The norm that the array would have if its terms were independent."""
-        return 0.0 if self.terms is None else float(np.linalg.norm(self.terms))
+        """The L2 norm that the array would have if the terms of its sums were independent."""
+        return 0.0 if self.term_sizes is None else float(np.linalg.norm(self.term_sizes))
 
     def astype(self, dtype: str) -> np.ndarray:
         return np.ldexp(self.array.astype(dtype), self.exponent)
 
 
-def tensor(weights: Weights, name: str, like: Value) -> Value:
-    """Weights for a pass of the same kind."""
-    return coarse(Value(weights[name].astype(like.array.dtype)))
+def weight_value(weights: Weights, name: str, like: Value) -> Value:
+    """A tensor of the weights, as integers in an exact pass, else as float64."""
+    return in_largest_unit(Value(weights[name].astype(like.array.dtype)))
 
 
 def total(*values: Value) -> Value:
@@ -58,64 +62,57 @@ def total(*values: Value) -> Value:
     if not first.is_exact:
         return Value(sum((each.array for each in rest), first.array))
     exponent = min(each.exponent for each in values)
-    arrays = [in_units(each, exponent) for each in values]
+    arrays = [integers_at(each, exponent) for each in values]
     magnitude = sum(np.abs(array) for array in arrays)
-    bound = largest(np.asarray(magnitude)) >> common_bits(*arrays)
-    return reduced(Value(np.asarray(sum(arrays)), exponent, bound=bound))
+    bound = largest(np.asarray(magnitude)) >> common_trailing_zeros(*arrays)
+    return in_lowest_terms(Value(np.asarray(sum(arrays)), exponent, bound=bound))
 
 
-def products(contract: Callable[..., np.ndarray], x: Value, y: Value) -> Value:
+def sum_of_products(contract: Callable[..., np.ndarray], x: Value, y: Value) -> Value:
     """Sums of products of two values; `contract` is bilinear and adds no terms of its own.
 
-    Integers go through float64, for which NumPy has a fast matrix product, and which holds them up
-    to a bound that no dtype of a probe exceeds.
+    Exact values are multiplied in float64, because NumPy has a fast matrix product for it. Float64
+    holds integers up to 2^53, and no probe is accepted whose bound is above that.
     """
     if not x.is_exact:
         return Value(contract(x.array, y.array))
-    x, y = coarse(x), coarse(y)
+    x, y = in_largest_unit(x), in_largest_unit(y)
     first, second = x.array.astype("float64"), y.array.astype("float64")
     bound = largest(contract(np.abs(first), np.abs(second)))
-    with np.errstate(invalid="ignore"):  # what does not fit is told by the bound
+    with np.errstate(invalid="ignore"):  # the bound shows an overflow
         array = contract(first, second).astype(np.int64)
-    return reduced(Value(array, x.exponent + y.exponent, bound=bound))
+    return in_lowest_terms(Value(array, x.exponent + y.exponent, bound=bound))
 
 
-def scaled(value: Value, factor: float) -> Value:
-    """A value times zero or a power of two, of either sign in a float64 pass."""
-    if not value.is_exact:
-        return Value(value.array * factor)
-    return reduced(replace(value, exponent=value.exponent + int(np.log2(factor))))
-
-
-def coarse(value: Value) -> Value:
-    """The same numbers in the largest unit that divides them all."""
+def in_largest_unit(value: Value) -> Value:
+    """The same numbers in the largest power of two that divides them all."""
     if not value.is_exact:
         return value
-    bits = common_bits(value.array)
+    bits = common_trailing_zeros(value.array)
     return replace(value, array=value.array >> bits, exponent=value.exponent + bits)
 
 
-def common_bits(*arrays: np.ndarray) -> int:
-    """How often two divides every integer."""
-    concatenate = 0
+def common_trailing_zeros(*arrays: np.ndarray) -> int:
+    """The number of trailing zero bits that all integers share; 0 where all are zero."""
+    bits = 0
     for array in arrays:
-        concatenate |= int(np.bitwise_or.reduce(array, axis=None))
-    return (concatenate & -concatenate).bit_length() - 1 if concatenate else 0
+        bits |= int(np.bitwise_or.reduce(array, axis=None))
+    return (bits & -bits).bit_length() - 1 if bits else 0
 
 
-def in_units(value: Value, exponent: int) -> np.ndarray:
-    """The integers of a value in units of two to that power, which is not above its own."""
+def integers_at(value: Value, exponent: int) -> np.ndarray:
+    """The integers of a value in units of two to `exponent`, which is at most the value's own."""
     return value.array << (value.exponent - exponent)
 
 
-def reduced(value: Value) -> Value:
-    """The same numbers with smaller integers, where they are fractions and need not be."""
+def in_lowest_terms(value: Value) -> Value:
+    """The same numbers with an exponent as near to zero as possible, where it is negative."""
     if value.exponent >= 0:
         return value
-    bits = min(common_bits(value.array), -value.exponent) if value.array.any() else -value.exponent
+    zeros = common_trailing_zeros(value.array)
+    bits = min(zeros, -value.exponent) if value.array.any() else -value.exponent
     return replace(value, array=value.array >> bits, exponent=value.exponent + bits)
 
 
-def largest(terms: np.ndarray) -> int:
-    """The largest of some magnitudes."""
-    return int(terms.max())
+def largest(magnitudes: np.ndarray) -> int:
+    return int(magnitudes.max())
