@@ -21,7 +21,7 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 MAX_PIXELS = 100_000_000
-"""Larger pictures are refused before a pixel is decoded."""
+"""The limit for an image, checked before a pixel is decoded."""
 
 
 def load(path: str | Path) -> np.ndarray:
@@ -51,7 +51,7 @@ def _decode(image: Image.Image, path: str | Path) -> Image.Image:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ImageError(
-            f"{path}: {width}x{height} is more than {MAX_PIXELS:,} pixels; make it smaller first"
+            f"{path}: {width}x{height} is more than {MAX_PIXELS:,} pixels; resize it first"
         )
     return ImageOps.exif_transpose(image).convert("RGB")
 
@@ -75,7 +75,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, IsADirectoryError):
         return "is a directory, not an image"
     if isinstance(error, PermissionError):
-        return "may not be read"
+        return "permission denied"
     if "cannot identify" in str(error):
         return "not an image that Pillow can read"
     return f"the image is damaged ({error})"

@@ -543,7 +543,7 @@ BAD = {
     "no folder": (["resnet20", "--out", "nowhere/net.onnx"], "there is no folder"),
     "weights": (
         ["resnet20", "--weights", "nowhere.safetensors"],
-        "nowhere.safetensors is not there",
+        "nowhere.safetensors does not exist",
     ),
     "keras folds": (["resnet20", "--framework", "keras", "--no-fold"], "folds every norm"),
 }
@@ -568,7 +568,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path, capsys):
     rest = ["--weights", str(path), "--out", str(out)]
     own = replace(row, name="mine")
     for arch, told in (
-        (row, "but, as it says, a 'plain20'"),
+        (row, "its metadata name 'plain20'"),
         (own, "layer1.3.bn1.bias is missing"),
     ):
         write_weights(path, arch, random_weights(arch, 0, "float32"))
@@ -578,10 +578,10 @@ def test_weights_that_do_not_fit_are_named(tmp_path, capsys):
         assert told in error
     write_weights(path, row, random_weights(row, 0, "float32"))
     assert cli.main(["export", "resnet20", *rest]) == 2, "of the same shapes, and another function"
-    assert "but, as it says, a 'plain20'" in capsys.readouterr().err
+    assert "its metadata name 'plain20'" in capsys.readouterr().err
     path.write_bytes(path.read_bytes()[:-1])
     assert cli.main(["export", "plain20", *rest]) == 2
-    assert "or a damaged one; copy or write it again" in capsys.readouterr().err
+    assert "or is damaged; copy or write it again" in capsys.readouterr().err
     assert not out.exists()
 
 
@@ -589,7 +589,7 @@ def test_what_is_read_or_no_file_is_never_overwritten(tmp_path, capsys):
     path, pipe = tmp_path / "w", tmp_path / "pipe"
     path.write_bytes(b"trained")
     os.mkfifo(pipe)
-    for out, told in ((path, "holds the weights to export"), (pipe, "is no plain file")):
+    for out, told in ((path, "holds the weights to export"), (pipe, "is not a regular file")):
         arguments = ["--weights", str(path), "--out", str(out)]
         assert cli.main(["export", "resnet20", *arguments]) == 2
         assert told in capsys.readouterr().err

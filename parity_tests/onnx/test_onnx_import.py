@@ -363,7 +363,7 @@ def test_nothing_is_overwritten(tmp_path, capsys):
     assert path.read_bytes() == exported(TINY.name, "torch")
     assert (tmp_path / "net.safetensors").read_bytes() == b"trained"
     assert cli.main(["import", str(tmp_path)]) == 2
-    assert "is no file" in capsys.readouterr().err
+    assert "is not a file" in capsys.readouterr().err
 
 
 def test_the_command_says_what_a_file_is(tmp_path, capsys):

@@ -323,9 +323,9 @@ def test_a_file_that_is_none(tmp_path, capsys):
         assert cli.main(["census", str(path)]) == 2
         assert word in capsys.readouterr().err
     assert cli.main(["census", str(tmp_path)]) == 2
-    assert "is no file" in capsys.readouterr().err
+    assert "is not a file" in capsys.readouterr().err
     assert cli.main(["census", str(tmp_path / "nowhere.onnx")]) == 2
-    assert "is not there" in capsys.readouterr().err
+    assert "does not exist" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("sealed", [True, False])

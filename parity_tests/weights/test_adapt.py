@@ -1,4 +1,4 @@
-"""Weights made to fit other ends: timm's rule for the stem, a new head, or none."""
+"""Adapted weights: timm's rule for the stem, a new head, or no head."""
 
 from __future__ import annotations
 
@@ -59,27 +59,27 @@ def test_a_new_head_is_drawn_from_its_seed(weights):
     np.testing.assert_array_equal(first["layer1.0.conv1.weight"], weights["layer1.0.conv1.weight"])
 
 
-def test_what_a_shorter_net_has_not_is_left_out(weights):
+def test_tensors_that_a_shorter_net_lacks_are_left_out(weights):
     headless = adapt_weights(weights, get_architecture(TINY, num_classes=0))
-    assert headless.changes == ("fc: left out, this net has none",)
+    assert headless.changes == ("fc: left out, because this net has none",)
     assert set(weights) - set(headless.weights) == {"fc.weight", "fc.bias"}
     arch = get_architecture(TINY, features_only=True, out_indices=(1,))
     backbone = adapt_weights(weights, arch)
     assert backbone.changes == (
-        "layer2: left out, this net has none",
-        "fc: left out, this net has none",
+        "layer2: left out, because this net has none",
+        "fc: left out, because this net has none",
     )
     resnet_keras.set_weights(resnet_keras.create_model(arch), backbone.weights)
 
 
-def test_a_head_can_be_put_on(weights):
+def test_a_head_can_be_added(weights):
     headless = adapt_weights(weights, get_architecture(TINY, num_classes=0)).weights
     again = adapt_weights(headless, TINY)
-    assert again.changes == ("fc: starts anew, for 10 classes instead of none (seed 0)",)
+    assert again.changes == ("fc: drawn anew, for 10 classes instead of none (seed 0)",)
     resnet_torch.set_weights(resnet_torch.create_model(TINY), again.weights)
 
 
-def test_weights_that_fit_stay_and_the_input_is_only_read(weights):
+def test_weights_that_fit_are_kept_and_the_input_is_not_modified(weights):
     before = {name: value.copy() for name, value in weights.items()}
     same = adapt_weights(weights | {"bn1.num_batches_tracked": np.array(3)}, TINY)
     assert same.changes == ()
@@ -89,20 +89,20 @@ def test_weights_that_fit_stay_and_the_input_is_only_read(weights):
         np.testing.assert_array_equal(weights[name], value)
 
 
-def test_a_head_that_does_not_fit_is_not_thrown_away(weights):
-    """In Keras' layout, or for other features: nothing that a new head would mend."""
+def test_a_head_that_does_not_fit_is_refused_and_not_replaced(weights):
+    """A head in Keras' layout, or for other features, is a mistake that a new head would hide."""
     for wrong in (weights["fc.weight"].T.copy(), weights["fc.weight"][:, :16].copy()):
         with pytest.raises(WeightsError, match=r"fc.weight has shape"):
             adapt_weights(weights | {"fc.weight": wrong}, TINY)
 
 
-def test_counters_decide_no_dtype(weights):
+def test_step_counters_do_not_decide_the_dtype(weights):
     first = {"bn1.num_batches_tracked": np.array(3), **weights}
     adapted = adapt_weights(first, get_architecture(TINY, num_classes=7))
     assert adapted.weights["fc.weight"].dtype == "float32"
 
 
-def test_anything_else_is_refused(weights):
+def test_all_other_differences_are_refused(weights):
     with pytest.raises(WeightsError, match=r"layer1.0.conv3.weight is missing"):
         adapt_weights(weights, SMALL)
     state = resnet_torch.create_model(TINY).state_dict()

@@ -1,4 +1,4 @@
-"""`list`, `show` and `compare`: the table of architectures, without any framework."""
+"""`list`, `show` and `compare`: the registry of architectures, without any framework."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from resnet_parity.cli.options import (
 
 
 def add(commands: Any) -> None:
-    """The parsers of all three."""
+    """Add the parsers of the three commands."""
     _add_list(commands)
     _add_show(commands)
     _add_compare(commands)
@@ -34,7 +34,8 @@ def _add_show(commands: Any) -> None:
         commands, "show", _show, "one architecture: stages, shapes, parameters, MACs"
     )
     add_architecture(
-        parser, "height and width of the image in pixels (default: the row's own, see `list`)"
+        parser,
+        "height and width of the image in pixels (default: see `list`)",
     )
     parser.add_argument("--layers", action="store_true", help="print every layer in both layouts")
     parser.add_argument("--tensors", action="store_true", help="print every tensor in both layouts")
@@ -42,35 +43,35 @@ def _add_show(commands: Any) -> None:
 
 
 def _add_compare(commands: Any) -> None:
-    parser = add_command(commands, "compare", _compare, "how two architectures differ")
+    parser = add_command(commands, "compare", _compare, "the differences of two architectures")
     for name in ("A", "B"):
         parser.add_argument(name.lower(), metavar=name, help="an architecture")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _list(arguments: argparse.Namespace) -> Result:
-    from resnet_parity.reports import show as listing
+    from resnet_parity.reports import show
 
     if arguments.json:
-        return 0, lambda: print_json(listing.list_json())
-    return 0, lambda: listing.print_list(console())
+        return 0, lambda: print_json(show.list_json())
+    return 0, lambda: show.print_list(console())
 
 
 def _show(arguments: argparse.Namespace) -> Result:
-    from resnet_parity.reports import show as listing
+    from resnet_parity.reports import show
 
     arch = chosen_architecture(arguments)
     size = arguments.size or (arch.image_size, arch.image_size)
     if arguments.json:
-        return 0, lambda: print_json(listing.show_json(arch, size))
+        return 0, lambda: print_json(show.show_json(arch, size))
     wanted = {"layers": arguments.layers, "tensors": arguments.tensors}
-    return 0, lambda: listing.print_show(console(), arch, size, **wanted)
+    return 0, lambda: show.print_show(console(), arch, size, **wanted)
 
 
 def _compare(arguments: argparse.Namespace) -> Result:
-    from resnet_parity.reports import compare as comparison
+    from resnet_parity.reports import compare
 
     pair = get_architecture(arguments.a), get_architecture(arguments.b)
     if arguments.json:
-        return 0, lambda: print_json(comparison.compare_json(*pair))
-    return 0, lambda: comparison.print_compare(console(), *pair)
+        return 0, lambda: print_json(compare.compare_json(*pair))
+    return 0, lambda: compare.print_compare(console(), *pair)

@@ -1,4 +1,4 @@
-"""How two architectures differ: field by field, in size and cost, and tensor by tensor."""
+"""The differences of two architectures: fields, size, cost and tensors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from resnet_spec import Architecture, mac_count, parameter_count, parameters
 
 from resnet_parity.reports.tables import new_table
 
-_NO_DIFFERENCE = ("name", "source")
+_IGNORED = ("name", "source")
 _SAME_LOGITS = {"bn_decay", "zero_init_residual", "image_size"}
 
 
@@ -38,31 +38,31 @@ def compare_json(first: Architecture, second: Architecture) -> dict[str, Any]:
 
 
 def print_compare(console: Console, first: Architecture, second: Architecture) -> None:
-    """The differences as tables, and whether the weights of one fit the other."""
+    """Print the differences, and whether the weights of one fit the other."""
     data = compare_json(first, second)
     table = new_table("", first.name, second.name)
     for name, (value, other) in data["fields"].items():
         table.add_row(name, value, other)
     table.add_row("parameters", *(f"{count:,}" for count in data["parameters"]))
-    for_size = (
+    costs = (
         f"{macs / 1e9:.2f} at {size}x{size}"
         for macs, size in zip(data["macs"], data["image_size"], strict=True)
     )
-    table.add_row("GMACs", *for_size)
+    table.add_row("GMACs", *costs)
     console.print(table)
     if not data["fields"]:
         console.print("\nthe two are the same architecture")
         return
-    console.print(f"\n{_tensors_in_words(data)}", soft_wrap=True)
+    console.print(f"\n{_tensors_text(data)}", soft_wrap=True)
 
 
 def _different(prefix: str, first: Any, second: Any) -> dict[str, tuple[Any, Any]]:
-    """Every field whose value differs, those of parts one by one."""
+    """Every field whose value differs; fields of nested components are named one by one."""
     found = {}
     for field in fields(first):
         ours: Any = getattr(first, field.name)
         theirs: Any = getattr(second, field.name)
-        if ours == theirs or field.name in _NO_DIFFERENCE:
+        if ours == theirs or field.name in _IGNORED:
             continue
         name = f"{prefix}{field.name}"
         if name == "stages" and len(ours) == len(theirs):
@@ -75,7 +75,7 @@ def _different(prefix: str, first: Any, second: Any) -> dict[str, tuple[Any, Any
     return found
 
 
-def _tensors_in_words(data: dict[str, Any]) -> str:
+def _tensors_text(data: dict[str, Any]) -> str:
     first, second = data["names"]
     tensors = data["tensors"]
     others = {

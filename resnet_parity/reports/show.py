@@ -1,4 +1,4 @@
-"""What there is to build: the table of architectures, and one of them in detail."""
+"""Tables and JSON of the registry of architectures, and of one architecture in detail."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from resnet_parity.reports.tables import new_table, shape_text
 
 
 def list_json() -> list[dict[str, Any]]:
-    """The table of architectures as plain data."""
+    """The registry of architectures as plain data."""
     return [
         {
             "name": arch.name,
@@ -42,7 +42,7 @@ def list_json() -> list[dict[str, Any]]:
 
 
 def print_list(console: Console) -> None:
-    """The table of architectures in groups, with their size and their cost."""
+    """Print the registry in groups, with the size and the cost of each architecture."""
     table = new_table("name", "block", "blocks", "parameters", "GMACs", "at")
     group = None
     for row in list_json():
@@ -62,7 +62,7 @@ def print_list(console: Console) -> None:
 
 
 def show_json(arch: Architecture, size: tuple[int, int]) -> dict[str, Any]:
-    """One architecture: its taps with shapes and MACs, its tensors in both layouts."""
+    """One architecture as plain data: taps with shapes and MACs, tensors in both layouts."""
     return {
         "name": arch.name,
         "source": arch.source,
@@ -89,7 +89,7 @@ def show_json(arch: Architecture, size: tuple[int, int]) -> dict[str, Any]:
 def print_show(
     console: Console, arch: Architecture, size: tuple[int, int], *, layers: bool, tensors: bool
 ) -> None:
-    """One architecture stage by stage; with `layers` every layer, with `tensors` every tensor."""
+    """Print one architecture by stage; with `layers` by layer, with `tensors` by tensor too."""
     console.print(f"{arch.name}: {arch.block} blocks. {arch.source}".rstrip())
     console.print(
         f"{parameter_count(arch):,} parameters, {mac_count(arch, *size) / 1e9:.2f} GMACs "
@@ -141,7 +141,7 @@ def _group(name: str) -> str:
 
 
 def _layer_table(arch: Architecture, size: tuple[int, int]) -> Table:
-    """What a summary of a model shows, once for both implementations."""
+    """The rows of a model summary, in the layouts of both frameworks."""
     table = new_table("layer", "torch (C, H, W)", "keras (H, W, C)", "parameters", "MMACs")
     counts = dict(_layer_counts(arch))
     for tap in taps(arch, *size):

@@ -1,6 +1,6 @@
-"""Weights of one net, made to fit one with other image channels, another head, or no head at all.
+"""Make the weights of one net fit another, with other image channels, another head or no head.
 
-It works on canonical arrays, so that both implementations get the very same numbers.
+This works on canonical arrays, so that both implementations get the same numbers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from resnet_parity.probes.splitmix import Stream
 
 @dataclass(frozen=True)
 class Adapted:
-    """The weights that fit, by canonical name, and in words what was done to get them."""
+    """The adapted weights by canonical name, and a sentence for each change that was made."""
 
     weights: dict[str, np.ndarray]
     changes: tuple[str, ...]
@@ -37,16 +37,16 @@ class Adapted:
 def adapt_weights(
     weights: Mapping[str, np.ndarray], architecture: str | Architecture, *, seed: int = 0
 ) -> Adapted:
-    """Make `weights` fit an architecture that has other ends than the one they come from.
+    """Make `weights` fit an architecture that differs from theirs in its first or last layer.
 
-    * Image channels: for one channel the stem's kernel is summed over its channels, for n channels
-      it is repeated and scaled, so that a constant image gives what it gave (the rule of timm's
-      `adapt_input_conv`).
-    * Head: with another number of classes it starts anew, uniform within 1/sqrt(features), drawn
-      from stream `adapt/NAME/SEED/TENSOR` of SplitMix64.
-    * Without classes, or as a backbone, tensors that are no longer needed are left out.
+    * Image channels: for one channel, the stem's kernel is summed over its channels; for n
+      channels, it is repeated and scaled, so that a constant image gives the same result as before
+      (the rule of timm's `adapt_input_conv`).
+    * Head: for another number of classes, a new one is drawn, uniform within 1/sqrt(features), from
+      stream `adapt/NAME/SEED/TENSOR` of SplitMix64.
+    * For a net without classes, or a backbone, the tensors that it does not have are left out.
 
-    The input is only read. Raises `resnet_spec.WeightsError` when anything else does not fit.
+    `weights` is not modified. Raises `resnet_spec.WeightsError` when anything else does not fit.
     """
     arch = get_architecture(architecture)
     check_arrays(weights)
@@ -59,9 +59,9 @@ def adapt_weights(
         before = adapted[stem].shape[1]
         if before != arch.in_channels:
             adapted[stem] = _other_channels(adapted[stem], arch.in_channels)
-            changes.append(f"{stem}: {_channels_in_words(before, arch.in_channels)}")
+            changes.append(f"{stem}: {_channels_text(before, arch.in_channels)}")
         if plan.fc and _has_other_classes(plan.fc, adapted):
-            changes.append(f"{plan.fc.name}: {_classes_in_words(plan.fc, adapted)} (seed {seed})")
+            changes.append(f"{plan.fc.name}: {_classes_text(plan.fc, adapted)} (seed {seed})")
             adapted |= _new_head(arch, plan.fc, seed, dtype=str(adapted[stem].dtype))
     changes += _drop_unneeded(arch, adapted)
     check_weights(arch, adapted, {name: str(array.dtype) for name, array in adapted.items()})
@@ -78,7 +78,7 @@ def _other_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
     return repeated * kernel.dtype.type(before / channels)
 
 
-def _channels_in_words(before: int, after: int) -> str:
+def _channels_text(before: int, after: int) -> str:
     if after == 1:
         return f"summed over its {before} channels into one"
     channels = "one channel" if before == 1 else f"{before} channels"
@@ -86,7 +86,7 @@ def _channels_in_words(before: int, after: int) -> str:
 
 
 def _has_other_classes(fc: Linear, weights: Mapping[str, np.ndarray]) -> bool:
-    """Whether there is no head, or one for the same features and other classes."""
+    """Whether `weights` hold no head, or a head for the same features and other classes."""
     kernel, bias = (weights.get(p.name) for p in layer_parameters(fc))
     if kernel is None or bias is None:
         return kernel is bias
@@ -94,10 +94,10 @@ def _has_other_classes(fc: Linear, weights: Mapping[str, np.ndarray]) -> bool:
     return classes != fc.out_features and kernel.shape == (classes, fc.in_features)
 
 
-def _classes_in_words(fc: Linear, weights: Mapping[str, np.ndarray]) -> str:
+def _classes_text(fc: Linear, weights: Mapping[str, np.ndarray]) -> str:
     bias = weights.get(f"{fc.name}.bias")
     before = "none" if bias is None else str(bias.size)
-    return f"starts anew, for {fc.out_features} classes instead of {before}"
+    return f"drawn anew, for {fc.out_features} classes instead of {before}"
 
 
 def _new_head(arch: Architecture, fc: Linear, seed: int, dtype: str) -> dict[str, np.ndarray]:
@@ -109,11 +109,11 @@ def _new_head(arch: Architecture, fc: Linear, seed: int, dtype: str) -> dict[str
 
 
 def _drop_unneeded(arch: Architecture, adapted: dict[str, np.ndarray]) -> list[str]:
-    """Leave out what a shorter net has no place for; what no net of the kind has stays, to fail."""
+    """Remove the tensors of a longer net of the same kind; others stay, and fail the check."""
     whole = replace(arch, num_classes=1, out_indices=None)
     kept = {p.name for p in parameters(arch)}
     unneeded = [p.name for p in parameters(whole) if p.name not in kept and p.name in adapted]
     for name in unneeded:
         del adapted[name]
     layers = dict.fromkeys(name.rpartition(".")[0].partition(".")[0] for name in unneeded)
-    return [f"{layer}: left out, this net has none" for layer in layers]
+    return [f"{layer}: left out, because this net has none" for layer in layers]

@@ -1,4 +1,4 @@
-"""Weights in safetensors files: read with care, written whole or not at all."""
+"""Read and write weights as safetensors files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from resnet_parity.files import check_readable, write_atomically
 
 
 def read_weights(path: Path, arch: Architecture) -> dict[str, np.ndarray]:
-    """The tensors of an architecture, float32, under canonical names.
+    """Return the tensors of an architecture, float32, by canonical name.
 
     Names, shapes and types are checked before a tensor is read. Raises `ParityError` that names the
     file and every tensor that does not fit.
@@ -35,16 +35,16 @@ def read_weights(path: Path, arch: Architecture) -> dict[str, np.ndarray]:
     counters = step_counters(arch)
     try:
         with safe_open(path, framework="np") as file:
-            _check_row(path, arch, (file.metadata() or {}).get("architecture"))
+            _check_architecture(path, arch, (file.metadata() or {}).get("architecture"))
             names = [name for name in file.keys() if name not in counters]  # noqa: SIM118
-            parts = {name: file.get_slice(name) for name in names}
+            slices = {name: file.get_slice(name) for name in names}
             expected = {parameter.name: parameter.shape for parameter in parameters(arch)}
-            found = {name: tuple(part.get_shape()) for name, part in parts.items()}
+            found = {name: tuple(each.get_shape()) for name, each in slices.items()}
             problems = shape_problems(expected, found)
             problems += [
-                f"{name} is {part.get_dtype()}, convert it to float32"
-                for name, part in parts.items()
-                if part.get_dtype() != "F32"
+                f"{name} is {each.get_dtype()}, convert it to float32"
+                for name, each in slices.items()
+                if each.get_dtype() != "F32"
             ]
             if problems:
                 raise WeightsError(f"{path} does not hold a {arch.name!r}", problems)
@@ -55,25 +55,29 @@ def read_weights(path: Path, arch: Architecture) -> dict[str, np.ndarray]:
         raise ParityError(str(error)) from error
     except (SafetensorError, OSError) as error:
         raise ParityError(
-            f"{path} is no safetensors file, or a damaged one; copy or write it again: {error}"
+            f"{path} is not a safetensors file, or is damaged; copy or write it again: {error}"
         ) from error
 
 
-def _check_row(path: Path, arch: Architecture, said: str | None) -> None:
-    """Raise `ParityError` where a file names another row, though its tensors may fit.
+def _check_architecture(path: Path, arch: Architecture, named: str | None) -> None:
+    """Raise `ParityError` where the file's metadata name an architecture with another graph.
 
-    Those of `resnet50` fit `resnet50_v1`, and make another function of it.
+    Its tensors may fit all the same: those of `resnet50` fit `resnet50_v1`, and make it another
+    function.
     """
-    theirs, ours = ARCHITECTURES.get(said or arch.name), ARCHITECTURES.get(arch.name)
+    theirs, ours = ARCHITECTURES.get(named or arch.name), ARCHITECTURES.get(arch.name)
     if theirs and ours and make_graph(theirs) != make_graph(ours):
         raise ParityError(
-            f"{path} does not hold a {arch.name!r} but, as it says, a {said!r}; name that, or "
-            "another file"
+            f"{path} does not hold a {arch.name!r}: its metadata name {named!r}; choose that "
+            "architecture or another file"
         )
 
 
 def check_float32(name: str, arch: Architecture, weights: Mapping[str, np.ndarray]) -> None:
-    """Raise `ParityError` unless these are float32 weights of the architecture, all finite."""
+    """Raise `ParityError` unless these are the weights of the architecture, float32 and finite.
+
+    `name` is that of the file, for the message.
+    """
     try:
         check_weights(arch, weights, dict.fromkeys(weights, "float32"))
     except WeightsError as error:
@@ -81,7 +85,7 @@ def check_float32(name: str, arch: Architecture, weights: Mapping[str, np.ndarra
 
 
 def write_weights(path: Path, arch: Architecture, weights: Mapping[str, np.ndarray]) -> None:
-    """A safetensors file that says which architecture it holds; raises `ParityError`."""
+    """Write a safetensors file whose metadata name the architecture; raises `ParityError`."""
     arrays = {p.name: np.ascontiguousarray(weights[p.name]) for p in parameters(arch)}
     metadata = {"format": "pt", "architecture": arch.name, "spec": to_json(arch)}
     write_atomically(path, save(arrays, metadata))
