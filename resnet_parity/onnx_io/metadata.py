@@ -7,10 +7,12 @@ a change of any bit is noticed.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-from onnx import ModelProto, helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from resnet_spec import Architecture, parameters, to_json
 
@@ -76,3 +78,53 @@ def weights_digest(arch: Architecture, weights: Mapping[str, np.ndarray]) -> str
     for parameter in parameters(arch):
         digest.update(np.ascontiguousarray(weights[parameter.name], "<f4").tobytes())
     return digest.hexdigest()
+
+
+def graph_checksum(model: ModelProto) -> str:
+    """The SHA-256 of the function that a graph describes; for an export, the same on every machine.
+
+    Counted are operators, attributes, edges by name, initializers with their values, the image's
+    name, type and shape, and the opset. Producer, metadata, doc strings, node names, IR version,
+    and the order of nodes, attributes and initializers are not. An export has canonical names,
+    and weights that were folded in float64 with operations that IEEE 754 rounds correctly.
+    """
+    graph = model.graph
+    content = {
+        "opsets": sorted((each.domain, each.version) for each in model.opset_import),
+        "inputs": list(map(_input, graph.input)),
+        "outputs": [each.name for each in graph.output],
+        "initializers": sorted((each.name, _summary(each)) for each in graph.initializer),
+        "nodes": sorted(
+            (list(node.output), node.domain, node.op_type, list(node.input), _attributes(node))
+            for node in graph.node
+        ),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _input(value: ValueInfoProto) -> list[Any]:
+    """Name, type and extents; the extents that are open by name."""
+    tensor = value.type.tensor_type
+    extents = [each.dim_param or each.dim_value for each in tensor.shape.dim]
+    return [value.name, tensor.elem_type, extents]
+
+
+def _attributes(node: NodeProto) -> dict[str, Any]:
+    """The attributes of a node as plain data; tensors by type, shape and checksum."""
+    values = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+    return {name: _plain(value) for name, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, TensorProto):
+        return _summary(value)
+    if isinstance(value, bytes):
+        return value.decode("latin-1")
+    return value if isinstance(value, int | float) else list(map(_plain, value))
+
+
+def _summary(tensor: TensorProto) -> list[Any]:
+    """Type, shape, and the SHA-256 of the values as little-endian numbers."""
+    array = numpy_helper.to_array(tensor)
+    values = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+    return [tensor.data_type, list(tensor.dims), hashlib.sha256(values).hexdigest()]
