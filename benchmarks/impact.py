@@ -29,7 +29,7 @@ import resnet_keras.blocks
 import resnet_keras.layers
 import resnet_torch
 from benchmarks import provenance
-from parity_tests.checks.mutants import ALL, MUTANTS, Mutant, MutantFramework, _same_padding
+from parity_tests.checks.mutants import ALL, MUTANTS, Mutant, MutantAdapter, _same_padding
 from parity_tests.lockstep.training_mutants import FULL, TRAINING_MUTANTS, TrainingMutant
 from parity_tests.support import TINY, exact, random, training
 from resnet_parity.adapters.keras import training_state as keras_state
@@ -250,7 +250,7 @@ DIFFERENCES: dict[str, Callable[[], Damage]] = {
 
 def of_mutant(mutant: Mutant) -> Damage:
     """In the Keras implementation: of the logits, or of the gradients where forwards nothing differs."""
-    framework: Any = MutantFramework(keras_adapter(), mutant)
+    framework: Any = MutantAdapter(keras_adapter(), mutant)
     if mutant.killed_by & ALL:
         right = random(mutant.net, "float64")
         model = framework.build(right.architecture, right.weights, right.dtype)

@@ -1,4 +1,4 @@
-"""Random valid architectures: every field of the spec, in any combination that can be built."""
+"""A Hypothesis strategy for valid architectures: every field of the spec, in any combination."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ STAGES = st.builds(
 
 @st.composite
 def architectures(draw: st.DrawFn) -> Architecture:
-    """A small net of one to three stages; what the spec refuses is drawn again."""
+    """A small net of one to three stages; a combination that the spec refuses is drawn again."""
     stages = tuple(draw(st.lists(STAGES, min_size=1, max_size=3)))
     shortcut = draw(st.sampled_from(["A", "B", "B-pooled", "C"]))
     groups = draw(st.sampled_from([1, 1, 2, 4]))
@@ -67,7 +67,7 @@ def architectures(draw: st.DrawFn) -> Architecture:
         chosen = draw(st.none() | st.lists(st.sampled_from(levels), min_size=1, unique=True))
         given["output_stride"] = draw(st.sampled_from([None, *whole.strides]))
         given["out_indices"] = tuple(sorted(chosen)) if chosen else None
-        # The name is part of every stream of a probe: other fields, other draws.
+        # The name is part of every stream of a probe, so other fields make other draws.
         return Architecture(f"random-{crc32(repr(given).encode()):08x}", **given)
     except ArchitectureError:
         assume(False)

@@ -1,6 +1,7 @@
-"""docs/mutants.md: every planted defect and what kills it, from the tables that the tests read.
+"""Write docs/mutants.md: every planted defect and the checks that notice it.
 
-Run as a module it writes the file; with --check it only says whether that is current.
+It is made from the tables that the tests read. With --check, the module only says whether the file
+is current.
 """
 
 from __future__ import annotations
@@ -8,19 +9,21 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-FILE = Path(__file__).parents[1] / "docs" / "mutants.md"
+FILE = Path(__file__).parents[2] / "docs" / "mutants.md"
 
 _HEAD = """# Mutants
 
-Defects that are planted in one of the two implementations. A test fails unless each is noticed by every check
-named here and the right implementation is blamed (`parity_tests/test_mutants.py`), or, in training, by
-lockstep in the kind of quantity named here (`parity_tests/test_lockstep.py`). The healthy pair is
-never accused. "Blind" says that a comparison of float32 logits to 1e-3 lets the defect pass.
+A mutant is a defect that is planted in one of the two implementations. The suite fails unless every
+check that is named under "killed by" fails for that implementation and for no other
+(`parity_tests/checks/test_mutants.py`). A defect of training must show in lockstep, first in the
+kind of quantity that is named (`parity_tests/lockstep/test_lockstep.py`). The healthy pair passes
+all checks. A check under "missed by" cannot see the defect. "Blind" marks a defect that a comparison
+of float32 logits to 1e-3 misses.
 """
 
 
 def text() -> str:
-    """The whole file."""
+    """The contents of the file."""
     from parity_tests.checks.mutants import MUTANTS
     from parity_tests.lockstep.training_mutants import TRAINING_MUTANTS
 
@@ -29,7 +32,7 @@ def text() -> str:
         _HEAD,
         f"{count} mutants.",
         "",
-        "| defect | net | killed by | cannot see it | blind |",
+        "| defect | net | killed by | missed by | blind |",
         "| --- | --- | --- | --- | --- |",
     ]
     for mutant in MUTANTS:
@@ -45,7 +48,7 @@ def text() -> str:
 
 
 def main() -> int:
-    """Write the file, or check it."""
+    """Write the file, or with --check compare it; return the exit code."""
     if "--check" in sys.argv[1:]:
         current = FILE.read_text(encoding="utf-8") == text()
         if not current:

@@ -1,7 +1,8 @@
 """THE table of mutants: planted defects, and the checks that must notice each.
 
-A mutant is one implementation with one defect. Defects of the architecture or of the weights are planted in
-either implementation in turn; defects of the builder in the Keras implementation, where they happen in real life.
+A mutant is one implementation with one defect. A defect of the architecture or of the weights is
+planted in each implementation in turn. A defect of the builder is planted in the Keras
+implementation, because that is where it happens in practice.
 """
 
 from __future__ import annotations
@@ -41,10 +42,10 @@ Weights = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Mutant:
-    """A defect: what it does, which checks must notice it and which cannot, and in which net.
+    """A defect: what it changes, the checks that must notice it and that cannot, and the net.
 
-    A check in neither set may notice or not, by the rounding of the machine. `blind` marks a defect
-    that a comparison of float32 logits to 1e-3 would let pass.
+    Whether a check in neither set notices it depends on the machine's rounding. `blind` marks a
+    defect that a comparison of float32 logits to 1e-3 would miss.
     """
 
     name: str
@@ -58,59 +59,59 @@ class Mutant:
     run: Callable[..., dict[str, np.ndarray]] | None = None
 
 
-class Reused:
-    """An implementation that builds one model per architecture and dtype, and gives it other weights."""
+class CachedModelAdapter:
+    """An adapter that builds one model per architecture and dtype, then only sets its weights."""
 
-    def __init__(self, framework: Any) -> None:
-        self._framework = framework
+    def __init__(self, adapter: Any) -> None:
+        self._adapter = adapter
         self._models: dict[tuple[Architecture, str], Any] = {}
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._framework, name)
+        return getattr(self._adapter, name)
 
     def build(
         self, architecture: Architecture, weights: Mapping[str, np.ndarray], dtype: str
     ) -> Any:
         key = architecture, dtype
         if key not in self._models:
-            self._models[key] = self._framework.build(architecture, weights, dtype)
+            self._models[key] = self._adapter.build(architecture, weights, dtype)
         else:
-            import_module(self._framework.__package__).set_weights(self._models[key], weights)
+            import_module(self._adapter.__package__).set_weights(self._models[key], weights)
         return self._models[key]
 
 
-class MutantFramework:
-    """An adapter like that of the implementation, with the defect in it."""
+class MutantAdapter:
+    """The adapter of an implementation, with the defect planted in it."""
 
-    def __init__(self, framework: Adapter, mutant: Mutant) -> None:
-        self._framework, self._mutant = cast(Adapter, Reused(framework)), mutant
+    def __init__(self, adapter: Adapter, mutant: Mutant) -> None:
+        self._adapter, self._mutant = cast(Adapter, CachedModelAdapter(adapter)), mutant
 
     def modes(self) -> tuple[str, ...]:
-        return self._framework.modes()
+        return self._adapter.modes()
 
     def unsupported_reason(self, mode: str, check: str) -> str | None:
-        return self._framework.unsupported_reason(mode, check)
+        return self._adapter.unsupported_reason(mode, check)
 
     def versions(self) -> dict[str, str]:
-        return self._framework.versions()
+        return self._adapter.versions()
 
     def float64_unsupported_reason(self) -> str | None:
-        return self._framework.float64_unsupported_reason()
+        return self._adapter.float64_unsupported_reason()
 
     def norm_of_ones(self, mode: str, dtype: str) -> np.ndarray:
-        return self._framework.norm_of_ones(mode, dtype)
+        return self._adapter.norm_of_ones(mode, dtype)
 
     def build(
         self, architecture: Architecture, weights: Mapping[str, np.ndarray], dtype: str
     ) -> Any:
         with _patched(self._mutant.builder):
             mutated = self._mutant.weights(dict(weights))
-            model = self._framework.build(self._mutant.architecture(architecture), mutated, dtype)
+            model = self._adapter.build(self._mutant.architecture(architecture), mutated, dtype)
         model.architecture = architecture
         return model
 
     def run(self, model: Any, images: np.ndarray, mode: str) -> dict[str, np.ndarray]:
-        return (self._mutant.run or self._framework.run)(model, images, mode)
+        return (self._mutant.run or self._adapter.run)(model, images, mode)
 
     def gradients(
         self,
@@ -121,7 +122,7 @@ class MutantFramework:
         *,
         training: bool,
     ) -> dict[str, np.ndarray]:
-        return self._framework.gradients(model, images, cotangents, mode, training=training)
+        return self._adapter.gradients(model, images, cotangents, mode, training=training)
 
     def mixed_precision(
         self,
@@ -133,7 +134,7 @@ class MutantFramework:
     ) -> dict[str, np.ndarray]:
         arch, mutated = self._mutant.architecture(architecture), self._mutant.weights(dict(weights))
         with _patched(self._mutant.builder):
-            return self._framework.mixed_precision(arch, mutated, images, mode, dtype)
+            return self._adapter.mixed_precision(arch, mutated, images, mode, dtype)
 
 
 @contextmanager
@@ -152,7 +153,7 @@ def _changed(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[
 
 
 def _swapped(first: str, second: str) -> Callable[[Weights], Weights]:
-    """Every tensor whose name starts with one prefix, for the one that starts with the other."""
+    """Swap the tensors whose names start with one prefix for those that start with the other."""
 
     def other(name: str) -> str:
         for here, there in ((first, second), (second, first)):
@@ -164,7 +165,7 @@ def _swapped(first: str, second: str) -> Callable[[Weights], Weights]:
 
 
 def _one_ulp_more(kernel: np.ndarray) -> np.ndarray:
-    """The weight of largest magnitude, moved to the next number of its dtype."""
+    """Move the weight of largest magnitude to the next number of its dtype."""
     changed = kernel.copy()
     place = np.unravel_index(np.abs(kernel).argmax(), kernel.shape)
     changed[place] = np.nextafter(kernel[place], np.dtype(kernel.dtype).type(np.inf))
@@ -199,7 +200,7 @@ def _change_blocks(patch: pytest.MonkeyPatch, change: Callable[[Block], Block]) 
 
 
 def _dilated_too_early(patch: pytest.MonkeyPatch) -> None:
-    """The convolution that lost its stride is dilated like those behind it."""
+    """The convolution that lost its stride is dilated like those after it."""
 
     def early(block: Block) -> Block:
         convs = [replace(c, dilation=2) if c.name == "layer2.0.conv2" else c for c in block.convs]
@@ -218,7 +219,7 @@ def _projection_of_the_raw_input(patch: pytest.MonkeyPatch) -> None:
 
 
 def _gate(change: Callable[[pytest.MonkeyPatch], None]) -> Callable[[pytest.MonkeyPatch], None]:
-    """A change of what happens inside the gates alone."""
+    """Apply `change` inside the gates alone."""
     right = resnet_keras.blocks.squeeze_excite
 
     def plant(patch: pytest.MonkeyPatch) -> None:
@@ -292,19 +293,19 @@ def _taps(model: Any, images: np.ndarray) -> dict[str, str]:
     return {keras_layer_name(tap.name): tap.name for tap in found}
 
 
-# Defects of the backward pass alone: forwards nothing differs.
+# Defects of the backward pass alone: the forward pass is the same.
 
 
-class _ReluThatLetsAllBack(layers.Layer):
+class _ReluThatPassesEveryGradient(layers.Layer):
     """max(x, 0) with the gradient of x."""
 
     def call(self, x):
         return x + ops.stop_gradient(ops.relu(x) - x)
 
 
-def _relu_that_lets_all_back(patch: pytest.MonkeyPatch) -> None:
+def _relu_that_passes_every_gradient(patch: pytest.MonkeyPatch) -> None:
     def relu(x, name: str):
-        return _ReluThatLetsAllBack(name=keras_layer_name(name))(x)
+        return _ReluThatPassesEveryGradient(name=keras_layer_name(name))(x)
 
     patch.setattr(resnet_keras.blocks, "relu", relu)
 
@@ -324,7 +325,7 @@ def _shortcut_without_gradient(patch: pytest.MonkeyPatch) -> None:
 
 
 class _SharedMaximum(layers.Layer):
-    """A 3x3 maximum at stride 2 whose gradient goes to all cells that reach it."""
+    """A 3x3 maximum at stride 2 whose gradient is shared by all cells that are equal to it."""
 
     def call(self, x):
         x = ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
@@ -343,7 +344,7 @@ def _maximum_shared(patch: pytest.MonkeyPatch) -> None:
 
 
 class _ConstantStatistics(layers.BatchNormalization):
-    """Norms by the batch, but no gradient flows through its mean and variance."""
+    """Norms use the statistics of the batch, but no gradient flows through them."""
 
     def call(self, x, training=None, mask=None):
         if not training:
@@ -353,7 +354,7 @@ class _ConstantStatistics(layers.BatchNormalization):
 
 
 class _AlwaysFrozen(layers.BatchNormalization):
-    """Norms by its running statistics, in training too."""
+    """Norms use the running statistics, in training too."""
 
     def call(self, x, training=None, mask=None):
         return super().call(x, training=False)
@@ -367,9 +368,9 @@ def _norms(kind: type[layers.BatchNormalization]) -> Callable[[pytest.MonkeyPatc
 
 
 ALL = frozenset({"exact", "float64", "float32"})
-BACKWARDS = frozenset({"exact gradients", "float64 gradients", "float32 gradients"})
-BY_BATCH = BACKWARDS - {"exact gradients"}
-FINE = frozenset({"exact", "float64"})
+ALL_GRADIENTS = frozenset({"exact gradients", "float64 gradients", "float32 gradients"})
+TRAINING_GRADIENTS = ALL_GRADIENTS - {"exact gradients"}
+EXACT_AND_FLOAT64 = frozenset({"exact", "float64"})
 EXACT = frozenset({"exact"})
 
 MUTANTS = (
@@ -377,7 +378,7 @@ MUTANTS = (
     Mutant("eps 1e-3", ALL, architecture=lambda arch: replace(arch, bn_eps=1e-3)),
     Mutant(
         "eps 1.001e-5",
-        FINE,
+        EXACT_AND_FLOAT64,
         missed_by=frozenset({"float32"}),
         blind=True,
         architecture=lambda arch: replace(arch, bn_eps=1.001e-5),
@@ -412,17 +413,17 @@ MUTANTS = (
     ),
     Mutant(
         "running variance off by 1e-6",
-        FINE,
+        EXACT_AND_FLOAT64,
         blind=True,
         weights=_changed("layer1.0.bn2.running_var", lambda variance: variance + 1e-6),
     ),
     Mutant("two blocks swapped", ALL, weights=_swapped("layer2.1.", "layer2.2.")),
-    Mutant("no ReLU behind the last block", ALL, builder=_no_last_relu),
+    Mutant("no ReLU after the last block", ALL, builder=_no_last_relu),
     Mutant("max-pool without padding", ALL, builder=_pool_without_padding),
     Mutant("average without the last row", ALL, builder=_average_without_the_last_row),
     Mutant("BN in training mode", ALL, run=_run_in_training_mode),
     Mutant(
-        "zeros of shortcut A around",
+        "shortcut A pads on both sides",
         ALL,
         net="zero-padding",
         architecture=lambda arch: replace(arch, zero_padding="around"),
@@ -434,14 +435,14 @@ MUTANTS = (
         architecture=lambda arch: replace(arch, stride_in_last_block=True),
     ),
     Mutant(
-        "zeros around a signed max-pool",
+        "zeros around a max-pool of signed values",
         ALL,
         net="preact",
         architecture=lambda arch: replace(arch, stem=replace(arch.stem, pool=Pool(border="zero"))),
     ),
     Mutant("projection of the raw input", ALL, net="preact", builder=_projection_of_the_raw_input),
     Mutant("gate without its ReLU", ALL, net="gated", builder=_gate(_without_relu)),
-    # The exact probe meets a sigmoid only where a hard one agrees.
+    # On the exact probe a sigmoid has only inputs for which a hard sigmoid is equal.
     Mutant(
         "gate with a hard sigmoid",
         frozenset({"float64", "float32"}),
@@ -449,7 +450,7 @@ MUTANTS = (
         net="gated",
         builder=_gate(_with_a_hard_sigmoid),
     ),
-    Mutant("maximum for the average", ALL, net="deep-stem", builder=_max_for_the_average),
+    Mutant("maximum instead of the average", ALL, net="deep-stem", builder=_max_for_the_average),
     Mutant(
         "deep stem without its inner ReLUs",
         ALL,
@@ -463,24 +464,31 @@ MUTANTS = (
         weights=_changed("layer1.0.conv1.bias", lambda bias: 0 * bias),
     ),
     Mutant("dilated one convolution too early", ALL, net="dilated", builder=_dilated_too_early),
-    Mutant("ReLU that lets every gradient back", BACKWARDS, ALL, builder=_relu_that_lets_all_back),
-    Mutant("no gradient through the shortcut", BACKWARDS, ALL, builder=_shortcut_without_gradient),
-    # Away from kinks there are no ties.
+    Mutant(
+        "ReLU passes every gradient",
+        ALL_GRADIENTS,
+        ALL,
+        builder=_relu_that_passes_every_gradient,
+    ),
+    Mutant(
+        "no gradient through the shortcut", ALL_GRADIENTS, ALL, builder=_shortcut_without_gradient
+    ),
+    # A training probe stays away from kinks, so it has no ties.
     Mutant(
         "gradient of a maximum shared among equals",
         frozenset({"exact gradients"}),
-        missed_by=ALL | BY_BATCH,
+        missed_by=ALL | TRAINING_GRADIENTS,
         builder=_maximum_shared,
     ),
     Mutant(
         "batch statistics as constants",
-        BY_BATCH,
+        TRAINING_GRADIENTS,
         missed_by=ALL | {"exact gradients"},
         builder=_norms(_ConstantStatistics),
     ),
     Mutant(
         "running statistics in training",
-        BY_BATCH,
+        TRAINING_GRADIENTS,
         missed_by=ALL | {"exact gradients"},
         builder=_norms(_AlwaysFrozen),
     ),

@@ -1,4 +1,4 @@
-"""Every planted defect is noticed, by the checks that the table names."""
+"""Every planted defect is noticed by the checks that the table of mutants names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 import pytest
 
-from parity_tests.checks.mutants import MUTANTS, Mutant, MutantFramework, Reused
+from parity_tests.checks.mutants import MUTANTS, CachedModelAdapter, Mutant, MutantAdapter
 from parity_tests.support import SMALL, exact, exact_dtypes, random, training
 from resnet_parity.adapters.loading import keras_adapter, torch_adapter
 from resnet_parity.adapters.protocol import Adapter
@@ -22,7 +22,7 @@ GRADIENTS = tuple(f"{check} gradients" for check in DEFAULT_CHECKS)
 
 
 def probes(check: str, net: str) -> tuple[Probe, ...]:
-    """Those of a check that compare taps alone, or gradients alone."""
+    """The probes of a check, such as "exact" or "exact gradients", for taps or gradients alone."""
     check, _, gradients = check.partition(" ")
     if check != "exact":
         return ((training if gradients else random)(net, check),)
@@ -32,7 +32,7 @@ def probes(check: str, net: str) -> tuple[Probe, ...]:
 
 
 def planted() -> list:
-    """Each mutant in each implementation that can have it, in Keras where there is little time."""
+    """Each mutant in each implementation that can have it; in PyTorch only in the full suite."""
     rows = []
     for mutant in MUTANTS:
         rows.append(pytest.param(mutant, "keras", id=f"{mutant.name} in keras"))
@@ -44,24 +44,24 @@ def planted() -> list:
 
 @cache
 def healthy() -> dict[str, Adapter]:
-    frameworks = {"torch": torch_adapter(), "keras": keras_adapter()}
-    return {name: cast(Adapter, Reused(framework)) for name, framework in frameworks.items()}
+    adapters = {"torch": torch_adapter(), "keras": keras_adapter()}
+    return {name: cast(Adapter, CachedModelAdapter(each)) for name, each in adapters.items()}
 
 
 def engines(mutant: Mutant | None, framework: str) -> tuple[Engine, ...]:
-    """PyTorch in both layouts, for they make the noise floor, and Keras; one implementation with the defect."""
+    """PyTorch in both memory layouts, which set the noise floor, and Keras; one has the defect."""
     adapters = dict(healthy())
     if mutant:
         adapter = keras_adapter() if framework == "keras" else torch_adapter()
-        adapters[framework] = cast(Adapter, MutantFramework(adapter, mutant))
+        adapters[framework] = cast(Adapter, MutantAdapter(adapter, mutant))
     modes = {"torch": NOISE_FLOOR_MODES, "keras": ("eager",)}
     return tuple(
         Engine(name, each, mode) for name, each in adapters.items() for mode in modes[name]
     )
 
 
-def accused(check: str, net: str, among: tuple[Engine, ...]) -> list[set[str]]:
-    """For each probe of the check, the implementations that it finds fault with; none may be excused."""
+def failing(check: str, net: str, among: tuple[Engine, ...]) -> list[set[str]]:
+    """The frameworks that fail the check, for each of its probes; no verdict may be skipped."""
     compared = "gradients" if check in GRADIENTS else "taps"
     found = []
     for probe in probes(check, net):
@@ -73,43 +73,43 @@ def accused(check: str, net: str, among: tuple[Engine, ...]) -> list[set[str]]:
 
 @pytest.mark.parametrize("net", sorted({mutant.net for mutant in MUTANTS}))
 @pytest.mark.parametrize("check", [*DEFAULT_CHECKS, *GRADIENTS])
-def test_the_healthy_pair_is_not_accused(check, net):
-    assert not any(accused(check, net, engines(None, "")))
+def test_the_healthy_pair_passes(check, net):
+    assert not any(failing(check, net, engines(None, "")))
 
 
 @pytest.mark.parametrize(("mutant", "framework"), planted())
-def test_a_mutant_is_noticed_and_blamed(mutant: Mutant, framework: str):
-    """Every probe of the checks in the table accuses the implementation that has it and no other."""
+def test_a_mutant_fails_the_checks_of_the_table(mutant: Mutant, framework: str):
+    """On every probe of those checks, the implementation with the defect fails, and no other."""
     among = engines(mutant, framework)
     for check in sorted(mutant.killed_by):
-        assert all(each == {framework} for each in accused(check, mutant.net, among)), check
+        assert all(each == {framework} for each in failing(check, mutant.net, among)), check
     for check in sorted(mutant.missed_by):
-        assert not any(accused(check, mutant.net, among)), f"{check} is sharper than the table says"
+        assert not any(failing(check, mutant.net, among)), f"{check} notices it, unlike the table"
 
 
 BLIND = [mutant for mutant in MUTANTS if mutant.blind]
 
 
 @pytest.mark.parametrize("mutant", BLIND, ids=lambda mutant: mutant.name)
-def test_a_comparison_of_logits_to_1e_3_would_miss_it(mutant: Mutant):
+def test_a_comparison_of_logits_to_1e_3_misses_a_blind_mutant(mutant: Mutant):
     probe = random(SMALL.name, "float32")
-    model = MutantFramework(keras_adapter(), mutant).build(SMALL, probe.weights, "float32")
+    model = MutantAdapter(keras_adapter(), mutant).build(SMALL, probe.weights, "float32")
     logits = keras_adapter().run(model, probe.images, "eager")["logits"]
     assert np.abs(logits - probe.expected["logits"]).max() < limit("careless comparison", "logits")
 
 
-def test_at_least_three_mutants_are_of_that_kind():
+def test_at_least_three_mutants_are_blind():
     assert len(BLIND) >= 3
 
 
-def test_the_exact_check_misses_one_kind_alone():
-    """It meets a sigmoid at its two ends, so what lies between them is for the other checks."""
+def test_the_exact_check_misses_one_forward_defect_alone():
+    """Its gates are exactly 1/2 or 1, so the other checks test the rest of the sigmoid."""
     forwards = [mutant for mutant in MUTANTS if mutant.killed_by & set(DEFAULT_CHECKS)]
     missed = [mutant.name for mutant in forwards if "exact" not in mutant.killed_by]
     assert missed == ["gate with a hard sigmoid"]
 
 
-def test_taps_are_blind_to_defects_of_the_backward_pass():
+def test_taps_do_not_show_defects_of_the_backward_pass():
     backwards = [mutant for mutant in MUTANTS if not mutant.killed_by & set(DEFAULT_CHECKS)]
     assert len(backwards) >= 5
     assert all(mutant.missed_by >= set(DEFAULT_CHECKS) for mutant in backwards)
