@@ -1,14 +1,15 @@
-"""Workers: whatever an adapter can do, from another process, without pickles and without traces."""
+"""Remote adapters: all that an adapter does, done in another process that leaves nothing."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +18,48 @@ from resnet_spec import Stage, get_architecture
 
 from parity_tests.support import EVERYTHING, ROOT, TINY, exact, python, random
 from resnet_parity.adapters.loading import torch_adapter
-from resnet_parity.adapters.messages import pack, unpack
 from resnet_parity.adapters.remote import RemoteAdapter, remote_adapters
 from resnet_parity.checks.run import Engine, run_check
-from resnet_parity.errors import MissingFrameworkError, ParityError
+from resnet_parity.errors import MissingFrameworkError, ParityError, ProbeError
+
+FAKE = """
+import ctypes, gc, os, signal, subprocess, sys
+from resnet_parity import errors
+from resnet_parity.adapters import loading
+
+class Model:
+    pass
+
+class Fake:
+    def build(self):
+        return Model()
+
+    def alive(self, *models):
+        assert all(isinstance(model, Model) for model in models)
+        gc.collect()
+        return sum(isinstance(each, Model) for each in gc.get_objects())
+
+    def echo(self, value):
+        return value
+
+    def refuse(self):
+        raise errors.ProbeError("no such probe")
+
+    def environment(self, name):
+        return os.environ.get(name)
+
+    def child(self):
+        return subprocess.Popen(["sleep", "600"]).pid
+
+    def die(self, how):
+        print("to stdout", flush=True)
+        print("to stderr", file=sys.stderr, flush=True)
+        os.write(1, b"natively\\n")
+        exec(how)
+
+loading.torch_adapter = Fake
+loading.keras_adapter = lambda backend: Fake()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -29,40 +68,49 @@ def torch():
         yield adapters["torch"]
 
 
-def there_and_back(value):
-    arrays: list[np.ndarray] = []
-    text = json.dumps(pack(value, arrays, lambda model: pytest.fail(f"{model} stays here")))
-    return unpack(json.loads(text), dict(enumerate(arrays)), lambda number: None)
+@pytest.fixture
+def fake(tmp_path) -> Callable[..., RemoteAdapter]:
+    """A function that starts a worker with the adapter above in place of a framework's."""
+    (tmp_path / "sitecustomize.py").write_text(FAKE)
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    return lambda framework="torch": RemoteAdapter(framework, {"PYTHONPATH": path})
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        None,
-        True,
-        1.5,
-        float("inf"),
-        "a name",
-        (1, [2, ("x",)], {}),
-        {"a": 1, 3: (None,), (1, 2): []},
-        ["array", 0],
-        EVERYTHING,
-        get_architecture("seresnet50", features_only=True, out_indices=(0, 2)),
-        {"stage": Stage(2, 16)},
-    ],
-    ids=str,
-)
-def test_a_value_comes_back_as_it_was(value):
-    back = there_and_back(value)
-    assert back == value
-    assert type(back) is type(value)
+VALUES: list[Any] = [
+    None,
+    True,
+    1.5,
+    float("inf"),
+    "a name",
+    (1, [2, ("x",)], {}),
+    {"a": 1, 3: (None,), (1, 2): []},
+    ["array", 0],
+    EVERYTHING,
+    get_architecture("seresnet50", features_only=True, out_indices=(0, 2)),
+    {"stage": Stage(2, 16)},
+]
 
 
-def test_arrays_come_back_with_their_bits():
+def test_a_value_comes_back_as_it_was(fake):
+    adapter = fake()
+    for value in VALUES:
+        back = adapter.echo(value)
+        assert back == value
+        assert type(back) is type(value)
+    adapter.close()
+
+
+def test_arrays_come_back_with_their_bits(fake):
     given = {name: np.array([0.1, -0.0, np.nan], name) for name in ("float32", "float64")}
-    for name, array in there_and_back(given).items():
-        assert array.dtype == name
+    given["large"] = np.random.default_rng(0).normal(size=(2, 3, 256, 512))
+    adapter = fake()
+    back = adapter.echo(value=given)
+    adapter.close()
+    assert list(back) == list(given)
+    for name, array in back.items():
+        assert array.dtype == given[name].dtype
         assert array.tobytes() == given[name].tobytes()
+        assert array.flags.writeable
 
 
 def test_the_checker_cannot_tell_it_from_the_adapter(torch):
@@ -95,31 +143,39 @@ def test_a_failure_names_the_engine_and_the_worker_lives_on(torch):
     assert torch.versions()
 
 
-def test_a_worker_that_dies_is_named_with_its_last_words(tmp_path):
-    """Here by an implementation that writes to both streams and then leaves without a word of JSON."""
-    package = tmp_path / "sitecustomize.py"
-    package.write_text(
-        "import os, sys\n"
-        "from resnet_parity import frameworks\n"
-        "class Hand:\n"
-        "    def versions(self):\n"
-        "        print('to stdout', flush=True)\n"
-        "        print('to stderr', file=sys.stderr, flush=True)\n"
-        "        os.abort()\n"
-        "frameworks.torch_adapter = Hand\n"
-    )
-    path = os.pathsep.join([str(tmp_path), str(ROOT)])
-    adapter = RemoteAdapter("torch", {"PYTHONPATH": path})
-    with pytest.raises(ParityError) as death:
-        adapter.versions()
+def test_this_projects_errors_keep_their_class(fake):
+    adapter = fake()
+    with pytest.raises(ProbeError, match=r"^no such probe$"):
+        adapter.refuse()
     adapter.close()
-    assert "the worker of torch died (SIGABRT)" in str(death.value)
-    assert "to stdout\nto stderr" in str(death.value)
 
 
-def test_what_a_worker_lacks_is_reported_as_here(tmp_path):
+@pytest.mark.parametrize(
+    ("how", "reported"),
+    [
+        ("os.abort()", "SIGABRT"),
+        ("os._exit(3)", "exit code 3"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL"),
+        ("ctypes.string_at(0)", "SIGSEGV"),
+    ],
+)
+def test_a_worker_that_dies_is_named_with_its_last_output(how, reported, fake):
+    """What the framework printed to either stream is shown, and nothing of it before."""
+    adapter = fake()
+    with pytest.raises(ParityError) as death:
+        adapter.die(how)
+    with pytest.raises(ParityError, match="died"):
+        adapter.echo(1)
+    adapter.close()
+    with pytest.raises(ParityError, match="died"):
+        adapter.echo(1)
+    assert f"the worker of torch died ({reported})" in str(death.value)
+    assert "to stdout\nto stderr\nnatively" in str(death.value)
+
+
+def test_a_framework_missing_in_a_worker_is_reported_as_here(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
-        "from resnet_parity import frameworks\nframeworks.find_spec = lambda name: None\n"
+        "from resnet_parity.adapters import loading\nloading.find_spec = lambda name: None\n"
     )
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     adapter = RemoteAdapter("keras jax", {"PYTHONPATH": path})
@@ -128,22 +184,33 @@ def test_what_a_worker_lacks_is_reported_as_here(tmp_path):
     adapter.close()
 
 
-def test_a_forgotten_model_is_forgotten_there(torch):
-    probe = random(TINY.name, "float32")
-    torch.build(TINY, probe.weights, "float32")  # and dropped at once
-    assert len(torch._forgotten) == 1
-    torch.modes()
-    assert torch._forgotten == []
+def test_a_worker_starts_in_the_environment_of_its_framework(fake):
+    workers = fake("torch"), fake("keras jax")
+    switches = ("KERAS_BACKEND", "NVIDIA_TF32_OVERRIDE")
+    values = [[worker.environment(name) for name in switches] for worker in workers]
+    assert values == [[os.environ.get(name) for name in switches], ["jax", "0"]]
+    for worker in workers:
+        worker.close()
+
+
+def test_a_forgotten_model_is_forgotten_there(fake):
+    adapter = fake()
+    model = adapter.build()
+    assert adapter.alive(model) == 1
+    adapter.build()  # and dropped at once
+    assert adapter.alive(model) == 1
+    del model
+    assert adapter.alive() == 0
+    adapter.close()
 
 
 def test_nothing_is_left_of_a_worker(tmp_path, monkeypatch):
+    """Not even while it runs is there a file with a name."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     processes = []
     with pytest.raises(ZeroDivisionError), remote_adapters("torch", "keras torch") as adapters:
         processes += [adapter.__dict__["_process"] for adapter in adapters.values()]
-        folders = list(tmp_path.iterdir())
-        assert len(folders) == 2
-        assert all(folder.stat().st_mode & 0o777 == 0o700 for folder in folders)
+        assert not list(tmp_path.iterdir())
         raise ZeroDivisionError
     assert [process.poll() for process in processes] == [-signal.SIGKILL] * 2
     assert not list(tmp_path.iterdir())
@@ -151,7 +218,7 @@ def test_nothing_is_left_of_a_worker(tmp_path, monkeypatch):
 
 def test_ctrl_c_leaves_nothing(tmp_path):
     """Interrupted while its workers start: one line, exit 130, no file and no process is left."""
-    judge = subprocess.Popen(
+    checker = subprocess.Popen(
         [sys.executable, "-m", "resnet_parity.cli", "matrix", "resnet18", "--check", "exact"],
         cwd=ROOT,
         env={**os.environ, "TMPDIR": str(tmp_path)},
@@ -159,34 +226,78 @@ def test_ctrl_c_leaves_nothing(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert judge.stderr
-    while "starting a worker" not in judge.stderr.readline():
-        assert judge.poll() is None
-    while not list(tmp_path.glob("resnet-parity-*/stderr")):
+    assert checker.stderr
+    while "starting a worker" not in checker.stderr.readline():
+        assert checker.poll() is None
+    while Path("/proc/self").exists() and len(processes_with(tmp_path)) < 2:
         time.sleep(0.01)
-    judge.send_signal(signal.SIGINT)
-    _, complaint = judge.communicate()
-    assert judge.returncode == 130
+    checker.send_signal(signal.SIGINT)
+    output, complaint = checker.communicate()
+    assert checker.returncode == 130
+    assert output == ""
     assert complaint.splitlines()[-1] == "resnet-parity: error: interrupted"
-    assert not list(tmp_path.glob("resnet-parity-*"))
-    assert str(tmp_path) not in "".join(_command_lines())
+    assert not list(tmp_path.iterdir())
+    assert all_end(tmp_path)
 
 
-def _command_lines():
-    """Of all processes, where the system lists them as files."""
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+ORPHANS = """
+import os, signal
+from resnet_parity.adapters.remote import RemoteAdapter
+adapter = RemoteAdapter("torch")
+adapter.echo(1)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_worker_ends_after_its_checker_was_killed(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(FAKE)
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    killed = python("-c", ORPHANS, PYTHONPATH=path)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert all_end(tmp_path)
+
+
+def test_children_of_a_worker_end_with_it(fake, tmp_path):
+    adapter = fake()
+    child = adapter.child()
+    if Path("/proc/self").exists():
+        assert child in processes_with(tmp_path)
+    adapter.close()
+    assert all_end(tmp_path)
+
+
+def all_end(path: Path) -> bool:
+    """Wait, for a minute at most, until no process has that path in its environment."""
+    end = time.monotonic() + 60
+    while processes_with(path) and time.monotonic() < end:
+        time.sleep(0.01)
+    return not processes_with(path)
+
+
+def processes_with(path: Path) -> list[int]:
+    """The processes that run with that path in their environment, where the system lists them."""
+    found = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
         try:
-            yield path.read_text()
+            if str(path) in environment.read_text(errors="replace"):
+                found.append(int(environment.parent.name))
         except OSError:
             continue
+    return found
 
 
-def test_a_worker_needs_no_install():
-    """It finds the project of the checker who starts it, wherever that stands."""
-    script = (
+def test_a_worker_needs_no_install_and_no_guard_in_a_script(tmp_path):
+    """It finds the project of the checker, and does not run the checker's main module again.
+
+    The checker itself imports no framework.
+    """
+    script = tmp_path / "script.py"
+    script.write_text(
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from resnet_parity.adapters.remote import remote_adapters\n"
-        "with remote_adapters('torch') as implementations: print(implementations['torch'].modes()[0])"
+        "with remote_adapters('torch') as adapters:\n"
+        "    print(adapters['torch'].modes()[0], *adapters['torch'].versions())\n"
+        "print('torch' in sys.modules)\n"
     )
-    result = python("-c", script, str(ROOT), cwd=Path("/"))
-    assert (result.stdout, result.stderr) == ("nchw\n", "")
+    result = python(str(script), str(ROOT), cwd=Path("/"), PYTHONPATH="")
+    assert (result.stdout, result.stderr) == ("nchw torch\nFalse\n", "")

@@ -1,58 +1,64 @@
-"""One process per implementation and backend, so that Keras' backends can stand in one report."""
+"""Adapters that run in a process of their own: one worker per framework and Keras backend.
+
+The checker and its worker exchange pickles over a socket pair that no other process holds. Models
+stay in the worker and travel by number.
+"""
 
 from __future__ import annotations
 
 import os
+import pickle
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import traceback
 import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from io import BufferedRWPair
+from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, cast
+from tempfile import TemporaryFile
+from typing import IO, Any, cast
 
-import numpy as np
-
-from resnet_parity import errors
-from resnet_parity.adapters.mailbox import Mailbox
-from resnet_parity.adapters.messages import pack, unpack
+from resnet_parity.adapters.loading import keras_adapter, torch_adapter
 from resnet_parity.adapters.protocol import Adapter
 from resnet_parity.errors import ParityError
 
+_ROOT = Path(__file__).parents[2]
+_SERVE = "from resnet_parity.adapters.remote import serve; serve()"
 _LAST_LINES = 20
 
 
 class RemoteModel:
-    """A model that lives in a worker; when this end is forgotten, so is that one."""
+    """A model that a worker holds under this number, until this object is garbage-collected."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
 
 
 class RemoteAdapter:
-    """An adapter whose every method runs in a worker; `implementation` is "torch" or "keras BACKEND".
+    """An adapter whose methods run in a worker; `framework` is "torch" or "keras BACKEND".
 
     `environment` is added to that of this process. Close it, or use `remote_adapters`.
 
-    Its methods raise `ParityError` when the worker fails or dies, and what the adapter raises of
-    this project's own errors.
+    Its methods raise `ParityError` when the worker fails or dies, and this project's own errors
+    by their class.
     """
 
     def __init__(self, framework: str, environment: dict[str, str] | None = None) -> None:
         self._framework = framework
-        self._numbers: weakref.WeakKeyDictionary[RemoteModel, int] = weakref.WeakKeyDictionary()
         self._forgotten: list[int] = []
-        folder = TemporaryDirectory(prefix="resnet-parity-")
-        self._noise = Path(folder.name) / "stderr"
-        with _uninterrupted():
-            self._process = _start(framework, folder.name, self._noise, environment or {})
-            self._finish = weakref.finalize(self, _end, self._process, folder)
-        assert self._process.stdin and self._process.stdout
-        self._mailbox = Mailbox(
-            Path(folder.name), "judge", self._process.stdout, self._process.stdin
-        )
-        self._ready = False
+        self._output = TemporaryFile()  # noqa: SIM115, closed by _end
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            self._stream = ours.makefile("rwb")
+            with _interrupt_postponed():
+                self._process = _start(framework, theirs, self._output, environment or {})
+                self._end = weakref.finalize(self, _end, self._process, self._stream, self._output)
 
     def __getattr__(self, method: str) -> Any:
         if method.startswith("_"):
@@ -60,62 +66,37 @@ class RemoteAdapter:
         return partial(self._call, method)
 
     def close(self) -> None:
-        """End the worker and remove its files."""
-        self._finish()
+        """Kill the worker and its children."""
+        self._end()
 
     def _call(self, method: str, *arguments: Any, **keywords: Any) -> Any:
-        if not self._ready:
-            self._receive()  # that its framework is there
-            self._ready = True
-        arrays: list[np.ndarray] = []
-        request = {
-            "method": method,
-            "arguments": pack(arguments, arrays, self._number),
-            "keywords": pack(keywords, arrays, self._number),
-            "forget": self._forgotten[:],
-        }
-        self._forgotten.clear()
+        forgotten = [self._forgotten.pop() for _ in self._forgotten[:]]
         try:
-            self._mailbox.send(request, arrays)
-        except (BrokenPipeError, ValueError) as error:  # ValueError: it was closed
-            raise self._death() from error
-        return self._receive()
-
-    def _receive(self) -> Any:
-        letter = self._mailbox.receive()
-        if letter is None:
-            raise self._death()
-        answer, arrays = letter
-        if "error" in answer:
-            kind = getattr(errors, answer["error"], None)
-            raise kind(answer["message"]) if kind else self._failure(answer["message"])
-        return unpack(answer["value"], arrays, self._model)
-
-    def _model(self, number: int) -> RemoteModel:
-        model = RemoteModel()
-        self._numbers[model] = number
-        weakref.finalize(model, self._forgotten.append, number)
-        return model
-
-    def _number(self, model: RemoteModel) -> int:
-        return self._numbers[model]
-
-    def _failure(self, message: str) -> ParityError:
-        return ParityError(f"{self._framework} failed in its worker: {message}")
+            _send((method, arguments, keywords, forgotten), self._stream)
+            reply = pickle.load(self._stream)
+        except (OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+            raise self._death() from error  # ValueError: the stream is closed
+        if isinstance(reply, ParityError):
+            raise reply
+        if isinstance(reply, RemoteModel):
+            weakref.finalize(reply, self._forgotten.append, reply.number)
+        return reply
 
     def _death(self) -> ParityError:
-        """What is known of a worker that no longer answers."""
+        """Exit status and last output of a worker that no longer answers."""
         code = self._process.wait()
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        noise = self._noise.read_text(errors="replace") if self._noise.exists() else ""
-        last = "\n".join(noise.strip().splitlines()[-_LAST_LINES:])
-        said = f"; its last words:\n{last}" if last else ""
-        return ParityError(f"the worker of {self._framework} died ({how}){said}")
+        lines: list[str] = []
+        if not self._output.closed:
+            self._output.seek(0)
+            lines = self._output.read().decode(errors="replace").strip().splitlines()
+        output = "\n".join(["; its last output:", *lines[-_LAST_LINES:]]) if lines else ""
+        return ParityError(f"the worker of {self._framework} died ({how}){output}")
 
 
 @contextmanager
 def remote_adapters(*frameworks: str) -> Iterator[dict[str, Adapter]]:
-    """A worker per implementation, by its name; all have ended when this is left, however it is left."""
+    """A worker for each of these frameworks, by name; leaving the context kills them all."""
     with ExitStack() as stack:
         adapters = {}
         for framework in frameworks:
@@ -126,10 +107,10 @@ def remote_adapters(*frameworks: str) -> Iterator[dict[str, Adapter]]:
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Put off Ctrl-C, or it might come between a worker's start and the promise to end it."""
+def _interrupt_postponed() -> Iterator[None]:
+    """Postpone Ctrl-C, so that no worker is started without its finalizer."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # Ctrl-C is for the main thread alone
+        yield  # only the main thread receives Ctrl-C
         return
     pressed = []
     previous = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
@@ -142,39 +123,93 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def _start(
-    framework: str, folder: str, noise: Path, environment: dict[str, str]
-) -> subprocess.Popen[str]:
-    """The worker, in a session of its own: Ctrl-C is for the checker, who ends it."""
+    framework: str, connection: socket.socket, output: IO[bytes], environment: dict[str, str]
+) -> subprocess.Popen[bytes]:
+    """Start a worker in a session of its own, so that Ctrl-C reaches only the checker.
+
+    Not by `multiprocessing`, whose spawned processes run the caller's main module again.
+    """
     _, _, backend = framework.partition(" ")
-    root = str(Path(__file__).parents[1])
-    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     # On a GPU, NVIDIA's libraries would round float32 products to TF32. PyTorch has a switch.
     chosen = {"KERAS_BACKEND": backend, "NVIDIA_TF32_OVERRIDE": "0"} if backend else {}
-    with noise.open("w") as stderr:
-        return subprocess.Popen(
-            [
-                sys.executable,
-                "-P",
-                "-m",
-                "resnet_parity.adapters.worker",
-                folder,
-                *framework.split(),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-            env={**os.environ, "PYTHONPATH": path, **chosen, **environment},
-            start_new_session=True,
-        )
+    descriptor = connection.fileno()
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", _SERVE, str(descriptor), *framework.split()],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        pass_fds=[descriptor],
+        env={**os.environ, "PYTHONPATH": path, **chosen, **environment},
+        start_new_session=True,
+    )
 
 
-def _end(process: subprocess.Popen[str], folder: TemporaryDirectory[str]) -> None:
-    """Kill the worker and what it started; it holds nothing that is worth waiting for."""
+def _end(process: subprocess.Popen[bytes], stream: BufferedRWPair, output: IO[bytes]) -> None:
+    """Kill the worker and its children; nothing in them is worth waiting for."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    for stream in filter(None, (process.stdin, process.stdout)):
-        with suppress(OSError):  # what was written and not read
-            stream.close()
-    folder.cleanup()
+    output.close()
+    with suppress(OSError):  # from a request that was never read
+        stream.close()
+
+
+def serve() -> None:
+    """Answer the checker's requests until it closes the connection; runs in the worker."""
+    descriptor, framework, *backend = sys.argv[1:]
+    stream = socket.socket(fileno=int(descriptor)).makefile("rwb")
+    models: dict[int, Any] = {}
+    numbers = count()
+    adapter: Any
+    try:
+        adapter = torch_adapter() if framework == "torch" else keras_adapter(*backend)
+    except Exception as error:
+        adapter = error
+    while stream.peek():
+        try:
+            reply = _reply(adapter, models, next(numbers), *pickle.load(stream))
+        except Exception as error:
+            reply = _failure(error, " ".join([framework, *backend]))
+        _send(reply, stream)
+
+
+def _reply(
+    adapter: Any,
+    models: dict[int, Any],
+    number: int,
+    method: str,
+    arguments: tuple[Any, ...],
+    keywords: dict[str, Any],
+    forgotten: list[int],
+) -> Any:
+    """The result of one call; a model that it builds stays in `models` under that number."""
+    if isinstance(adapter, Exception):
+        raise adapter
+
+    def resolved(value: Any) -> Any:
+        return models[value.number] if isinstance(value, RemoteModel) else value
+
+    for each in forgotten:
+        del models[each]
+    by_name = {name: resolved(value) for name, value in keywords.items()}
+    result = getattr(adapter, method)(*map(resolved, arguments), **by_name)
+    if method != "build":
+        return result
+    models[number] = result
+    return RemoteModel(number)
+
+
+def _send(message: Any, stream: BufferedRWPair) -> None:
+    """Write a message; protocol 5 streams arrays without a copy of the whole."""
+    pickle.dump(message, stream, protocol=5)
+    stream.flush()
+
+
+def _failure(error: Exception, framework: str) -> ParityError:
+    """The error to raise in the checker; its traceback goes to stderr, in case the worker dies."""
+    traceback.print_exception(error)
+    if isinstance(error, ParityError):
+        return error.with_traceback(None)
+    message = " ".join(str(error).strip().splitlines()[:3])
+    return ParityError(f"{framework} failed in its worker: {type(error).__name__}: {message}")

@@ -25,7 +25,7 @@ from resnet_parity.adapters.keras.modes import unsupported_reason as unsupported
 def versions() -> dict[str, str]:
     """The framework and the backend that it runs on, by name and version."""
     backend = keras.backend.backend()
-    return {"keras": keras.__version__, backend: import_module(backend).__version__}
+    return {"keras": keras.__version__, backend: str(import_module(backend).__version__)}
 
 
 def build(architecture: Architecture, weights: Mapping[str, np.ndarray], dtype: str) -> keras.Model:

@@ -30,7 +30,7 @@ from resnet_torch.weights import set_weights
 
 def versions() -> dict[str, str]:
     """The framework, by name and version."""
-    return {"torch": torch.__version__}
+    return {"torch": str(torch.__version__)}  # a class of PyTorch's own
 
 
 def build(architecture: Architecture, weights: Mapping[str, np.ndarray], dtype: str) -> ResNet:
