@@ -17,7 +17,7 @@ from resnet_spec import ARCHITECTURES, Architecture, get_architecture
 
 from benchmarks import provenance
 from resnet_parity.adapters.loading import eager_mode, keras_adapter, torch_adapter
-from resnet_parity.checks.run import NOISE_FLOOR_MODES
+from resnet_parity.checks.engine import NOISE_FLOOR_MODES
 from resnet_parity.compare import relative_error
 from resnet_parity.probes import Probe, random_probe
 

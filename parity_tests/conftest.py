@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from resnet_parity.checks.run import Engine
+    from resnet_parity.checks.engine import Engine
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -87,7 +87,7 @@ def keras_elsewhere(monkeypatch) -> Iterator[None]:
 def torch_engines() -> list[Engine]:
     """Both layouts of PyTorch, which never has to compile."""
     from resnet_parity.adapters.loading import torch_adapter
-    from resnet_parity.checks.run import NOISE_FLOOR_MODES, Engine
+    from resnet_parity.checks.engine import NOISE_FLOOR_MODES, Engine
 
     return [Engine(f"torch {mode}", torch_adapter(), mode) for mode in NOISE_FLOOR_MODES]
 

@@ -28,7 +28,7 @@ from resnet_spec import (
 
 from resnet_parity.adapters.loading import keras_adapter, torch_adapter
 from resnet_parity.adapters.protocol import fallback_mode, rounding
-from resnet_parity.checks.run import NOISE_FLOOR_MODES, Engine
+from resnet_parity.checks.engine import NOISE_FLOOR_MODES, Engine
 from resnet_parity.probes import Probe, exact_probe, random_probe, training_probe
 
 ROOT = Path(__file__).parent.parent

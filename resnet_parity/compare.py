@@ -1,36 +1,12 @@
-"""The comparison, tap by tap. It returns data and never prints."""
+"""Compares arrays with what they should be. Returns data and never prints."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
 
 import numpy as np
 
-Status = Literal["ok", "mismatch", "shape", "missing"]
-
-BITWISE = None
-"""The limit that only equal bits keep."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One tap of one engine against what it should be.
-
-    `error` is the relative L2 error (infinite where the engine gave NaN or infinity), `max_abs` the
-    largest absolute difference, `differing` the number of elements that differ in any bit (but for
-    the sign of a zero). `limit` is the largest error allowed, None where the bits must be equal.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    elements: int
-    differing: int
-    max_abs: float
-    error: float
-    limit: float | None
-    status: Status
+from resnet_parity.verdict import Row, RowStatus
 
 
 def compare(
@@ -39,7 +15,7 @@ def compare(
     limits: Mapping[str, float] | float | None,
     scales: Mapping[str, float] | None = None,
 ) -> tuple[Row, ...]:
-    """A row per expected tap, in the order expected; `limits` is one for all, or one per tap.
+    """A row per expected array, in the order expected; `limits` is one for all, or one per array.
 
     Errors are relative to what was expected, or to its scale where that is larger.
     """
@@ -53,15 +29,10 @@ def compare(
     )
 
 
-def first_divergence(rows: Iterable[Row]) -> Row | None:
-    """The first tap that is not what it should be, or None."""
-    return next((row for row in rows if row.status != "ok"), None)
-
-
 def relative_error(expected: np.ndarray, actual: np.ndarray, scale: float = 0.0) -> float:
-    """The L2 norm of the difference over that of what was expected; infinite for non-numbers.
+    """The L2 norm of the difference over that of what was expected; infinite for NaN and infinity.
 
-    `scale` takes the place of the latter where it is larger.
+    The difference is divided by `scale` instead where that is larger.
     """
     if not (np.isfinite(actual).all() and np.isfinite(expected).all()):
         return float("inf")
@@ -77,7 +48,7 @@ def _row(
     limit: float | None,
     scale: float,
 ) -> Row:
-    def row(status: Status, differing: int, max_abs: float, error: float) -> Row:
+    def row(status: RowStatus, differing: int, max_abs: float, error: float) -> Row:
         return Row(name, expected.shape, expected.size, differing, max_abs, error, limit, status)
 
     if actual is None:
@@ -93,7 +64,7 @@ def _row(
 
 
 def _differing_bits(expected: np.ndarray, actual: np.ndarray) -> int:
-    """Elements whose bits differ; another dtype is another value everywhere.
+    """The number of elements whose bits differ; arrays of different dtypes differ everywhere.
 
     Adding +0 turns -0 into +0: a sum that starts with its first term and one that starts with zero
     may differ in the sign of a zero, and the integers of an exact probe have no signed zero.

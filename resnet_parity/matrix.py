@@ -1,4 +1,4 @@
-"""Every engine on every check: each implementation and backend in a process of its own, one table."""
+"""The matrix: every engine on every check, each framework in a process of its own."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from resnet_spec import Architecture, get_architecture
 
 from resnet_parity.adapters.protocol import Adapter
 from resnet_parity.adapters.remote import remote_adapters
-from resnet_parity.checks.run import ALL_CHECKS, NOISE_FLOOR_MODES, Engine, Verdict, skipped
+from resnet_parity.checks import CHECKS, chosen_checks
+from resnet_parity.checks.base import Check, PlannedProbe
+from resnet_parity.checks.engine import NOISE_FLOOR_MODES, Engine
 from resnet_parity.errors import MissingFrameworkError, ParityError, ProbeError
 from resnet_parity.machine import machine
 from resnet_parity.progress import Progress
-from resnet_parity.verify import PlannedCheck, plan_checks
+from resnet_parity.verdict import Verdict
 
 MODES = {
     "torch": (*NOISE_FLOOR_MODES, "compile", "cuda", "cuda tf32"),
@@ -25,20 +27,22 @@ MODES = {
     "keras jax": ("jit",),
     "keras torch": ("eager",),
 }
-"""The implementations, a process each, and the modes of each; an engine is an implementation and a mode."""
+"""The modes of each framework and backend; each of these runs in a process of its own."""
 
 ENGINES = {
     f"{framework} {mode}": (framework, mode) for framework, modes in MODES.items() for mode in modes
 }
+"""Every engine by name: a framework and a mode."""
+
 _NOISE_FLOOR = tuple(f"torch {mode}" for mode in NOISE_FLOOR_MODES)
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """What every engine showed on every check, as data.
+    """The verdicts of every engine on every check, as data.
 
-    `verdicts` are by architecture; `absent` says of engines that were not asked for by name why
-    they could not be run at all.
+    `verdicts` are by architecture. `absent` says why an engine could not run at all, where no engine
+    was asked for by name.
     """
 
     seed: int
@@ -50,7 +54,7 @@ class Matrix:
 
     @property
     def failed(self) -> bool:
-        """Some engine is not the function that it should be."""
+        """Whether some engine is not the function that it should be."""
         return any(v.status == "fail" for row in self.verdicts.values() for v in row)
 
 
@@ -58,25 +62,26 @@ def run_matrix(
     architectures: Sequence[str | Architecture],
     *,
     engines: Sequence[str] = (),
-    checks: Sequence[str] = ALL_CHECKS,
+    checks: Sequence[str] = tuple(CHECKS),
     seed: int = 0,
     progress: Progress = lambda step, total: None,
 ) -> Matrix:
-    """Hold every engine to the oracle, on the given checks; PyTorch's noise floor always runs along.
+    """Compare every engine with the oracle, by the given checks; PyTorch's noise floor always runs.
 
-    `engines` are names of `ENGINES`, or how they begin ("keras", "torch compile"); unless given,
+    `engines` are names of `ENGINES`, or their first words ("keras", "torch compile"); by default
     all that this machine can run.
 
     Raises `ParityError` (an unknown engine or check, a worker that died, a framework of a named
     engine that is missing) and `resnet_spec.ArchitectureError`.
     """
     chosen = _chosen(engines)
-    unknown = [check for check in checks if check not in ALL_CHECKS]
-    if unknown or not checks or not architectures:
-        raise ParityError(f"a matrix needs an architecture, and checks of {', '.join(ALL_CHECKS)}")
-    nets = [get_architecture(each) for each in architectures]
-    steps = {arch.name: [s for r in checks for s in plan_checks(arch, r, seed)] for arch in nets}
-    total = 1 + sum(map(len, steps.values()))
+    if not architectures:
+        raise ParityError("a matrix needs at least one architecture")
+    plans = {
+        arch.name: [(check, p) for check in chosen_checks(checks) for p in check.probes(arch, seed)]
+        for arch in map(get_architecture, architectures)
+    }
+    total = 1 + sum(map(len, plans.values()))
     progress("starting a worker for each framework", total)
     with remote_adapters(
         *dict.fromkeys(framework for framework, _ in chosen.values())
@@ -84,11 +89,11 @@ def run_matrix(
         versions, absent = _versions(frameworks, named=bool(engines))
         ready = tuple(_engines(frameworks, chosen, absent, named=bool(engines)))
         verdicts: dict[str, tuple[Verdict, ...]] = {}
-        for name, runs in steps.items():
+        for name, plan in plans.items():
             verdicts[name] = ()
-            for step in runs:
-                progress(f"{name}: {step.check} check, {step.title}", total)
-                verdicts[name] += tuple(_run_check(step, ready))
+            for check, probe in plan:
+                progress(f"{name}: {check.name} check, {probe.title}", total)
+                verdicts[name] += tuple(_run(check, probe, ready))
     return Matrix(
         seed=seed,
         date=datetime.now(UTC).date().isoformat(),
@@ -104,7 +109,7 @@ def run_matrix(
 
 
 def _chosen(names: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """The engines that those names begin, and the noise floor; in the order of the table."""
+    """The engines whose names begin so, and those of the noise floor, in the order of `ENGINES`."""
     for name in names:
         if not any(_begins(name, engine) for engine in ENGINES):
             raise ParityError(f"unknown engine {name!r}; engines are: {', '.join(ENGINES)}")
@@ -119,7 +124,7 @@ def _begins(name: str, engine: str) -> bool:
 def _versions(
     frameworks: Mapping[str, Adapter], *, named: bool
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """The versions of everything, and why an implementation is absent; raises where it was asked for."""
+    """All versions, and why a framework is absent; raises if engines were asked for by name."""
     versions = {"python": platform.python_version(), "numpy": np.__version__}
     absent = {}
     for framework, adapter in frameworks.items():
@@ -139,16 +144,16 @@ def _engines(
     *,
     named: bool,
 ) -> Iterator[Engine]:
-    """Those that can be tried: without names, only modes that the machine has."""
+    """The engines to run: if none was asked for by name, only modes that this machine has."""
     for name, (framework, mode) in chosen.items():
         adapter = frameworks[framework]
         if framework not in absent and (named or mode in adapter.modes()):
             yield Engine(name, adapter, mode)
 
 
-def _run_check(step: PlannedCheck, engines: tuple[Engine, ...]) -> Iterator[Verdict]:
+def _run(check: Check, probe: PlannedProbe, engines: tuple[Engine, ...]) -> Iterator[Verdict]:
     try:
-        yield from step.run_check(engines)
+        yield from check.run(probe.make(), engines)
     except ProbeError as error:
         for engine in engines:
-            yield skipped(step.check, "none", step.dtype, engine.name, str(error))
+            yield check.no_probe(str(error), probe.dtype, engine.name)

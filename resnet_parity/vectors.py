@@ -1,7 +1,7 @@
-"""Conformance vectors: what every row of the table must give on its exact probes, as hashes.
+"""Conformance vectors: hashes of what every architecture must give on its exact probes.
 
-The oracle makes them; whoever has a ResNet elsewhere draws probe and weights again (see `probes`)
-and compares. `conformance/README.md` says how.
+The oracle makes them. An implementation elsewhere draws the same probes and weights (see `probes`)
+and compares; `conformance/README.md` says how.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import numpy as np
 
 from resnet_spec import ARCHITECTURES, IMAGE, Architecture, make_plan, outputs, parameters
 
-from resnet_parity.checks.run import Engine
+from resnet_parity.checks import CHECKS
+from resnet_parity.checks.engine import Engine
 from resnet_parity.errors import ParityError
 from resnet_parity.probes import Probe, exact_probe
 from resnet_parity.progress import Progress
@@ -26,32 +27,32 @@ FILE = Path(__file__).parents[1] / "conformance" / "vectors.json"
 SEEDS = (0, 1, 2)
 DTYPE = "float32"
 FORMAT = 1
-_IN_CLEAR = 4
+_SHOWN = 4
 
 
 @dataclass(frozen=True)
 class VectorResult:
-    """Whether one maker of vectors (the oracle or an engine) gave what the file has.
+    """One vector of the file, compared with what its source gives: the oracle or an engine.
 
-    `differing` are the entries that it gave otherwise; `reason` says why it cannot give any.
+    `differing` are the entries that differ; `reason` says why an engine was skipped.
     """
 
     name: str
     seed: int
-    maker: str
+    source: str
     differing: tuple[str, ...] = ()
     reason: str = ""
 
     @property
     def holds(self) -> bool:
-        """It gave everything that the file has."""
+        """Whether every entry was given and is the same."""
         return not (self.differing or self.reason)
 
 
 def make_vectors(
     names: Sequence[str] = tuple(ARCHITECTURES), progress: Progress = lambda step, total: None
 ) -> dict[str, Any]:
-    """The whole file as plain data, from the oracle."""
+    """The vectors of those architectures as plain data, from the oracle."""
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for name, seed in ((name, seed) for name in names for seed in SEEDS):
         progress(f"{name}, seed {seed}", len(names) * len(SEEDS))
@@ -67,7 +68,7 @@ def verify_vectors(
     seeds: Sequence[int] = SEEDS,
     begin: Callable[[str], None] = lambda step: None,
 ) -> Iterator[VectorResult]:
-    """The oracle and every engine against the file, for one row and the seeds named."""
+    """Compare the oracle and every engine with the file, for one architecture and those seeds."""
     for seed in seeds:
         begin(f"{name}, seed {seed}")
         wanted = next(row for row in data["architectures"][name] if row["seed"] == seed)
@@ -79,11 +80,11 @@ def verify_vectors(
             _differing(wanted, _vector(probe, probe.expected, probe.gradients)),
         )
         for engine in engines:
-            yield _check(probe, engine, wanted)
+            yield _compare(probe, engine, wanted)
 
 
 def read_vectors(path: Path, names: Sequence[str]) -> dict[str, Any]:
-    """The file as plain data; raises `ParityError` where it lacks a row, or is none."""
+    """The file as plain data. Raises `ParityError` if it is no such file, or lacks one of the names."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         if (data["format"], data["dtype"]) != (FORMAT, DTYPE):
@@ -93,7 +94,7 @@ def read_vectors(path: Path, names: Sequence[str]) -> dict[str, Any]:
     except OSError as error:
         raise ParityError(
             f"{path} cannot be read: {error.strerror}; it is part of a checkout, not of an "
-            "installed package; name another with --file"
+            "installed package; name another file with --file"
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         of = f" for {', '.join(names)}" if names else ""
@@ -107,7 +108,7 @@ def read_vectors(path: Path, names: Sequence[str]) -> dict[str, Any]:
 
 
 def as_text(data: Mapping[str, Any]) -> str:
-    """JSON with a line per entry of a vector."""
+    """The data as JSON, with a line per entry of a vector."""
     rows = []
     for name, vectors in data["architectures"].items():
         texts = (
@@ -121,9 +122,9 @@ def as_text(data: Mapping[str, Any]) -> str:
     return f'{{{head}, "architectures": {{\n' + ",\n".join(rows) + "\n}}\n"
 
 
-def _check(probe: Probe, engine: Engine, wanted: Mapping[str, Any]) -> VectorResult:
+def _compare(probe: Probe, engine: Engine, wanted: Mapping[str, Any]) -> VectorResult:
     name, seed = probe.architecture.name, probe.seed
-    if reason := engine.unsupported_reason("exact", DTYPE):
+    if reason := CHECKS["exact"].unsupported_reason(engine, DTYPE):
         return VectorResult(name, seed, engine.name, reason=reason)
     found = _vector(probe, *_run(probe, engine))
     return VectorResult(name, seed, engine.name, _differing(wanted, found))
@@ -149,7 +150,7 @@ def _vector(
         "weights": _sha256(probe.weights[p.name] for p in parameters(arch)),
         **{name: _sha256([array]) for name, array in stages.items()},
         output: _sha256([taps[output]]),
-        f"first {output}": [float(value) for value in taps[output].ravel()[:_IN_CLEAR]],
+        f"first {output}": [float(value) for value in taps[output].ravel()[:_SHOWN]],
         **(_of_gradients(arch, gradients) if gradients else {}),
     }
 
@@ -168,11 +169,11 @@ def _trained(arch: Architecture) -> list[str]:
 
 def _first_nonzero(gradient: np.ndarray) -> np.ndarray:
     flat = gradient.ravel()
-    return flat[flat != 0][:_IN_CLEAR]
+    return flat[flat != 0][:_SHOWN]
 
 
 def _sha256(arrays: Iterable[np.ndarray]) -> str:
-    """Of little-endian float32 numbers one after another; a zero has no sign."""
+    """The SHA-256 of all numbers in turn, as little-endian float32; zeros have no sign."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(np.ascontiguousarray(array.astype("<f4") + np.float32(0)).data)

@@ -9,9 +9,11 @@ import pytest
 
 from parity_tests.support import TINY, exact, random, training
 from resnet_parity.adapters.protocol import fallback_mode
-from resnet_parity.checks.run import Engine, run_check, skipped
-from resnet_parity.compare import BITWISE, compare, first_divergence, relative_error
+from resnet_parity.checks import CHECKS, run_check
+from resnet_parity.checks.engine import Engine
+from resnet_parity.compare import compare, relative_error
 from resnet_parity.tolerances import limit
+from resnet_parity.verdict import BITWISE, first_divergence
 from resnet_parity.verify import Report
 
 EXPECTED = {"a": np.array([[1.0, 2.0]]), "b": np.array([[3.0, -4.0]])}
@@ -139,7 +141,7 @@ def test_a_rough_norm_waives_nothing_in_float32(kind):
     name = "conv1" if kind == "taps" else "conv1.weight"
     wrong[name] = right[name] * (1 + (8e-6 if kind == "taps" else 1e-3))
     first, second = run_check("float32", probe, (noise_floor(right), fake(wrong, half=ROUGH)))
-    assert (first.status, second.status, second.compared) == ("pass", "fail", kind)
+    assert (first.status, second.status, second.quantity) == ("pass", "fail", kind)
 
 
 def test_an_engine_that_rounds_exact_probes_in_float32_is_not_checked_by_them():
@@ -186,8 +188,8 @@ def test_what_stands_in_has_no_unsupported_reason_and_does_not_round(monkeypatch
 def report(*verdicts: tuple[str, ...], checks=("exact",)) -> Report:
     """Of engine, probe, dtype, subject and status."""
     made = (
-        replace(skipped("exact", probe, dtype, engine, "", compared), status=status)  # pyright: ignore
-        for engine, probe, dtype, compared, status in verdicts
+        replace(CHECKS["exact"].skipped(probe, dtype, engine, "", quantity), status=status)  # pyright: ignore
+        for engine, probe, dtype, quantity, status in verdicts
     )
     return Report(TINY, 0, checks, {}, tuple(made))
 
@@ -253,7 +255,7 @@ def test_the_noise_floor_of_gradients_is_the_largest_error_of_any():
     for error in (1.5e-5, 4e-5):
         other = {**probe.gradients, **{name: probe.gradients[name] * (1 + error) for name in rest}}
         _, verdict = run_check("float32", probe, (noise_floor(torch), fake(other)))
-        verdicts.append((verdict.compared, verdict.status))
+        verdicts.append((verdict.quantity, verdict.status))
     assert verdicts == [("gradients", "pass"), ("gradients", "fail")]
 
 

@@ -12,7 +12,7 @@ import resnet_keras
 import resnet_torch
 from parity_tests.checks.combinations import architectures
 from parity_tests.support import quick_engines
-from resnet_parity.checks.run import run_check
+from resnet_parity.checks import run_check
 from resnet_parity.errors import ProbeError
 from resnet_parity.probes import check_exact_size, default_size, exact_probe, random_probe
 

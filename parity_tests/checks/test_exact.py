@@ -21,7 +21,7 @@ from parity_tests.support import (
     quick_engines,
 )
 from resnet_parity.adapters.protocol import rounding
-from resnet_parity.checks.run import run_check
+from resnet_parity.checks import run_check
 
 USER_NAMES = [EVERYTHING.name, *(arch.name for arch in USERS)]
 
@@ -41,7 +41,7 @@ def check(name: str, dtype: str, *, every_mode: bool) -> None:
             assert "1 / sqrt(4) is" in verdict.reason
             continue
         assert verdict.status == "pass", f"{verdict.engine}: {verdict.divergence}"
-        expected = probe.expected if verdict.compared == "taps" else probe.gradients
+        expected = probe.expected if verdict.quantity == "taps" else probe.gradients
         assert {row.name for row in verdict.rows} == set(expected)
         assert all(row.differing == 0 for row in verdict.rows)
     exact.cache_clear()  # a wide net's probe holds a gigabyte

@@ -25,7 +25,8 @@ from parity_tests.support import (
     training,
 )
 from resnet_parity.adapters.loading import torch_adapter
-from resnet_parity.checks.run import NOISE_FLOOR_MODES, Engine, run_check
+from resnet_parity.checks import run_check
+from resnet_parity.checks.engine import NOISE_FLOOR_MODES, Engine
 from resnet_parity.compare import relative_error
 from resnet_parity.probes import SEEDS_TO_COVER, random_weights
 from resnet_parity.probes.training import LEAST_KINK_DISTANCE, kink_distances
@@ -159,7 +160,7 @@ def test_gradients_that_are_all_zero_are_counted():
 
 def check(name: str, check: str, probe) -> None:
     judged = run_check(check, probe, quick_engines(check, probe.dtype))
-    verdicts = [verdict for verdict in judged if verdict.compared == "gradients"]
+    verdicts = [verdict for verdict in judged if verdict.quantity == "gradients"]
     assert len(verdicts) == 3
     for verdict in verdicts:
         assert verdict.status == "pass", f"{verdict.engine}: {verdict.figure}, {verdict.divergence}"

@@ -10,8 +10,9 @@ import pytest
 from resnet_spec import outputs
 
 from parity_tests.support import EVERYTHING, KINDS, TINY, engines, quick_engines, random
-from resnet_parity.checks.half import DTYPES, is_refusal, run_half_check
-from resnet_parity.checks.run import Engine
+from resnet_parity.checks import run_check
+from resnet_parity.checks.engine import Engine
+from resnet_parity.checks.half import DTYPES, is_refusal
 from resnet_parity.cli.options import console
 from resnet_parity.probes import random_probe
 from resnet_parity.reports.verify import print_report
@@ -21,7 +22,7 @@ from resnet_parity.verify import verify
 
 @pytest.mark.parametrize("name", [EVERYTHING.name, *(arch.name for arch in KINDS)])
 def test_every_engine_stays_near_the_noise_floor(name):
-    verdicts = list(run_half_check(random(name, "float32"), quick_engines("half", "float32")))
+    verdicts = list(run_check("half", random(name, "float32"), quick_engines("half", "float32")))
     assert [(v.dtype, v.status) for v in verdicts] == [(d, "pass") for d in DTYPES for _ in "123"]
     for verdict in verdicts:
         assert [row.name for row in verdict.rows] == ["logits"]
@@ -34,7 +35,7 @@ def test_every_engine_stays_near_the_noise_floor(name):
 def test_a_backbone(options):
     arch = replace(TINY, **options)
     probe = random_probe(arch, 0, "float32")
-    for verdict in run_half_check(probe, quick_engines("half", "float32")):
+    for verdict in run_check("half", probe, quick_engines("half", "float32")):
         assert verdict.status == "pass"
         assert [row.name for row in verdict.rows] == list(outputs(arch))
 
@@ -42,14 +43,14 @@ def test_a_backbone(options):
 @pytest.mark.full
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "seresnet50", "resnetv2_50", "plain56"])
 def test_nets_of_the_table_in_every_mode(name):
-    for verdict in run_half_check(random(name, "float32"), engines()):
+    for verdict in run_check("half", random(name, "float32"), engines()):
         assert verdict.status == "pass", verdict.figure
 
 
 def test_numbers_beyond_float16_are_no_failure():
     """The maps of a deep net outgrow it; bfloat16 has the range of float32."""
     probe = random("resnet110", "float32")
-    verdicts = list(run_half_check(probe, engines(every_mode=False)[:2]))
+    verdicts = list(run_check("half", probe, engines(every_mode=False)[:2]))
     assert [v.status for v in verdicts] == ["pass", "pass", "skipped", "skipped"]
     assert "float16 ends at 65,504" in verdicts[-1].reason
 
@@ -78,11 +79,11 @@ def beside_torch(answer) -> tuple[Engine, ...]:
 def test_three_noise_floors_are_the_limit(share, status):
     probe = random(TINY.name, "float32")
     want = probe.expected["logits"]
-    first = list(run_half_check(probe, engines(every_mode=False)[:2]))[:2]
+    first = list(run_check("half", probe, engines(every_mode=False)[:2]))[:2]
     noise_floor = max(limit("half", "least noise floor in bfloat16"), *(verdict.value for verdict in first))
     size = max(np.linalg.norm(want), probe.scales.get("logits", 0.0))
     wrong = want + share * noise_floor * size / np.sqrt(want.size)
-    verdict = list(run_half_check(probe, beside_torch(wrong)))[2]
+    verdict = list(run_check("half", probe, beside_torch(wrong)))[2]
     assert (verdict.engine, verdict.status) == ("sick", status)
     assert f"{share:.2f}x noise floor" in verdict.figure
 
@@ -90,7 +91,7 @@ def test_three_noise_floors_are_the_limit(share, status):
 @pytest.mark.parametrize("answer", [np.full((2, 10), np.nan), np.zeros((2, 11))])
 def test_what_is_no_number_or_no_logits_fails(answer):
     assert (
-        list(run_half_check(random(TINY.name, "float32"), beside_torch(answer)))[2].status == "fail"
+        list(run_check("half", random(TINY.name, "float32"), beside_torch(answer)))[2].status == "fail"
     )
 
 
@@ -98,13 +99,13 @@ def test_a_torch_that_errs_too_much_is_no_noise_floor():
     probe = random(TINY.name, "float32")
     framework = Sick(1.1 * probe.expected["logits"])
     sick = [Engine("torch", framework, "nchw"), Engine("keras", framework, "eager")]  # pyright: ignore
-    assert {verdict.status for verdict in run_half_check(probe, tuple(sick))} == {"fail"}
+    assert {verdict.status for verdict in run_check("half", probe, tuple(sick))} == {"fail"}
 
 
 def test_a_refusal_is_reported_and_no_failure():
     words = "\"slow_conv2d_cpu\" not implemented for\n'Half'"
     engines = beside_torch(RuntimeError(words))
-    verdict = list(run_half_check(random(TINY.name, "float32"), engines))[2]
+    verdict = list(run_check("half", random(TINY.name, "float32"), engines))[2]
     assert (verdict.status, verdict.reason) == ("skipped", " ".join(words.split()))
 
 
@@ -112,7 +113,7 @@ def test_an_error_that_is_no_refusal_comes_through():
     assert is_refusal(NotImplementedError("so"))
     assert not is_refusal(ValueError("shapes do not match"))
     with pytest.raises(ValueError, match="shapes"):
-        list(run_half_check(random(TINY.name, "float32"), beside_torch(ValueError("shapes"))))
+        list(run_check("half", random(TINY.name, "float32"), beside_torch(ValueError("shapes"))))
 
 
 def test_verify_takes_the_check(capsys):

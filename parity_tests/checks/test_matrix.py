@@ -11,7 +11,9 @@ from parity_tests.support import TINY, command, exact, random
 from resnet_parity import cli, matrix
 from resnet_parity.adapters.loading import keras_adapter, torch_adapter
 from resnet_parity.adapters.remote import RemoteAdapter
-from resnet_parity.checks.run import NOISE_FLOOR_MODES, Engine, compared_by, run_check
+from resnet_parity.checks import run_check
+from resnet_parity.checks.engine import NOISE_FLOOR_MODES, Engine
+from resnet_parity.checks.tap_check import quantities_of
 from resnet_parity.errors import MissingFrameworkError, ParityError
 from resnet_parity.machine import machine
 from resnet_parity.matrix import ENGINES, MODES, run_matrix
@@ -252,7 +254,7 @@ def test_other_nets_compiled(name, check, dtype):
     probe = (exact if check == "exact" else random)(name, dtype)
     verdicts = list(run_check(check, probe, torch_engines(*NOISE_FLOOR_MODES, "compile")))
     assert {verdict.status for verdict in verdicts} == {"pass"}
-    assert len(verdicts) == 3 * len(compared_by(probe))
+    assert len(verdicts) == 3 * len(quantities_of(probe))
 
 
 @pytest.mark.full
@@ -272,7 +274,7 @@ def test_without_a_gpu_its_modes_cannot():
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     verdicts = run_check("exact", exact(TINY.name, "float32"), torch_engines("cuda", "cuda tf32"))
-    reasons = {(v.engine, v.compared): (v.status, v.reason) for v in verdicts}
+    reasons = {(v.engine, v.quantity): (v.status, v.reason) for v in verdicts}
     for engine in ("torch cuda", "torch cuda tf32"):
         assert reasons[engine, "taps"] == ("skipped", "PyTorch finds no GPU here")
 

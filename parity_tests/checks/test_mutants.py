@@ -13,7 +13,8 @@ from parity_tests.checks.mutants import MUTANTS, CachedModelAdapter, Mutant, Mut
 from parity_tests.support import SMALL, exact, exact_dtypes, random, training
 from resnet_parity.adapters.loading import keras_adapter, torch_adapter
 from resnet_parity.adapters.protocol import Adapter
-from resnet_parity.checks.run import NOISE_FLOOR_MODES, Engine, run_check
+from resnet_parity.checks import run_check
+from resnet_parity.checks.engine import NOISE_FLOOR_MODES, Engine
 from resnet_parity.probes import Probe
 from resnet_parity.tolerances import limit
 
@@ -65,7 +66,7 @@ def failing(check: str, net: str, among: tuple[Engine, ...]) -> list[set[str]]:
     compared = "gradients" if check in GRADIENTS else "taps"
     found = []
     for probe in probes(check, net):
-        verdicts = [v for v in run_check(check.split()[0], probe, among) if v.compared == compared]
+        verdicts = [v for v in run_check(check.split()[0], probe, among) if v.quantity == compared]
         assert not [v.reason for v in verdicts if v.status == "skipped"]
         found.append({v.engine for v in verdicts if v.status == "fail"})
     return found

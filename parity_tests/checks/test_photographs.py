@@ -16,9 +16,10 @@ from torchvision.transforms import functional as tv
 
 from parity_tests.support import TINY
 from resnet_parity import photographs
+from resnet_parity.checks.base import PHOTOGRAPHS
 from resnet_parity.errors import ImageError, ParityError
 from resnet_parity.photographs import CROP, MEAN, RESIZE, STD
-from resnet_parity.verify import PHOTOGRAPHS, verify
+from resnet_parity.verify import verify
 
 
 @pytest.fixture

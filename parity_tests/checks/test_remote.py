@@ -19,7 +19,8 @@ from resnet_spec import Stage, get_architecture
 from parity_tests.support import EVERYTHING, ROOT, TINY, exact, python, random
 from resnet_parity.adapters.loading import torch_adapter
 from resnet_parity.adapters.remote import RemoteAdapter, remote_adapters
-from resnet_parity.checks.run import Engine, run_check
+from resnet_parity.checks import run_check
+from resnet_parity.checks.engine import Engine
 from resnet_parity.errors import MissingFrameworkError, ParityError, ProbeError
 
 FAKE = """

@@ -10,7 +10,8 @@ import torch
 from parity_tests.support import ALL_NAMES, TINY, USERS, engines, light, quick_engines, random
 from resnet_parity.adapters.loading import keras_adapter, torch_adapter
 from resnet_parity.adapters.protocol import rounding
-from resnet_parity.checks.run import NOISE_FLOOR_MODES, run_check
+from resnet_parity.checks import run_check
+from resnet_parity.checks.engine import NOISE_FLOOR_MODES
 from resnet_parity.tolerances import least_noise_floor, limit
 
 SPREAD = [

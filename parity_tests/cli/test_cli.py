@@ -14,7 +14,7 @@ from resnet_spec import ARCHITECTURES, GROUPS, parameter_count, taps
 
 from parity_tests.support import ALL_NAMES, ROOT, TINY, command, python
 from resnet_parity import cli
-from resnet_parity.checks.run import NOISE_FLOOR_MODES
+from resnet_parity.checks.engine import NOISE_FLOOR_MODES
 from resnet_parity.cli import options
 from resnet_parity.verify import verify
 

@@ -215,7 +215,7 @@ def test_on_the_other_backends_of_keras(backend):
         ({"steps": 0, "single_steps": 0}, "at least one step"),
         ({"steps": -1}, "at least one step"),
         ({"batch": 1}, "two images"),
-        ({"size": (60000, 60000)}, "take less"),
+        ({"size": (60000, 60000)}, "take a smaller size"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(options, message):

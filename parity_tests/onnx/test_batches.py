@@ -14,7 +14,7 @@ from resnet_spec import Architecture, get_architecture, outputs
 from parity_tests.support import TINY
 from resnet_parity.adapters.loading import torch_adapter
 from resnet_parity.adapters.protocol import Adapter
-from resnet_parity.checks.run import NOISE_FLOOR_MODES, Engine
+from resnet_parity.checks.engine import NOISE_FLOOR_MODES, Engine
 from resnet_parity.compare import relative_error
 from resnet_parity.onnx_io import batches
 from resnet_parity.onnx_io import participants as comparison

@@ -17,9 +17,10 @@ from parity_tests.support import ALL_NAMES, TINY
 from resnet_parity import cli
 from resnet_parity.adapters.loading import keras_adapter
 from resnet_parity.adapters.protocol import fallback_mode
-from resnet_parity.checks.run import no_probe
+from resnet_parity.checks import CHECKS
 from resnet_parity.cli.options import console
 from resnet_parity.errors import ParityError
+from resnet_parity.limits import check_memory
 from resnet_parity.onnx_io import metadata as metadata
 from resnet_parity.onnx_io import participants as comparison
 from resnet_parity.onnx_io.compare import ComparisonReport, compare_models
@@ -29,7 +30,6 @@ from resnet_parity.onnx_io.participants import Participant
 from resnet_parity.onnx_io.runtimes import ORT_LEVELS, RUNTIMES, unsupported_reason
 from resnet_parity.probes import random_weights
 from resnet_parity.reports.onnx import as_json, markdown, print_comparison, summary
-from resnet_parity.verify import check_memory
 from resnet_parity.weights.files import write_weights
 
 LEVELS = tuple(ORT_LEVELS)
@@ -74,9 +74,9 @@ def test_every_row_fits_in_memory_at_two_areas(name, kind):
 
 
 def test_a_net_without_an_exact_probe_is_proven_by_the_other_check():
-    verdict = replace(no_probe("exact", "too deep"), check="float32", engine="net.onnx ort all")
+    verdict = replace(CHECKS["exact"].no_probe("too deep"), check="float32", engine="net.onnx ort all")
     held, missed = replace(verdict, status="pass"), replace(verdict, check="exact")
-    verdicts = (no_probe("exact", "too deep"), held)
+    verdicts = (CHECKS["exact"].no_probe("too deep"), held)
     report = ComparisonReport(TINY, ("net.onnx",), 0, {}, verdicts, {})
     assert report.passed
     assert not replace(report, verdicts=verdicts[:1]).passed

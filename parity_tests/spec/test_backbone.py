@@ -17,7 +17,7 @@ import resnet_keras
 import resnet_torch
 from parity_tests.support import EVERYTHING, SMALL, TINY, light, quick_engines
 from parity_tests.weights.test_libraries import randomised
-from resnet_parity.checks.run import run_check
+from resnet_parity.checks import run_check
 from resnet_parity.compare import relative_error
 from resnet_parity.probes import exact_probe, random_probe
 from resnet_parity.tolerances import limit

@@ -1,106 +1,139 @@
 """The half check: what a model returns when it computes in bfloat16 or float16 (mixed precision).
 
-Weights stay in float32; PyTorch casts by autocast, Keras by a dtype policy, each at places of its
-own choice, so that only what the whole model returns is judged.
+Weights stay in float32. PyTorch casts by autocast and Keras by a dtype policy, each at different
+places, so only what the whole model returns is compared.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-
-import numpy as np
+from functools import partial
+from typing import TYPE_CHECKING
 
 from resnet_spec import outputs
 
-from resnet_parity.checks.run import Engine, Verdict, skipped
-from resnet_parity.compare import compare, first_divergence
-from resnet_parity.probes import Probe
+from resnet_parity.checks.base import Check, PlannedProbe, Size
 from resnet_parity.tolerances import limit
+from resnet_parity.verdict import Verdict, first_divergence
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from resnet_spec import Architecture
+
+    from resnet_parity.checks.engine import Engine
+    from resnet_parity.probes import Probe
 
 DTYPES = ("bfloat16", "float16")
-_LARGEST = {"bfloat16": float(np.finfo("float32").max), "float16": float(np.finfo("float16").max)}
+_LARGEST = {"bfloat16": (2 - 2**-7) * 2.0**127, "float16": 65504.0}
 
 
-def run_half_check(probe: Probe, engines: tuple[Engine, ...]) -> Iterator[Verdict]:
-    """A verdict per dtype and engine, in the order given; PyTorch first, for it makes the noise floor.
-
-    `probe` is a random one in float32.
-    """
-    for dtype in DTYPES:
-        noise_floor = limit("half", f"least noise floor in {dtype}")
-        for engine in engines:
-            returned = _returned(probe, engine, dtype)
-            if isinstance(returned, str):
-                yield skipped("half", probe.kind, dtype, engine.name, returned)
-                continue
-            verdict = _judge(probe, engine, dtype, returned, noise_floor)
-            if engine.sets_noise_floor:
-                noise_floor = max(noise_floor, min(verdict.value, verdict.limit))
-            yield verdict
-
-
-def _judge(
-    probe: Probe, engine: Engine, dtype: str, returned: Mapping[str, np.ndarray], noise_floor: float
-) -> Verdict:
-    """PyTorch's own error against what half precision can do, that of others against PyTorch's."""
-    most = (
-        limit("half", f"noise floor in {dtype}")
-        if engine.sets_noise_floor
-        else limit("half", "outputs") * noise_floor
+class Half(Check):
+    name = "half"
+    description = (
+        "bfloat16 and float16; the error of what the model returns is at most "
+        f"{limit('half', 'outputs'):g} times PyTorch's own"
     )
-    expected = {name: probe.expected[name] for name in outputs(probe.architecture)}
-    rows = compare(expected, returned, most, probe.scales)
-    worst = max(row.error for row in rows)
-    if engine.sets_noise_floor:
+    by_default = False
+    quantities = ("outputs",)
+
+    def probes(
+        self,
+        arch: Architecture,
+        seed: int,
+        size: Size | None = None,
+        photographs: np.ndarray | None = None,
+    ) -> Iterator[PlannedProbe]:
+        from resnet_parity.probes import random_probe
+
+        make = partial(random_probe, arch, seed, "float32", size)
+        yield PlannedProbe("float32", "random probe in bfloat16 and float16", make)
+
+    def run(self, probe: Probe, engines: tuple[Engine, ...]) -> Iterator[Verdict]:
+        """A verdict per dtype and engine, in the order given."""
+        for dtype in DTYPES:
+            noise_floor = limit("half", f"least noise floor in {dtype}")
+            for engine in engines:
+                returned = self._returned(probe, engine, dtype)
+                if isinstance(returned, str):
+                    yield self.skipped(probe.kind, dtype, engine.name, returned)
+                    continue
+                verdict = self._verdict(probe, engine, dtype, returned, noise_floor)
+                if engine.sets_noise_floor:
+                    noise_floor = max(noise_floor, min(verdict.value, verdict.limit))
+                yield verdict
+
+    def _verdict(
+        self,
+        probe: Probe,
+        engine: Engine,
+        dtype: str,
+        returned: Mapping[str, np.ndarray],
+        noise_floor: float,
+    ) -> Verdict:
+        """Compare PyTorch with an absolute limit, and other engines with PyTorch's error."""
+        from resnet_parity.compare import compare
+
+        most = limit("half", "outputs")
+        allowed = most * noise_floor
+        if engine.sets_noise_floor:
+            most = allowed = limit("half", f"noise floor in {dtype}")
+        expected = {name: probe.expected[name] for name in outputs(probe.architecture)}
+        rows = compare(expected, returned, allowed, probe.scales)
+        worst = max(row.error for row in rows)
         figure = f"{worst:.1e} (noise floor, <= {most:g})"
-    else:
-        worst, most = worst / noise_floor, limit("half", "outputs")
-        figure = f"{worst:.2f}x noise floor (<= {most:g})"
-    return Verdict(
-        check="half",
-        probe=probe.kind,
-        dtype=dtype,
-        engine=engine.name,
-        status="fail" if first_divergence(rows) else "pass",
-        value=worst,
-        limit=most,
-        figure=figure,
-        rows=rows,
-        logits=returned.get("logits"),
-    )
+        if not engine.sets_noise_floor:
+            worst /= noise_floor
+            figure = f"{worst:.2f}x noise floor (<= {most:g})"
+        return Verdict(
+            check=self.name,
+            probe=probe.kind,
+            dtype=dtype,
+            quantity="outputs",
+            engine=engine.name,
+            status="fail" if first_divergence(rows) else "pass",
+            value=worst,
+            limit=most,
+            figure=figure,
+            rows=rows,
+            logits=returned.get("logits"),
+        )
 
+    def _returned(self, probe: Probe, engine: Engine, dtype: str) -> dict[str, np.ndarray] | str:
+        """The outputs of the model in that dtype, or the reason why there are none."""
+        reason = self.unsupported_reason(engine, probe.dtype) or _beyond_range(probe, dtype)
+        if reason:
+            return reason
+        arguments = probe.architecture, probe.weights, probe.images, engine.mode, dtype
+        try:
+            return engine.adapter.mixed_precision(*arguments)
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            return " ".join(str(error).split())
 
-def _returned(probe: Probe, engine: Engine, dtype: str) -> dict[str, np.ndarray] | str:
-    """What the model gives in that dtype, or why it cannot."""
-    unsupported_reason = engine.unsupported_reason("half", probe.dtype) or _beyond_range(
-        probe, dtype
-    )
-    if unsupported_reason:
-        return unsupported_reason
-    arguments = probe.architecture, probe.weights, probe.images, engine.mode, dtype
-    try:
-        return engine.adapter.mixed_precision(*arguments)
-    except Exception as error:
-        if not is_refusal(error):
-            raise
-        return " ".join(str(error).split())
+    def dtype_title(self, dtype: str) -> str:
+        return dtype
+
+    def probe_text(self, verdict: Verdict) -> str:
+        return verdict.dtype
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether a framework says that it has no such operation: each does so in words of its own."""
-    words = f"{type(error).__name__} {error}".lower()
-    if "unsupported operand type" in words:
-        return False  # Python's own words for a mistake
+    """Whether a framework says that it has no such operation; each framework words it differently."""
+    text = f"{type(error).__name__} {error}".lower()
+    if "unsupported operand type" in text:
+        return False  # Python's own message for a programming mistake
     return any(
-        word in words
+        word in text
         for word in ("unimplemented", "not implemented", "notimplemented", "unsupported")
     )
 
 
 def _beyond_range(probe: Probe, dtype: str) -> str | None:
-    """Which tap holds a number that the dtype cannot."""
+    """The reason why the dtype cannot hold the numbers of some tap; None if it can."""
     for name, value in probe.expected.items():
-        largest = float(np.abs(value).max())
+        largest = float(abs(value).max())
         if largest > _LARGEST[dtype]:
             return f"numbers reach {largest:,.0f} at {name}, {dtype} ends at {_LARGEST[dtype]:,.0f}"
     return None

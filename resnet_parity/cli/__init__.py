@@ -27,14 +27,14 @@ from resnet_parity.errors import ParityError
 
 _EPILOG = """exit codes:
   0  ok
-  1  parity failed, or a check that was asked for alone is not proven; `inspect`: not canonical
-  2  usage or bad input
-  3  an optional framework is missing (the message has the install line)
+  1  parity failed, or the only check that ran is not proven; `inspect`: the graph is not canonical
+  2  wrong usage or bad input
+  3  an optional framework is not installed (the message has the install line)
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
+    """Run a command and return its exit code."""
     arguments = _parser().parse_args(argv)
     try:
         code, show = arguments.run(arguments)
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ArchitectureError as error:
         return _complain(str(error), 2)
     except MemoryError:
-        return _complain("there is not enough memory; take a smaller size or net", 2)
+        return _complain("not enough memory; take a smaller size or a smaller net", 2)
     except OSError as error:
         return _complain(f"the result cannot be written: {error}", 2)
     except KeyboardInterrupt:
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _print(show: Callable[[], None]) -> None:
-    """Print a result; that the reader of a pipe has gone, `head` say, changes no exit code."""
+    """Print a result. A reader that closes the pipe early, such as `head`, changes no exit code."""
     try:
         show()
         sys.stdout.flush()
@@ -67,7 +67,7 @@ def _complain(message: str, code: int) -> int:
 
 
 class _Version(argparse.Action):
-    """Reads the version only when it is asked for."""
+    """Look up the version only when it is asked for, because that is slow."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
         super().__init__(option_strings, dest, nargs=0, **options)
@@ -82,7 +82,7 @@ class _Version(argparse.Action):
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="resnet-parity",
-        description="One ResNet, in PyTorch and in Keras: are both the same function?",
+        description="Prove that a ResNet in PyTorch and the same ResNet in Keras are one function.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -82,9 +82,9 @@ def _export(arguments: argparse.Namespace) -> Result:
     from resnet_parity.adapters.loading import require
     from resnet_parity.errors import ParityError
     from resnet_parity.files import check_readable, check_writable, write_atomically
+    from resnet_parity.limits import check_memory
     from resnet_parity.probes import random_weights
     from resnet_parity.progress import progress_line
-    from resnet_parity.verify import check_memory
     from resnet_parity.weights.files import read_weights
 
     size = arguments.size or (arch.image_size, arch.image_size)

@@ -1,4 +1,4 @@
-"""What the commands share: the options of an architecture, and how results are printed."""
+"""The options that several commands share, and how results are printed."""
 
 from __future__ import annotations
 
@@ -6,44 +6,83 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from resnet_spec import Architecture, get_architecture
 
+from resnet_parity.checks import CHECKS
+
 Result = tuple[int, Callable[[], None]]
-"""An exit code, and how to print what was found."""
+"""An exit code, and a function that prints the result."""
 
 
 def add_command(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
-    """A parser for one command; `run` takes its arguments and returns a `Result`."""
+    """Add the parser of one command; `run` takes its arguments and returns a `Result`."""
     parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
     parser.set_defaults(run=run)
     return parser
 
 
 def add_architecture(parser: argparse.ArgumentParser, size: str) -> None:
-    """A name, a size, and the fields that people override."""
+    """Add a name, a size, and the fields of an architecture that a user may override."""
     parser.add_argument("name", metavar="NAME", help="an architecture; see `resnet-parity list`")
     parser.add_argument("--size", type=size_type, metavar="HxW", help=size)
     parser.add_argument(
         "--num-classes",
         type=int,
         metavar="N",
-        help="instead of the row's own; 0 ends with the pooled features",
+        help="override the number of classes; 0 returns the pooled features",
     )
-    parser.add_argument("--in-channels", type=int, metavar="N", help="instead of the row's own")
+    parser.add_argument(
+        "--in-channels", type=int, metavar="N", help="override the number of image channels"
+    )
     parser.add_argument(
         "--output-stride",
         type=int,
         metavar="N",
-        help="image pixels per cell of the last map; strides beyond it turn into dilation",
+        help="image pixels per cell of the last feature map; later strides become dilation",
     )
     parser.add_argument(
         "--features",
         type=indices_type,
         metavar="I,I,...",
-        help="a backbone that gives these feature maps: 0 the stem, 1 the first stage, ...",
+        help="make a backbone that returns these feature maps: 0 the stem, 1 the first stage, ...",
+    )
+
+
+def add_check(parser: argparse.ArgumentParser, default: Sequence[str]) -> None:
+    """Add `--check`, with choices from the registry of checks, and describe them after the options."""
+    parser.add_argument(
+        "--check",
+        choices=(*CHECKS, "all"),
+        action="append",
+        help=f"a check to run, see below; may be repeated (default: {', '.join(default)})",
+    )
+    lines = [f"  {name:<8} {check.description}" for name, check in CHECKS.items()]
+    parser.epilog = "\n".join(["checks:", *lines])
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+
+
+def check_names(named: Sequence[str] | None, default: Sequence[str]) -> tuple[str, ...]:
+    """The names that `--check` chose, in the order of the registry."""
+    wanted = named or default
+    return tuple(name for name in CHECKS if name in wanted or "all" in wanted)
+
+
+def add_keras_backend(parser: argparse.ArgumentParser) -> None:
+    """Add `--keras-backend`."""
+    parser.add_argument(
+        "--keras-backend",
+        choices=("tensorflow", "jax", "torch"),
+        help="the backend of Keras (default: KERAS_BACKEND, else tensorflow)",
+    )
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    """Add `--seed`."""
+    parser.add_argument(
+        "--seed", type=seed_type, default=0, metavar="N", help="seed of the probes (default: 0)"
     )
 
 
@@ -52,7 +91,7 @@ def size_type(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text)
     if not match or 0 in (int(match[1]), int(match[2])):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no size; write HxW in pixels, as in 64x96, of at most six digits each"
+            f"{text!r} is no size; write HxW in pixels, such as 64x96, with at most six digits each"
         )
     return int(match[1]), int(match[2])
 
@@ -61,7 +100,7 @@ def seed_type(text: str) -> int:
     """The seed of a probe, for argparse."""
     if not re.fullmatch(r"\d{1,18}", text):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no seed; write a whole number from 0 on, of at most 18 digits"
+            f"{text!r} is no seed; write a whole number from 0 on, with at most 18 digits"
         )
     return int(text)
 
@@ -70,13 +109,13 @@ def indices_type(text: str) -> tuple[int, ...]:
     """Indices of feature maps, for argparse."""
     if not re.fullmatch(r"\d{1,3}(,\d{1,3})*", text):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no list of indices; write them as in 1,2,3,4"
+            f"{text!r} is no list of indices; write indices such as 1,2,3,4"
         )
     return tuple(int(index) for index in text.split(","))
 
 
 def chosen_architecture(arguments: argparse.Namespace) -> Architecture:
-    """The architecture that `add_architecture` asked for; raises `ArchitectureError`."""
+    """The architecture that the options name. Raises `ArchitectureError`."""
     return get_architecture(
         arguments.name,
         num_classes=arguments.num_classes,
@@ -88,21 +127,21 @@ def chosen_architecture(arguments: argparse.Namespace) -> Architecture:
 
 
 def console() -> Any:
-    """A console that wraps for a terminal and never for a file or a pipe."""
+    """A console that wraps lines on a terminal, and never in a file or a pipe."""
     from rich.console import Console
 
     class PipeConsole(Console):
         def on_broken_pipe(self) -> None:
-            raise  # rich would exit with 1, which says that parity failed
+            raise  # rich would exit with 1, the code of failed parity
 
     return PipeConsole(width=None if is_terminal() else 240, highlight=False)
 
 
 def is_terminal() -> bool:
-    """Whether someone is looking."""
+    """Whether stdout is a terminal."""
     return sys.stdout.isatty()
 
 
 def print_json(data: Any) -> None:
-    """Pure JSON on stdout."""
+    """Print pure JSON on stdout."""
     print(json.dumps(data, indent=2, allow_nan=False))

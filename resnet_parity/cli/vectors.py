@@ -1,4 +1,4 @@
-"""`vectors`: conformance vectors for implementations elsewhere, made or checked."""
+"""`vectors`: make or verify the conformance vectors, which are for implementations elsewhere."""
 
 from __future__ import annotations
 
@@ -12,36 +12,32 @@ from typing import TYPE_CHECKING, Any
 
 from resnet_spec import get_architecture
 
-from resnet_parity.cli.options import Result, add_command, console, print_json
+from resnet_parity.cli.options import Result, add_command, add_keras_backend, console, print_json
 
 if TYPE_CHECKING:
-    from resnet_parity.checks.run import Engine
+    from resnet_parity.checks.engine import Engine
     from resnet_parity.progress import Progress
     from resnet_parity.vectors import VectorResult
 
 
 def add(commands: Any) -> None:
-    """The parser of `vectors`."""
-    parser = add_command(
-        commands, "vectors", _vectors, "conformance vectors: make the file, or check it"
-    )
+    """Add the parser of `vectors`."""
+    parser = add_command(commands, "vectors", _vectors, "make or verify the conformance vectors")
     parser.add_argument(
         "names",
         metavar="NAME",
         nargs="*",
-        help="rows to make or check (default: the whole table); others stay as they are",
+        help="the architectures to make or verify (default: all); others in the file are kept",
     )
     parser.add_argument(
         "--verify",
         action="store_true",
-        help="hold the oracle, PyTorch and Keras to the file instead of making it",
+        help="compare the oracle, PyTorch and Keras with the file instead of making it",
     )
-    parser.add_argument("--file", type=Path, metavar="FILE", help="instead of the project's own")
     parser.add_argument(
-        "--keras-backend",
-        choices=("tensorflow", "jax", "torch"),
-        help="what Keras runs on (default: KERAS_BACKEND, else tensorflow)",
+        "--file", type=Path, metavar="FILE", help="the file (default: the project's own)"
     )
+    add_keras_backend(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -92,7 +88,7 @@ def _verify(arguments: argparse.Namespace, names: list[str]) -> Result:
 def _verify_rows(
     data: dict[str, Any], names: list[str], backend: str | None, progress: Progress
 ) -> tuple[list[VectorResult], list[str]]:
-    """Every maker's, row by row, and what is to be told of the modes that they ran in."""
+    """The results of every architecture in turn, and notes on fallback modes."""
     from resnet_parity.errors import ParityError
     from resnet_parity.vectors import SEEDS, verify_vectors
 
@@ -115,21 +111,22 @@ def _verify_rows(
 
 @contextmanager
 def _engines(backend: str | None) -> Iterator[tuple[list[Engine], str | None]]:
-    """Both implementations, and what is to be told of them.
+    """Both implementations, and a note if Keras runs in a fallback mode.
 
-    Each row is run but three times, which no compiling repays. Where eager mode rounds Keras does
-    compile, in a mode that stands in, and never gives back what it compiled: with gradients on
-    TensorFlow three times the memory of the net's weights. So it ends with the row.
+    Keras runs eagerly, because three runs per architecture do not repay compiling. Where eager mode
+    rounds, the fallback mode does compile, and Keras never frees what it compiled: with gradients
+    on TensorFlow three times the memory of the net's weights. So the worker ends with the
+    architecture.
     """
     from resnet_parity.adapters.loading import KERAS_BACKENDS, eager_mode, torch_adapter
     from resnet_parity.adapters.protocol import fallback_mode
     from resnet_parity.adapters.remote import remote_adapters
-    from resnet_parity.checks.run import NOISE_FLOOR_MODES, Engine
+    from resnet_parity.checks.engine import NOISE_FLOOR_MODES, Engine
     from resnet_parity.errors import ParityError
     from resnet_parity.vectors import DTYPE
 
     chosen = backend or os.environ.get("KERAS_BACKEND") or "tensorflow"
-    if chosen not in KERAS_BACKENDS:  # a worker's name is made of words, this may be several
+    if chosen not in KERAS_BACKENDS:  # the name of a worker is split at spaces
         raise ParityError(
             f"unknown Keras backend {chosen!r}; it is one of: {', '.join(KERAS_BACKENDS)}"
         )
@@ -146,9 +143,9 @@ def _show(results: list[VectorResult], notes: list[str]) -> None:
         console().print(f"note: keras: {note}", markup=False, soft_wrap=True)
     wrong = [result for result in results if not result.holds]
     for result in wrong:
-        where = f"{result.name}, seed {result.seed}, {result.maker}"
+        where = f"{result.name}, seed {result.seed}, {result.source}"
         if result.reason:
-            console().print(f"{where}: cannot hold. {result.reason}.", style="yellow")
+            console().print(f"{where}: skipped: {result.reason}", style="yellow")
             continue
         console().print(f"{where}: {', '.join(result.differing)} differ", style="red")
-    console().print(f"{len(results) - len(wrong)} of {len(results)} makers gave the same bits")
+    console().print(f"{len(results) - len(wrong)} of {len(results)} vectors have the same bits")

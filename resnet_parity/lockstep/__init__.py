@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Literal, cast
+from typing import cast
 
-from resnet_spec import Architecture, Recipe, get_architecture, parameters, taps
+from resnet_spec import Architecture, Recipe, get_architecture
 
 from resnet_parity.adapters.loading import keras_adapter, torch_adapter
 from resnet_parity.errors import ParityError, ProbeError
+from resnet_parity.limits import check_memory
 from resnet_parity.lockstep.free import TrainingStep, Worst, free_steps
 from resnet_parity.lockstep.single import noise_floor_of, synchronised
 from resnet_parity.lockstep.workload import TrainingAdapter, Workload, make_workload
@@ -22,10 +23,10 @@ from resnet_parity.probes import blind_spots, default_size, random_weights
 from resnet_parity.probes.training import training_weights
 from resnet_parity.progress import Progress
 from resnet_parity.tolerances import limit
+from resnet_parity.verdict import Status
 
 __all__ = ["DEFAULT", "Lockstep", "TrainingStep", "Trial", "Worst", "lockstep"]
 
-Status = Literal["pass", "fail", "skipped"]
 Hands = tuple[TrainingAdapter, TrainingAdapter]
 
 DEFAULT = Recipe(learning_rate=0.001)
@@ -35,8 +36,6 @@ and so do both implementations; at 0.05 in 54 steps of resnet18."""
 
 _REPORTS = 10
 _MORE_BATCHES = 8  # for steps that come near a kink
-_MAX_ELEMENTS = 2**29
-"""Four gigabytes of float64; more is refused before anything is allocated."""
 
 
 @dataclass(frozen=True)
@@ -177,10 +176,4 @@ def _check(
         raise ParityError("there must be at least one step, in float64 or in float32")
     if batch < 2:
         raise ParityError("a norm in training needs at least two images in a batch")
-    tensors = sum(parameter.size for parameter in parameters(arch))
-    elements = batch * sum(math.prod(tap.shape) for tap in taps(arch, *size))
-    if max(tensors, elements) > _MAX_ELEMENTS:
-        raise ParityError(
-            f"{arch.name!r} at {size[0]}x{size[1]} in batches of {batch} holds "
-            f"{max(tensors, elements):,} numbers, more than {_MAX_ELEMENTS:,}; take less"
-        )
+    check_memory(arch, batch, size)

@@ -16,7 +16,7 @@ import numpy as np
 from resnet_spec import Architecture, outputs, taps
 
 from resnet_parity.adapters.protocol import Taps
-from resnet_parity.checks.run import Engine
+from resnet_parity.checks.engine import Engine
 from resnet_parity.probes import Probe, make_probe
 from resnet_parity.probes.random import random_images
 

@@ -12,7 +12,7 @@ from resnet_spec import Architecture
 
 from resnet_parity.adapters.loading import eager_mode, keras_adapter, require, torch_adapter
 from resnet_parity.adapters.protocol import fallback_mode
-from resnet_parity.checks.run import NOISE_FLOOR_MODES, Verdict
+from resnet_parity.checks.engine import NOISE_FLOOR_MODES
 from resnet_parity.errors import ParityError
 from resnet_parity.onnx_io.export import Form, export
 from resnet_parity.onnx_io.identify import Identified, identify
@@ -30,6 +30,7 @@ from resnet_parity.onnx_io.runtimes import RUNTIMES, unsupported_reason, version
 from resnet_parity.onnx_io.tensors import weights_of
 from resnet_parity.probes import random_weights
 from resnet_parity.progress import Progress
+from resnet_parity.verdict import Verdict
 from resnet_parity.weights.files import read_weights
 
 

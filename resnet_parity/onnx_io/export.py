@@ -15,7 +15,6 @@ from onnxscript import ir, version_converter
 from resnet_spec import Architecture, check_weights, parameters
 
 from resnet_parity.adapters.loading import keras_adapter, torch_adapter
-from resnet_parity.checks.run import Verdict
 from resnet_parity.errors import ParityError
 from resnet_parity.onnx_io import metadata as metadata
 from resnet_parity.onnx_io import opsets
@@ -32,6 +31,7 @@ from resnet_parity.onnx_io.search import match
 from resnet_parity.onnx_io.tensors import put_weights
 from resnet_parity.progress import Progress
 from resnet_parity.tolerances import limit
+from resnet_parity.verdict import Verdict
 
 Framework = Literal["torch", "keras"]
 LAYOUTS = {"torch": "nchw", "keras": "nhwc"}

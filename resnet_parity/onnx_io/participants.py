@@ -17,8 +17,10 @@ from resnet_spec import Architecture
 
 from resnet_parity.adapters.loading import torch_adapter
 from resnet_parity.adapters.protocol import Adapter
-from resnet_parity.checks.run import NOISE_FLOOR_MODES, Engine, Verdict, no_probe, run_check
+from resnet_parity.checks import CHECKS, run_check
+from resnet_parity.checks.engine import NOISE_FLOOR_MODES, Engine
 from resnet_parity.errors import ProbeError
+from resnet_parity.limits import check_memory
 from resnet_parity.onnx_io.batches import (
     batched,
     batches_needed,
@@ -31,7 +33,7 @@ from resnet_parity.onnx_io.graph_adapters import CachedBuild, FileAsItIs, GraphO
 from resnet_parity.onnx_io.identify import Identified
 from resnet_parity.probes import Probe, default_size, exact_probe
 from resnet_parity.progress import Progress
-from resnet_parity.verify import check_memory
+from resnet_parity.verdict import Verdict
 
 BATCHES = (1, 2, 5)
 
@@ -101,7 +103,7 @@ def compare_participants(
         try:
             probe = returned(exact_probe(arch, seed, "float32", size, batch=most, backward=False))
         except ProbeError as error:
-            yield no_probe("exact", str(error))
+            yield CHECKS["exact"].no_probe(str(error))
             continue
         engines = tuple(engine for participant in participants for engine in participant.exact)
         for batch in batches:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from onnx import ModelProto
 
-from resnet_parity.checks.run import Verdict
 from resnet_parity.onnx_io.identify import Identified
 from resnet_parity.onnx_io.participants import Weights, compare_participants, of_file
 from resnet_parity.progress import Progress
+from resnet_parity.verdict import Verdict
 
 RUNTIMES = ("ort disabled", "ort all")
 """ONNX Runtime as the graph is written, and with all that it can do to it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from resnet_parity.lockstep import Lockstep, TrainingStep, Trial
-from resnet_parity.reports.tables import new_table
+from resnet_parity.reports.tables import COLOUR, finite, new_table
 
 _ROWS = 12
 _NO_NOISE_FLOOR = (
@@ -20,7 +19,6 @@ _NO_NOISE_FLOOR = (
     "Where float64 passes, the images do that and no implementation: so few, or of such a size, they leave "
     "hardly a gradient behind the norms. Take --batch 4 or more, or another --seed."
 )
-_COLOUR = {"pass": "green", "fail": "red", "skipped": "yellow"}
 
 
 def as_json(result: Lockstep) -> dict[str, Any]:
@@ -37,7 +35,7 @@ def as_json(result: Lockstep) -> dict[str, Any]:
         "trials": [
             asdict(trial)
             | {
-                "value": _finite(trial.value),
+                "value": finite(trial.value),
                 "departed": None if trial.departed is None else trial.departed + 1,
             }
             for trial in result.trials
@@ -46,21 +44,17 @@ def as_json(result: Lockstep) -> dict[str, Any]:
             {
                 "step": step.index + 1,
                 "learning_rate": step.learning_rate,
-                "torch_loss": _finite(step.torch_loss),
-                "keras_loss": _finite(step.keras_loss),
-                "distance": _finite(step.distance),
+                "torch_loss": finite(step.torch_loss),
+                "keras_loss": finite(step.keras_loss),
+                "distance": finite(step.distance),
                 "worst": {
-                    kind: {"name": worst.name, "error": _finite(worst.error)}
+                    kind: {"name": worst.name, "error": finite(worst.error)}
                     for kind, worst in step.worst.items()
                 },
             }
             for step in result.steps
         ],
     }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def print_report(console: Console, result: Lockstep) -> None:
@@ -76,7 +70,7 @@ def print_report(console: Console, result: Lockstep) -> None:
         console.print()
     table = new_table("dtype", "framework", "furthest off", "figure", "verdict")
     for trial in result.trials:
-        verdict = Text(trial.status, _COLOUR[trial.status])
+        verdict = Text(trial.status, COLOUR[trial.status])
         table.add_row(trial.dtype, trial.engine, trial.furthest, _figure(trial), verdict)
     console.print(table)
     for trial in result.trials:

@@ -1,22 +1,21 @@
-"""The matrix as JSON, as a table for a terminal, and as Markdown made from that JSON."""
+"""The matrix as JSON, and as a table or Markdown that is made from the JSON."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
-from resnet_parity.checks.run import Verdict
+from resnet_parity.checks import CHECKS
 from resnet_parity.matrix import Matrix
-from resnet_parity.reports.tables import new_table
-from resnet_parity.reports.verify import COLOUR
+from resnet_parity.reports.tables import COLOUR, finite, new_table
+from resnet_parity.verdict import Verdict
 
 
 def as_json(matrix: Matrix) -> dict[str, Any]:
-    """The matrix as plain data: per architecture a row per engine, a cell per column."""
+    """The matrix as plain data: a row per engine and a cell per column, for each architecture."""
     return {
         "date": matrix.date,
         "machine": matrix.machine,
@@ -27,7 +26,7 @@ def as_json(matrix: Matrix) -> dict[str, Any]:
         "matrices": [
             {
                 "architecture": name,
-                "columns": list(dict.fromkeys(map(column, verdicts))),
+                "columns": list(dict.fromkeys(map(_column, verdicts))),
                 "rows": list(_rows(verdicts)),
             }
             for name, verdicts in matrix.verdicts.items()
@@ -35,18 +34,14 @@ def as_json(matrix: Matrix) -> dict[str, Any]:
     }
 
 
-def column(verdict: Verdict) -> str:
-    """The title of what this verdict judges."""
-    title = f"exact {verdict.dtype}" if verdict.check == "exact" else verdict.dtype
-    if verdict.compared == "gradients":
-        return f"{title} gradients"
-    return title if verdict.probe in ("exact", "random", "none") else f"{title} {verdict.probe}"
+def _column(verdict: Verdict) -> str:
+    return CHECKS[verdict.check].column(verdict)
 
 
 def _rows(verdicts: Sequence[Verdict]) -> Iterator[dict[str, Any]]:
     for engine in dict.fromkeys(verdict.engine for verdict in verdicts):
         own = [verdict for verdict in verdicts if verdict.engine == engine]
-        cells = {column(verdict): _cell(verdict) for verdict in own}
+        cells = {_column(verdict): _cell(verdict) for verdict in own}
         if len(cells) < len(own):
             raise AssertionError(f"two verdicts of {engine} fall into one cell")
         yield {"engine": engine, "cells": cells}
@@ -57,7 +52,7 @@ def _cell(verdict: Verdict) -> dict[str, Any]:
     return {
         "status": verdict.status,
         "figure": verdict.figure,
-        "value": verdict.value if math.isfinite(verdict.value) else None,
+        "value": finite(verdict.value),
         "limit": verdict.limit,
         "elements": sum(row.elements for row in verdict.rows),
         "first_divergence": divergence.name if divergence else None,
@@ -66,7 +61,7 @@ def _cell(verdict: Verdict) -> dict[str, Any]:
 
 
 def print_matrix(console: Console, data: Mapping[str, Any]) -> None:
-    """A table per architecture, and what its cells cannot say."""
+    """Print a table per architecture, and the reasons of its cells."""
     console.print(_made_on(data), markup=False, soft_wrap=True)
     for matrix in data["matrices"]:
         console.print(f"\n{matrix['architecture']}, seed {data['seed']}", markup=False)
@@ -86,7 +81,7 @@ def print_matrix(console: Console, data: Mapping[str, Any]) -> None:
 
 
 def markdown(data: Mapping[str, Any]) -> str:
-    """The same as Markdown."""
+    """The matrix as Markdown."""
     lines = [f"{_made_on(data)}."]
     for matrix in data["matrices"]:
         titles = matrix["columns"]
@@ -115,7 +110,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def cell_text(cell: Mapping[str, Any] | None) -> str:
-    """The figure without its limit, and the verdict where it is not a pass."""
+    """The figure without its limit, and the status unless it is a pass."""
     if cell is None:
         return ""
     figure, _, limit = cell["figure"].partition(" (")
@@ -128,7 +123,7 @@ def _coloured(cell: Mapping[str, Any] | None) -> Text:
 
 
 def remarks(matrix: Mapping[str, Any]) -> Iterator[str]:
-    """Why a cell is no pass; engines and columns with the same reason share a line."""
+    """Say why cells are not a pass; engines and columns with the same reason share a line."""
     places: dict[str, dict[str, list[str]]] = {}
     for row in matrix["rows"]:
         for title, cell in row["cells"].items():

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.text import Text
 
 from resnet_parity.onnx_io.compare import ComparisonReport
-from resnet_parity.reports.tables import new_table
-from resnet_parity.reports.verify import COLOUR, verdict_json
+from resnet_parity.reports.tables import COLOUR, new_table
+from resnet_parity.reports.verify import verdict_json
 
 _CHECKS = ("exact", "float32")
 WORST_FIRST = ("fail", "skipped", "pass")
@@ -76,7 +76,7 @@ def print_comparison(console: Console, data: dict[str, Any]) -> None:
     for verdict in data["verdicts"]:
         if verdict["status"] == "pass":
             continue
-        where = f"{verdict['rung']} check, {verdict['probe']}, {verdict['engine']}"
+        where = f"{verdict['check']} check, {verdict['probe']}, {verdict['engine']}"
         text = f"{where}: {verdict['status']}, {verdict['figure']} {verdict['reason']}".rstrip()
         console.print(text, style=COLOUR[verdict["status"]], soft_wrap=True, markup=False)
     for note in data["notes"]:

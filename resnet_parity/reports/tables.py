@@ -1,8 +1,18 @@
-"""What all printed tables share."""
+"""The parts that all reports share: tables, colours, numbers for JSON."""
 
 from __future__ import annotations
 
+import math
+
 from rich.table import Table
+
+COLOUR = {"pass": "green", "fail": "red", "skipped": "yellow"}
+"""The colour of each status."""
+
+
+def finite(value: float) -> float | None:
+    """The value, or None for NaN and infinity, which JSON does not have."""
+    return value if math.isfinite(value) else None
 
 
 def shape_text(shape: tuple[int, ...]) -> str:
@@ -11,7 +21,7 @@ def shape_text(shape: tuple[int, ...]) -> str:
 
 
 def new_table(*headers: str) -> Table:
-    """A table without a frame, which wraps long cells instead of cutting them."""
+    """A table without a frame that wraps long cells instead of cutting them."""
     table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
     for header in headers:
         table.add_column(header, overflow="fold")

@@ -1,8 +1,7 @@
-"""Reports: the checker's data as text for people (rich) and as JSON for programs."""
+"""The report of `verify`, as text for people (rich) and as JSON for programs."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from rich.console import Console
@@ -11,13 +10,12 @@ from rich.text import Text
 
 from resnet_spec import parameter_count
 
-from resnet_parity.checks.run import Verdict
-from resnet_parity.compare import Row
+from resnet_parity.checks import CHECKS
+from resnet_parity.checks.base import Check
 from resnet_parity.probes import default_size
-from resnet_parity.reports.tables import new_table, shape_text
+from resnet_parity.reports.tables import COLOUR, finite, new_table, shape_text
+from resnet_parity.verdict import Row, Verdict
 from resnet_parity.verify import Report
-
-COLOUR = {"pass": "green", "fail": "red", "skipped": "yellow"}
 
 
 def as_json(report: Report, *, layers: bool) -> dict[str, Any]:
@@ -41,7 +39,7 @@ def as_json(report: Report, *, layers: bool) -> dict[str, Any]:
                 "dtype": top.dtype,
                 "engine": top.engine,
                 "classes": [
-                    {"class": index, "logit": _finite(logit)} for index, logit in top.classes
+                    {"class": index, "logit": finite(logit)} for index, logit in top.classes
                 ],
             }
             for top in report.top_classes
@@ -50,24 +48,24 @@ def as_json(report: Report, *, layers: bool) -> dict[str, Any]:
 
 
 def verdict_json(verdict: Verdict, *, layers: bool = False) -> dict[str, Any]:
-    """A verdict as plain data, every layer with its own figures if wanted."""
+    """A verdict as plain data; with `layers`, every tap or gradient as well."""
     divergence = verdict.divergence
     data = {
         "check": verdict.check,
         "probe": verdict.probe,
-        "compared": verdict.compared,
+        "quantity": verdict.quantity,
         "dtype": verdict.dtype,
         "engine": verdict.engine,
         "status": verdict.status,
         "figure": verdict.figure,
-        "value": _finite(verdict.value),
+        "value": finite(verdict.value),
         "limit": verdict.limit,
         "elements": sum(row.elements for row in verdict.rows),
         "differing": sum(row.differing for row in verdict.rows),
         "first_divergence": _row_json(divergence) if divergence else None,
         "reason": verdict.reason,
     }
-    return data | ({verdict.compared: [_row_json(row) for row in verdict.rows]} if layers else {})
+    return data | ({verdict.quantity: [_row_json(row) for row in verdict.rows]} if layers else {})
 
 
 def _row_json(row: Row) -> dict[str, Any]:
@@ -76,19 +74,15 @@ def _row_json(row: Row) -> dict[str, Any]:
         "shape": list(row.shape),
         "elements": row.elements,
         "differing": row.differing,
-        "max_abs": _finite(row.max_abs),
-        "error": _finite(row.error),
+        "max_abs": finite(row.max_abs),
+        "error": finite(row.error),
         "limit": row.limit,
         "status": row.status,
     }
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
 def print_report(console: Console, report: Report, *, layers: bool) -> None:
-    """The verdicts, the classes of the photographs and, if wanted, every tap."""
+    """Print the verdicts, the classes of the photographs and, with `layers`, every tap."""
     arch = report.architecture
     versions = ", ".join(f"{name} {number}" for name, number in report.versions.items())
     title = f"{arch.name}: {parameter_count(arch):,} parameters, seed {report.seed}"
@@ -104,24 +98,24 @@ def print_report(console: Console, report: Report, *, layers: bool) -> None:
         text = f"warning: {warning}; --size {better} sees it"
         console.print(text, style="yellow", markup=False, soft_wrap=True)
     if not report.same_classes:
-        console.print("the engines do not rank the classes of a photograph alike", style="red")
+        console.print("the engines rank the classes of a photograph differently", style="red")
     if report.top_classes:
         console.print()
         console.print(_class_table(report))
         console.print()
     if layers:
-        for table in _tap_tables(report.verdicts):
+        for table in _layer_tables(report.verdicts):
             console.print(table)
     console.print(_summary(report))
 
 
 def _verdict_table(verdicts: tuple[Verdict, ...]) -> Table:
-    table = new_table("check", "probe", "compared", "engine", "figure", "verdict")
+    table = new_table("check", "probe", "quantity", "engine", "figure", "verdict")
     for verdict in verdicts:
         table.add_row(
             verdict.check,
-            verdict.dtype if verdict.check in ("exact", "half") else verdict.probe,
-            verdict.compared,
+            CHECKS[verdict.check].probe_text(verdict),
+            verdict.quantity,
             verdict.engine,
             verdict.figure,
             Text(verdict.status, COLOUR[verdict.status]),
@@ -131,11 +125,11 @@ def _verdict_table(verdicts: tuple[Verdict, ...]) -> Table:
 
 def _print_trouble(console: Console, verdict: Verdict) -> None:
     where = (
-        f"{verdict.check} check, {verdict.probe} probe, {verdict.dtype}, {verdict.compared}, "
+        f"{verdict.check} check, {verdict.probe} probe, {verdict.dtype}, {verdict.quantity}, "
         f"{verdict.engine}"
     )
     if verdict.reason:
-        console.print(f"{where}: cannot hold. {verdict.reason}.", style="yellow", soft_wrap=True)
+        console.print(f"{where}: skipped: {verdict.reason}", style="yellow", soft_wrap=True)
     row = verdict.divergence
     if row is None:
         return
@@ -150,36 +144,33 @@ def _print_trouble(console: Console, verdict: Verdict) -> None:
 
 def _class_table(report: Report) -> Table:
     table = new_table("photograph", "dtype", "engine", "top classes")
-    table.title = "the weights are random, so the classes mean nothing; that all agree does"
+    table.title = "the weights are random: only the agreement of the engines has a meaning"
     for top in report.top_classes:
         classes = " ".join(str(index) for index, _ in top.classes)
         table.add_row(Text(top.image), top.dtype, top.engine, classes)
     return table
 
 
-def _tap_tables(verdicts: tuple[Verdict, ...]):
-    """One table per check and probe: a row per tap, a column per engine."""
+def _layer_tables(verdicts: tuple[Verdict, ...]):
+    """One table per check, probe and quantity: a row per array, a column per engine."""
     groups: dict[tuple[str, str, str, str], list[Verdict]] = {}
     for verdict in verdicts:
-        key = (verdict.check, verdict.probe, verdict.dtype, verdict.compared)
+        key = (verdict.check, verdict.probe, verdict.dtype, verdict.quantity)
         groups.setdefault(key, []).append(verdict)
-    for (check, probe, dtype, compared), group in groups.items():
+    for (name, probe, dtype, quantity), group in groups.items():
+        check = CHECKS[name]
         group = [verdict for verdict in group if verdict.rows]
         engines = (verdict.engine for verdict in group)
-        table = new_table(compared.removesuffix("s"), "shape", *engines)
-        table.title = f"{check} check, {probe} probe, {dtype}, {compared}: " + (
-            "elements that differ" if check == "exact" else "relative error"
-        )
+        table = new_table(quantity.removesuffix("s"), "shape", *engines)
+        table.title = f"{name} check, {probe} probe, {dtype}, {quantity}: {check.layers_title}"
         for rows in zip(*(verdict.rows for verdict in group), strict=True):
-            cells = [_tap_cell(row, check) for row in rows]
+            cells = [_layer_cell(row, check) for row in rows]
             table.add_row(rows[0].name, shape_text(rows[0].shape), *cells)
         yield table
 
 
-def _tap_cell(row: Row, check: str) -> Text:
-    figure = f"{row.differing:,}" if check == "exact" else f"{row.error:.1e}"
-    if row.status in ("shape", "missing"):
-        figure = row.status
+def _layer_cell(row: Row, check: Check) -> Text:
+    figure = row.status if row.status in ("shape", "missing") else check.layer_text(row)
     return Text(figure, "" if row.status == "ok" else "red")
 
 
@@ -188,7 +179,7 @@ def _summary(report: Report) -> Text:
     passing = sum(verdict.status == "pass" for verdict in report.verdicts)
     figures = f"{passing} of {count} verdicts pass"
     if report.unproven:
-        figures += f", {len(report.unproven)} cannot hold here (see above)"
+        figures += f", {len(report.unproven)} skipped (see above)"
     if report.failed:
         return Text(f"parity FAILED: {figures}", "bold red")
     if not report.passed:

@@ -1,0 +1,147 @@
+"""The parts that every check supplies. `resnet_parity.checks` is the registry of all checks.
+
+The command line reads the registry to print its help, so checks import NumPy and the probes only
+inside the functions that need them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
+
+from resnet_parity.tolerances import limit
+from resnet_parity.verdict import Quantity, Row, Verdict
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from resnet_spec import Architecture
+
+    from resnet_parity.adapters.protocol import Adapter
+    from resnet_parity.checks.engine import Engine
+    from resnet_parity.probes import Probe
+
+PHOTOGRAPHS = "photographs"
+"""The kind of a probe whose images are a user's photographs."""
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
+
+
+@dataclass(frozen=True)
+class PlannedProbe:
+    """One probe that a check runs on. `make` draws it, and raises `ProbeError` if there is none."""
+
+    dtype: str
+    title: str
+    make: Callable[[], Probe]
+
+
+class Check(ABC):
+    """One check: the probes it runs on, how it decides, and how its results are shown.
+
+    `description` is the help text. `quantities` are what it compares; each is a row of
+    `tolerances.TOLERANCES`, under the check's name. `layers_title` says what the cells of a table of
+    layers hold.
+    """
+
+    name: ClassVar[str]
+    description: ClassVar[str]
+    by_default: ClassVar[bool] = True
+    takes_photographs: ClassVar[bool] = False
+    quantities: ClassVar[tuple[Quantity, ...]] = ("taps", "gradients")
+    layers_title: ClassVar[str] = "relative error"
+
+    @abstractmethod
+    def probes(
+        self,
+        arch: Architecture,
+        seed: int,
+        size: Size | None = None,
+        photographs: np.ndarray | None = None,
+    ) -> Iterator[PlannedProbe]:
+        """The probes to run on; `photographs` are images (N, C, H, W) to run on as well."""
+
+    @abstractmethod
+    def run(self, probe: Probe, engines: tuple[Engine, ...]) -> Iterator[Verdict]:
+        """A verdict per engine and quantity. PyTorch comes first: it sets the noise floor."""
+
+    def check_size(self, arch: Architecture, size: Size) -> None:
+        """Raise `ProbeError` if this check has no probe of that size, before frameworks load."""
+
+    def usual_mode(self, adapter: Adapter, dtype: str) -> tuple[str, str | None]:
+        """The mode to run an adapter in unless all are wanted, and a note if it is a fallback."""
+        return adapter.modes()[0], None
+
+    def unsupported_reason(
+        self, engine: Engine, dtype: str, quantity: Quantity = "taps"
+    ) -> str | None:
+        """Why this engine cannot run this check on a probe of that dtype; None if it can."""
+        return engine.adapter.unsupported_reason(engine.mode, self.name)
+
+    def skipped(
+        self, probe: str, dtype: str, engine: str, reason: str, quantity: Quantity | None = None
+    ) -> Verdict:
+        """The verdict for an engine that did not run."""
+        quantity = quantity or self.quantities[0]
+        return Verdict(
+            check=self.name,
+            probe=probe,
+            dtype=dtype,
+            quantity=quantity,
+            engine=engine,
+            status="skipped",
+            value=float("inf"),
+            limit=limit(self.name, quantity),
+            figure="not run",
+            rows=(),
+            reason=reason,
+        )
+
+    def no_probe(self, reason: str, dtype: str = "", engine: str = "every engine") -> Verdict:
+        """The verdict where there is no probe of that size."""
+        return self.skipped("none", dtype, engine, reason)
+
+    def column(self, verdict: Verdict) -> str:
+        """The title of the column of the matrix that this verdict belongs to."""
+        title = self.dtype_title(verdict.dtype)
+        if verdict.quantity == "gradients":
+            return f"{title} gradients"
+        return f"{title} {PHOTOGRAPHS}" if verdict.probe == PHOTOGRAPHS else title
+
+    def dtype_title(self, dtype: str) -> str:
+        """The name of the check in that dtype."""
+        return self.name if self.name == dtype else f"{self.name} {dtype}"
+
+    def probe_text(self, verdict: Verdict) -> str:
+        """The words that tell this check's probes apart in a report."""
+        return verdict.probe
+
+    def layer_text(self, row: Row) -> str:
+        """The cell of a table of layers."""
+        return f"{row.error:.1e}"
+
+
+def random_probes(
+    dtype: str, arch: Architecture, seed: int, size: Size | None, photographs: np.ndarray | None
+) -> Iterator[PlannedProbe]:
+    """A random probe for taps, a training probe for gradients, and the photographs, if any."""
+    from resnet_parity.probes import random_probe, training_probe
+
+    make = partial(random_probe, arch, seed, dtype, size)
+    yield PlannedProbe(dtype, f"random probe in {dtype}", make)
+    make = partial(training_probe, arch, seed, dtype, size)
+    yield PlannedProbe(dtype, f"training probe in {dtype}", make)
+    if photographs is not None:
+        make = partial(_photograph_probe, arch, seed, dtype, photographs)
+        yield PlannedProbe(dtype, f"photographs in {dtype}", make)
+
+
+def _photograph_probe(arch: Architecture, seed: int, dtype: str, images: np.ndarray) -> Probe:
+    from resnet_parity.probes import make_probe, random_weights
+
+    weights = random_weights(arch, seed, dtype)
+    return make_probe(arch, seed, weights, images.astype(dtype), kind=PHOTOGRAPHS)

@@ -1,0 +1,48 @@
+"""An engine: one implementation on one backend in one mode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from resnet_parity.adapters.protocol import Adapter, rounding
+from resnet_parity.verdict import Quantity
+
+if TYPE_CHECKING:
+    from resnet_parity.probes import Probe
+
+NOISE_FLOOR_MODES = ("nchw", "channels_last")
+"""PyTorch's memory layouts on a CPU: the larger error of the two is the noise floor."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One way to run one implementation: an adapter, whose backend is fixed, and a mode of it."""
+
+    name: str
+    adapter: Adapter
+    mode: str
+
+    @property
+    def sets_noise_floor(self) -> bool:
+        """Whether this engine's error is part of the noise floor."""
+        return self.mode in NOISE_FLOOR_MODES
+
+    @property
+    def tf32(self) -> bool:
+        """Whether this engine rounds its float32 products to TF32 on purpose."""
+        return self.mode.endswith("tf32")
+
+    def rounding(self, dtype: str) -> str | None:
+        """Why this engine rounds where `dtype` holds a norm's result exactly; None if it does not."""
+        return rounding(self.adapter, self.mode, dtype)
+
+    def run(self, model: Any, probe: Probe, quantity: Quantity) -> dict[str, np.ndarray]:
+        """Every tap, or every gradient, by name."""
+        if quantity == "taps":
+            return self.adapter.run(model, probe.images, self.mode)
+        return self.adapter.gradients(
+            model, probe.images, probe.cotangents, self.mode, training=probe.training
+        )

@@ -1,0 +1,79 @@
+"""The float32 check: on random probes every engine errs by at most twice the noise floor.
+
+The noise floor is PyTorch's own float32 error against the float64 oracle, the larger of its two
+memory layouts. PyTorch itself is compared with an absolute limit, and so is TF32 on a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from resnet_parity.checks.base import PlannedProbe, Size, random_probes
+from resnet_parity.checks.tap_check import (
+    Found,
+    Measurement,
+    NoiseFloor,
+    TapCheck,
+    measure_error,
+)
+from resnet_parity.tolerances import least_noise_floor, limit
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from resnet_spec import Architecture
+
+
+class Float32(TapCheck):
+    name = "float32"
+    description = (
+        f"random probes; every error is at most {limit('float32', 'taps'):g} times PyTorch's own"
+    )
+    takes_photographs = True
+
+    def probes(
+        self,
+        arch: Architecture,
+        seed: int,
+        size: Size | None = None,
+        photographs: np.ndarray | None = None,
+    ) -> Iterator[PlannedProbe]:
+        return random_probes("float32", arch, seed, size, photographs)
+
+    def noise_floor(self, found: Sequence[Found]) -> NoiseFloor:
+        """PyTorch's error up to each tap, or its largest error in any gradient.
+
+        The floor never falls from one tap to the next, because rounding travels on and the error
+        over a handful of logits is small or large by chance. Every gradient has the rounding of the
+        whole net in it. The floor also never rises above the limit for PyTorch itself: a PyTorch
+        that errs more fails, and does not raise the floor for others.
+        """
+        noise_floor: dict[str, float] = {}
+        error = least_noise_floor()
+        for rows in zip(*(measure_pytorch(each).rows for each in found), strict=True):
+            name = rows[0].name
+            most = limit("float32", f"noise floor of {found[0].quantity}")
+            least = least_noise_floor(found[0].probe.averaged_cells.get(name, 1))
+            error = min(most, max(error, least, *(row.error for row in rows)))
+            noise_floor[name] = error
+        if found and found[0].quantity == "gradients":
+            return dict.fromkeys(noise_floor, error)
+        return noise_floor
+
+    def measure(self, found: Found, noise_floor: NoiseFloor) -> Measurement:
+        """Compare with the float64 oracle; the limit of each array is a multiple of its floor."""
+        if found.engine.sets_noise_floor:
+            return measure_pytorch(found)
+        if found.engine.tf32:
+            return measure_error(found, limit("float32", f"{found.quantity} with TF32"))
+        most = limit("float32", found.quantity)
+        rows = found.compare({name: most * error for name, error in noise_floor.items()})
+        worst = max(row.error / noise_floor[row.name] for row in rows)
+        return Measurement(worst, most, f"{worst:.2f}x noise floor (<= {most:g})", rows)
+
+
+def measure_pytorch(found: Found) -> Measurement:
+    """Compare PyTorch, whose error is the noise floor, with its absolute limit."""
+    most = limit("float32", f"noise floor of {found.quantity}")
+    return measure_error(found, most, "noise floor, ")

@@ -1,0 +1,29 @@
+"""The memory limit: work that would not fit is refused before anything is allocated."""
+
+from __future__ import annotations
+
+import math
+
+from resnet_spec import Architecture, parameters, taps
+
+from resnet_parity.errors import ParityError
+
+MAX_ELEMENTS = 2**29
+"""Four gigabytes of float64 for one engine."""
+
+
+def check_memory(arch: Architecture, batch: int, size: tuple[int, int]) -> None:
+    """Raise `ParityError` if the tensors, or the taps of `batch` images of that size, are too large."""
+    tensors = sum(parameter.size for parameter in parameters(arch))
+    if tensors > MAX_ELEMENTS:
+        raise ParityError(
+            f"{arch.name!r} has {tensors:,} numbers in its tensors, more than {MAX_ELEMENTS:,}; "
+            "take fewer classes or channels"
+        )
+    elements = batch * sum(math.prod(tap.shape) for tap in taps(arch, *size))
+    if elements > MAX_ELEMENTS:
+        raise ParityError(
+            f"the taps of {batch} images of {size[0]}x{size[1]} through {arch.name!r} hold "
+            f"{elements:,} numbers, more than {MAX_ELEMENTS:,}; "
+            "take a smaller size or fewer images"
+        )
