@@ -137,7 +137,7 @@ def rough_and_other(held, round_in, monkeypatch) -> list[tuple[str, str]]:
 
     round_in("rough")
     monkeypatch.setattr(framework, "modes", lambda: ("rough", "other"))
-    monkeypatch.setattr(framework, "obstacle", lambda mode, check: None)
+    monkeypatch.setattr(framework, "unsupported_reason", lambda mode, check: None)
     monkeypatch.setattr(framework, "run", run_eagerly)
     monkeypatch.setattr(framework, "gradients", differentiate_eagerly)
     return ran

@@ -79,7 +79,7 @@ def check_float32(verdicts: list[dict]) -> None:
 def check_float64(verdicts: list[dict], backend: str) -> None:
     found = keras_verdicts(verdicts)
     assert found["exact", "float64"]["status"] in ("pass", "skipped")
-    # A limitation that vanished should be noticed: then `float64_obstacle` is out of date.
+    # A limitation that vanished should be noticed: then `float64_unsupported_reason` is out of date.
     rounded = found["float64", "float64"]
     assert rounded["status"] == "skipped"
     assert f"on {backend} computes parts of a float64 model in float32" in rounded["reason"]

@@ -173,7 +173,7 @@ def test_what_stands_in_has_no_unsupported_reason_and_does_not_round(monkeypatch
     monkeypatch.setattr(
         framework, "modes", lambda: ("eager", "broken", "rough", "sound"), raising=False
     )
-    monkeypatch.setattr(framework, "obstacle", lambda mode, _: "no compiler" * (mode == "broken"))
+    monkeypatch.setattr(framework, "unsupported_reason", lambda mode, _: "no compiler" * (mode == "broken"))
     monkeypatch.setattr(
         framework,
         "norm_of_ones",
@@ -264,4 +264,4 @@ def test_tf32_has_no_budget_for_gradients():
     _, verdict = run_check(
         "float32", probe, (noise_floor(probe.gradients), fake(probe.gradients, mode="cuda tf32"))
     )
-    assert (verdict.status, "no budget" in verdict.reason) == ("skipped", True)
+    assert (verdict.status, "no tolerance" in verdict.reason) == ("skipped", True)

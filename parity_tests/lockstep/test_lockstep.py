@@ -183,7 +183,7 @@ def test_the_terms_of_a_step_are_those_of_pytorchs_loss(smoothing):
 def test_a_float64_that_cannot_be_is_reported(monkeypatch):
     import resnet_parity.adapters.keras.adapter as adapter
 
-    monkeypatch.setattr(adapter, "float64_obstacle", lambda: "it rounds")
+    monkeypatch.setattr(adapter, "float64_unsupported_reason", lambda: "it rounds")
     alone = judge.lockstep(TINY, steps=2, single_steps=0)
     assert [(trial.status, trial.reason) for trial in alone.trials] == [("skipped", "it rounds")]
     assert not alone.passed
