@@ -1,18 +1,14 @@
-"""What each difference costs where it is ignored, and each mutant, measured: data for the page.
-
-Run as a module it writes `docs/results/impact.json`.
-"""
+"""The impact of each difference that is ignored, and of each mutant."""
 
 from __future__ import annotations
 
 import io
 import logging
-import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -28,10 +24,10 @@ import resnet_keras
 import resnet_keras.blocks
 import resnet_keras.layers
 import resnet_torch
-from benchmarks import provenance
+from benchmarks.provenance import Measured, Results, versions
 from parity_tests.checks.mutants import ALL, MUTANTS, Mutant, MutantAdapter, _same_padding
 from parity_tests.lockstep.training_mutants import FULL, TRAINING_MUTANTS, TrainingMutant
-from parity_tests.support import TINY, exact, random, training
+from parity_tests.support import TINY, exact, find, random, training
 from resnet_parity.adapters.keras import training_state as keras_state
 from resnet_parity.adapters.loading import keras_adapter, torch_adapter
 from resnet_parity.adapters.torch import training_state as torch_state
@@ -41,22 +37,23 @@ from resnet_parity.lockstep.workload import make_workload
 from resnet_parity.probes import Probe, random_probe, random_weights
 
 NET = "resnet50"
-Damage = tuple[float | None, str]
-"""A number, where there is one, and what it is, in words that have a place for it."""
+Impact = tuple[float | None, str]
+"""A number, None where there is none, and its meaning: a text with a place {} for the number."""
 
 
 @cache
 def probe(name: str = NET, **options: Any) -> Probe:
-    """A small image of unequal sides and random weights, and the oracle's logits."""
+    """A random probe: a small image of unequal sides, random weights, and the oracle's logits."""
     return random_probe(get_architecture(name, **options), 0, "float32")
 
 
 def logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    """Of images (N, H, W, C)."""
+    """The logits of images (N, H, W, C)."""
     return np.asarray(model(images, training=False))
 
 
-def of_logits(found: np.ndarray, right: Probe, net: str = NET) -> Damage:
+def of_logits(found: np.ndarray, right: Probe, net: str = NET) -> Impact:
+    """The relative error of wrong logits, which must have the right shape."""
     error = relative_error(right.expected["logits"], found)
     assert found.shape == right.expected["logits"].shape
     return error, f"relative error {{}} in the logits of {net}, of the same shape"
@@ -72,16 +69,16 @@ def nhwc(images: np.ndarray) -> np.ndarray:
     return np.einsum("nchw->nhwc", images)
 
 
-def layout() -> Damage:
-    """The right extents, and the pixels in the order of the other framework."""
+def layout() -> Impact:
+    """Images of the right shape, whose pixels are in the order of the other framework."""
     right = probe()
     n, c, h, w = right.images.shape
     model = keras_model(right.weights, right.architecture)
     return of_logits(logits(model, right.images.reshape(n, h, w, c)), right)
 
 
-def kernel_layout() -> Damage:
-    """Height and width exchanged, as of (out, in, W, H)."""
+def kernel_layout() -> Impact:
+    """Kernels read as (out, in, W, H): height and width swapped."""
     right = probe()
     turned = {
         name: np.ascontiguousarray(value.swapaxes(2, 3)) if value.ndim == 4 else value
@@ -91,16 +88,16 @@ def kernel_layout() -> Damage:
     return of_logits(logits(model, nhwc(right.images)), right)
 
 
-def dense_kernel() -> Damage:
-    """As many classes as features."""
+def dense_kernel() -> Impact:
+    """A dense kernel that is not transposed; 2,048 classes and features make it square."""
     right = probe(num_classes=2048)
     turned = right.weights | {"fc.weight": np.ascontiguousarray(right.weights["fc.weight"].T)}
     model = keras_model(turned, right.architecture)
     return of_logits(logits(model, nhwc(right.images)), right, f"{NET} with 2,048 classes")
 
 
-def conv_padding() -> Damage:
-    """ "same" at every convolution of the blocks."""
+def conv_padding() -> Impact:
+    """Padding "same" for every convolution of the blocks."""
     right = probe()
     with pytest.MonkeyPatch.context() as patch:
         _same_padding(patch)
@@ -108,8 +105,8 @@ def conv_padding() -> Damage:
     return of_logits(logits(model, nhwc(right.images)), right)
 
 
-def pool_padding() -> Damage:
-    """Zeros around a map that holds negative numbers."""
+def pool_padding() -> Impact:
+    """A max-pool that pads with zeros a map that holds negative numbers."""
     right = probe("resnetv2_50")
     stem = replace(right.architecture.stem, pool=Pool(border="zero"))
     model = keras_model(right.weights, replace(right.architecture, stem=stem))
@@ -117,7 +114,7 @@ def pool_padding() -> Damage:
 
 
 def refused(plant: Callable[[pytest.MonkeyPatch], None], name: str, size: tuple[int, int]) -> str:
-    """The kind of error that a planted defect meets, or nothing."""
+    """The type of the error that a planted defect raises; empty where it raises none."""
     arch = get_architecture(name)
     with pytest.MonkeyPatch.context() as patch:
         plant(patch)
@@ -129,8 +126,8 @@ def refused(plant: Callable[[pytest.MonkeyPatch], None], name: str, size: tuple[
     return ""
 
 
-def average_edge() -> Damage:
-    """The default of both frameworks, at a size that leaves a row over."""
+def average_edge() -> Impact:
+    """Average pools as both frameworks default to, on a map whose last row fills no window."""
 
     def plant(patch: pytest.MonkeyPatch) -> None:
         def average_pool(x, spec):
@@ -145,8 +142,8 @@ def average_edge() -> Damage:
     return None, f"resnet50d works at 64x96, and ends with {odd} at 65x97"
 
 
-def channel_padding() -> Damage:
-    """Channels that are padded as if they were columns."""
+def channel_padding() -> Impact:
+    """Zeros for new channels that are added to the columns instead."""
 
     def plant(patch: pytest.MonkeyPatch) -> None:
         def channel_pad(x, spec):
@@ -161,8 +158,8 @@ def channel_padding() -> Damage:
     return None, f"resnet34_a ends with {error}"
 
 
-def labels() -> Damage:
-    """Keras' loss as it comes, given logits."""
+def labels() -> Impact:
+    """Keras' cross entropy with its default `from_logits=False`, given logits."""
     generator = np.random.default_rng(0)
     values, truth = generator.normal(size=(64, 10)), generator.integers(0, 10, 64)
     one_hot = keras.utils.to_categorical(truth, 10)
@@ -173,16 +170,16 @@ def labels() -> Damage:
     return wrong, f"{{}} instead of {right:.2f}, the loss of 64 random logits of 10 classes"
 
 
-def one_feature() -> Damage:
-    """A loop over the maps."""
+def one_feature() -> Impact:
+    """A loop over the feature maps of a backbone that has only one."""
     options: Any = {"features_only": True, "out_indices": (4,)}
     images = np.zeros((5, 32, 48, 3), "float32")
     turns = len(list(resnet_keras.create_model("resnet18", **options)(images)))
     return turns, "{} turns of a loop over the one map of resnet18, of a batch of 5"
 
 
-def conv_init() -> Damage:
-    """The deviation of `HeNormal` over ours, layer by layer."""
+def conv_init() -> Impact:
+    """The standard deviation of `HeNormal` over that of this project, layer by layer."""
     torch.manual_seed(0)
     ratios = []
     for name, kernel in resnet_torch.get_weights(resnet_torch.resnet50()).items():
@@ -197,8 +194,8 @@ def conv_init() -> Damage:
     )
 
 
-def dtype() -> Damage:
-    """`predict` of a float64 model."""
+def dtype() -> Impact:
+    """`predict` of a float64 model, given float64 images."""
     right = random_probe(get_architecture(NET), 0, "float64")
     model = resnet_keras.create_model(NET, dtype="float64")
     resnet_keras.set_weights(model, right.weights)
@@ -206,7 +203,7 @@ def dtype() -> Damage:
 
 
 def after_steps(mutant: TrainingMutant | None, count: int) -> dict[str, float]:
-    """The distance of two implementations after so many steps in float64, by kind."""
+    """The distance of the implementations after `count` float64 steps, by kind of quantity."""
     workload = make_workload(TINY, FULL, 0, (32, 48), 4)
     weights = random_weights(TINY, 0, "float64")
     with pytest.MonkeyPatch.context() as patch:
@@ -216,53 +213,60 @@ def after_steps(mutant: TrainingMutant | None, count: int) -> dict[str, float]:
     return {kind: worst.error for kind, worst in last.worst.items()}
 
 
-def in_training(name: str) -> Callable[[], Damage]:
-    """What the mutant of that name costs, where it shows first."""
+def in_training(name: str) -> Callable[[], Impact]:
+    """A function that measures the impact of the training mutant of that name."""
     mutant = next(each for each in TRAINING_MUTANTS if each.name == name)
     return lambda: _training_impact(mutant)
 
 
-def _training_impact(mutant: TrainingMutant) -> Damage:
+def _training_impact(mutant: TrainingMutant) -> Impact:
+    """The error in the kind of quantity that the mutant changes first, after that step."""
     count = mutant.departs + 1
     error = after_steps(mutant, count)[mutant.kind]
     steps = "one step" if count == 1 else f"{count} steps"
     return error, f"relative error {{}} in the {mutant.kind} after {steps} of a small net"
 
 
-DIFFERENCES: dict[str, Callable[[], Damage]] = {
-    "layout": layout,
-    "kernel-layout": kernel_layout,
-    "dense-kernel": dense_kernel,
-    "conv-padding": conv_padding,
-    "pool-padding": pool_padding,
-    "average-edge": average_edge,
-    "channel-padding": channel_padding,
-    "bn-momentum": in_training("inverted momentum"),
-    "bn-variance": in_training("biased variance"),
-    "momentum-buffer": in_training("learning rate folded into the buffer"),
-    "weight-decay": in_training("decoupled decay"),
-    "labels": labels,
-    "one-feature": one_feature,
-    "conv-init": conv_init,
-    "dtype": dtype,
+RESNET50 = get_architecture(NET)
+
+DIFFERENCES: dict[str, tuple[Architecture | None, Callable[[], Impact]]] = {
+    "layout": (RESNET50, layout),
+    "kernel-layout": (RESNET50, kernel_layout),
+    "dense-kernel": (get_architecture(NET, num_classes=2048), dense_kernel),
+    "conv-padding": (RESNET50, conv_padding),
+    "pool-padding": (get_architecture("resnetv2_50"), pool_padding),
+    "average-edge": (get_architecture("resnet50d"), average_edge),
+    "channel-padding": (get_architecture("resnet34_a"), channel_padding),
+    "bn-momentum": (TINY, in_training("inverted momentum")),
+    "bn-variance": (TINY, in_training("biased variance")),
+    "momentum-buffer": (TINY, in_training("learning rate folded into the buffer")),
+    "weight-decay": (TINY, in_training("decoupled decay")),
+    "labels": (None, labels),
+    "one-feature": (
+        get_architecture("resnet18", features_only=True, out_indices=(4,)),
+        one_feature,
+    ),
+    "conv-init": (RESNET50, conv_init),
+    "dtype": (RESNET50, dtype),
 }
+"""Each difference: the spec that its impact is measured on, None for a loss, and how."""
 
 
-def of_mutant(mutant: Mutant) -> Damage:
-    """In the Keras implementation: of the logits, or of the gradients where forwards nothing differs."""
-    framework: Any = MutantAdapter(keras_adapter(), mutant)
+def of_mutant(mutant: Mutant) -> Impact:
+    """A mutant's impact on the logits, or on the gradients where the logits are equal."""
+    adapter: Any = MutantAdapter(keras_adapter(), mutant)
     if mutant.killed_by & ALL:
         right = random(mutant.net, "float64")
-        model = framework.build(right.architecture, right.weights, right.dtype)
-        found = framework.run(model, right.images, "eager")["logits"]
+        model = adapter.build(right.architecture, right.weights, right.dtype)
+        found = adapter.run(model, right.images, "eager")["logits"]
         return relative_error(right.expected["logits"], found), "relative error {} in the logits"
     by_batch = "float64 gradients" in mutant.killed_by
     right = training(mutant.net, "float64") if by_batch else exact(mutant.net, "float64")
-    model = framework.build(right.architecture, right.weights, right.dtype)
-    found = framework.gradients(
+    model = adapter.build(right.architecture, right.weights, right.dtype)
+    found = adapter.gradients(
         model, right.images, right.cotangents, "eager", training=right.training
     )
-    # Against the size of their terms, as the checks have it: some gradients cancel to nothing.
+    # Relative to the size of their terms, as in the checks, because some gradients cancel out.
     errors = (
         relative_error(value, found[name], right.scales.get(name, 0.0))
         for name, value in right.gradients.items()
@@ -270,64 +274,74 @@ def of_mutant(mutant: Mutant) -> Damage:
     return max(errors), "relative error {} in the worst gradient"
 
 
-def measure() -> Iterator[tuple[str, str, Callable[[], Damage]]]:
-    """Everything to be found out, as (table, name, how)."""
-    for name, find in DIFFERENCES.items():
-        yield "differences", name, find
-    import_module("tensorflow").config.run_functions_eagerly(True)
-    for mutant in MUTANTS:
-        yield "mutants", mutant.name, partial(of_mutant, mutant)
-    for mutant in TRAINING_MUTANTS:
-        yield "mutants", mutant.name, partial(_training_impact, mutant)
+def measure(row: str) -> Measured:
+    """Measure the impact of one difference or mutant, by its name."""
+    if row in DIFFERENCES:
+        (value, words), is_warned = observed(DIFFERENCES[row][1])
+        figures: dict[str, Any] = {"table": "differences", **_figures(value, words)}
+        figures["silent"] = None if value is None else not is_warned
+    else:
+        with eager_functions():
+            mutant = next(each for each in (*MUTANTS, *TRAINING_MUTANTS) if each.name == row)
+            is_trained = isinstance(mutant, TrainingMutant)
+            found = _training_impact(mutant) if is_trained else of_mutant(mutant)
+        figures = {"table": "mutants", **_figures(*found), **_expected(mutant)}
+    return Measured(figures, versions(torch_adapter(), keras_adapter()))
 
 
-def told(find: Callable[[], Damage]) -> tuple[Damage, bool]:
-    """A impact, and whether anything warned of it: Python's warnings, a log, or words on stderr."""
+def _figures(value: float | None, words: str) -> dict[str, Any]:
+    return {"value": None if value is None else float(f"{value:.3g}"), "words": words}
+
+
+def _expected(mutant: Mutant | TrainingMutant) -> dict[str, Any]:
+    """The net of a mutant, and the checks that must notice it and that cannot."""
+    if isinstance(mutant, TrainingMutant):
+        return {"net": TINY.name, "killed_by": ["lockstep"], "missed_by": []}
+    return {
+        "net": mutant.net,
+        "killed_by": sorted(mutant.killed_by),
+        "missed_by": sorted(mutant.missed_by),
+        "blind": mutant.blind,
+    }
+
+
+@contextmanager
+def eager_functions() -> Iterator[None]:
+    """Let TensorFlow run functions eagerly, so that no mutant meets a graph of another."""
+    config = import_module("tensorflow").config
+    config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        config.run_functions_eagerly(False)
+
+
+def observed(run: Callable[[], Impact]) -> tuple[Impact, bool]:
+    """An impact, and whether anything warned: Python's warnings, a log, or text on stderr."""
     records: list[logging.LogRecord] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = records.append  # pyright: ignore[reportAttributeAccessIssue]
     loggers = [logging.getLogger(name) for name in ("", "tensorflow", "absl")]
-    words = io.StringIO()
+    text = io.StringIO()
     for logger in loggers:
         logger.addHandler(handler)
     try:
-        with warnings.catch_warnings(record=True) as caught, redirect_stderr(words):
+        with warnings.catch_warnings(record=True) as caught, redirect_stderr(text):
             warnings.simplefilter("always")
-            # Keras' own, in a healthy pair as well.
+            # Keras itself warns of this in correct models, too.
             warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
-            found = find()
+            found = run()
     finally:
         for logger in loggers:
             logger.removeHandler(handler)
-    return found, bool(caught or records or words.getvalue())
+    return found, bool(caught or records or text.getvalue())
 
 
-def main() -> int:
-    """Measure everything and write the file."""
-    stamp = provenance.stamp("impact")
-    versions = provenance.versions(torch_adapter(), keras_adapter())
-    marks: dict[str, dict[str, Any]] = {
-        mutant.name: {
-            "net": mutant.net,
-            "killed_by": sorted(mutant.killed_by),
-            "missed_by": sorted(mutant.missed_by),
-            "blind": mutant.blind,
-        }
-        for mutant in MUTANTS
-    }
-    data: dict[str, Any] = {"versions": versions, "differences": {}, "mutants": {}}
-    for table, name, find in measure():
-        (value, words), warned = told(find)
-        entry = {"value": None if value is None else float(f"{value:.3g}"), "words": words}
-        if table == "differences":
-            entry["silent"] = None if value is None else not warned
-        else:
-            entry |= marks.get(name, {"net": TINY.name, "killed_by": ["lockstep"], "missed_by": []})
-        data[table][name] = entry
-        print(table, name, entry, flush=True)
-    provenance.write("impact", stamp, data)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+RESULTS = Results(
+    "impact",
+    1,
+    {name: spec for name, (spec, _) in DIFFERENCES.items()}
+    | {mutant.name: find(mutant.net) for mutant in MUTANTS}
+    | dict.fromkeys((mutant.name for mutant in TRAINING_MUTANTS), TINY),
+    measure,
+)

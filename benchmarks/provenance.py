@@ -1,154 +1,172 @@
-"""Results as data: what they were made on and when, and of which sources, so that age shows."""
+"""Writes measured rows into benchmarks/results, each with a key that says when it is stale.
+
+A row is stale, alone, when it is missing, when it could not be measured, or when its key differs
+from today's: its schema number, which a person raises, or the hash of the spec it was measured on.
+The date, the machine and the versions are recorded and shown; they make nothing stale, and neither
+does the code that measured.
+"""
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import platform
-import re
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from resnet_spec import Architecture, to_json
+
 from resnet_parity.adapters.protocol import Adapter
-from resnet_parity.errors import ParityError
+from resnet_parity.errors import MissingFrameworkError
 from resnet_parity.files import write_atomically
 from resnet_parity.machine import machine
-from resnet_parity.site.results import ROOT, result_file
-from resnet_parity.site.syntax import is_text
+from resnet_parity.site.results import load, result_file
 
-_BACKENDS = tuple(
-    f"resnet_{framework}.{module}"
-    for framework in ("torch", "keras")
-    for module in ("__init__", "adapter", "trainee", "export")
-)
-"""What the checker imports by a name that is put together."""
+PROSE = ("source",)
+"""Fields of a spec that no figure depends on; a key leaves them out."""
 
-ROOTS: dict[str, tuple[str, ...]] = {
-    "matrix": ("benchmarks.matrix", "resnet_parity.adapters.worker", *_BACKENDS),
-    "depth": ("benchmarks.depth", *_BACKENDS),
-    "impact": ("benchmarks.impact", *_BACKENDS),
-    "onnx": ("benchmarks.onnx", "resnet_parity.cli.onnx_compare", *_BACKENDS),
-}
-"""Every file of results, and the modules that measure it."""
+ADDED: dict[str, Any] = {}
+"""Fields that the spec gained after rows were measured, each with the value that means "as before".
 
-NO_SOURCES = {
-    "benchmarks.provenance": "stamps what others measured",
-    "resnet_parity.site.results": "reads it",
-    "resnet_parity.progress": "shows how far it is",
-    "resnet_parity.reports.tables": "prints",
-    "resnet_parity.reports.verify": "prints",
-    "resnet_parity.reports.matrix": "prints",
-    "resnet_parity.reports.onnx": "prints",
-    "resnet_parity.adapters.messages": "prints",
-    "resnet_parity.cli.options": "reads a command line",
-    "resnet_parity.cli.onnx_compare": "reads a command line",
-    "resnet_spec.differences": "words",
-}
-"""What measuring modules import, and no figure depends on."""
+A key leaves such a field out where it has that value, so that a new field makes no row stale.
+"""
 
 
-@cache
-def sources(name: str) -> tuple[str, ...]:
-    """The files of this project that the figures of a result depend on: all that is imported."""
-    found: set[Path] = set()
-    waiting = [module for root in ROOTS[name] for module in _files(root)]
-    while waiting:
-        file = waiting.pop()
-        if file not in found and _module(file) not in (NO_SOURCES.keys() - set(ROOTS[name])):
-            found.add(file)
-            waiting += _imported(file)
-    return tuple(sorted(file.relative_to(ROOT).as_posix() for file in found))
+@dataclass(frozen=True)
+class Measured:
+    """The figures of a row as JSON, the versions it was measured with, and whether they pass."""
+
+    figures: Mapping[str, Any]
+    versions: Mapping[str, str]
+    passed: bool = True
 
 
-def _module(file: Path) -> str:
-    return ".".join(file.relative_to(ROOT).with_suffix("").parts)
+@dataclass(frozen=True)
+class Results:
+    """One file of results.
+
+    * `schema`: raise it when figures of the same spec change their meaning: another probe, seed or
+      size, another norm, a new figure. Then all rows are stale;
+    * `rows`: every row in order, and the spec that it is measured on, None where there is none;
+    * `measure`: measures a row; what it raises is recorded as the reason why there are no figures.
+    """
+
+    name: str
+    schema: int
+    rows: Mapping[str, Architecture | None]
+    measure: Callable[[str], Measured] = field(repr=False)
+
+    def key(self, row: str) -> dict[str, Any]:
+        """The part of a row that decides whether it is stale."""
+        return {"schema": self.schema, "spec": spec_hash(self.rows[row])}
 
 
-def _files(module: str) -> Iterator[Path]:
-    """The file of a module, or of a package; nothing for what is not of this project."""
-    path = ROOT.joinpath(*module.split("."))
-    for file in (path.with_suffix(".py"), path / "__init__.py"):
-        if module.partition(".")[0] in _PACKAGES and file.is_file():
-            yield file
-
-
-_PACKAGES = ("resnet_spec", "resnet_torch", "resnet_keras", "resnet_parity", "parity_tests")
-
-
-def _imported(file: Path) -> Iterator[Path]:
-    """What a file imports, wherever in it."""
-    for node in ast.walk(_tree(file)):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield from _files(alias.name)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield from _files(node.module)
-            for alias in node.names:
-                yield from _files(f"{node.module}.{alias.name}")
-
-
-def _tree(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"))
-
-
-def digest(name: str) -> str:
-    """The SHA-256 of what those sources do: comments, docstrings and line breaks do not count."""
-    found = hashlib.sha256()
-    for file in sources(name):
-        found.update(f"{file}\n{_told(_tree(ROOT / file))}\n".encode())
-    return found.hexdigest()
-
-
-def _told(node: Any) -> str:
-    """A tree in words that no version of Python changes: what is empty is left out."""
-    if isinstance(node, list):
-        kept = [each for each in node if not is_text(each)]
-        return f"[{', '.join(map(_told, kept))}]"
-    if not isinstance(node, ast.AST):
-        return repr(node)
-    fields = ((name, getattr(node, name, None)) for name in node._fields)
-    told = [f"{name}={_told(value)}" for name, value in fields if value not in (None, [])]
-    return f"{type(node).__name__}({', '.join(told)})"
-
-
-def stamp(name: str) -> dict[str, Any]:
-    """What a file of results says of its own making; taken before anything is measured."""
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": machine(),
-        "sources": digest(name),
+def spec_hash(arch: Architecture | None) -> str | None:
+    """The SHA-256 of a spec's canonical JSON: every field but prose, the keys sorted."""
+    if arch is None:
+        return None
+    spec = json.loads(to_json(arch))
+    counted = {
+        name: value
+        for name, value in spec.items()
+        if name not in PROSE and (name not in ADDED or value != ADDED[name])
     }
+    text = json.dumps(counted, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def stale(results: Results) -> dict[str, str]:
+    """The stale rows of a file and why, among them rows that are no longer asked for."""
+    known = load(results.name)["rows"]
+    reasons = {row: _reason(known.get(row), results.key(row)) for row in results.rows}
+    reasons |= {row: "no longer a row" for row in known if row not in results.rows}
+    return {row: reason for row, reason in reasons.items() if reason}
+
+
+def _reason(entry: Mapping[str, Any] | None, key: Mapping[str, Any]) -> str:
+    """Why an entry is stale; empty where it is not."""
+    if entry is None:
+        return "not measured"
+    if entry["schema"] != key["schema"]:
+        return f"measured with schema {entry['schema']}, which is now {key['schema']}"
+    if entry["spec"] != key["spec"]:
+        return "its spec changed"
+    return f"could not be measured: {entry['failed']}" if "failed" in entry else ""
+
+
+def measure(results: Results, rows: Iterable[str]) -> list[str]:
+    """Measure rows and write each as soon as it is measured; return those that failed.
+
+    A row that cannot be measured is written with its reason, and the others go on. Rows that are
+    no longer asked for are dropped. Raises `MissingFrameworkError`, which every row would meet;
+    then the row stays as it is.
+    """
+    failed = []
+    write(results, {})
+    for row in rows:
+        print(f"measuring {results.name}/{row} ...", file=sys.stderr)
+        try:
+            measured = results.measure(row)
+        except MissingFrameworkError:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            print(f"{results.name}/{row} could not be measured: {reason}", file=sys.stderr)
+            measured = Measured({"failed": reason}, versions(), passed=False)
+        write(results, {row: measured})
+        failed += [] if measured.passed else [row]
+    return failed
+
+
+def write(results: Results, measured: Mapping[str, Measured]) -> None:
+    """Write those rows over the ones in the file, and drop all that are no longer asked for."""
+    data = load(results.name)
+    rows = {
+        name: {**row, "setup": data["setups"][row["setup"]]} for name, row in data["rows"].items()
+    }
+    for name, each in measured.items():
+        setup = {
+            "date": datetime.now(UTC).date().isoformat(),
+            "machine": machine(),
+            "versions": dict(each.versions),
+        }
+        rows[name] = {**results.key(name), "setup": setup, **each.figures}
+    content = _by_setup({name: rows[name] for name in results.rows if name in rows})
+    write_atomically(result_file(results.name), f"{_text(content)}\n".encode())
+
+
+def _by_setup(rows: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a file: each setup once, and rows that hold its index."""
+    setups: list[Any] = []
+    for row in rows.values():
+        setups += [] if row["setup"] in setups else [row["setup"]]
+    placed = {name: {**row, "setup": setups.index(row["setup"])} for name, row in rows.items()}
+    return {"setups": setups, "rows": placed}
+
+
+def _text(value: Any, indent: str = "") -> str:
+    """JSON that holds each list and each object of plain values on one line."""
+    children = value.values() if isinstance(value, dict) else value
+    if not isinstance(value, dict | list) or not any(isinstance(c, dict | list) for c in children):
+        return json.dumps(value)
+    inner = f"{indent} "
+    if isinstance(value, dict):
+        lines = [f"{inner}{json.dumps(key)}: {_text(each, inner)}" for key, each in value.items()]
+    else:
+        lines = [f"{inner}{_text(each, inner)}" for each in value]
+    start, end = "{}" if isinstance(value, dict) else "[]"
+    body = ",\n".join(lines)
+    return f"{start}\n{body}\n{indent}{end}"
 
 
 def versions(*adapters: Adapter) -> dict[str, str]:
-    """Of Python, NumPy and what those implementations run on."""
+    """The versions of Python, NumPy and what the adapters run on."""
     found = {"python": platform.python_version(), "numpy": np.__version__}
     for adapter in adapters:
         found |= adapter.versions()
     return found
-
-
-def write(name: str, stamped: Mapping[str, Any], data: Mapping[str, Any]) -> Path:
-    """Write a file of results with the stamp that was taken before it was measured.
-
-    Raises `ParityError` where the sources have changed since.
-    """
-    sources.cache_clear()
-    if digest(name) != stamped["sources"]:
-        raise ParityError(f"the sources changed while {name} was measured; measure it again")
-    path = result_file(name)
-    text = json.dumps({**stamped, **data}, indent=1)
-    # A list of numbers or names stands in one line.
-    text = re.sub(r"\[\s*([^\[\]{}]*?)\s*\]", lambda inner: f"[{_joined(inner[1])}]", text)
-    write_atomically(path, f"{text}\n".encode())
-    return path
-
-
-def _joined(lines: str) -> str:
-    return " ".join(line.strip() for line in lines.splitlines())
