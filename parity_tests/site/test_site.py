@@ -7,7 +7,6 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -26,19 +25,15 @@ from resnet_spec import (
 from resnet_spec.differences import DIFFERENCES
 from resnet_spec.taps import shapes
 
-from benchmarks import provenance
-from benchmarks.depth import DTYPES, NETS
 from parity_tests.checks.mutants import MUTANTS
 from parity_tests.lockstep.training_mutants import TRAINING_MUTANTS
 from parity_tests.support import ROOT, command, python
-from resnet_parity.errors import ParityError
 from resnet_parity.site import results
 from resnet_parity.site.alignment import align
 from resnet_parity.site.build import site, stale
 from resnet_parity.site.chapters import CHAPTERS, DESCRIPTION, INTRODUCTIONS
 from resnet_parity.site.columns import TAG
 from resnet_parity.site.definitions import FRAMEWORKS, definitions, key, module_file, pairs
-from resnet_parity.site.evidence import PLOTTED
 from resnet_parity.site.explorer import explorer_data
 from resnet_parity.site.lines import places_outside
 from resnet_parity.site.pages import module_columns
@@ -197,12 +192,12 @@ def test_every_difference_is_noted_and_has_its_impact():
         note.difference.id for m in MODULES for each in module_columns(m) for note in each.notes
     }
     ids = {row.id for row in DIFFERENCES}
-    impact = results.read("impact")
-    assert noted == ids == set(impact["differences"])
+    impact = results.impact_table("differences")
+    assert noted == ids == set(impact)
     for row in DIFFERENCES:
         text = results.impacts()[row.id]
         assert text in text_of(files()["differences.html"])
-        entry = impact["differences"][row.id]
+        entry = impact[row.id]
         number = None if entry["value"] is None else f"{entry['value']:.2g}"
         assert "Error" in text if number is None else f"{number} " in text
         assert text.endswith("warning") == (entry["silent"] is not None)
@@ -210,7 +205,7 @@ def test_every_difference_is_noted_and_has_its_impact():
 
 def test_every_mutant_is_in_the_evidence():
     names = [mutant.name for mutant in (*MUTANTS, *TRAINING_MUTANTS)]
-    data = results.read("impact")["mutants"]
+    data = results.impact_table("mutants")
     assert list(data) == names
     for mutant in MUTANTS:
         assert set(data[mutant.name]["killed_by"]) == mutant.killed_by
@@ -312,92 +307,6 @@ def test_scripts_hold_labels_and_no_sentences(path):
 def test_introductions_are_short():
     texts = [DESCRIPTION, *INTRODUCTIONS.values(), *(each.introduction for each in CHAPTERS)]
     assert all(len(text.split()) < 50 for text in texts)
-
-
-# Results are of these sources.
-
-
-@pytest.mark.parametrize("name", provenance.ROOTS)
-def test_results_belong_to_the_sources(name):
-    data = results.read(name)
-    assert data["sources"] == provenance.digest(name), f"run scripts/results {name}"
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d", data["date"])
-    for setup in data.get("setups", [data]):
-        assert setup["machine"]["cpu"] and setup["versions"]
-
-
-@pytest.fixture
-def project(monkeypatch, tmp_path) -> Iterator[Path]:
-    """A project of two modules, of which one imports the other, and a result that they measure."""
-    monkeypatch.setattr(provenance, "ROOT", tmp_path)
-    monkeypatch.setattr(provenance, "ROOTS", {"some": ("resnet_parity.first",)})
-    provenance.sources.cache_clear()
-    (tmp_path / "resnet_parity").mkdir()
-    (tmp_path / "resnet_parity" / "first.py").write_text("from resnet_parity import second\n")
-    yield tmp_path / "resnet_parity" / "second.py"
-    provenance.sources.cache_clear()
-
-
-def test_the_digest_sees_code_and_no_comments(project):
-    def digest(text: str) -> str:
-        project.write_text(text)
-        return provenance.digest("some")
-
-    first = digest('"""Text."""\nx = 1  # one\n')
-    assert provenance.sources("some") == ("resnet_parity/first.py", "resnet_parity/second.py")
-    assert first == digest('"""Another."""\n\nx = 1\n')
-    assert first != digest('"""Text."""\nx = 2  # one\n')
-
-
-def test_the_digest_is_that_of_every_python(project):
-    """What a newer version of Python adds to its trees is empty, and left out."""
-    project.write_text("def f(x, *, y=1):\n    return [x, y]\n\n\nclass A:\n    pass\n")
-    expected = "390a87df7519"
-    assert provenance.digest("some").startswith(expected)
-
-
-def test_nothing_is_written_where_the_sources_changed_meanwhile(project, monkeypatch, tmp_path):
-    project.write_text("x = 1\n")
-    monkeypatch.setattr(provenance, "result_file", lambda name: tmp_path / f"{name}.json")
-    stamp = provenance.stamp("some")
-    path = provenance.write("some", stamp, {"figures": [1, 2], "nested": {"a": []}})
-    assert json.loads(path.read_text()) == {**stamp, "figures": [1, 2], "nested": {"a": []}}
-    assert '"figures": [1, 2]' in path.read_text()
-    project.write_text("x = 2\n")
-    with pytest.raises(ParityError, match="changed while some was measured"):
-        provenance.write("some", stamp, {})
-
-
-@pytest.mark.parametrize("name", provenance.ROOTS)
-def test_results_depend_on_both_implementations_and_the_checker(name):
-    files = provenance.sources(name)
-    for file in ("resnet_spec/plan.py", "resnet_torch/layers.py", "resnet_keras/model.py"):
-        assert file in files
-    assert {"resnet_parity/oracle.py", "resnet_parity/tolerances.py"} <= set(files)
-    assert not any("report" in file for file in files)
-    if name == "onnx":
-        assert {f"resnet_parity/exchange/{n}.py" for n in ("export", "match", "rules")} <= set(
-            files
-        )
-
-
-def test_what_is_no_source_is_there_and_has_a_reason():
-    for module, reason in provenance.NO_SOURCES.items():
-        assert ROOT.joinpath(*module.split(".")).with_suffix(".py").is_file(), module
-        assert reason
-
-
-def test_the_depth_of_every_net_has_all_of_its_taps():
-    data = results.read("depth")["nets"]
-    assert tuple(data) == NETS
-    assert set(PLOTTED) < set(NETS)
-    for name, net in data.items():
-        arch = ARCHITECTURES[name]
-        taps = [node.name for node in make_graph(arch) if node.is_tap]
-        assert net["taps"] == [*taps, "logits"]
-        assert tuple(net["errors"]) == DTYPES
-        for frameworks in net["errors"].values():
-            assert {len(errors) for errors in frameworks.values()} == {len(net["taps"])}
 
 
 # The architecture explorer is the spec.

@@ -1,4 +1,4 @@
-"""What the page shows of `docs/results`: rows and cells, as they are printed."""
+"""The rows and cells that the evidence page shows of benchmarks/results."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from resnet_parity.reports.matrix import cell_text, remarks
 from resnet_parity.site.definitions import FRAMEWORKS
 from resnet_parity.site.plot import plot
-from resnet_parity.site.readme import ONNX_COLUMNS, onnx_row, onnx_setups
-from resnet_parity.site.results import impact_text
+from resnet_parity.site.readme import ONNX_COLUMNS, onnx_row
+from resnet_parity.site.results import impact_table, impact_text
 from resnet_parity.tolerances import TOLERANCES
 
 UNIT = TOLERANCES["float64", "taps"].unit
@@ -30,17 +30,17 @@ RESULTS = ("matrix", "depth", "impact", "onnx")
 
 def matrices(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """A table per architecture: engines down, checks across."""
-    for matrix in data["matrices"]:
+    for name, row in data["rows"].items():
         yield {
-            "name": matrix["architecture"],
-            "columns": matrix["columns"],
+            "name": name,
+            "columns": row["columns"],
             "rows": [
-                (row["engine"], [_cell(row["cells"].get(title)) for title in matrix["columns"]])
-                for row in matrix["rows"]
+                (each["engine"], [_cell(each["cells"].get(title)) for title in row["columns"]])
+                for each in row["rows"]
             ],
             "remarks": [
-                *remarks(matrix),
-                *(f"{engine}: not run, {why}" for engine, why in data["absent"].items()),
+                *remarks(row),
+                *(f"{engine}: not run, {why}" for engine, why in row["absent"].items()),
             ],
         }
 
@@ -54,7 +54,7 @@ def _cell(cell: Mapping[str, Any] | None) -> dict[str, str]:
 def plots(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """A drawing per net, and the largest error of each of its lines."""
     for name in PLOTTED:
-        net = data["nets"][name]
+        net = data["rows"][name]
         yield {
             "name": name,
             "image": net["image"],
@@ -66,16 +66,16 @@ def plots(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         }
 
 
-def mutants(data: Mapping[str, Any]) -> Iterator[dict[str, str]]:
-    """Every planted defect: what notices it, what cannot, and how large it is."""
-    for name, entry in data["mutants"].items():
+def mutants() -> Iterator[dict[str, str]]:
+    """Every mutant: the checks that notice it, those that cannot, and its impact."""
+    for name, row in impact_table("mutants").items():
         yield {
             "name": name,
-            "killed": ", ".join(entry["killed_by"]),
-            "missed": ", ".join(entry["missed_by"]),
-            "net": entry["net"],
-            "blind": entry.get("blind", False),
-            "impact": impact_text(entry),
+            "killed": ", ".join(row["killed_by"]),
+            "missed": ", ".join(row["missed_by"]),
+            "net": row["net"],
+            "blind": row.get("blind", False),
+            "impact": impact_text(row),
         }
 
 
@@ -85,4 +85,4 @@ def onnx(data: Mapping[str, Any]) -> dict[str, Any]:
     for name, row in data["rows"].items():
         _, operators, *cells = onnx_row(name, row)
         rows.append((name, operators, cells))
-    return {"columns": ONNX_COLUMNS, "rows": rows, "setups": list(onnx_setups(data))}
+    return {"columns": ONNX_COLUMNS, "rows": rows}

@@ -75,7 +75,6 @@ def explorer_data() -> dict[str, Any]:
     nets = {
         arch.name: _net(arch, layers, blocks, places) for rows in GROUPS.values() for arch in rows
     }
-    depth = read("depth")
     return {
         "chapters": {module: each.id for each in CHAPTERS for module in each.modules},
         "groups": {group: [arch.name for arch in rows] for group, rows in GROUPS.items()},
@@ -85,9 +84,8 @@ def explorer_data() -> dict[str, Any]:
         "places": places.all,
         "vectors": _vectors(),
         "figures": {
-            "date": depth["date"],
             "unit": UNIT,
-            "measured": list(depth["nets"]),
+            "measured": list(read("depth")["rows"]),
             "nets": {},
         },
     }
@@ -95,13 +93,18 @@ def explorer_data() -> dict[str, Any]:
 
 def figures() -> dict[str, dict[str, Any]]:
     """The errors at every tap of the nets that were measured; a page loads those of one net."""
-    return {name: _figures(net) for name, net in read("depth")["nets"].items()}
+    data = read("depth")
+    return {
+        name: _figures(net, data["setups"][net["setup"]]["date"])
+        for name, net in data["rows"].items()
+    }
 
 
-def _figures(net: dict[str, Any]) -> dict[str, Any]:
+def _figures(net: dict[str, Any], date: str) -> dict[str, Any]:
     """The errors of a net by tap, in the order of dtypes and implementations."""
     rows = [errors for frameworks in net["errors"].values() for errors in frameworks.values()]
     return {
+        "date": date,
         "image": net["image"],
         "dtypes": list(net["errors"]),
         "taps": {tap: list(each) for tap, *each in zip(net["taps"], *rows, strict=True)},

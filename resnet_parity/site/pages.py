@@ -25,7 +25,7 @@ from resnet_parity.site.columns import Columns, Line, columns, line_of
 from resnet_parity.site.cookbook import PARTS, phrases
 from resnet_parity.site.definitions import FRAMEWORKS, definitions, module_file, pairs
 from resnet_parity.site.render import render
-from resnet_parity.site.results import impacts, read
+from resnet_parity.site.results import impact_table, impacts, read, setups
 from resnet_parity.site.sources import link_to_test, source_page
 
 
@@ -47,12 +47,17 @@ def results() -> dict[str, Any]:
     return {name: read(name) for name in evidence.RESULTS}
 
 
+def _setups() -> dict[str, Any]:
+    """What each file of results was measured on and with."""
+    return {name: setups(data) for name, data in results().items()}
+
+
 def _shared() -> dict[str, Any]:
     """What the rows of differences need."""
     return {
         "impact": impacts(),
         "tests": {row.id: link_to_test(row.test) for row in DIFFERENCES},
-        "results": results(),
+        "setups": _setups(),
     }
 
 
@@ -112,7 +117,7 @@ def _singles(file: str, name: str) -> Iterator[Single]:
 
 
 def _index() -> str:
-    mutants = len(results()["impact"]["mutants"])
+    mutants = len(impact_table("mutants"))
     figures = [
         {"label": "architectures", "value": len(ARCHITECTURES), "href": "spec.html#picture"},
         {"label": "differences", "value": len(DIFFERENCES), "href": "differences.html"},
@@ -162,9 +167,9 @@ def _evidence() -> str:
         plots=list(evidence.plots(data["depth"])),
         unit=evidence.UNIT,
         dtypes=DTYPES,
-        mutants=list(evidence.mutants(data["impact"])),
+        mutants=list(evidence.mutants()),
         onnx=evidence.onnx(data["onnx"]),
-        results=data,
+        setups=_setups(),
     )
 
 

@@ -15,7 +15,7 @@ from resnet_spec import ARCHITECTURES, GROUPS, mac_count, parameter_count
 from resnet_spec.differences import DIFFERENCES
 
 from resnet_parity.reports.matrix import markdown
-from resnet_parity.site.results import read
+from resnet_parity.site.results import matrices, read, setups
 from resnet_parity.tolerances import TOLERANCES
 
 FRAMEWORKS, DEFAULT_CHECKS = ("torch", "keras"), ("exact", "float32")
@@ -63,8 +63,8 @@ def tolerances() -> str:
 
 
 def matrix() -> str:
-    """Every engine on every check, as `resnet-parity matrix --json` found it."""
-    return markdown(read("matrix"))
+    """Every engine on every check, as `resnet-parity matrix` prints it."""
+    return "\n\n".join(map(markdown, matrices(read("matrix"))))
 
 
 def onnx() -> str:
@@ -101,12 +101,11 @@ def _alike(rows: Iterable[Mapping[str, Any]]) -> int:
 
 def onnx_setups(data: Mapping[str, Any]) -> Iterator[str]:
     """What the rows of the survey were made on, and how many on each."""
-    for index, setup in enumerate(data["setups"]):
-        count = sum(row["setup"] == index for row in data["rows"].values())
+    for setup in setups(data):
         machine = setup["machine"]
         tested = (f"{name} {number}" for name, number in setup["versions"].items())
         where = f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}"
-        yield f"{count} on {where}, {', '.join(tested)}"
+        yield f"{setup['rows']} on {where}, {', '.join(tested)}"
 
 
 def onnx_row(name: str, row: Mapping[str, Any]) -> Iterator[str]:

@@ -197,12 +197,12 @@
 
   // Parity of this very layer, where its net was measured; and what else is known of the net.
   function figures(name) {
-    const { measured, nets, unit, date } = spec.figures;
+    const { measured, nets, unit } = spec.figures;
     const made = html("div", { class: "parity" });
     if (measured.includes(state.net) && !loaded.has(state.net)) load(state.net);
     const errors = nets[state.net]?.taps[name];
     if (errors) {
-      const { dtypes, image } = nets[state.net];
+      const { date, dtypes, image } = nets[state.net];
       const rows = dtypes.map((dtype, index) =>
         [dtype, ...errors.slice(2 * index, 2 * index + 2).map((error) => error.toExponential(1))]);
       made.append(table(["PyTorch", "Keras"], rows, `${unit}, ${image}, ${date}`));
