@@ -77,7 +77,7 @@ def test_a_net_without_an_exact_probe_is_proven_by_the_other_check():
     verdict = replace(CHECKS["exact"].no_probe("too deep"), check="float32", engine="net.onnx ort all")
     held, missed = replace(verdict, status="pass"), replace(verdict, check="exact")
     verdicts = (CHECKS["exact"].no_probe("too deep"), held)
-    report = ComparisonReport(TINY, ("net.onnx",), 0, {}, verdicts, {})
+    report = ComparisonReport(TINY, ("net.onnx",), 0, {}, verdicts, {}, {})
     assert report.passed
     assert not replace(report, verdicts=verdicts[:1]).passed
     assert not replace(report, verdicts=(*verdicts, missed)).passed, "there was a probe"

@@ -17,6 +17,7 @@ from resnet_parity.errors import ParityError
 from resnet_parity.onnx_io.export import Form, export
 from resnet_parity.onnx_io.identify import Identified, identify
 from resnet_parity.onnx_io.inspect import count_operators
+from resnet_parity.onnx_io.metadata import graph_checksum
 from resnet_parity.onnx_io.participant_names import FRAMEWORKS
 from resnet_parity.onnx_io.participants import (
     Participant,
@@ -36,8 +37,9 @@ from resnet_parity.weights.files import read_weights
 
 @dataclass(frozen=True)
 class ComparisonReport:
-    """Everything that a comparison found, as data; `operators` are those of each file.
+    """Everything that a comparison found, as data.
 
+    `operators` counts those of each graph, `graphs` holds the checksum of each.
     `left_out` says why a runtime did not run, `notes` which mode stands in for which.
     """
 
@@ -47,6 +49,7 @@ class ComparisonReport:
     versions: dict[str, str]
     verdicts: tuple[Verdict, ...]
     operators: dict[str, dict[str, int]]
+    graphs: dict[str, str]
     left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -109,6 +112,7 @@ def compare_models(
         versions=_versions(participants),
         verdicts=verdicts,
         operators=operators,
+        graphs={name: graph_checksum(proto) for name, (proto, _) in files.items()},
         left_out=left_out,
         notes=tuple(note for participant in participants for note in participant.notes),
     )

@@ -27,6 +27,7 @@ def as_json(result: ComparisonReport) -> dict[str, Any]:
         "left_out": list(result.left_out),
         "notes": list(result.notes),
         "operators": result.operators,
+        "graphs": result.graphs,
         "verdicts": [verdict_json(verdict) for verdict in result.verdicts],
     }
 
