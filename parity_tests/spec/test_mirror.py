@@ -1,4 +1,4 @@
-"""The two implementations are mirrored: files, definitions, order, parameters, tags and public surface."""
+"""The two implementations and their adapters are mirrored: files, definitions, parameters, tags."""
 
 from __future__ import annotations
 
@@ -12,11 +12,18 @@ from resnet_spec import ARCHITECTURES
 from resnet_spec.differences import DIFFERENCES
 
 from parity_tests.support import ROOT
-from resnet_parity.site.definitions import definitions, key
+from resnet_parity.site.definitions import (
+    ADAPTER_MODULES,
+    FRAMEWORKS,
+    definitions,
+    key,
+    module_file,
+)
 from resnet_parity.site.unpaired import UNPAIRED
 
 TORCH, KERAS = ROOT / "resnet_torch", ROOT / "resnet_keras"
-FILES = (
+ADAPTERS = ROOT / "resnet_parity" / "adapters"
+USER_MODULES = (
     "layers",
     "blocks",
     "preact_blocks",
@@ -24,18 +31,14 @@ FILES = (
     "weights",
     "optimizer",
     "training",
-    "modes",
-    "trainee",
-    "gradients",
-    "export",
-    "adapter",
     "__init__",
 )
+FILES = (*USER_MODULES, *ADAPTER_MODULES)
 
 # (file, definition of the torch implementation): why the two may have other parameters.
 SIGNATURES = {
     ("model", "ResNet"): "a torch module has __init__(architecture) and forward(image)",
-    ("trainee", "start"): "PyTorch has two memory layouts",
+    ("training_state", "start"): "PyTorch has two memory layouts",
 }
 
 # A functional Keras layer is applied at once and named: where torch's function takes parameters
@@ -61,6 +64,11 @@ def _parameters(node) -> list[str]:
     return [part for part in ast.unparse(arguments).split(", ") if part]
 
 
+def _path(framework: str, file: str):
+    """The source of a module of that framework ("torch" or "keras")."""
+    return ROOT / module_file(framework, file)
+
+
 def _agree(file: str, ours, theirs) -> bool:
     torch, keras = _parameters(ours), _parameters(theirs)
     if file not in LAYERS or torch == keras:
@@ -70,24 +78,27 @@ def _agree(file: str, ours, theirs) -> bool:
 
 
 def test_same_files():
-    names = {path.name for path in TORCH.glob("*") if path.is_file()}
-    assert names == {path.name for path in KERAS.glob("*") if path.is_file()}
-    assert names == {*(f"{file}.py" for file in FILES), "py.typed"}
+    for folder in (TORCH, KERAS):
+        names = {path.name for path in folder.glob("*") if path.is_file()}
+        assert names == {*(f"{file}.py" for file in USER_MODULES), "py.typed"}
+    for framework in FRAMEWORKS:
+        names = {path.stem for path in (ADAPTERS / framework).glob("*") if path.is_file()}
+        assert names == {*ADAPTER_MODULES, "__init__"}
 
 
 @pytest.mark.parametrize("file", FILES)
 def test_same_definitions_in_the_same_order(file):
-    def keys(folder):
-        names = [node.name for node in _definitions(folder / f"{file}.py")]
+    def keys(framework):
+        names = [node.name for node in _definitions(_path(framework, file))]
         return [key(name) for name in names if (file, name) not in UNPAIRED]
 
-    assert keys(TORCH) == keys(KERAS)
+    assert keys("torch") == keys("keras")
 
 
 @pytest.mark.parametrize("file", FILES)
 def test_same_parameters(file):
-    theirs = {key(node.name): node for node in _definitions(KERAS / f"{file}.py")}
-    for ours in _definitions(TORCH / f"{file}.py"):
+    theirs = {key(node.name): node for node in _definitions(_path("keras", file))}
+    for ours in _definitions(_path("torch", file)):
         if (file, ours.name) in SIGNATURES or (file, ours.name) in UNPAIRED:
             continue
         assert _agree(file, ours, theirs[key(ours.name)]), ours.name
@@ -95,13 +106,13 @@ def test_same_parameters(file):
 
 def test_no_exception_has_become_needless():
     for file, name in SIGNATURES:
-        ours = {node.name: node for node in _definitions(TORCH / f"{file}.py")}[name]
-        theirs = {key(n.name): n for n in _definitions(KERAS / f"{file}.py")}[key(name)]
+        ours = {node.name: node for node in _definitions(_path("torch", file))}[name]
+        theirs = {key(n.name): n for n in _definitions(_path("keras", file))}[key(name)]
         assert not _agree(file, ours, theirs), f"{file}.{name} agrees by now"
     for file, name in UNPAIRED:
         keys = [
-            {key(each.name) for each in definitions(f"{framework.name}/{file}.py")}
-            for framework in (TORCH, KERAS)
+            {key(each.name) for each in definitions(module_file(framework, file))}
+            for framework in FRAMEWORKS
         ]
         assert (key(name) in keys[0]) != (key(name) in keys[1]), f"{file}.{name} is paired by now"
 
@@ -111,8 +122,8 @@ TAG = re.compile(r"# DIFFERS\(([a-z-]+)\): (.*)")
 
 @pytest.mark.parametrize("file", FILES)
 def test_tags_stand_in_the_same_definitions_with_the_same_words(file):
-    def tags(folder):
-        path = folder / f"{file}.py"
+    def tags(framework):
+        path = _path(framework, file)
         source = path.read_text()
         return {
             key(node.name): sorted(TAG.findall(ast.get_source_segment(source, node) or ""))
@@ -120,11 +131,13 @@ def test_tags_stand_in_the_same_definitions_with_the_same_words(file):
             if (file, node.name) not in UNPAIRED
         }
 
-    assert tags(TORCH) == tags(KERAS)
+    assert tags("torch") == tags("keras")
 
 
 def test_tags_are_the_rows_of_the_table():
-    source = "".join(path.read_text() for path in (*TORCH.glob("*.py"), *KERAS.glob("*.py")))
+    source = "".join(
+        _path(framework, file).read_text() for framework in FRAMEWORKS for file in FILES
+    )
     assert set(TAG.findall(source)) == {(row.id, row.summary) for row in DIFFERENCES}
     assert source.count("DIFFERS") == len(TAG.findall(source)), "a tag is misspelt"
 
@@ -156,5 +169,5 @@ def test_no_builder_knows_a_name(package):
 
 
 def test_files_stay_small():
-    for path in (*TORCH.glob("*.py"), *KERAS.glob("*.py")):
+    for path in (_path(framework, file) for framework in FRAMEWORKS for file in FILES):
         assert len(path.read_text().splitlines()) <= 150, path
