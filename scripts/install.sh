@@ -1,12 +1,12 @@
-# Sourced by the other scripts: installs from the lock into .venv, without network the next time.
+# Sourced by the other scripts: installs from the lock into .venv; once installed, no network is needed.
 set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 export UV_PYTHON_DOWNLOADS=never
 unset VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
-# Images set it, and then every process of the suite would compile PyTorch and TensorFlow anew.
+# Container images set it; each process of the suite would then compile PyTorch and TensorFlow again.
 unset PYTHONDONTWRITEBYTECODE
 
-# The first Python that pyproject.toml admits, as the file behind any shim.
+# The first Python that pyproject.toml admits; its real path, because `python` may be a shim.
 find_python() {
     for python in python3 python3.13 python3.12 python3.11; do
         if "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
@@ -37,7 +37,7 @@ find_uv() {
     echo "$root/.uv/bin/uv"
 }
 
-# install OPTION...: what `uv sync` takes. Nothing is done when the same was installed before:
+# install OPTION...: installs by `uv sync OPTION...`, unless the same options were installed before:
 # .venv/installed holds the checksum of the lock, then a line per set of options.
 install() {
     cd "$root"
@@ -48,7 +48,7 @@ install() {
     if ! grep -qxF -- "$*" .venv/installed 2>/dev/null; then
         python=$(find_python)
         uv=$(find_uv "$python")
-        echo "installing into .venv (several GB the first time) ..." >&2
+        echo "installing into .venv (with frameworks several GB the first time) ..." >&2
         [ -x .venv/bin/python ] || "$uv" venv --quiet --seed --python "$python" --clear .venv
         "$uv" sync --frozen --inexact --python .venv/bin/python "$@"
         [ -f .venv/installed ] || echo "$lock" >.venv/installed

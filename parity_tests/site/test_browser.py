@@ -18,11 +18,12 @@ from playwright.sync_api import Browser, BrowserContext, Page
 
 from resnet_spec import ARCHITECTURES, make_plan
 
-from parity_tests.site.chromium import CHROMIUM, SITE, chromium
+from parity_tests.site.chromium import CHROMIUM, chromium
 from parity_tests.support import ROOT, light
 from resnet_parity.site.chapters import CHAPTERS, MORE
 from resnet_parity.site.definitions import definitions
 from resnet_parity.site.pages import module_columns
+from resnet_parity.site.results import SITE
 
 pytestmark = [
     pytest.mark.browser,

@@ -11,8 +11,8 @@ from pathlib import Path
 import keras
 import pytest
 
-from parity_tests.site.chromium import SITE
 from resnet_parity.site.cookbook import PARTS, Phrase, agree, phrases, run
+from resnet_parity.site.results import SITE
 
 BOOK = {phrase.name: phrase for phrase in phrases()}
 

@@ -1,11 +1,13 @@
-"""The pages of docs/: current, whole, linked, and made of sources and data alone."""
+"""The site: complete, linked, and made only of sources and measured data."""
 
 from __future__ import annotations
 
 import ast
 import io
 import json
+import os
 import re
+import shutil
 from collections import Counter
 from functools import cache
 from html.parser import HTMLParser
@@ -28,47 +30,118 @@ from resnet_spec.taps import shapes
 from parity_tests.checks.mutants import MUTANTS
 from parity_tests.lockstep.training_mutants import TRAINING_MUTANTS
 from parity_tests.support import ROOT, command, python
-from resnet_parity.site import results
+from resnet_parity.site import build, results
 from resnet_parity.site.alignment import align
-from resnet_parity.site.build import site, stale
-from resnet_parity.site.chapters import CHAPTERS, DESCRIPTION, INTRODUCTIONS
+from resnet_parity.site.chapters import CHAPTERS, DESCRIPTION, INTRODUCTIONS, MORE
 from resnet_parity.site.columns import TAG
 from resnet_parity.site.definitions import FRAMEWORKS, definitions, key, module_file, pairs
 from resnet_parity.site.explorer import explorer_data
 from resnet_parity.site.lines import places_outside
 from resnet_parity.site.pages import module_columns
+from resnet_parity.site.results import SITE
+from resnet_parity.site.sources import files as source_files
+from resnet_parity.site.sources import source_page
 from resnet_parity.site.terminal import find, print_pair
 
 MODULES = [module for chapter in CHAPTERS for module in chapter.modules]
+SOURCE_PAGES = [source_page(file) for file in source_files()]
 LIMIT = 2**20
 """Bytes of a page."""
 
 
 @cache
 def files() -> dict[str, str]:
-    return site()
+    """Every file of the built site by its path."""
+    paths = (path for path in SITE.rglob("*") if path.is_file())
+    return {path.relative_to(SITE).as_posix(): path.read_bytes().decode() for path in paths}
 
 
 def html_files() -> dict[str, str]:
     return {name: text for name, text in files().items() if name.endswith(".html")}
 
 
-# What lies in docs is what the sources say.
+# The site is built on demand.
 
 
-def test_the_site_is_current():
-    assert stale(files()) == [], "run scripts/side_by_side"
+@pytest.fixture
+def checkout(monkeypatch, tmp_path) -> list[int]:
+    """A checkout of one input and a site of one page; counts how often that is built."""
+    built: list[int] = []
+
+    def one_page() -> dict[str, str]:
+        built.append(1)
+        return {"index.html": "new"}
+
+    (tmp_path / "inputs").mkdir()
+    (tmp_path / "inputs" / "layers.py").write_text("x = 1\n")
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    monkeypatch.setattr(build, "INPUTS", ("inputs",))
+    monkeypatch.setattr(build, "SITE", tmp_path / "build" / "site")
+    monkeypatch.setattr(build, "_STAMP", tmp_path / "build" / "site.stamp")
+    monkeypatch.setattr(build, "site", one_page)
+    return built
 
 
-def test_a_page_that_is_old_missing_or_left_over_is_stale():
-    changed = {**files(), "layers.html": files()["layers.html"] + " ", "new.html": ""}
-    del changed["blocks.html"]
-    assert stale(changed) == ["blocks.html", "layers.html", "new.html"]
+def test_a_site_is_built_once(checkout, capsys):
+    assert (build.ensure_built() / "index.html").read_text() == "new"
+    assert re.search(r"1 files, in \d+\.\d s", capsys.readouterr().err)
+    build.ensure_built()
+    assert len(checkout) == 1 and not capsys.readouterr().err
 
 
-def test_the_generator_checks():
-    result = python("-m", "resnet_parity.site.build", "--check")
-    assert (result.returncode, result.stderr) == (0, "")
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda inputs: (inputs / "layers.py").write_text("x = 10\n"),
+        lambda inputs: os.utime(inputs / "layers.py", (0, 0)),
+        lambda inputs: (inputs / "blocks.py").write_text("y = 1\n"),
+        lambda inputs: (inputs / "layers.py").unlink(),
+        lambda inputs: shutil.rmtree(inputs.parent / "build" / "site"),
+    ],
+    ids=["text", "time", "new file", "removed file", "removed site"],
+)
+def test_a_change_builds_the_site_again(change, checkout, tmp_path):
+    build.ensure_built()
+    change(tmp_path / "inputs")
+    build.ensure_built()
+    assert len(checkout) == 2
+
+
+def test_a_build_removes_what_is_left_over(checkout, tmp_path):
+    old = tmp_path / "build" / "site" / "source" / "old.html"
+    old.parent.mkdir(parents=True)
+    old.write_text("old")
+    assert (build.ensure_built() / "index.html").is_file() and not old.exists()
+
+
+def test_an_installed_wheel_builds_nothing(checkout, monkeypatch):
+    monkeypatch.setattr(build, "INSTALLED", True)
+    build.ensure_built()
+    assert not checkout
+
+
+def test_without_the_template_engine_the_error_says_what_to_install(tmp_path):
+    code = (
+        "import sys; sys.modules['jinja2'] = None\n"
+        "from resnet_parity.errors import MissingFrameworkError\n"
+        "from resnet_parity.site.build import site\n"
+        "try: site()\n"
+        "except MissingFrameworkError as error: print(error)\n"
+    )
+    assert "pip install jinja2" in python("-c", code).stdout
+
+
+def test_the_site_is_built_without_any_framework():
+    code = (
+        "import sys; from resnet_parity.site.build import site; site()\n"
+        "print({'torch', 'keras', 'tensorflow', 'jax'} & {*sys.modules})"
+    )
+    assert python("-c", code).stdout.strip() == "set()"
+
+
+def test_every_page_is_built():
+    own = ["index", *(chapter.id for chapter in CHAPTERS), *(id for id, _ in MORE)]
+    assert sorted(html_files()) == sorted([*(f"{id}.html" for id in own), *SOURCE_PAGES])
 
 
 def test_every_page_is_small_with_all_that_it_loads():
@@ -95,8 +168,9 @@ def test_every_definition_stands_in_a_pair_once_and_in_order(module):
 
 
 def test_every_module_of_the_implementations_has_a_chapter():
-    names = {path.stem for path in (ROOT / "resnet_torch").glob("*.py")} - {"__init__"}
-    assert sorted(MODULES) == sorted(names)
+    folders = (ROOT / "resnet_torch", ROOT / "resnet_parity" / "adapters" / "torch")
+    names = [path.stem for folder in folders for path in folder.glob("*.py")]
+    assert sorted(MODULES) == sorted(name for name in names if name != "__init__")
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -242,22 +316,21 @@ def parsed() -> dict[str, Page]:
     return {name: Page(text) for name, text in html_files().items()}
 
 
-SITE = ROOT / "build" / "site"
-PATHS = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html"))
+def test_every_anchor_is_unique_and_every_link_leads_somewhere():
+    for name, page in parsed().items():
+        _check_links(name, page)
 
 
-@pytest.mark.parametrize("name", PATHS)
-def test_every_anchor_is_unique_and_every_link_leads_somewhere(name):
-    page = parsed()[name]
-    assert not [each for each, count in Counter(page.ids).items() if count > 1]
+def _check_links(name: str, page: Page) -> None:
+    assert not [each for each, count in Counter(page.ids).items() if count > 1], name
     for link in {*page.links, *page.loaded} - {"data:,"}:
-        assert "//" not in link, f"{link} is not of this site"
+        assert "//" not in link, f"{name}: {link} is not of this site"
         path, _, anchor = link.partition("#")
         target = name if not path else _resolved(name, path)
         if target in parsed():
-            assert not anchor or anchor in parsed()[target].ids, link
+            assert not anchor or anchor in parsed()[target].ids, f"{name}: {link}"
         else:
-            assert target in files() or (SITE / target).is_file(), link
+            assert target in files(), f"{name}: {link}"
 
 
 def _resolved(name: str, path: str) -> str:
@@ -271,7 +344,7 @@ def test_nothing_is_loaded_from_elsewhere():
 
 
 def test_a_test_link_leads_to_the_line_of_the_test():
-    source = (ROOT / "parity_tests" / "test_differences.py").read_text().splitlines()
+    source = (ROOT / "parity_tests" / "spec" / "test_differences.py").read_text().splitlines()
     for link in parsed()["differences.html"].links:
         if "test_differences" in link:
             assert source[int(link.partition("#L")[2]) - 1].startswith("def test_")
@@ -285,7 +358,7 @@ def _visible(path: Path) -> list[str]:
     return [piece.strip() for piece in re.split(r"<[^>]*>|\n", text) if piece.strip()]
 
 
-TEMPLATES = sorted((ROOT / "resnet_parity" / "page" / "templates").glob("*.html"))
+TEMPLATES = sorted((ROOT / "resnet_parity" / "site" / "templates").glob("*.html"))
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
@@ -294,7 +367,7 @@ def test_templates_hold_labels_and_no_sentences(path):
         assert len(piece.split()) <= 5, piece
 
 
-SCRIPTS = sorted((ROOT / "resnet_parity" / "page" / "static").glob("*.js"))
+SCRIPTS = sorted((ROOT / "resnet_parity" / "site" / "static").glob("*.js"))
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)

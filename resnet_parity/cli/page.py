@@ -1,4 +1,4 @@
-"""`page` and `code`: both implementations side by side, in a browser and in the terminal."""
+"""`page` and `code`: both implementations side by side, in a browser and in a terminal."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ from resnet_parity.cli.options import Result, add_command, console, print_json
 
 
 def add(commands: Any) -> None:
-    """The parsers of both."""
+    """Add both parsers."""
     parser = add_command(
-        commands, "page", _page, "where the page of both implementations side by side lies"
+        commands,
+        "page",
+        _page,
+        "the site that shows both implementations side by side; a checkout builds it",
     )
     parser.add_argument(
-        "chapter", metavar="CHAPTER", nargs="?", default="index", help="such as layers or evidence"
+        "chapter", metavar="CHAPTER", nargs="?", default="index", help="a page, as in layers"
     )
-    parser.add_argument("--open", action="store_true", help="open it in a browser")
+    parser.add_argument("--open", action="store_true", help="open the page in a browser")
     parser = add_command(
-        commands, "code", _code, "one definition of both implementations, side by side"
+        commands, "code", _code, "one definition from both implementations, side by side"
     )
     parser.add_argument(
         "name",
         metavar="NAME",
-        help="as in Bottleneck, blocks.Bottleneck or resnet50.Bottleneck",
+        help="a definition, as in Bottleneck, blocks.Bottleneck or resnet50.Bottleneck",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -32,11 +35,12 @@ def _page(arguments: argparse.Namespace) -> Result:
     import webbrowser
 
     from resnet_parity.errors import ParityError
-    from resnet_parity.site.results import SITE
+    from resnet_parity.site.build import ensure_built
 
-    file = SITE / f"{arguments.chapter}.html"
+    site = ensure_built()
+    file = site / f"{arguments.chapter}.html"
     if not file.is_file():
-        known = ", ".join(sorted(path.stem for path in SITE.glob("*.html")))
+        known = ", ".join(sorted(path.stem for path in site.glob("*.html")))
         raise ParityError(f"there is no page {arguments.chapter!r}; pages are: {known}")
     address = file.as_uri()
     if arguments.open and not webbrowser.open(address):

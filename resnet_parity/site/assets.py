@@ -1,4 +1,4 @@
-"""What the pages load: styles and scripts, of which one is the architecture explorer's data."""
+"""The files that the pages load or link to: styles, scripts, explorer data and results."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+from resnet_parity.site.evidence import RESULTS
 from resnet_parity.site.explorer import explorer_data, figures
+from resnet_parity.site.results import result_file
 
 STATIC = Path(__file__).parent / "static"
 
 
 def assets() -> dict[str, str]:
-    """Every asset, by its path in the site."""
+    """Return every asset by its path in the site."""
     files = {f"assets/{path.name}": path.read_text(encoding="utf-8") for path in STATIC.glob("*.*")}
-    # A page that was opened as a file may run scripts and fetch nothing.
+    files |= {f"results/{name}.json": result_file(name).read_text("utf-8") for name in RESULTS}
+    # A browser lets a page that was opened as a file run scripts, but fetch nothing.
     files["assets/explorer_data.js"] = f"window.EXPLORER = {_json(explorer_data())};\n"
     for name, net in figures().items():
         text = f'window.EXPLORER.figures.nets["{name}"] = {_json(net)};\n'

@@ -1,63 +1,88 @@
-"""The pages of docs/, made from the sources of both implementations and from results.
+"""Builds the site from the sources of both implementations and from the measured results.
 
-Run as a module it writes them; with --check it only says whether they are up to date.
+A checkout builds it on demand into `build/site`, which git ignores; a wheel carries it. No
+framework is imported.
 """
 
 from __future__ import annotations
 
-import argparse
+import hashlib
 import sys
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
+from resnet_parity.errors import MissingFrameworkError
 from resnet_parity.files import write_atomically
-from resnet_parity.site.assets import assets
-from resnet_parity.site.pages import pages
-from resnet_parity.site.results import SITE as FOLDER
-from resnet_parity.site.sources import source_pages
+from resnet_parity.site.results import INSTALLED, ROOT, SITE
+
+INPUTS = (
+    "resnet_spec",
+    "resnet_torch",
+    "resnet_keras",
+    "resnet_parity",
+    "parity_tests/spec",
+    "benchmarks/results",
+    "conformance",
+)
+"""The folders that the site is built from."""
+
+_STAMP = SITE.with_name("site.stamp")
 
 
 def site() -> dict[str, str]:
-    """Every file of the site, by its path in `docs`."""
+    """Return every file of the site by its path in the site's folder.
+
+    Raises `MissingFrameworkError` where the template engine is not installed.
+    """
+    try:
+        from resnet_parity.site.pages import pages
+    except ModuleNotFoundError as error:
+        if error.name not in ("jinja2", "markupsafe"):
+            raise
+        raise MissingFrameworkError(
+            f"{error.name} builds the pages and is not installed; run scripts/side_by_side, or "
+            "python -m pip install jinja2 markupsafe"
+        ) from error
+    from resnet_parity.site.assets import assets
+    from resnet_parity.site.sources import source_pages
+
     return {**pages(), **source_pages(), **assets()}
 
 
-def stale(files: dict[str, str]) -> list[str]:
-    """The paths that are missing, differ, or belong to nothing any more."""
-    differing = [name for name, text in files.items() if _read(FOLDER / name) != text]
-    return sorted([*differing, *(_present() - set(files))])
+def write(files: Mapping[str, str], folder: Path) -> None:
+    """Write the files of a site into a folder and remove all others from it."""
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text.encode())
+    for path in folder.rglob("*"):
+        if path.is_file() and path.relative_to(folder).as_posix() not in files:
+            path.unlink(missing_ok=True)
 
 
-def _present() -> set[str]:
-    """What a former run may have written."""
-    paths = [*FOLDER.glob("*.html"), *FOLDER.glob("source/*"), *(FOLDER / "assets").rglob("*.*")]
-    return {path.relative_to(FOLDER).as_posix() for path in paths}
+def fingerprint() -> str:
+    """Return a hash of the path, size and modification time of every input file."""
+    found = hashlib.sha256()
+    for folder in INPUTS:
+        for path in sorted((ROOT / folder).rglob("*.*")):
+            if "__pycache__" not in path.parts and path.is_file():
+                stat = path.stat()
+                found.update(f"{path} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    return found.hexdigest()
 
 
-def _read(path: Path) -> str | None:
-    return path.read_bytes().decode() if path.exists() else None
-
-
-def main() -> int:
-    """Write the site, or check it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="only say whether it is up to date")
-    check = parser.parse_args().check
+def ensure_built() -> Path:
+    """Build the site where it is missing or older than an input, and return its folder."""
+    if INSTALLED:
+        return SITE
+    current = fingerprint()
+    if SITE.is_dir() and _STAMP.is_file() and _STAMP.read_text() == current:
+        return SITE
+    start = time.monotonic()
     files = site()
-    names = stale(files)
-    if check:
-        if names:
-            told = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
-            print(f"docs is out of date ({told}); run scripts/side_by_side", file=sys.stderr)
-        return int(bool(names))
-    for name in names:
-        path = FOLDER / name
-        if name in files:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, files[name].encode())
-        else:
-            path.unlink()
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    write(files, SITE)
+    write_atomically(_STAMP, current.encode())
+    seconds = time.monotonic() - start
+    print(f"built the site, {len(files)} files, in {seconds:.1f} s", file=sys.stderr)
+    return SITE

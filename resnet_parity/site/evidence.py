@@ -51,6 +51,11 @@ def _cell(cell: Mapping[str, Any] | None) -> dict[str, str]:
     return {"status": cell["status"], "text": cell_text(cell), "reason": cell["reason"]}
 
 
+def dtypes(data: Mapping[str, Any]) -> list[str]:
+    """Return the dtypes whose errors were measured, in the order of the plots' lines."""
+    return list(next(iter(data["rows"].values()))["errors"])
+
+
 def plots(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """A drawing per net, and the largest error of each of its lines."""
     for name in PLOTTED:

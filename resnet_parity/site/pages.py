@@ -10,7 +10,6 @@ from typing import Any
 from resnet_spec import ARCHITECTURES
 from resnet_spec.differences import DIFFERENCES
 
-from benchmarks.depth import DTYPES
 from resnet_parity.site import evidence
 from resnet_parity.site.chapters import (
     CHAPTERS,
@@ -166,7 +165,7 @@ def _evidence() -> str:
         matrices=list(evidence.matrices(data["matrix"])),
         plots=list(evidence.plots(data["depth"])),
         unit=evidence.UNIT,
-        dtypes=DTYPES,
+        dtypes=evidence.dtypes(data["depth"]),
         mutants=list(evidence.mutants()),
         onnx=evidence.onnx(data["onnx"]),
         setups=_setups(),

@@ -11,16 +11,22 @@ from typing import Any
 from resnet_spec.differences import DIFFERENCES
 
 ROOT = Path(__file__).parents[2]
-"""Of the packages; each name of a source file is relative to it."""
+"""The folder that holds the packages; names of source files are relative to it."""
 
-_INSTALLED = Path(__file__).parent / "built"
-SITE = _INSTALLED if _INSTALLED.is_dir() else ROOT / "build" / "site"
-"""The folder of the built site: inside an installed package, ignored by git in a checkout."""
+_BUILT = Path(__file__).parent / "built"
+INSTALLED = _BUILT.is_dir()
+"""Whether this is an installed wheel, which carries the built site."""
+
+SITE = _BUILT if INSTALLED else ROOT / "build" / "site"
+"""The folder of the built site: inside the installed package, or ignored by git in a checkout."""
+
+RESULTS = SITE / "results" if INSTALLED else ROOT / "benchmarks" / "results"
+"""The folder of measured results; the built site holds a copy."""
 
 
 def result_file(name: str) -> Path:
-    """A file of results; `scripts/results` writes it."""
-    return ROOT / "benchmarks" / "results" / f"{name}.json"
+    """The file of one set of results; `scripts/results` writes it."""
+    return RESULTS / f"{name}.json"
 
 
 def load(name: str) -> dict[str, Any]:

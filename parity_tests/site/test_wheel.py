@@ -1,0 +1,73 @@
+"""The wheel carries the site and works where no framework is installed; pip needs PyPI."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from parity_tests.support import ROOT
+
+pytestmark = pytest.mark.full
+
+_LEFT_OUT = (".*", "build", "dist", "__pycache__", "*.egg-info")
+
+
+def run(*command: object, **environment: str) -> str:
+    """Run a program outside this checkout and return its stdout."""
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    result = subprocess.run(
+        [str(word) for word in command],
+        env={**own, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory) -> Path:
+    """The programs of a fresh environment with a wheel built from a copy without `build/`."""
+    folder = tmp_path_factory.mktemp("wheel")
+    project = folder / "project"
+    shutil.copytree(ROOT, project, ignore=shutil.ignore_patterns(*_LEFT_OUT))
+    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", folder, project)
+    (wheel,) = folder.glob("*.whl")
+    run(sys.executable, "-m", "venv", folder / "environment")
+    found = folder / "environment" / "bin"
+    run(found / "pip", "install", wheel)
+    return found
+
+
+def test_no_framework_is_installed(programs):
+    installed = {each["name"] for each in json.loads(run(programs / "pip", "list", "--format=json"))}
+    assert "resnet-parity" in installed
+    assert not installed & {"torch", "keras", "tensorflow", "jax", "jinja2", "MarkupSafe"}
+
+
+def test_commands_that_need_no_framework_run(programs):
+    assert "exit codes" in run(programs / "resnet-parity", "--help")
+    assert "resnet50" in run(programs / "resnet-parity", "list")
+    pair = json.loads(run(programs / "resnet-parity", "code", "resnet50.Bottleneck", "--json"))
+    assert len(pair["rows"]) > 30
+    (norm,) = json.loads(run(programs / "resnet-parity", "code", "linear", "--json"))["differences"]
+    assert "relative error" in norm["impact"]
+
+
+def test_page_opens_the_site_that_the_wheel_carries(programs, tmp_path):
+    noted = tmp_path / "noted"
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {noted}\n')
+    browser.chmod(0o755)
+    address = run(programs / "resnet-parity", "page", "--open", BROWSER=str(browser)).strip()
+    assert noted.read_text().strip() == address
+    page = Path(address.removeprefix("file://"))
+    assert page.parent.name == "built" and programs.parent in page.parents
+    assert (page.parent / "source" / "resnet_torch.layers.html").is_file()
