@@ -47,7 +47,9 @@ def programs(tmp_path_factory) -> Path:
 
 
 def test_no_framework_is_installed(programs):
-    installed = {each["name"] for each in json.loads(run(programs / "pip", "list", "--format=json"))}
+    installed = {
+        each["name"] for each in json.loads(run(programs / "pip", "list", "--format=json"))
+    }
     assert "resnet-parity" in installed
     assert not installed & {"torch", "keras", "tensorflow", "jax", "jinja2", "MarkupSafe"}
 
