@@ -1,4 +1,4 @@
-"""The oracle, held to definitions written out as loops and to PyTorch's operators."""
+"""The oracle against definitions written as loops, and against PyTorch's operators."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_convolution_is_its_definition(conv, dtype):
 
 
 def test_a_bound_is_in_units_that_divide_every_term():
-    """Quarters times fours: the sums are integers, and so is their bound."""
+    """Multiples of 1/4 times multiples of 4: the sums and their bound are those of integers."""
     conv = Conv("c", 4, 6, 3)
     generator = np.random.default_rng(0)
     kernel = generator.integers(-1, 2, (6, 4, 3, 3))
@@ -88,7 +88,7 @@ def test_max_pool_never_lets_the_border_win():
     assert (ours < 0).all()
 
 
-def test_a_border_of_zeros_wins_against_what_is_negative():
+def test_a_border_of_zeros_wins_against_negative_values():
     x = -1 - np.random.default_rng(0).random((2, 3, 6, 8))
     ours = oracle._max_pool(MaxPool("p", 3, 2, 1, border="zero"), Value(x)).array
     theirs = functional.max_pool2d(functional.pad(torch.from_numpy(x), (1, 1, 1, 1)), 3, 2).numpy()
@@ -100,7 +100,7 @@ def test_a_border_of_zeros_wins_against_what_is_negative():
 @pytest.mark.parametrize("size", [(6, 8), (7, 9), (6, 9), (1, 1)])
 @pytest.mark.parametrize("dtype", ["int64", "float64"])
 @pytest.mark.parametrize("stride", [2, 3])
-def test_average_pool_rounds_up_and_counts_what_is_there(size, dtype, stride):
+def test_average_pool_rounds_up_and_averages_cells_inside_the_map(size, dtype, stride):
     x = np.random.default_rng(0).integers(-9, 10, (2, 3, *size)).astype(dtype)
     value = oracle._average_pool(AveragePool("p", 2, stride), Value(x))
     theirs = functional.avg_pool2d(
@@ -146,7 +146,7 @@ def run_gate(se: SqueezeExcitation, weights: dict[str, np.ndarray], x: np.ndarra
     return oracle._gate(Value(x), oracle._conv(se.fc2, weights, hidden))
 
 
-def test_a_gate_is_pytorchs():
+def test_a_gate_agrees_with_pytorch():
     x = np.random.default_rng(0).normal(size=(2, 4, 4, 6))
     se, weights = gate(kernel=3, bias=-1)
     ours = run_gate(se, weights, x)
@@ -155,7 +155,7 @@ def test_a_gate_is_pytorchs():
     assert np.abs(ours.array - theirs.numpy()).max() < limit("float64", "taps")
 
 
-def test_an_exact_gate_is_a_half_or_one_and_says_when_it_is_neither():
+def test_an_exact_gate_is_a_half_or_one_and_reports_when_it_is_neither():
     x = np.random.default_rng(0).integers(-9, 10, (2, 4, 4, 8))
     se, weights = gate(kernel=2**20, bias=0)
     value = run_gate(se, weights, x)
@@ -168,14 +168,14 @@ def test_an_exact_gate_is_a_half_or_one_and_says_when_it_is_neither():
         assert "sigmoid" in value.inexact_because
 
 
-def test_a_mean_that_is_no_dyadic_fraction_says_so():
+def test_a_mean_that_is_no_dyadic_fraction_is_reported():
     value = oracle._global_average(
         GlobalAverage("avgpool"), Value(np.ones((2, 3, 2, 6), dtype=np.int64))
     )
     assert "2x6" in value.inexact_because
 
 
-def test_norm_is_pytorchs():
+def test_norm_agrees_with_pytorch():
     generator = np.random.default_rng(0)
     x = generator.normal(size=(2, 5, 4, 6))
     leaves = ("running_mean", "running_var", "weight", "bias")
@@ -187,8 +187,8 @@ def test_norm_is_pytorchs():
     assert np.abs(ours - theirs.numpy()).max() < limit("float64", "taps")
 
 
-def test_the_head_keeps_its_fractions():
-    """Average and logits of an integer pass stand for the exact quotient."""
+def test_the_head_is_exact_with_fractions():
+    """The average and the logits of an integer pass are the exact quotients."""
     x = np.arange(2 * 3 * 2 * 4).reshape(2, 3, 2, 4)
     pooled = oracle._global_average(GlobalAverage("avgpool"), Value(x))
     np.testing.assert_array_equal(pooled.astype("float64"), x.mean(axis=(2, 3)))
@@ -206,11 +206,13 @@ def test_integers_and_float64_agree_on_an_exact_probe():
         np.testing.assert_array_equal(value.astype("float64"), probe.expected[name], err_msg=name)
 
 
-def test_the_size_of_terms_outlives_their_cancelling():
-    """Two large terms that cancel leave a small number; its error is held against the terms."""
+def test_errors_are_measured_against_terms_that_cancel():
+    """Two large terms that cancel leave a small number; its error is relative to the terms."""
     weights = {"fc.weight": np.array([[3.0, -4.0]]), "fc.bias": np.array([0.0])}
     value = oracle._linear(Linear("fc", 2, 1), weights, Value(np.array([[4.0, 3.0 + 1e-6]])))
     assert round(value.scale, 3) == round(12 * np.sqrt(2), 3)
     off = value.array + 1e-7
     assert relative_error(value.array, off) > limit("float64", "waived rounding of taps")
-    assert relative_error(value.array, off, value.scale) < limit("float64", "waived rounding of taps")
+    assert relative_error(value.array, off, value.scale) < limit(
+        "float64", "waived rounding of taps"
+    )

@@ -1,4 +1,4 @@
-"""Photographs: decoded once, refused with a reason."""
+"""Photographs are prepared as torchvision does, and a bad file is refused with the reason."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def photo(tmp_path) -> Path:
     return path
 
 
-def test_preparation_is_torchvisions(photo):
-    """Resize, crop and normalisation as torchvision's own transforms do them on a Pillow image."""
+def test_preparation_agrees_with_torchvision(photo):
+    """Resize, crop and normalise as torchvision's transforms do with a Pillow image."""
     image = tv.center_crop(tv.resize(Image.open(photo), [RESIZE]), [CROP])
     expected = tv.normalize(tv.pil_to_tensor(image).to(torch.float64) / 255, MEAN, STD).numpy()
     np.testing.assert_array_equal(photographs.load(photo), expected)
@@ -43,12 +43,12 @@ def test_other_pixel_formats_become_rgb(mode, tmp_path):
     assert photographs.load(path).shape == (3, CROP, CROP)
 
 
-def test_the_orientation_tag_is_followed(tmp_path):
+def test_the_orientation_tag_is_applied(tmp_path):
     path = tmp_path / "image.jpg"
     pixels = np.zeros((260, 520, 3), "uint8")
     pixels[:, :260] = 255
     exif = Image.Exif()
-    exif[0x0112] = 6  # turned by 90 degrees
+    exif[0x0112] = 6  # rotated by 90 degrees
     Image.fromarray(pixels).save(path, exif=exif)
     red = photographs.load(path)[0]
     assert red[:80].mean() > red[-80:].mean() + 1  # left has become top
@@ -75,7 +75,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_a_bad_image_is_refused_by_name(kind, tmp_path):
+def test_a_bad_image_is_refused_with_its_name(kind, tmp_path):
     content, message = BAD[kind]
     path = tmp_path / f"{kind}.png"
     path.write_bytes(content)
@@ -96,7 +96,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
         photographs.load(tmp_path)
 
 
-def test_a_sliver_is_refused_before_it_is_blown_up(tmp_path):
+def test_a_sliver_is_refused_before_it_is_resized(tmp_path):
     path = tmp_path / "sliver.png"
     Image.new("L", (60_000, 1)).save(path)
     with pytest.raises(ImageError, match="too narrow"):

@@ -1,4 +1,4 @@
-"""Probes: drawn as written down, exact as claimed, and able to see every channel."""
+"""Probes are drawn as documented, are exact as claimed, and exercise every channel."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from resnet_parity.reference import oracle
 
 
 def splitmix(state: int, count: int) -> list[int]:
-    """SplitMix64 in Python's own integers, written from the docstring's recipe."""
+    """SplitMix64 in Python integers, after the recipe in the docstring."""
     mask, draws = 2**64 - 1, []
     for _ in range(count):
         state = (state + 0x9E3779B97F4A7C15) & mask
@@ -73,8 +73,8 @@ def test_a_stream_draws_what_the_docstring_says():
     assert stream.permutation(3).tolist() == sorted(range(3), key=lambda i: draws[9 + i])
 
 
-def test_an_exact_kernel_can_be_drawn_again_by_implementation():
-    """The docstring of `probes`, followed step by step for one grouped convolution."""
+def test_an_exact_kernel_can_be_drawn_again_from_the_docstring():
+    """The recipe of `probes.exact`, followed step by step for one grouped convolution."""
     arch = USERS[0]
     conv = make_plan(arch).stages[1].blocks[0].conv2
     seed, dtype = 11, "float32"
@@ -110,7 +110,7 @@ def test_an_exact_probe_holds_small_integers(dtype):
             assert np.abs(value).max() <= 8
 
 
-def test_an_exact_probe_looks_at_height_and_width_separately():
+def test_an_exact_probe_tells_height_from_width():
     height, width = default_size(ARCHITECTURES["resnet50"], "exact")
     assert (height, width) == (64, 128)
     kernel = exact("resnet50", "float32").weights["layer1.0.conv2.weight"]
@@ -126,8 +126,8 @@ GROUPED = ["grouped-basic", "dilated-stride-three"]
 def test_eight_seeds_exercise_every_channel_of_every_layer(name):
     """Each input of each layer is read, and each channel of each tap varies.
 
-    With gates, whose nets are sparse, the latter takes more seeds. Nor does it hold for the two
-    values per hidden unit of a gate, one per image: some are zero in both.
+    Nets with gates have sparser probes, so their channels take more seeds to vary. A hidden unit of
+    a gate has two values, one per image, and is left out, because some are zero in both.
     """
     arch = find(name)
     varied: dict[str, np.ndarray] = {}
@@ -150,7 +150,7 @@ def test_eight_seeds_exercise_every_channel_of_every_layer(name):
 
 
 def _channels_of_zeros(arch: Architecture) -> dict[str, np.ndarray]:
-    """Those that shortcut A adds, by tap."""
+    """A mask of the channels that shortcut A adds, by tap."""
     shortcuts = [layer for block in make_plan(arch).blocks for layer in block.shortcut or ()]
     return {
         pad.name: np.pad(
@@ -162,7 +162,7 @@ def _channels_of_zeros(arch: Architecture) -> dict[str, np.ndarray]:
 
 
 def _read_inputs(layer: Conv | Linear, kernel: np.ndarray) -> np.ndarray:
-    """Which of the layer's inputs have a nonzero weight."""
+    """A mask of the layer's inputs that have a nonzero weight."""
     groups = layer.groups if isinstance(layer, Conv) else 1
     grouped = kernel.reshape(groups, kernel.shape[0] // groups, kernel.shape[1], -1)
     return (grouped != 0).any(axis=(1, 3)).ravel()
@@ -186,20 +186,20 @@ def test_the_same_seed_gives_the_same_probe():
 
 
 @pytest.mark.parametrize("name", ALL_NAMES)
-def test_float64_runs_denser(name):
+def test_float64_probes_are_denser(name):
     arch = ARCHITECTURES[name]
     sparse, dense = (guess_density(arch, 8, dtype) for dtype in ("float32", "float64"))
     assert DENSITIES.index(dense) < DENSITIES.index(sparse)
 
 
-def test_an_architecture_that_overflows_says_so(monkeypatch):
+def test_an_architecture_that_overflows_raises(monkeypatch):
     monkeypatch.setitem(exact_probes._MANTISSA_BITS, "float32", 8)
     with pytest.raises(ProbeError, match=r"'tiny' fits float32: sums at .* above 2\^8"):
         exact_probe(TINY, 0, "float32")
 
 
 def test_a_deep_narrow_net_gets_a_sparser_probe():
-    """Where the first guess overflows, the next sparser one is proven and taken."""
+    """Where the guessed density overflows, the next sparser one that is proven to fit is used."""
     stem = Stem(channels=4, kernel=3, stride=1, pool=None)
     deep = Architecture("deep", "basic", (Stage(60, 4),), stem=stem)
     probe = exact_probe(deep, 0, "float32")
@@ -238,21 +238,21 @@ def test_the_sparsest_probes_lose_whole_blocks_but_never_all(seed):
     assert {gamma.any() for gamma in last} == {False, True}
 
 
-def test_where_no_gradients_fit_the_taps_stay(monkeypatch):
-    """Of tiny's sums the largest is 2^9.4 forwards, and backwards 2^9.7 at the sparsest."""
+def test_a_probe_has_taps_where_no_gradients_fit(monkeypatch):
+    """The largest sum of `tiny` is 2^9.4 forward, and 2^9.7 backward at the sparsest density."""
     monkeypatch.setitem(exact_probes._MANTISSA_BITS, "float32", 9.55)
     probe = exact_probe(TINY, 0, "float32")
     assert (probe.cotangents, probe.gradients) == ({}, {})
     assert {"layer2.0", "logits"} <= set(probe.expected)
 
 
-def test_a_map_without_a_power_of_two_area_says_so():
+def test_a_map_without_a_power_of_two_area_is_refused():
     with pytest.raises(ProbeError, match=r"the map of layer4.2 in 'resnet50' is 7x7.*take 64x128"):
         exact_probe(ARCHITECTURES["resnet50"], 0, "float32", (224, 224))
 
 
-def test_a_bound_is_met_by_no_partial_sum():
-    """Float32 sums in three orders equal the integers, as the bound promises."""
+def test_float32_sums_in_any_order_are_exact():
+    """Sums in three orders equal the integers, as the bound promises."""
     probe = exact(SMALL.name, "float32")
     name = "layer2.0.conv2"
     x = np.maximum(probe.expected["layer2.0.bn1"], 0).astype("float32")

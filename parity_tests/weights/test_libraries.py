@@ -1,4 +1,4 @@
-"""Other people's ResNets: their weights, by name, give their logits in both implementations."""
+"""Both implementations return the logits of Keras Applications and timm with their weights."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ SIZE = (65, 96)  # an odd height: averages and pools meet an edge
 
 @pytest.fixture
 def float64():
-    """Keras builds in float64, as `keras.applications` has no argument for it."""
+    """Make Keras build in float64, because `keras.applications` has no argument for it."""
     floatx, policy = keras.config.floatx(), keras.config.dtype_policy()
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
@@ -74,7 +74,7 @@ def keras_applications(name: str, **options) -> keras.Model:
 
 
 def both_frameworks(arch, weights: dict[str, np.ndarray], images: np.ndarray) -> list[np.ndarray]:
-    """What the torch implementation and the Keras implementation make of images (N, C, H, W)."""
+    """The outputs of both implementations for images (N, C, H, W)."""
     dtype = str(images.dtype)
     torch_model = resnet_torch.create_model(arch, dtype=getattr(torch, dtype)).eval()
     keras_model = resnet_keras.create_model(arch, dtype=dtype)
@@ -117,7 +117,7 @@ FEW = [name for name in SAME_NAMES if "101" not in name and "152" not in name]
 
 
 @pytest.mark.parametrize("name", light(SAME_NAMES, FEW))
-def test_timms_state_dict_gives_timms_bits(name):
+def test_the_state_dict_of_timm_gives_the_bits_of_timm(name):
     theirs = randomised(name)
     ours = getattr(resnet_torch, name)()
     ours.load_state_dict(theirs.state_dict(), strict=True)
@@ -128,7 +128,7 @@ def test_timms_state_dict_gives_timms_bits(name):
 
 
 @pytest.mark.parametrize("name", light(OTHER_NAMES, OTHER_NAMES[:2]))
-def test_timms_preactivation_nets_by_a_table_of_names(name):
+def test_preactivation_nets_of_timm_in_both_implementations(name):
     theirs = randomised(name).double()
     images = np.random.default_rng(1).normal(size=(2, 3, *SIZE))
     with torch.no_grad():
@@ -139,7 +139,7 @@ def test_timms_preactivation_nets_by_a_table_of_names(name):
 
 
 @pytest.mark.parametrize("name", ["resnet50d", "seresnet18"])
-def test_timms_other_nets_in_the_keras_implementation(name):
+def test_other_nets_of_timm_in_both_implementations(name):
     theirs = randomised(name).double()
     images = np.random.default_rng(1).normal(size=(2, 3, *SIZE))
     with torch.no_grad():
@@ -190,7 +190,7 @@ def test_the_wrong_state_dict_is_refused():
         assert re.search(message, f"{caught.value} {caught.value.problems}")
 
 
-def test_a_state_dict_of_arrays_is_taken():
+def test_a_state_dict_of_arrays_is_accepted():
     state = {name: value.numpy() for name, value in randomised("resnet18d").state_dict().items()}
     weights = from_timm(state, "resnet18d")
     resnet_keras.set_weights(resnet_keras.resnet18d(), weights)

@@ -1,4 +1,4 @@
-"""Weights across: total, strict and pure, both ways, for every row."""
+"""Weights travel between the implementations complete, unchanged and strictly checked."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_torch_keras_torch_is_the_identity(name):
 
 
 @BOTH_FRAMEWORKS
-def test_weights_come_out_as_copies(framework: ModuleType, weights):
+def test_get_weights_returns_copies(framework: ModuleType, weights):
     model = framework.create_model(TINY)
     framework.set_weights(model, weights)
     for value in framework.get_weights(model).values():
@@ -60,7 +60,7 @@ def test_weights_come_out_as_copies(framework: ModuleType, weights):
 
 
 @BOTH_FRAMEWORKS
-def test_the_input_is_only_read(framework: ModuleType, weights):
+def test_set_weights_does_not_modify_its_input(framework: ModuleType, weights):
     before = {name: value.copy() for name, value in weights.items()}
     for value in weights.values():
         value.flags.writeable = False
@@ -74,7 +74,7 @@ def test_the_input_is_only_read(framework: ModuleType, weights):
 
 
 def spoilt(kind: str, weights: dict[str, np.ndarray]) -> str:
-    """Spoil the weights in one way; returns what the message must say."""
+    """Spoil the weights in one way; return a pattern that the error must match."""
     if kind == "missing":
         del weights["layer1.0.conv2.weight"]
         return "layer1.0.conv2.weight is missing"
@@ -121,13 +121,13 @@ def test_all_problems_are_named_in_one_error(framework: ModuleType, weights):
 
 @BOTH_FRAMEWORKS
 @pytest.mark.parametrize("weights", [None, [1, 2], "weights"])
-def test_something_else_than_a_mapping_is_refused(framework: ModuleType, weights):
+def test_anything_but_a_mapping_is_refused(framework: ModuleType, weights):
     with pytest.raises(WeightsError, match="a mapping of names to arrays"):
         framework.set_weights(framework.create_model(TINY), weights)
 
 
 @BOTH_FRAMEWORKS
-def test_a_state_dict_of_tensors_is_reported_what_to_pass(framework: ModuleType):
+def test_a_state_dict_of_tensors_is_refused_with_the_fix(framework: ModuleType):
     state = resnet_torch.create_model(TINY).state_dict()
     with pytest.raises(WeightsError, match="found Tensor; `get_weights` of the implementation"):
         framework.set_weights(framework.create_model(TINY), state)
@@ -182,11 +182,11 @@ def test_a_model_of_the_other_implementation_is_refused(weights):
         resnet_keras.set_weights(torch_model, weights)
 
 
-def test_a_foreign_model_needs_a_name():
-    foreign = torchvision.models.resnet18()
+def test_a_model_of_another_library_needs_a_name():
+    other = torchvision.models.resnet18()
     with pytest.raises(ArchitectureError, match="pass architecture="):
-        resnet_torch.get_weights(foreign)
-    weights = resnet_torch.get_weights(foreign, "resnet18")
+        resnet_torch.get_weights(other)
+    weights = resnet_torch.get_weights(other, "resnet18")
     resnet_keras.set_weights(resnet_keras.resnet18(), weights)
 
 
