@@ -16,8 +16,8 @@ _HEAD = """# Mutants
 A mutant is a defect that is planted in one of the two implementations. The suite fails unless every
 check that is named under "killed by" fails for that implementation and for no other
 (`parity_tests/checks/test_mutants.py`). A defect of training must show in lockstep, first in the
-kind of quantity that is named (`parity_tests/lockstep/test_lockstep.py`). The healthy pair passes
-all checks. A check under "missed by" cannot see the defect. "Blind" marks a defect that a
+kind of quantity that is named (`parity_tests/lockstep/test_lockstep.py`). The unmodified pair
+passes all checks. A check under "missed by" cannot see the defect. "Blind" marks a defect that a
 comparison of float32 logits to 1e-3 misses.
 """
 

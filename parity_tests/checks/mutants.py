@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import Any, cast
 
 import keras
@@ -76,7 +75,7 @@ class CachedModelAdapter:
         if key not in self._models:
             self._models[key] = self._adapter.build(architecture, weights, dtype)
         else:
-            import_module(self._adapter.__package__).set_weights(self._models[key], weights)
+            self._adapter.set_weights(self._models[key], weights)
         return self._models[key]
 
 

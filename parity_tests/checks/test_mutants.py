@@ -44,14 +44,14 @@ def planted() -> list:
 
 
 @cache
-def healthy() -> dict[str, Adapter]:
+def unmodified() -> dict[str, Adapter]:
     adapters = {"torch": torch_adapter(), "keras": keras_adapter()}
     return {name: cast(Adapter, CachedModelAdapter(each)) for name, each in adapters.items()}
 
 
 def engines(mutant: Mutant | None, framework: str) -> tuple[Engine, ...]:
     """PyTorch in both memory layouts, which set the noise floor, and Keras; one has the defect."""
-    adapters = dict(healthy())
+    adapters = dict(unmodified())
     if mutant:
         adapter = keras_adapter() if framework == "keras" else torch_adapter()
         adapters[framework] = cast(Adapter, MutantAdapter(adapter, mutant))
@@ -74,7 +74,7 @@ def failing(check: str, net: str, among: tuple[Engine, ...]) -> list[set[str]]:
 
 @pytest.mark.parametrize("net", sorted({mutant.net for mutant in MUTANTS}))
 @pytest.mark.parametrize("check", [*DEFAULT_CHECKS, *GRADIENTS])
-def test_the_healthy_pair_passes(check, net):
+def test_the_unmodified_pair_passes(check, net):
     assert not any(failing(check, net, engines(None, "")))
 
 

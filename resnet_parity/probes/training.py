@@ -3,8 +3,8 @@
 A kink is a point where the slope of a function jumps: zero for a ReLU, two equal largest inputs for
 a maximum. Where an input is only a rounding error away from a kink, two engines may take different
 sides, and one cell more or less in a small map changes all gradients by a percent. A training probe
-stays away from the kinks, and proves it. Its weights are those of a `random` probe except for the
-following, drawn from `training/NAME/SEED/TENSOR`, with u in [0, 1):
+stays away from the kinks, and proves it. Its weights are those of a `random` probe with the changes
+below, where u in [0, 1) is drawn from `training/NAME/SEED/TENSOR`:
 
 * In a norm, gamma is `(u + 1) / 2` and beta `(2u - 1) / 4`. Beta is increased by 4 where the index
   of the channel plus the seed is even: the ReLU after it passes the whole channel. Elsewhere it is
