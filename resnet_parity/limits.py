@@ -13,7 +13,7 @@ MAX_ELEMENTS = 2**29
 
 
 def check_memory(arch: Architecture, batch: int, size: tuple[int, int]) -> None:
-    """Raise `ParityError` if the tensors, or the taps of `batch` images of that size, are too large."""
+    """Raise `ParityError` if the tensors, or the taps of a batch of that size, are too large."""
     tensors = sum(parameter.size for parameter in parameters(arch))
     if tensors > MAX_ELEMENTS:
         raise ParityError(

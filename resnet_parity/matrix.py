@@ -41,7 +41,7 @@ _NOISE_FLOOR = tuple(f"torch {mode}" for mode in NOISE_FLOOR_MODES)
 class Matrix:
     """The verdicts of every engine on every check, as data.
 
-    `verdicts` are by architecture. `absent` says why an engine could not run at all, where no engine
+    `verdicts` are by architecture. `absent` says why an engine could not run at all, if no engine
     was asked for by name.
     """
 

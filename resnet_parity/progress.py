@@ -9,12 +9,12 @@ from rich import progress as rich_progress
 from rich.console import Console
 
 Progress = Callable[[str, int], None]
-"""Takes the step which begins now and the number of all steps."""
+"""A function that takes the name of the step that begins, and the total number of steps."""
 
 
 @contextmanager
 def progress_line() -> Iterator[Progress]:
-    """What shows progress while it lasts."""
+    """Show progress inside a `with` block; yields the function to call when a step begins."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda step, total: console.print(f"{step} ...", style=None, soft_wrap=True)
@@ -27,11 +27,11 @@ def progress_line() -> Iterator[Progress]:
     )
     with rich_progress.Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=None)
-        begun = 0
+        started = 0
 
         def begin(step: str, total: int) -> None:
-            nonlocal begun
-            bar.update(task, description=step, total=total, completed=begun)
-            begun += 1
+            nonlocal started
+            bar.update(task, description=step, total=total, completed=started)
+            started += 1
 
         yield begin

@@ -1,8 +1,8 @@
-"""THE table of tolerances: the only place in this project where a tolerance stands.
+"""The table of tolerances: every tolerance of this project is here, with its reason.
 
-A relative L2 error is the norm of the difference over that of what was expected. At the classifier
-and in a gate, whose few numbers may cancel to almost nothing, it is over the norm that their terms
-would have if they were independent, where that is larger.
+A relative L2 error is the norm of the difference, divided by the norm of what was expected. The few
+numbers of the classifier or of a gate may cancel to almost nothing, so there it is divided by the
+norm that the terms would have if they were independent, where that is larger.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Tolerance:
-    """A limit on one quantity, and why it is this and not another."""
+    """A limit on one quantity, and the reason for its size."""
 
     limit: float
     unit: str
@@ -20,6 +20,7 @@ class Tolerance:
 
 
 TOLERANCES: dict[tuple[str, str], Tolerance] = {
+    # The key is the check (or another user of the limit) and the quantity that is limited.
     ("exact", "taps"): Tolerance(
         0,
         "elements that differ in any bit (but for the sign of a zero)",
@@ -30,90 +31,90 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
         2.0**-22,
         "largest relative error of a norm's 1 / sqrt(4), in float32, that counts as rounding",
         "the rough rsqrt of an Intel Xeon is off by 2**-23 in TensorFlow's graph and eager modes; "
-        "more than four roundings is a defect, which is judged and not excused",
+        "more than four roundings is a defect, and fails instead of being skipped",
     ),
     ("float64", "taps"): Tolerance(
         1e-12,
         "relative L2 error against the float64 oracle",
-        "rounding alone gave at most 5e-15 over all taps of the table's nets; an epsilon off by "
+        "rounding alone gave at most 5e-15 over all taps of all architectures; an epsilon off by "
         "1e-8 gives 4e-8 at the logits of resnet18",
     ),
     ("float32", "taps"): Tolerance(
         2.0,
         "times the noise floor, which is PyTorch's own float32 error up to the same tap",
-        "engines sum in different orders, so their rounding differs, but not in size; the noise floor is "
-        "the larger error of PyTorch's two memory layouts on two threads, at least four roundings "
-        "(a quarter of its cells behind a mean), and never falls from one tap to the next",
+        "engines sum in different orders, so their rounding differs, but not in size; the noise "
+        "floor is the larger error of PyTorch's two memory layouts on two threads, at least four "
+        "roundings (after a mean, a quarter of its cells); it never falls from one tap to the next",
     ),
     ("float32", "noise floor of taps"): Tolerance(
         1e-5,
         "relative L2 error of PyTorch itself against the float64 oracle",
-        "rounding gave at most 2e-6 over all taps of the table's nets; above this PyTorch is not "
-        "a noise floor but the one that is wrong",
+        "rounding gave at most 2e-6 over all taps of all architectures; an error above this is no "
+        "noise floor but a defect of PyTorch's side",
     ),
     ("float32", "taps with TF32"): Tolerance(
         2e-2,
         "relative L2 error of PyTorch on a GPU with TF32 on, against the float64 oracle",
-        "TF32 keeps 11 bits of the factors of each product; rounding them so on a CPU gave at most "
-        "2.4e-3 over all taps of 31 nets of the table and 8.3e-3 in plain56, which has no "
-        "shortcuts; a GPU may cut bits off, which errs by twice as much",
+        "TF32 keeps 11 bits of the factors of each product; such rounding on a CPU gave at most "
+        "2.4e-3 over all taps of 31 architectures and 8.3e-3 in plain56, which has no shortcuts; a "
+        "GPU may truncate instead, which errs by twice as much",
     ),
     ("exact", "gradients"): Tolerance(
         0,
         "elements that differ in any bit (but for the sign of a zero)",
-        "the backward pass of an exact probe holds such numbers alone as well; norms are frozen",
+        "the backward pass of an exact probe holds only such numbers too; norms are frozen",
     ),
     ("float64", "gradients"): Tolerance(
         1e-12,
         "relative L2 error against the float64 oracle, in training mode",
-        "rounding gave at most 1e-13 in either implementation, in plain nets, and 4e-14 elsewhere",
+        "rounding gave at most 1e-13 in plain nets and 4e-14 in others, in either implementation",
     ),
     ("float32", "gradients"): Tolerance(
         2.0,
         "times the noise floor, which is PyTorch's own largest float32 error in any gradient",
-        "the rounding of the whole net is in every gradient, more of it in one engine here, in "
-        "another there; Keras erred by 0.2 to 1.1 times PyTorch's largest error in 18 nets; in "
-        "plain ones norms amplify what means over many cells left, and those count as for taps",
+        "every gradient has the rounding of the whole net in it, and which gradient has the most "
+        "depends on the engine; Keras erred by 0.2 to 1.1 times PyTorch's largest error in 18 "
+        "nets; in plain nets norms amplify the rounding of means, whose cells count as for taps",
     ),
     ("float32", "noise floor of gradients"): Tolerance(
         2e-4,
         "relative L2 error of PyTorch's own float32 gradients, in either memory layout",
-        "on one thread channels_last sums all cells one after another: 3e-6 to 4e-5 at the default "
+        "on one thread channels_last adds all cells one by one: 3e-6 to 4e-5 at the default "
         "sizes, 1.1e-4 over the 12,288 cells of resnet20 at 32x96; a ReLU on the wrong side of its "
-        "kink moves all gradients by a percent",
+        "kink changes all gradients by a percent",
     ),
     ("half", "outputs"): Tolerance(
         3.0,
-        "times the noise floor of the dtype, PyTorch's own error of what the model returns in it",
-        "each framework rounds to half precision at places of its own: Keras erred by 0.6 to 1.7 "
-        "times PyTorch's error over 32 nets of the table",
+        "times the noise floor of the dtype, which is PyTorch's own error of the model's outputs",
+        "each framework rounds to half precision at different places: Keras erred by 0.6 to 1.7 "
+        "times PyTorch's error over 32 architectures",
     ),
     ("half", "least noise floor in bfloat16"): Tolerance(
         2.0**-8,
         "relative L2 error",
-        "one rounding to the 8 bits of bfloat16, for what the model returns is rounded as well; an "
-        "error of fewer is chance",
+        "one rounding to the 8 bits of bfloat16, because the outputs are rounded too; a smaller "
+        "error is chance",
     ),
     ("half", "noise floor in bfloat16"): Tolerance(
         2e-2,
         "relative L2 error of PyTorch itself against the float64 oracle",
-        "rounding gave at most 1.1e-2 over 32 nets of the table; above this PyTorch is no noise floor",
+        "rounding gave at most 1.1e-2 over 32 architectures; a larger error is a defect",
     ),
     ("half", "least noise floor in float16"): Tolerance(
         2.0**-11,
         "relative L2 error",
-        "one rounding to the 11 bits of float16, for what the model returns is rounded as well; an "
-        "error of fewer is chance",
+        "one rounding to the 11 bits of float16, because the outputs are rounded too; a smaller "
+        "error is chance",
     ),
     ("half", "noise floor in float16"): Tolerance(
         4e-3,
         "relative L2 error of PyTorch itself against the float64 oracle",
-        "rounding gave at most 1.6e-3 over 32 nets of the table; above this PyTorch is no noise floor",
+        "rounding gave at most 1.6e-3 over 32 architectures; a larger error is a defect",
     ),
     ("cookbook", "float64"): Tolerance(
         1e-12,
         "relative L2 error of one framework's snippet against the other's",
-        "as for taps; nothing in a snippet is deeper than one layer",
+        "as for taps; no snippet is deeper than one layer",
     ),
     ("cookbook", "float32"): Tolerance(
         1e-5,
@@ -128,78 +129,78 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
     ("careless comparison", "logits"): Tolerance(
         1e-3,
         "largest absolute or relative difference",
-        "no limit of this project: what a careless comparison calls equal; tests show which "
-        "planted defects it would let pass",
+        "not a limit of this project, but what a careless comparison calls equal; tests show which "
+        "planted defects it would miss",
     ),
     ("float64", "waived rounding of taps"): Tolerance(
         1e-5,
         "relative L2 error against the float64 oracle",
-        "a float64 model that its engine partly computes in float32 errs like float32; more is a "
-        "defect and not excused",
+        "a float64 model that its engine partly computes in float32 errs like float32; a larger "
+        "error is a defect and is not waived",
     ),
     ("float64", "waived rounding of gradients"): Tolerance(
         1e-3,
         "relative L2 error against the float64 oracle",
-        "as for taps: what float32 errs by in a gradient",
+        "as for taps: the error of a gradient in float32",
     ),
     ("exact", "waived rounding of gradients"): Tolerance(
         0.1,
         "relative L2 error of an exact probe's gradients in float64",
-        "its sums are integers and often zero, so what rounds in float32 turns ReLUs on or off: "
-        "1e-2 in resnet50 on Keras' torch backend, 4e-7 in keras_resnet50, where none turned",
+        "its sums are integers and often zero, so rounding in float32 turns ReLUs on or off: 1e-2 "
+        "in resnet50 on Keras' torch backend, 4e-7 in keras_resnet50, where no ReLU turned",
     ),
     ("export", "tensors"): Tolerance(
         1e-6,
-        "largest relative L2 error of a channel of a tensor that an exporter wrote, of a sum over "
-        "the norm of its summands",
-        "rounding gave at most 9.1e-8 in ten nets (6.1e-8 from PyTorch), Keras' on an Intel Xeon, "
-        "whose rough rsqrt folds the norms",
+        "largest relative L2 error of a channel of a tensor that an exporter wrote; the error of a "
+        "sum is relative to the norm of its summands",
+        "rounding gave at most 9.1e-8 in ten nets (6.1e-8 from PyTorch), from Keras on an Intel "
+        "Xeon, whose rough rsqrt is used to fold the norms",
     ),
     ("lockstep", "float64"): Tolerance(
         1e-10,
-        "relative L2 error between the implementations in a loss, weight, running statistic or buffer",
+        "relative L2 error between both implementations in a loss, weight, statistic or buffer",
         "at the default recipe 200 steps of resnet18 gave at most 2e-13, 50 of resnet50 2e-12; at "
-        "higher learning rates training amplifies roundings beyond it, PyTorch's in another memory "
-        "layout as much as Keras'",
+        "higher learning rates training amplifies rounding beyond this limit, between PyTorch's "
+        "two memory layouts as much as between PyTorch and Keras",
     ),
     ("lockstep", "float32"): Tolerance(
         2.0,
-        "times the noise floor, PyTorch's own float32 error in the quantity or one before it; in what "
-        "the backward pass makes, in any",
-        "at most 1.5 in eight small nets, as for gradients: held against the size of their terms, "
+        "times the noise floor: PyTorch's own float32 error in the quantity or an earlier one, or, "
+        "for what the backward pass computes, in any quantity",
+        "at most 1.5 in eight small nets; as for gradients, relative to the size of their terms, "
         "on one thread, and the noise floor is the larger error of PyTorch's two memory layouts",
     ),
     ("lockstep", "noise floor in float32"): Tolerance(
         2e-4,
-        "relative L2 error of PyTorch's float32 step against its float64 step from one state",
-        "as for gradients, and for their reasons; rounding gave 3e-6 to 9e-6 in eight small nets, "
+        "relative L2 error of PyTorch's float32 step against its float64 step from the same state",
+        "as for gradients, for the same reasons; rounding gave 3e-6 to 9e-6 in eight small nets, "
         "8e-5 in resnet20",
     ),
     ("diagnose", "outputs"): Tolerance(
         1e-4,
         "relative L2 error between the float32 outputs of two models, and of their layers",
-        "two frameworks' rounding gave 7.1e-7 at the logits of resnet50; the proof of sameness is "
-        "not this but the float64 records",
+        "rounding gave 7.1e-7 between two frameworks at the logits of resnet50; the proof that the "
+        "models are the same is not this limit but the float64 records",
     ),
     ("diagnose", "recorded steps"): Tolerance(
         1e-4,
-        "relative L2 error of a recorded step in float64 against what the model's layer gave",
+        "relative L2 error of a recorded step in float64 against the output of the model's layer",
         "rounding gave at most 8.2e-7 over the layers of resnet50 and seresnet18 in both "
-        "frameworks; a wrong word for a layer gives an error of the size of its output",
+        "frameworks; a step recorded as the wrong operation errs by the size of its output",
     ),
 }
 
 
 def least_noise_floor(cells: int = 1) -> float:
-    """Below this the size of an error over a few numbers is chance, or the order of a mean.
+    """The least noise floor in float32: a smaller error is chance, or due to the order of a mean.
 
-    It is four roundings of float32, and behind a mean over n cells at least n / 4: TensorFlow sums
-    the cells one after another, which can err by n / 2 where the sum grows steadily (it did by 76
-    roundings over 16x24 cells, PyTorch by 4), and an engine may err by twice the noise floor.
+    It is four roundings, and after a mean over n cells at least n / 4: TensorFlow adds the cells
+    one by one, which can err by n / 2 roundings where the sum grows steadily (it erred by 76 over
+    16x24 cells, PyTorch by 4), and an engine may err by twice the noise floor.
     """
     return max(4, cells / 4) * 2.0**-24
 
 
 def limit(check: str, quantity: str) -> float:
-    """The number of one row of the table."""
+    """The limit of one row of the table."""
     return TOLERANCES[check, quantity].limit

@@ -84,7 +84,7 @@ def verify_vectors(
 
 
 def read_vectors(path: Path, names: Sequence[str]) -> dict[str, Any]:
-    """The file as plain data. Raises `ParityError` if it is no such file, or lacks one of the names."""
+    """The file as plain data. Raises `ParityError` if it is no such file, or lacks a name."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         if (data["format"], data["dtype"]) != (FORMAT, DTYPE):

@@ -1,4 +1,4 @@
-"""The results of checks, as data. This module imports nothing heavy, so that every part can use it."""
+"""The results of checks, as data. This module loads nothing heavy, so every part can use it."""
 
 from __future__ import annotations
 

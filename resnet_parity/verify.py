@@ -1,4 +1,4 @@
-"""Verify that both implementations are the same function: every check on every engine, one report."""
+"""Verify that both implementations are the same function: run the checks, make one report."""
 
 from __future__ import annotations
 

@@ -173,7 +173,9 @@ def test_what_stands_in_has_no_unsupported_reason_and_does_not_round(monkeypatch
     monkeypatch.setattr(
         framework, "modes", lambda: ("eager", "broken", "rough", "sound"), raising=False
     )
-    monkeypatch.setattr(framework, "unsupported_reason", lambda mode, _: "no compiler" * (mode == "broken"))
+    monkeypatch.setattr(
+        framework, "unsupported_reason", lambda mode, _: "no compiler" * (mode == "broken")
+    )
     monkeypatch.setattr(
         framework,
         "norm_of_ones",

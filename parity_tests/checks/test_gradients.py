@@ -28,7 +28,7 @@ from resnet_parity.adapters.loading import torch_adapter
 from resnet_parity.checks import run_check
 from resnet_parity.checks.engine import NOISE_FLOOR_MODES, Engine
 from resnet_parity.compare import relative_error
-from resnet_parity.probes import SEEDS_TO_COVER, random_weights
+from resnet_parity.probes import SEEDS_TO_COVER, Probe, random_weights
 from resnet_parity.probes.training import LEAST_KINK_DISTANCE, kink_distances
 from resnet_parity.reference import derivatives
 from resnet_parity.reference.derivatives import backward
@@ -158,9 +158,9 @@ def test_gradients_that_are_all_zero_are_counted():
     assert gradients.figure.endswith(f", 12 of {len(gradients.rows)} tensors all zero")
 
 
-def check(name: str, check: str, probe) -> None:
-    judged = run_check(check, probe, quick_engines(check, probe.dtype))
-    verdicts = [verdict for verdict in judged if verdict.quantity == "gradients"]
+def check_gradients(name: str, check: str, probe: Probe) -> None:
+    found = run_check(check, probe, quick_engines(check, probe.dtype))
+    verdicts = [verdict for verdict in found if verdict.quantity == "gradients"]
     assert len(verdicts) == 3
     for verdict in verdicts:
         assert verdict.status == "pass", f"{verdict.engine}: {verdict.figure}, {verdict.divergence}"
@@ -179,14 +179,14 @@ FEW = [("resnet18", "float64"), (EVERYTHING.name, "float64"), *((n, "float32") f
     light([(name, check) for name in TRAINED for check in ("float64", "float32")], FEW),
 )
 def test_gradients_in_training(name, check):
-    check(name, check, training(name, check))
+    check_gradients(name, check, training(name, check))
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("check", ["float64", "float32"])
 @pytest.mark.parametrize("name", [name for name in ALL_NAMES if name not in SPREAD])
 def test_gradients_in_training_of_every_row(name, check):
-    check(name, check, training(name, check))
+    check_gradients(name, check, training(name, check))
 
 
 @pytest.mark.parametrize("size", [(6, 6), (7, 9), (6, 8)])

@@ -80,7 +80,9 @@ def test_three_noise_floors_are_the_limit(share, status):
     probe = random(TINY.name, "float32")
     want = probe.expected["logits"]
     first = list(run_check("half", probe, engines(every_mode=False)[:2]))[:2]
-    noise_floor = max(limit("half", "least noise floor in bfloat16"), *(verdict.value for verdict in first))
+    noise_floor = max(
+        limit("half", "least noise floor in bfloat16"), *(verdict.value for verdict in first)
+    )
     size = max(np.linalg.norm(want), probe.scales.get("logits", 0.0))
     wrong = want + share * noise_floor * size / np.sqrt(want.size)
     verdict = list(run_check("half", probe, beside_torch(wrong)))[2]
@@ -91,7 +93,8 @@ def test_three_noise_floors_are_the_limit(share, status):
 @pytest.mark.parametrize("answer", [np.full((2, 10), np.nan), np.zeros((2, 11))])
 def test_what_is_no_number_or_no_logits_fails(answer):
     assert (
-        list(run_check("half", random(TINY.name, "float32"), beside_torch(answer)))[2].status == "fail"
+        list(run_check("half", random(TINY.name, "float32"), beside_torch(answer)))[2].status
+        == "fail"
     )
 
 

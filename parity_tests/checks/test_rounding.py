@@ -29,7 +29,7 @@ SPREAD = [
 QUICK = ["resnet18", "resnet50", "seresnet18", *(arch.name for arch in USERS)]
 
 
-def check(name: str, check: str) -> None:
+def check_taps(name: str, check: str) -> None:
     probe = random(name, check)
     verdicts = list(run_check(check, probe, quick_engines(check, probe.dtype)))
     for verdict in verdicts:
@@ -41,14 +41,14 @@ def check(name: str, check: str) -> None:
 @pytest.mark.parametrize("check", ["float64", "float32"])
 @pytest.mark.parametrize("name", light([*SPREAD, *(arch.name for arch in USERS)], QUICK))
 def test_random_probe(name, check):
-    check(name, check)
+    check_taps(name, check)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("check", ["float64", "float32"])
 @pytest.mark.parametrize("name", [name for name in ALL_NAMES if name not in SPREAD])
 def test_random_probe_of_every_row(name, check):
-    check(name, check)
+    check_taps(name, check)
 
 
 @pytest.mark.parametrize("mode", NOISE_FLOOR_MODES)

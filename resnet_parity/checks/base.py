@@ -43,8 +43,8 @@ class PlannedProbe:
 class Check(ABC):
     """One check: the probes it runs on, how it decides, and how its results are shown.
 
-    `description` is the help text. `quantities` are what it compares; each is a row of
-    `tolerances.TOLERANCES`, under the check's name. `layers_title` says what the cells of a table of
+    `description` is the help text. `quantities` are what it compares; each has a row of
+    `tolerances.TOLERANCES` under the check's name. `layers_title` says what the cells of a table of
     layers hold.
     """
 
@@ -69,8 +69,11 @@ class Check(ABC):
     def run(self, probe: Probe, engines: tuple[Engine, ...]) -> Iterator[Verdict]:
         """A verdict per engine and quantity. PyTorch comes first: it sets the noise floor."""
 
-    def check_size(self, arch: Architecture, size: Size) -> None:
-        """Raise `ProbeError` if this check has no probe of that size, before frameworks load."""
+    def check_size(self, arch: Architecture, size: Size) -> None:  # noqa: B027
+        """Raise `ProbeError` if this check has no probe of that size, before frameworks load.
+
+        A check that has probes of every size does not override it.
+        """
 
     def usual_mode(self, adapter: Adapter, dtype: str) -> tuple[str, str | None]:
         """The mode to run an adapter in unless all are wanted, and a note if it is a fallback."""

@@ -36,7 +36,7 @@ class Engine:
         return self.mode.endswith("tf32")
 
     def rounding(self, dtype: str) -> str | None:
-        """Why this engine rounds where `dtype` holds a norm's result exactly; None if it does not."""
+        """Why this engine rounds a norm's result that `dtype` can hold; None if it does not."""
         return rounding(self.adapter, self.mode, dtype)
 
     def run(self, model: Any, probe: Probe, quantity: Quantity) -> dict[str, np.ndarray]:

@@ -120,7 +120,7 @@ class Half(Check):
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether a framework says that it has no such operation; each framework words it differently."""
+    """Whether a framework says that it has no such operation, each in its own words."""
     text = f"{type(error).__name__} {error}".lower()
     if "unsupported operand type" in text:
         return False  # Python's own message for a programming mistake

@@ -1,4 +1,4 @@
-"""A check of every tap and every gradient: runs a probe through all engines and compares with the oracle."""
+"""A check of taps and gradients: runs a probe through all engines, compares with the oracle."""
 
 from __future__ import annotations
 

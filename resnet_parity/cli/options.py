@@ -52,7 +52,7 @@ def add_architecture(parser: argparse.ArgumentParser, size: str) -> None:
 
 
 def add_check(parser: argparse.ArgumentParser, default: Sequence[str]) -> None:
-    """Add `--check`, with choices from the registry of checks, and describe them after the options."""
+    """Add `--check`, with the choices of the registry, and describe them after the options."""
     parser.add_argument(
         "--check",
         choices=(*CHECKS, "all"),
