@@ -1,4 +1,4 @@
-"""Keras' three backends; jax and torch each in a process of their own."""
+"""The three backends of Keras; jax and torch each run in their own process."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 from parity_tests.support import TINY, light, python
 from resnet_parity.verify import verify
 
-# One process per backend, for Keras takes seconds to start: a net on every check, others on those
-# that can hold, a check named alone, and the first net with a wrong epsilon. A JSON document comes
-# back for each.
+# One process per backend, because Keras takes seconds to start: a net on every check, other nets on
+# the supported checks, a single check, and the first net with a wrong epsilon. Each gives a JSON
+# document.
 SCRIPT = """
 import json, sys
 from dataclasses import replace
@@ -49,7 +49,7 @@ KINDS = [
 @pytest.mark.parametrize("backend", light(["torch", "jax"], ["torch"]))
 @pytest.mark.parametrize("names", [[], pytest.param(KINDS, marks=pytest.mark.full)])
 def test_every_check(backend, names):
-    """Exact and float32 hold; float64 says that it cannot, and why."""
+    """The exact and float32 checks pass; the float64 check is skipped with its reason."""
     arguments = [backend, *names]
     result = python("-c", SCRIPT, *arguments, KERAS_BACKEND="tensorflow")  # the argument wins
     assert result.returncode == 0, result.stderr
@@ -59,10 +59,10 @@ def test_every_check(backend, names):
         assert backend in report["versions"]
         check_float32(report["verdicts"])
     check_float64(complete[0]["verdicts"], backend)
-    assert not alone["passed"], "a check that was asked for by name must hold"
+    assert not alone["passed"], "a single check must pass"
     assert alone["unproven"][0]["check"] == "float64"
     noticed = {(v["check"], v["dtype"]) for v in mutant["verdicts"] if v["status"] == "fail"}
-    assert ("exact", "float32") in noticed, "a wrong epsilon hides behind float32"
+    assert ("exact", "float32") in noticed, "a wrong epsilon was taken for float32 rounding"
 
 
 def keras_verdicts(verdicts: list[dict]) -> dict[tuple[str, str], dict]:
@@ -79,7 +79,7 @@ def check_float32(verdicts: list[dict]) -> None:
 def check_float64(verdicts: list[dict], backend: str) -> None:
     found = keras_verdicts(verdicts)
     assert found["exact", "float64"]["status"] in ("pass", "skipped")
-    # A limitation that vanished should be noticed: then `float64_unsupported_reason` is out of date.
+    # If the limitation vanishes, `float64_unsupported_reason` is out of date.
     rounded = found["float64", "float64"]
     assert rounded["status"] == "skipped"
     assert f"on {backend} computes parts of a float64 model in float32" in rounded["reason"]

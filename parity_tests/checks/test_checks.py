@@ -1,4 +1,4 @@
-"""The comparison and the checks: statuses, figures, first divergence, and what is not excused."""
+"""The comparison and the checks: statuses, figures, first divergence, waivers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_statuses():
     assert status({**EXPECTED, "a": EXPECTED["a"].astype("float32")}) == ["mismatch", "ok"]
 
 
-def test_bits_tell_all_apart_but_the_sign_of_a_zero():
+def test_bits_differ_unless_only_the_sign_of_a_zero_does():
     expected = {"a": np.array([0.0, 1.0])}
     for actual, differing in (([-0.0, 1.0], 0), ([5e-324, 1.0], 1), ([0.0, 1 + 2**-52], 1)):
         (row,) = compare(expected, {"a": np.array(actual)}, BITWISE)
@@ -40,7 +40,7 @@ def test_bits_tell_all_apart_but_the_sign_of_a_zero():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_what_is_no_number_never_passes(value):
+def test_nan_and_infinity_never_pass(value):
     broken = {**EXPECTED, "b": np.array([[3.0, value]])}
     for expected, actual in ((EXPECTED, broken), (broken, EXPECTED)):
         row = compare(expected, actual, 1e300)[1]
@@ -60,7 +60,7 @@ def test_negative_differences_count():
 
 
 class Fake:
-    """An implementation that gives prepared outputs."""
+    """An adapter that gives prepared outputs."""
 
     def __init__(
         self, outputs: dict[str, np.ndarray], float64_unsupported_reason: str | None, half: float
@@ -109,7 +109,7 @@ def fake(
 
 
 def noise_floor(outputs: dict[str, np.ndarray]) -> Engine:
-    """One that runs as PyTorch does where it makes the noise floor."""
+    """An engine in one of the modes that set the noise floor."""
     return fake(outputs, mode="nchw")
 
 
@@ -117,24 +117,24 @@ def shifted(taps, error: float):
     return {name: value * (1 + error) for name, value in taps.items()}
 
 
-def test_an_engine_that_cannot_hold_float64_says_so_and_is_not_passed():
+def test_an_engine_whose_float64_is_partly_float32_is_skipped_with_its_reason():
     probe = random(TINY.name, "float64")
     (verdict,) = run_check("float64", probe, (fake(shifted(probe.expected, 1e-7), "rounds"),))
     assert (verdict.status, verdict.reason) == ("skipped", "rounds")
 
 
-def test_an_unsupported_reason_waives_rounding_and_nothing_else():
+def test_a_waiver_covers_rounding_and_nothing_else():
     probe = random(TINY.name, "float64")
     (verdict,) = run_check("float64", probe, (fake(shifted(probe.expected, 1e-3), "rounds"),))
     assert (verdict.status, verdict.reason) == ("fail", "")
 
 
 ROUGH = 0.5 - 2**-24
-"""What an Intel Xeon makes of 1 / sqrt(4)."""
+"""1 / sqrt(4) as an Intel Xeon computes it."""
 
 
 @pytest.mark.parametrize("kind", ["taps", "gradients"])
-def test_a_rough_norm_waives_nothing_in_float32(kind):
+def test_a_norm_that_rounds_waives_nothing_in_float32(kind):
     probe = random(TINY.name, "float32") if kind == "taps" else training(TINY.name, "float32")
     right = probe.expected if kind == "taps" else probe.gradients
     wrong = dict(right)
@@ -144,11 +144,11 @@ def test_a_rough_norm_waives_nothing_in_float32(kind):
     assert (first.status, second.status, second.quantity) == ("pass", "fail", kind)
 
 
-def test_an_engine_that_rounds_exact_probes_in_float32_is_not_checked_by_them():
+def test_an_engine_that_rounds_skips_exact_probes_in_float32():
     probe = replace(exact(TINY.name, "float32"), gradients={})
     (verdict,) = run_check("exact", probe, (fake({}, half=ROUGH),))
-    told = "1 / sqrt(4) is 0.49999994 in eager mode on this machine"
-    assert (verdict.status, verdict.reason) == ("skipped", told)
+    reason = "1 / sqrt(4) is 0.49999994 in eager mode on this machine"
+    assert (verdict.status, verdict.reason) == ("skipped", reason)
 
 
 HALVES = [
@@ -162,13 +162,13 @@ HALVES = [
 
 
 @pytest.mark.parametrize(("dtype", "half", "status"), HALVES)
-def test_a_norm_that_errs_by_more_than_rounding_is_checked(dtype, half, status):
+def test_a_norm_that_errs_by_more_than_rounding_is_not_skipped(dtype, half, status):
     probe = replace(exact(TINY.name, dtype), gradients={})
     (verdict,) = run_check("exact", probe, (fake(shifted(probe.expected, 1e-3), half=half),))
     assert (verdict.status, not verdict.reason) == (status, status == "fail")
 
 
-def test_what_stands_in_has_no_unsupported_reason_and_does_not_round(monkeypatch):
+def test_the_fallback_mode_is_supported_and_does_not_round(monkeypatch):
     framework = fake({}).adapter
     monkeypatch.setattr(
         framework, "modes", lambda: ("eager", "broken", "rough", "sound"), raising=False
@@ -181,14 +181,14 @@ def test_what_stands_in_has_no_unsupported_reason_and_does_not_round(monkeypatch
         "norm_of_ones",
         lambda mode, dtype: np.full(4, ROUGH if mode in ("eager", "rough") else 0.5, dtype),
     )
-    told = "sound mode stands in for eager, because 1 / sqrt(4) is 0.49999994 in eager mode on this"
-    assert fallback_mode(framework, "eager", "float32") == ("sound", f"{told} machine")
+    note = "sound mode runs instead of eager, because 1 / sqrt(4) is 0.49999994 in eager mode on"
+    assert fallback_mode(framework, "eager", "float32") == ("sound", f"{note} this machine")
     assert fallback_mode(framework, "sound", "float32") == ("sound", None)
     assert fallback_mode(framework, "eager", "float64") == ("eager", None)
 
 
 def report(*verdicts: tuple[str, ...], checks=("exact",)) -> Report:
-    """Of engine, probe, dtype, subject and status."""
+    """A report with verdicts of these engines, probes, dtypes, quantities and statuses."""
     made = (
         replace(CHECKS["exact"].skipped(probe, dtype, engine, "", quantity), status=status)  # pyright: ignore
         for engine, probe, dtype, quantity, status in verdicts
@@ -199,7 +199,7 @@ def report(*verdicts: tuple[str, ...], checks=("exact",)) -> Report:
 PASS = ("keras graph", "exact", "float32", "taps", "pass")
 
 
-def test_a_check_alone_is_proven_of_each_implementation_in_some_mode():
+def test_a_single_check_must_pass_in_some_mode_of_each_implementation():
     rough = ("keras eager", "exact", "float32", "taps", "skipped")
     assert report(PASS, rough).passed
     assert not report(PASS, ("keras eager", "exact", "float32", "taps", "fail")).passed
@@ -219,14 +219,14 @@ def test_missing_logits_fail(check):
     assert (verdict.status, verdict.logits) == ("fail", None)
 
 
-def test_an_engine_without_an_unsupported_reason_is_not_waived():
+def test_an_engine_without_a_reason_gets_no_waiver():
     probe = random(TINY.name, "float64")
     (verdict,) = run_check("float64", probe, (fake(shifted(probe.expected, 1e-9)),))
     assert verdict.status == "fail"
 
 
-def test_a_broken_noise_floor_is_accused_and_hides_nothing():
-    """A first implementation that is wrong fails by its own limit, however well the second one does."""
+def test_a_pytorch_that_is_wrong_fails_and_hides_nothing():
+    """PyTorch fails by its own limit, and does not raise the noise floor for others."""
     probe = random(TINY.name, "float32")
     wrong, right = shifted(probe.expected, 1e-3), dict(probe.expected)
     lost = {name: value for name, value in right.items() if name != "fc"}
@@ -249,7 +249,7 @@ def test_twice_the_noise_floor_is_the_limit():
 
 
 def test_the_noise_floor_of_gradients_is_the_largest_error_of_any():
-    """An engine may err in one gradient by twice what PyTorch errs by in another."""
+    """An engine may err in one gradient by twice PyTorch's error in another."""
     probe = training(TINY.name, "float32")
     first, *rest = probe.gradients
     torch = {**probe.gradients, first: probe.gradients[first] * (1 + 1e-5)}
@@ -261,7 +261,7 @@ def test_the_noise_floor_of_gradients_is_the_largest_error_of_any():
     assert verdicts == [("gradients", "pass"), ("gradients", "fail")]
 
 
-def test_tf32_has_no_budget_for_gradients():
+def test_tf32_has_no_tolerance_for_gradients():
     probe = training(TINY.name, "float32")
     _, verdict = run_check(
         "float32", probe, (noise_floor(probe.gradients), fake(probe.gradients, mode="cuda tf32"))

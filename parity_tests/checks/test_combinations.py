@@ -1,4 +1,4 @@
-"""Fields combine freely: random architectures pass every check, not only the rows of the table."""
+"""Fields combine freely: random architectures pass every check, not only the registered ones."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FEW_DOZENS = settings(
 @settings(FEW_DOZENS, max_examples=4)
 @given(architectures(), st.integers(0, 7))
 def test_every_check_holds(arch: Architecture, seed: int):
-    """Exact in float64, in which no CPU rounds, so that the whole net need not be compiled."""
+    """Exact in float64, because no CPU rounds there and the net need not be compiled."""
     check(arch, seed, "float64")
 
 
@@ -53,7 +53,7 @@ def check(arch: Architecture, seed: int, dtype: str) -> None:
 
 
 def has_no_exact_probe(arch: Architecture) -> bool:
-    """Gates that a stride of three follows average maps that are no power of two."""
+    """Gates before a stride of three average maps whose area is no power of two."""
     if arch.se is None or not any(stage.stride == 3 for stage in arch.stages):
         return False
     try:

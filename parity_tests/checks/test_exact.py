@@ -1,7 +1,6 @@
 """The exact check: every engine, every tap, bit for bit.
 
-Every row of the table is here in float64, and in float32 with the conformance vectors; in every run
-resnet20 is, which the README verifies.
+Every architecture is tested here in float64, and in float32 with the conformance vectors.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ USER_NAMES = [EVERYTHING.name, *(arch.name for arch in USERS)]
 
 
 def check(name: str, dtype: str, *, every_mode: bool) -> None:
-    """All pass, but for modes of Keras that say of themselves that they round."""
+    """All engines pass, except modes of Keras that round and say so."""
     probe = exact(name, dtype)
     asked = engines() if every_mode else quick_engines("exact", dtype)
     rough = {each.name for each in asked if rounding(each.adapter, each.mode, dtype)}
     allowed = {"keras graph", "keras eager"} if every_mode and dtype == "float32" else set()
-    assert rough <= allowed, "XLA's mode holds them on any CPU"
+    assert rough <= allowed, "XLA does not round on any CPU"
     verdicts = list(run_check("exact", probe, asked))
     assert len(verdicts) == 2 * len(asked)
     for verdict in verdicts:
@@ -44,7 +43,7 @@ def check(name: str, dtype: str, *, every_mode: bool) -> None:
         expected = probe.expected if verdict.quantity == "taps" else probe.gradients
         assert {row.name for row in verdict.rows} == set(expected)
         assert all(row.differing == 0 for row in verdict.rows)
-    exact.cache_clear()  # a wide net's probe holds a gigabyte
+    exact.cache_clear()  # the probe of a wide net takes a gigabyte
     keras.backend.clear_session()
 
 
@@ -81,7 +80,7 @@ QUICK = [(EVERYTHING.name, "float32"), *((name, "float64") for name in USER_NAME
 
 @pytest.mark.parametrize(("name", "dtype"), light(OWN, QUICK))
 def test_a_users_own_architecture(name, dtype):
-    """In float64 no CPU rounds, so that the whole net need not be compiled."""
+    """In float64 no CPU rounds, so the whole net need not be compiled."""
     check(name, dtype, every_mode=False)
 
 

@@ -1,4 +1,4 @@
-"""Gradients: the oracle's held to PyTorch's, and both implementations' held to the oracle's."""
+"""Gradients: the oracle's compared with PyTorch's, both implementations' with the oracle's."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ QUICK = ["resnet18", *(arch.name for arch in (*KINDS, EVERYTHING))]
 @pytest.mark.parametrize("by_batch", [False, True], ids=["frozen", "training"])
 @pytest.mark.parametrize("name", NETS)
 def test_the_oracle_differentiates_as_pytorch_does(name, by_batch):
-    """On random weights, with dense cotangents, kinks and all."""
+    """On random weights with dense cotangents, kinks included."""
     arch, generator = find(name), np.random.default_rng(0)
     weights = random_weights(arch, 0, "float64")
     images = generator.normal(size=(3, arch.in_channels, 64, 96))
@@ -66,9 +66,9 @@ def test_the_oracle_differentiates_as_pytorch_does(name, by_batch):
 
 @pytest.mark.parametrize("name", [*NETS, *light(ONE_OF_EACH_KIND, ["resnet18", "seresnet50"])])
 def test_an_exact_probe_reaches_every_tensor(name):
-    """All but the first layer of a gate: what is behind it is dead when shut and flat when open.
+    """Except the first layer of a gate, whose gradient is zero when the gate is shut or fully open.
 
-    A narrow net may have all gates of a layer open in one seed, but not in eight.
+    In a narrow net all gates of a layer may be open for one seed, but not for eight.
     """
     probe = exact(name, "float32")
     assert set(probe.gradients) == {IMAGE, *(p.name for p in parameters(find(name)) if p.trainable)}
@@ -83,7 +83,7 @@ def test_an_exact_probe_reaches_every_tensor(name):
 
 
 def test_a_bound_is_met_by_no_partial_sum_of_a_gradient():
-    """Float32 sums over all cells, in three orders, equal the integers."""
+    """Float32 sums over all cells equal the integers in three orders of summation."""
     probe = exact(SMALL.name, "float32")
     arch, name = SMALL, "layer1.0.conv1"
     values = {IMAGE: Value(probe.images.astype("int64"))}
@@ -99,7 +99,7 @@ def test_a_bound_is_met_by_no_partial_sum_of_a_gradient():
 
 @pytest.mark.parametrize("name", [*NETS, "resnet18", "plain20", "seresnet18"])
 def test_a_training_probe_stays_away_from_kinks(name):
-    """Both sides of every ReLU are met, and no rounding of float32 changes sides."""
+    """Every ReLU has inputs on both sides, and rounding in float32 moves none across."""
     probe = training(name, "float32")
     arch = probe.architecture
     images = probe.images.astype("float64")
@@ -124,7 +124,7 @@ def test_a_training_probe_stays_away_from_kinks(name):
 
 @pytest.mark.parametrize("name", ["tiny", "small", "preact", "deep-stem", "resnet18"])
 def test_a_training_probe_has_no_means_far_from_zero(name):
-    """Or rounding of a mean would be the error of all that is behind the norm that takes it."""
+    """Otherwise the rounding of a mean would dominate the error of everything after the norm."""
     probe = training(name, "float64")
     values = {IMAGE: Value(probe.images)}
     walked = walk(probe.architecture, probe.weights, probe.images, training=True)
@@ -151,7 +151,7 @@ def test_the_noise_floor_is_the_same_on_any_number_of_threads(mode):
 
 
 def test_gradients_that_are_all_zero_are_counted():
-    """The first layers of the six gates, a weight and a bias each."""
+    """The weight and bias of the first layer of each of the six gates."""
     engine = Engine("torch nchw", torch_adapter(), "nchw")
     taps, gradients = run_check("exact", exact("gated", "float32"), (engine,))
     assert "zero" not in taps.figure
@@ -206,7 +206,7 @@ def test_an_average_sends_back_what_pytorch_sends(size, stride):
 
 
 def test_a_bound_counts_the_mean_and_the_map_apart():
-    """All sums of both are even, and a term alone is not."""
+    """The sums of both are even, but a single term is not."""
     norm = Norm("n", 1, eps=0.0, decay=0.9)
     weights = {"n.weight": 1, "n.bias": 0, "n.running_mean": 3, "n.running_var": 1}
     weights = {name: np.array([value]) for name, value in weights.items()}

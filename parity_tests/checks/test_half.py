@@ -1,4 +1,4 @@
-"""The half check: both implementations in bfloat16 and float16, held to PyTorch's own error."""
+"""The half check: both implementations in bfloat16 and float16, compared with PyTorch's error."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_every_engine_stays_near_the_noise_floor(name):
     for verdict in verdicts:
         assert [row.name for row in verdict.rows] == ["logits"]
         assert 0 < verdict.value <= verdict.limit
-    # A mode that did not narrow anything would err by 1e-7.
+    # A mode that stayed in float32 would err by 1e-7.
     assert all(v.value > limit("half", f"least noise floor in {v.dtype}") / 8 for v in verdicts)
 
 
@@ -42,21 +42,21 @@ def test_a_backbone(options):
 
 @pytest.mark.full
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "seresnet50", "resnetv2_50", "plain56"])
-def test_nets_of_the_table_in_every_mode(name):
+def test_architectures_in_every_mode(name):
     for verdict in run_check("half", random(name, "float32"), engines()):
         assert verdict.status == "pass", verdict.figure
 
 
-def test_numbers_beyond_float16_are_no_failure():
-    """The maps of a deep net outgrow it; bfloat16 has the range of float32."""
+def test_numbers_beyond_float16_are_skipped():
+    """The feature maps of a deep net exceed it; bfloat16 has the range of float32."""
     probe = random("resnet110", "float32")
     verdicts = list(run_check("half", probe, engines(every_mode=False)[:2]))
     assert [v.status for v in verdicts] == ["pass", "pass", "skipped", "skipped"]
     assert "float16 ends at 65,504" in verdicts[-1].reason
 
 
-class Sick:
-    """An implementation that gives what it is told to, or raises it."""
+class Answering:
+    """An adapter that returns the given logits, or raises the given error."""
 
     def __init__(self, answer) -> None:
         self._answer = answer
@@ -71,8 +71,8 @@ class Sick:
 
 
 def beside_torch(answer) -> tuple[Engine, ...]:
-    sick = Engine("sick", Sick(answer), "eager")  # pyright: ignore[reportArgumentType]
-    return (*engines(every_mode=False)[:2], sick)
+    other = Engine("other", Answering(answer), "eager")  # pyright: ignore[reportArgumentType]
+    return (*engines(every_mode=False)[:2], other)
 
 
 @pytest.mark.parametrize(("share", "status"), [(2.9, "pass"), (3.1, "fail")])
@@ -86,33 +86,33 @@ def test_three_noise_floors_are_the_limit(share, status):
     size = max(np.linalg.norm(want), probe.scales.get("logits", 0.0))
     wrong = want + share * noise_floor * size / np.sqrt(want.size)
     verdict = list(run_check("half", probe, beside_torch(wrong)))[2]
-    assert (verdict.engine, verdict.status) == ("sick", status)
+    assert (verdict.engine, verdict.status) == ("other", status)
     assert f"{share:.2f}x noise floor" in verdict.figure
 
 
 @pytest.mark.parametrize("answer", [np.full((2, 10), np.nan), np.zeros((2, 11))])
-def test_what_is_no_number_or_no_logits_fails(answer):
+def test_nan_and_a_wrong_shape_fail(answer):
     assert (
         list(run_check("half", random(TINY.name, "float32"), beside_torch(answer)))[2].status
         == "fail"
     )
 
 
-def test_a_torch_that_errs_too_much_is_no_noise_floor():
+def test_a_pytorch_that_errs_too_much_sets_no_noise_floor():
     probe = random(TINY.name, "float32")
-    framework = Sick(1.1 * probe.expected["logits"])
-    sick = [Engine("torch", framework, "nchw"), Engine("keras", framework, "eager")]  # pyright: ignore
-    assert {verdict.status for verdict in run_check("half", probe, tuple(sick))} == {"fail"}
+    framework = Answering(1.1 * probe.expected["logits"])
+    other = [Engine("torch", framework, "nchw"), Engine("keras", framework, "eager")]  # pyright: ignore
+    assert {verdict.status for verdict in run_check("half", probe, tuple(other))} == {"fail"}
 
 
-def test_a_refusal_is_reported_and_no_failure():
-    words = "\"slow_conv2d_cpu\" not implemented for\n'Half'"
-    engines = beside_torch(RuntimeError(words))
+def test_a_refusal_is_skipped_with_its_message():
+    message = "\"slow_conv2d_cpu\" not implemented for\n'Half'"
+    engines = beside_torch(RuntimeError(message))
     verdict = list(run_check("half", random(TINY.name, "float32"), engines))[2]
-    assert (verdict.status, verdict.reason) == ("skipped", " ".join(words.split()))
+    assert (verdict.status, verdict.reason) == ("skipped", " ".join(message.split()))
 
 
-def test_an_error_that_is_no_refusal_comes_through():
+def test_any_other_error_is_raised():
     assert is_refusal(NotImplementedError("so"))
     assert not is_refusal(ValueError("shapes do not match"))
     with pytest.raises(ValueError, match="shapes"):
@@ -123,7 +123,7 @@ def test_verify_takes_the_check(capsys):
     report = verify(TINY, checks=("half",))
     print_report(console(), report, layers=False)
     printed = capsys.readouterr().out
-    assert all(dtype in printed for dtype in DTYPES), "which is which"
+    assert all(dtype in printed for dtype in DTYPES), "the rows name their dtype"
     assert report.passed
     assert [v.dtype for v in report.verdicts] == ["bfloat16"] * 3 + ["float16"] * 3
     assert len({v.engine for v in report.verdicts}) == 3

@@ -1,4 +1,4 @@
-"""Engines by checks: every framework in a process of its own, one table."""
+"""The matrix: every engine on every check, each framework in its own process."""
 
 from __future__ import annotations
 
@@ -24,23 +24,21 @@ KERAS = ["keras tensorflow graph", "keras torch eager"]
 
 
 @pytest.fixture(scope="module")
-def healthy() -> dict:
-    """One small net in three processes; the full suite asks every engine."""
+def small() -> dict:
+    """One small net in three processes; the full suite runs every engine."""
     steps: list[str] = []
     found = run_matrix(
         [TINY],
         engines=[*NOISE_FLOOR, *KERAS],
-        checks=["exact", "half"],  # test_backends climbs the others
+        checks=["exact", "half"],  # test_backends runs the others
         progress=lambda step, total: steps.append(step),
     )
     assert len(steps) == 1 + 3
     return as_json(found)
 
 
-def test_engines_in_processes_of_their_own(healthy):
-    check(
-        healthy, [*NOISE_FLOOR, *KERAS], {"exact float32", "exact float64", "bfloat16", "float16"}
-    )
+def test_engines_in_their_own_processes(small):
+    check(small, [*NOISE_FLOOR, *KERAS], {"exact float32", "exact float64", "bfloat16", "float16"})
 
 
 @pytest.mark.full
@@ -74,19 +72,19 @@ def check(data: dict, engines: list[str], columns: set[str]) -> None:
             assert exact["elements"] > 10_000
 
 
-def test_it_says_what_it_was_made_on(healthy):
-    assert {"python", "numpy", "torch", "keras", "tensorflow"} <= set(healthy["versions"])
-    assert healthy["machine"] == machine()
-    assert healthy["machine"]["cores"] >= 1
-    assert json.loads(json.dumps(healthy)) == healthy
-    text = markdown(healthy)
-    for word in (healthy["date"], machine()["cpu"], f"keras {healthy['versions']['keras']}", "GPU"):
+def test_it_records_the_machine_and_the_versions(small):
+    assert {"python", "numpy", "torch", "keras", "tensorflow"} <= set(small["versions"])
+    assert small["machine"] == machine()
+    assert small["machine"]["cores"] >= 1
+    assert json.loads(json.dumps(small)) == small
+    text = markdown(small)
+    for word in (small["date"], machine()["cpu"], f"keras {small['versions']['keras']}", "GPU"):
         assert str(word) in text
 
 
-def test_markdown_has_the_figures_and_the_reasons(healthy):
-    lines = markdown(healthy).splitlines()
-    (tiny,) = healthy["matrices"]
+def test_markdown_has_the_figures_and_the_reasons(small):
+    lines = markdown(small).splitlines()
+    (tiny,) = small["matrices"]
     cells = tiny["rows"][0]["cells"]
     elements = f"{cells['exact float32']['elements']:,}"
     row = next(line for line in lines if line.startswith("| torch nchw |"))
@@ -104,13 +102,14 @@ def test_markdown_has_the_figures_and_the_reasons(healthy):
 
 @contextmanager
 def adapters_here(*frameworks: str):
-    """The adapters of this process instead of workers; TensorFlow takes the place of every backend."""
+    """The adapters of this process instead of workers, with TensorFlow for every backend."""
     yield {
-        framework: torch_adapter() if framework == "torch" else Sick() for framework in frameworks
+        framework: torch_adapter() if framework == "torch" else OffByAMillionth()
+        for framework in frameworks
     }
 
 
-class Sick:
+class OffByAMillionth:
     """Keras with one tap off by a millionth, in one of its modes."""
 
     def __getattr__(self, method):
@@ -123,7 +122,7 @@ class Sick:
         return arrays
 
 
-def test_a_defect_is_shown_in_the_row_of_its_engine_alone(monkeypatch):
+def test_a_defect_is_shown_only_in_the_row_of_its_engine(monkeypatch):
     monkeypatch.setattr(matrix, "remote_adapters", adapters_here)
     engines = ["keras tensorflow eager", "keras tensorflow graph"]
     found = run_matrix([TINY], engines=engines, checks=["exact"])
@@ -140,10 +139,12 @@ def test_a_defect_is_shown_in_the_row_of_its_engine_alone(monkeypatch):
             failing |= {row["engine"]} if cell["status"] == "fail" else set()
     assert failing == {"keras tensorflow graph"}
     assert "fail: " in markdown(data)
-    (told,) = (line for line in markdown(data).split("\n") if line.startswith("* keras tensorflow"))
-    assert told.startswith("* keras tensorflow graph in exact ")
+    (remark,) = (
+        line for line in markdown(data).split("\n") if line.startswith("* keras tensorflow")
+    )
+    assert remark.startswith("* keras tensorflow graph in exact ")
     # And in float32, where this CPU does not round.
-    assert "exact float64: first divergence at layer2.0.bn1" in told
+    assert "exact float64: first divergence at layer2.0.bn1" in remark
 
 
 def test_the_command_fails_with_one(monkeypatch, capsys):
@@ -170,7 +171,7 @@ def test_it_prints_a_table(monkeypatch, capsys):
 
 
 def test_what_is_not_installed_is_reported(monkeypatch):
-    """Without names it is left out; named it is an error with its install line."""
+    """It is left out by default; asked for by name it is an error with its install line."""
 
     @contextmanager
     def without_jax(*frameworks: str):
@@ -211,15 +212,15 @@ def test_mistakes_are_reported_before_a_worker_starts(arguments, message):
     assert result.stdout == ""
 
 
-def test_a_matrix_needs_something():
+def test_a_matrix_needs_architectures_and_known_checks():
     with pytest.raises(ParityError, match="at least one architecture"):
         run_matrix([], checks=["exact"])
     for checks in ([], ["best"]):
-        with pytest.raises(ParityError, match="unknown checks .*; checks are: exact, float64"):
+        with pytest.raises(ParityError, match=r"unknown checks .*; checks are: exact, float64"):
             run_matrix([TINY], checks=checks)
 
 
-def test_the_table_of_modes_is_that_of_the_implementations():
+def test_the_modes_of_the_matrix_are_those_of_the_adapters():
     from resnet_parity.adapters.keras import modes as keras_modes
     from resnet_parity.adapters.torch import modes as torch_modes
 
@@ -239,7 +240,7 @@ def torch_engines(*modes: str) -> tuple[Engine, ...]:
 
 @pytest.mark.full
 def test_a_compiled_model_gives_the_same_bits():
-    """One graph returns every tap, another what the model returns; neither breaks."""
+    """One graph returns every tap and another the model's outputs; neither has a graph break."""
     probe = exact(TINY.name, "float32")
     taps, gradients = run_check("exact", probe, torch_engines("compile"))
     for verdict, expected in ((taps, probe.expected), (gradients, probe.gradients)):
@@ -258,8 +259,8 @@ def test_other_nets_compiled(name, check, dtype):
 
 
 @pytest.mark.full
-def test_without_a_compiler_it_says_that_it_cannot(tmp_path):
-    """A machine that has no C++ compiler, and no compiled code of old."""
+def test_without_a_compiler_its_mode_is_skipped(tmp_path):
+    """On a machine without a C++ compiler and without cached code."""
     environment = {"CXX": "/nowhere/g++", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
     adapter = RemoteAdapter("torch", environment)
     reason = adapter.unsupported_reason("compile", "exact")
@@ -268,7 +269,7 @@ def test_without_a_compiler_it_says_that_it_cannot(tmp_path):
     assert "compiler" in reason.lower()
 
 
-def test_without_a_gpu_its_modes_cannot():
+def test_without_a_gpu_its_modes_are_skipped():
     import torch
 
     if torch.cuda.is_available():
@@ -281,7 +282,7 @@ def test_without_a_gpu_its_modes_cannot():
 
 @pytest.mark.gpu
 def test_tf32_is_off_and_proven_off():
-    """An integer that TF32 cannot hold comes out whole in one mode, and rounded in the other."""
+    """An integer beyond TF32's precision is exact in one mode and rounded in the other."""
     from resnet_parity.adapters.torch.modes import _tf32_rounds, unsupported_reason
 
     assert not _tf32_rounds("cuda")
@@ -301,7 +302,7 @@ def test_a_gpu_without_tf32(name, check, dtype):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-def test_tf32_has_a_budget_of_its_own(name):
+def test_tf32_has_its_own_tolerance(name):
     engines = torch_engines(*NOISE_FLOOR_MODES, "cuda", "cuda tf32")
     found = {v.engine: v for v in run_check("float32", random(name, "float32"), engines)}
     assert {verdict.status for verdict in found.values()} == {"pass"}

@@ -1,4 +1,4 @@
-"""The float64 and float32 checks: random weights, every tap, nothing but rounding."""
+"""The float64 and float32 checks on random probes: every tap differs only by rounding."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_random_probe_of_every_row(name, check):
 
 @pytest.mark.parametrize("mode", NOISE_FLOOR_MODES)
 def test_the_noise_floor_is_the_same_on_any_number_of_threads(mode):
-    """In a grouped net, whose convolutions PyTorch computes in another way on one than on two."""
+    """In a grouped net, whose convolutions PyTorch computes differently on one and two threads."""
     probe = random("resnext50_32x4d", "float32")
     adapter = torch_adapter()
     model = adapter.build(probe.architecture, probe.weights, "float32")
@@ -67,8 +67,8 @@ def test_the_noise_floor_is_the_same_on_any_number_of_threads(mode):
         np.testing.assert_array_equal(value, found[1][name], err_msg=name)
 
 
-def test_the_noise_floor_is_pytorchs_and_has_a_ceiling():
-    """In float32 PyTorch is held to an absolute limit, Keras to PyTorch's own error."""
+def test_the_noise_floor_is_pytorchs_error_and_has_a_limit():
+    """PyTorch is compared with an absolute limit, Keras with PyTorch's own error."""
     nchw, channels_last, *keras = run_check("float32", random(TINY.name, "float32"), engines())
     assert {nchw.limit, channels_last.limit} == {limit("float32", "noise floor of taps")}
     assert {verdict.limit for verdict in keras} == {limit("float32", "taps")}
@@ -89,8 +89,8 @@ def test_pytorch_gives_halves_on_any_cpu(mode, dtype):
 
 @pytest.mark.parametrize("mode", ["graph", "eager", "xla"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_keras_gives_what_tensorflow_makes_of_a_root(mode, dtype):
-    """Asked of TensorFlow itself, so that no mode is excused that does not round."""
+def test_a_norm_in_keras_rounds_as_tensorflows_rsqrt_does(mode, dtype):
+    """Compared with TensorFlow itself, so that only modes that do round are skipped."""
     jit = tf.function(tf.math.rsqrt, jit_compile=True)
     root = {"graph": tf.function(tf.math.rsqrt), "eager": tf.math.rsqrt, "xla": jit}[mode]
     roots = root(tf.constant(4.0, dtype, shape=64)).numpy()

@@ -1,4 +1,4 @@
-"""Conformance vectors: the file is whole, reproduced by the oracle and both implementations, and checked."""
+"""Conformance vectors: the file is complete, and the oracle and both implementations give it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def data() -> dict:
     return json.loads(FILE.read_text())
 
 
-def test_every_row_has_three_seeds(data):
+def test_every_architecture_has_three_seeds(data):
     assert list(data["architectures"]) == ALL_NAMES
     for name, rows in data["architectures"].items():
         assert [row["seed"] for row in rows] == [0, 1, 2]
@@ -45,8 +45,8 @@ def test_the_file_is_text_of_modest_size():
     assert FILE.stat().st_size < 2**18
 
 
-def test_a_hash_is_what_the_page_says(data):
-    """The image and the weights, drawn and packed as `conformance/README.md` has it."""
+def test_a_hash_is_made_as_documented(data):
+    """The image and the weights, drawn and packed as `conformance/README.md` says."""
     row = data["architectures"]["resnet20"][0]
     count = 2 * 3 * 32 * 64
     assert row["image shape"] == [2, 3, 32, 64]
@@ -62,13 +62,13 @@ def test_a_hash_is_what_the_page_says(data):
 
 @pytest.mark.full
 @pytest.mark.parametrize("name", ALL_NAMES)
-def test_oracle_and_implementations_reproduce_every_row(name, capsys):
+def test_oracle_and_implementations_give_every_vector(name, capsys):
     assert cli.main(["vectors", name, "--verify"]) == 0
     assert "12 of 12 vectors have the same bits" in capsys.readouterr().out
 
 
-def test_pytorch_reproduces_a_row(data, torch_engines):
-    """Of other layers than the rows that are tried below."""
+def test_pytorch_gives_the_vectors(data, torch_engines):
+    """Of an architecture with other layers than those below."""
     checks = list(vectors.verify_vectors(data, "resnetv2_18", torch_engines, (0,)))
     assert [(check.source, check.holds) for check in checks] == [
         ("oracle", True),
@@ -79,7 +79,7 @@ def test_pytorch_reproduces_a_row(data, torch_engines):
 
 @pytest.fixture
 def own(tmp_path, monkeypatch) -> Path:
-    """A file of two small nets, which compile soon where Keras has to."""
+    """A file of two small nets, which compile quickly where Keras has to."""
     for arch in (TINY, SMALL):
         monkeypatch.setitem(ARCHITECTURES, arch.name, arch)
     path = tmp_path / "own.json"
@@ -87,15 +87,15 @@ def own(tmp_path, monkeypatch) -> Path:
     return path
 
 
-def test_both_implementations_reproduce_a_file(own, capsys):
-    """Keras in its worker."""
+def test_both_implementations_give_the_file(own, capsys):
+    """Keras runs in a worker."""
     assert cli.main(["vectors", TINY.name, "--verify", "--file", str(own)]) == 0
     assert "12 of 12 vectors have the same bits" in capsys.readouterr().out
 
 
 @pytest.fixture
 def workers(monkeypatch) -> list[str]:
-    """What happens to workers, in whose place PyTorch stands in this process."""
+    """The starts and ends of workers; PyTorch in this process takes their place."""
     happened: list[str] = []
 
     @contextmanager
@@ -111,12 +111,12 @@ def workers(monkeypatch) -> list[str]:
 
 
 def test_making_it_again_gives_the_same(data, tmp_path, monkeypatch):
-    """Rows that are not named stay as they are."""
+    """Architectures that are not named stay unchanged."""
     copy = tmp_path / "vectors.json"
     copy.write_text(FILE.read_text())
     assert cli.main(["vectors", "resnet20", "--file", str(copy)]) == 0
     assert copy.read_text() == FILE.read_text()
-    assert list(tmp_path.iterdir()) == [copy], "nothing half-written is left"
+    assert list(tmp_path.iterdir()) == [copy], "no temporary file is left"
 
 
 def test_a_wrong_hash_is_named(own, capsys, workers):
@@ -138,7 +138,7 @@ def test_a_hash_that_the_file_lacks_is_named(own, capsys, workers):
     assert "tiny, seed 1, oracle: layer2 (the file lacks it) differ" in capsys.readouterr().out
 
 
-def test_what_keras_compiled_for_a_row_ends_with_it(own, workers, monkeypatch, capsys):
+def test_each_architecture_has_its_own_worker(own, workers, monkeypatch, capsys):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     assert cli.main(["vectors", TINY.name, SMALL.name, "--verify", "--file", str(own)]) == 0
     assert workers == ["start keras jax", "end"] * 2
@@ -151,7 +151,9 @@ def test_what_keras_compiled_for_a_row_ends_with_it(own, workers, monkeypatch, c
     ]
 
 
-def test_a_worker_that_fails_ends_and_its_row_is_named(own, workers, monkeypatch, capsys):
+def test_a_worker_that_fails_ends_and_the_error_names_its_architecture(
+    own, workers, monkeypatch, capsys
+):
     def died(*_):
         raise ParityError("the worker of keras torch died (SIGKILL)")
 
@@ -164,7 +166,7 @@ def test_a_worker_that_fails_ends_and_its_row_is_named(own, workers, monkeypatch
 
 
 @pytest.mark.parametrize("backend", ["theano", "tensorflow eager", " "])
-def test_a_backend_that_there_is_not_is_reported(backend, workers, monkeypatch, capsys):
+def test_an_unknown_backend_is_reported(backend, workers, monkeypatch, capsys):
     monkeypatch.setenv("KERAS_BACKEND", backend)
     assert cli.main(["vectors", "resnet20", "--verify"]) == 2
     assert f"error: unknown Keras backend {backend!r}; it is one of:" in capsys.readouterr().err
@@ -174,15 +176,12 @@ def test_a_backend_that_there_is_not_is_reported(backend, workers, monkeypatch, 
 @pytest.mark.parametrize(
     ("rough", "said"),
     [
-        (("nchw",), "note: keras: channels_last mode stands in for nchw, because 1 / sqrt(4)"),
+        (("nchw",), "note: keras: channels_last mode runs instead of nchw, because 1 / sqrt(4)"),
         (modes(), "resnet20, seed 0, keras nchw: skipped: 1 / sqrt(4) is 0.49999994 in"),
     ],
 )
 def test_modes_that_round_are_reported(rough, said, round_in, capsys, workers):
-    """Another one stands in; where there is none, nothing is proven.
-
-    PyTorch's own modes are not replaced.
-    """
+    """A fallback mode runs; without one, Keras is skipped. PyTorch's modes have no fallback."""
     round_in(*rough, framework="torch")
     assert cli.main(["vectors", "resnet20", "--verify"]) == 1
     printed = " ".join(capsys.readouterr().out.split())
@@ -212,7 +211,7 @@ def test_a_bad_file_is_reported(text, said, tmp_path, capsys):
     assert said in capsys.readouterr().err
 
 
-def test_a_place_that_cannot_be_written_is_reported_before_the_work(tmp_path, capsys):
+def test_a_path_that_cannot_be_written_is_reported_before_the_work(tmp_path, capsys):
     for path in (tmp_path, tmp_path / "nowhere" / "vectors.json"):
         assert cli.main(["vectors", "resnet1202", "--file", str(path)]) == 2
         assert "folder" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The command: what it prints, its exit codes, and one clear message for each mistake."""
+"""The command line: output, exit codes, and one clear message for each mistake."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from resnet_parity.verify import verify
 
 @pytest.fixture(autouse=True)
 def eager(monkeypatch):
-    """In this process Keras runs eagerly where it can, for compiling takes most of the time."""
+    """Keras runs eagerly where it can, because compiling takes most of the time."""
     monkeypatch.setattr("resnet_parity.adapters.keras.adapter.modes", lambda: ("eager", "xla"))
 
 
 @pytest.fixture
 def tiny(monkeypatch) -> str:
-    """A row of the table for what is told of any net: where eager rounds, XLA compiles it."""
+    """A registered small net; where eager mode rounds, XLA compiles it quickly."""
     monkeypatch.setitem(ARCHITECTURES, TINY.name, TINY)
     return TINY.name
 
@@ -73,13 +73,13 @@ def test_verify_prints_a_table_and_progress_goes_to_stderr(tiny, capsys):
     ]
 
 
-def test_another_mode_stands_in_where_the_usual_one_rounds(held, rough_and_other, capsys):
+def test_a_fallback_mode_runs_where_the_usual_one_rounds(held, rough_and_other, capsys):
     assert verify("resnet20", checks=("float64",), size=(32, 64)).notes == ()
     arguments = ["verify", "resnet20", "--check", "exact", "--check", "float64", "--size", "32x64"]
     code = cli.main([*arguments, "--json"])
     data = json.loads(capsys.readouterr().out)
     assert data["notes"] == [
-        "exact check, float32, Keras: other mode stands in for rough, because 1 / sqrt(4) is "
+        "exact check, float32, Keras: other mode runs instead of rough, because 1 / sqrt(4) is "
         "0.49999994 in rough mode on this machine"
     ]
     assert {(v["dtype"], v["engine"]) for v in data["verdicts"] if v["check"] == "exact"} == {
@@ -94,7 +94,7 @@ def test_another_mode_stands_in_where_the_usual_one_rounds(held, rough_and_other
     assert set(rough_and_other) == {("other", "float32"), ("rough", "float64")}
     missed = {(v["check"], v["dtype"]) for v in data["verdicts"] if v["status"] != "pass"}
     assert missed == (set() if "float32" in held else {("exact", "float32")})
-    assert code == (1 if missed else 0), "eager is judged where it was put"
+    assert code == (1 if missed else 0), "the fallback ran and was compared"
 
 
 def test_a_check_on_which_every_mode_rounds_is_not_proven(round_in, monkeypatch, capsys):
@@ -106,7 +106,7 @@ def test_a_check_on_which_every_mode_rounds_is_not_proven(round_in, monkeypatch,
     assert "parity NOT PROVEN" in printed
 
 
-def test_a_check_alone_is_proven_where_one_mode_of_each_implementation_holds(
+def test_a_single_check_is_proven_if_one_mode_of_each_implementation_passes(
     tiny, round_in, monkeypatch, capsys
 ):
     round_in("eager")
@@ -119,16 +119,16 @@ def test_a_check_alone_is_proven_where_one_mode_of_each_implementation_holds(
 
 
 def test_verify_fails_with_one(tiny, monkeypatch, capsys):
-    """An implementation with a fault in one norm: exit 1, and the first divergence by name."""
+    """A fault in one norm: exit 1, and the first divergence by name."""
     import resnet_parity.adapters.keras.adapter as framework
 
-    healthy = framework.run
+    run = framework.run
 
-    def sick(model, images, mode):
-        taps = healthy(model, images, mode)
+    def faulty(model, images, mode):
+        taps = run(model, images, mode)
         return taps | {"layer2.0.bn1": taps["layer2.0.bn1"] * 1.001}
 
-    monkeypatch.setattr(framework, "run", sick)
+    monkeypatch.setattr(framework, "run", faulty)
     assert cli.main(["verify", tiny, "--check", "exact", "--size", "32x64", "--layers"]) == 1
     output = capsys.readouterr().out
     assert "parity FAILED" in output
@@ -247,7 +247,7 @@ def test_show_prints_both_layouts_of_every_tensor(capsys):
     assert shown["taps"][-1]["shape"] == [5]
 
 
-def test_show_tells_the_eps_of_the_norms(capsys):
+def test_show_prints_the_eps_of_the_norms(capsys):
     assert cli.main(["show", "keras_resnet50"]) == 0
     assert "norms with eps 1.001e-05" in capsys.readouterr().out
     assert cli.main(["show", "keras_resnet50", "--json"]) == 0
@@ -330,7 +330,7 @@ def test_a_missing_framework_gives_the_install_line_and_exit_code_three(
 
 
 def test_keras_on_another_backend_is_refused(capsys):
-    """This process has Keras on TensorFlow; another backend needs another process."""
+    """Keras runs on TensorFlow in this process; another backend needs another process."""
     verify(TINY, checks=("float64",))
     assert cli.main(["verify", "resnet20", "--keras-backend", "jax"]) == 2
     assert "Keras already runs on tensorflow" in capsys.readouterr().err
@@ -376,7 +376,7 @@ def test_a_full_disk_is_reported():
     assert "Traceback" not in result.stderr
 
 
-def test_a_size_that_sees_less_is_warned_of(capsys):
+def test_a_size_with_blind_spots_gives_a_warning(capsys):
     assert cli.main(["verify", "resnet20", "--check", "float64", "--size", "33x33", "--json"]) == 0
     warnings = json.loads(capsys.readouterr().out)["warnings"]
     assert warnings[0] == "height equals width, so swapping them may go unseen"

@@ -180,7 +180,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
 def test_a_mode_that_rounds_is_replaced_and_that_is_reported(held, rough_and_other, capsys):
     result = compare_models(["keras"], {}, TINY)
     note = (
-        "keras: other mode stands in for rough, because 1 / sqrt(4) is 0.49999994 in rough mode on "
+        "keras: other mode runs instead of rough, because 1 / sqrt(4) is 0.49999994 in rough mode on "
         "this machine"
     )
     exact = {"pass"} if "float32" in held else {"fail"}

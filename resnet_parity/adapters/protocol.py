@@ -58,5 +58,5 @@ def fallback_mode(adapter: Adapter, preferred: str, dtype: str) -> tuple[str, st
     others = [mode for mode in adapter.modes() if not adapter.unsupported_reason(mode, "exact")]
     for mode in others if reason else ():
         if rounding(adapter, mode, dtype) is None:
-            return mode, f"{mode} mode stands in for {preferred}, because {reason}"
+            return mode, f"{mode} mode runs instead of {preferred}, because {reason}"
     return preferred, None
