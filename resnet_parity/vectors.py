@@ -44,8 +44,8 @@ class VectorResult:
     reason: str = ""
 
     @property
-    def holds(self) -> bool:
-        """Whether every entry was given and is the same."""
+    def matches(self) -> bool:
+        """Whether every entry was computed and is the same."""
         return not (self.differing or self.reason)
 
 
@@ -90,7 +90,7 @@ def read_vectors(path: Path, names: Sequence[str]) -> dict[str, Any]:
         if (data["format"], data["dtype"]) != (FORMAT, DTYPE):
             raise ValueError("another format")
         rows = dict(data["architectures"])
-        held = {name for name in names if {row["seed"] for row in rows[name]} == set(SEEDS)}
+        complete = {name for name in names if {row["seed"] for row in rows[name]} == set(SEEDS)}
     except OSError as error:
         raise ParityError(
             f"{path} cannot be read: {error.strerror}; it is part of a checkout, not of an "
@@ -102,7 +102,7 @@ def read_vectors(path: Path, names: Sequence[str]) -> dict[str, Any]:
             f"{path} holds no conformance vectors of format {FORMAT}{of}; "
             "make them with: resnet-parity vectors --file FILE"
         ) from error
-    if missing := [name for name in names if name not in held]:
+    if missing := [name for name in names if name not in complete]:
         raise ParityError(f"{path} lacks seeds of {', '.join(missing)}")
     return data
 

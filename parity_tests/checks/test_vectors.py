@@ -70,7 +70,7 @@ def test_oracle_and_implementations_give_every_vector(name, capsys):
 def test_pytorch_gives_the_vectors(data, torch_engines):
     """Of an architecture with other layers than those below."""
     checks = list(vectors.verify_vectors(data, "resnetv2_18", torch_engines, (0,)))
-    assert [(check.source, check.holds) for check in checks] == [
+    assert [(check.source, check.matches) for check in checks] == [
         ("oracle", True),
         ("torch nchw", True),
         ("torch channels_last", True),

@@ -56,12 +56,12 @@ def _make(arguments: argparse.Namespace, names: list[str]) -> Result:
     path = arguments.file or FILE
     if not arguments.json:
         check_writable(path)
-    kept = read_vectors(path, [])["architectures"] if names and path.exists() else {}
+    others = read_vectors(path, [])["architectures"] if names and path.exists() else {}
     with progress_line() as progress:
         data = make_vectors(names or list(ARCHITECTURES), progress)
     if arguments.json:
         return 0, lambda: print_json(data)
-    made = {**kept, **data["architectures"]}
+    made = {**others, **data["architectures"]}
     data["architectures"] = {name: made[name] for name in ARCHITECTURES if name in made}
     write_atomically(path, as_text(data).encode())
     count = sum(map(len, made.values()))
@@ -82,7 +82,7 @@ def _verify(arguments: argparse.Namespace, names: list[str]) -> Result:
         show = partial(print_json, [vars(result) for result in results])
     else:
         show = partial(_show, results, notes)
-    return (0 if all(result.holds for result in results) else 1), show
+    return (0 if all(result.matches for result in results) else 1), show
 
 
 def _verify_rows(
@@ -141,7 +141,7 @@ def _engines(backend: str | None) -> Iterator[tuple[list[Engine], str | None]]:
 def _show(results: list[VectorResult], notes: list[str]) -> None:
     for note in notes:
         console().print(f"note: keras: {note}", markup=False, soft_wrap=True)
-    wrong = [result for result in results if not result.holds]
+    wrong = [result for result in results if not result.matches]
     for result in wrong:
         where = f"{result.name}, seed {result.seed}, {result.source}"
         if result.reason:

@@ -90,7 +90,7 @@ def print_report(console: Console, report: Report, *, layers: bool) -> None:
     console.print(f"{versions}\n")
     console.print(_verdict_table(report.verdicts))
     for verdict in report.verdicts:
-        _print_trouble(console, verdict)
+        _print_details(console, verdict)
     for note in report.notes:
         console.print(f"note: {note}", markup=False, soft_wrap=True)
     for warning in report.warnings:
@@ -123,7 +123,7 @@ def _verdict_table(verdicts: tuple[Verdict, ...]) -> Table:
     return table
 
 
-def _print_trouble(console: Console, verdict: Verdict) -> None:
+def _print_details(console: Console, verdict: Verdict) -> None:
     where = (
         f"{verdict.check} check, {verdict.probe} probe, {verdict.dtype}, {verdict.quantity}, "
         f"{verdict.engine}"
