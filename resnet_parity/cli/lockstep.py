@@ -12,6 +12,7 @@ from resnet_parity.cli.options import (
     Result,
     add_architecture,
     add_command,
+    add_keras_backend,
     chosen_architecture,
     console,
     print_json,
@@ -60,11 +61,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the curve")
     parser.add_argument("--json", action="store_true", help="print JSON, every step in it")
-    parser.add_argument(
-        "--keras-backend",
-        choices=("tensorflow", "jax", "torch"),
-        help="what Keras runs on (default: KERAS_BACKEND, else tensorflow)",
-    )
+    add_keras_backend(parser)
 
 
 def _number(parser: argparse.ArgumentParser, flag: str, default: int, text: str) -> None:

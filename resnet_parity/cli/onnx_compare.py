@@ -8,7 +8,14 @@ from typing import Any
 
 from resnet_spec import get_architecture
 
-from resnet_parity.cli.options import Result, add_command, console, print_json, seed_type
+from resnet_parity.cli.options import (
+    Result,
+    add_command,
+    add_keras_backend,
+    add_seed,
+    console,
+    print_json,
+)
 
 _HELP = """each is a framework (torch, keras), its export (torch.onnx, keras.onnx), or an ONNX
 file of anyone's. On the exact check a file takes the probe's weights in the place of its own; on
@@ -43,14 +50,8 @@ def add(commands: Any) -> None:
         help="which of: ort disabled, ort basic, ort extended, ort all, reference, openvino "
         "(default: all that are installed)",
     )
-    parser.add_argument(
-        "--seed", type=seed_type, default=0, metavar="N", help="seed of the probes (default: 0)"
-    )
-    parser.add_argument(
-        "--keras-backend",
-        choices=("tensorflow", "jax", "torch"),
-        help="what Keras runs on (default: KERAS_BACKEND, else tensorflow)",
-    )
+    add_seed(parser)
+    add_keras_backend(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--markdown", action="store_true", help="print Markdown")
