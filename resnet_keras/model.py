@@ -1,4 +1,4 @@
-"""The ResNet, in Keras: stem, stages of residual blocks, head (He et al. 2015, table 1)."""
+"""The ResNet in Keras: stem, stages of residual blocks, head (He et al. 2015, table 1)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BLOCKS = {
     ("basic", True): pre_act_basic_block,
     ("bottleneck", True): pre_act_bottleneck,
 }
-"""By kind, and whether the norms come first."""
+"""By kind, and whether the block is preactivated."""
 
 _DEEPEST = 100_000
 """Calls that may be nested while Keras builds a model; ResNet-1202 has 5,400 layers in a row."""
@@ -38,7 +38,7 @@ def resnet(image: KerasTensor, architecture: Architecture) -> KerasTensor | list
     x = stem_conv(image, plan.stem)
     if plan.stem.norm is not None:
         x = batch_norm(x, plan.stem.norm)
-        x = relu(x, "relu")
+        x = relu(x, plan.relu)
     features = [x]
     if plan.stem.pool is not None:
         x = max_pool(x, plan.stem.pool)
@@ -51,8 +51,8 @@ def resnet(image: KerasTensor, architecture: Architecture) -> KerasTensor | list
         return [features[index] for index in architecture.out_indices]
     if plan.norm is not None:
         x = batch_norm(x, plan.norm)
-        x = relu(x, "relu")
-    x = global_average_pool(x, "avgpool")
+        x = relu(x, plan.relu)
+    x = global_average_pool(x, plan.avgpool)
     return x if plan.fc is None else linear(x, plan.fc)
 
 

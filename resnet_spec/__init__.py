@@ -26,6 +26,7 @@ from resnet_spec.layers import (
     Relu,
     ShortcutLayer,
     SqueezeExcitation,
+    ZeroPad,
 )
 from resnet_spec.plan import Block, Feature, Plan, StagePlan, StemPlan, make_plan
 from resnet_spec.recipe import SCHEDULES, Recipe, RecipeError, momentum_name
@@ -87,6 +88,7 @@ __all__ = [
     "StemPlan",
     "Tap",
     "WeightsError",
+    "ZeroPad",
     "architecture_of",
     "check_arrays",
     "check_model",

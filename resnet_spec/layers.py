@@ -1,4 +1,7 @@
-"""The layers that a plan is made of, with all their numbers: what both implementations translate."""
+"""The layers of a plan, with every number and name worked out. Both implementations translate them.
+
+Names are canonical. A layer of the plan is named after the tensor, module or tap that it makes.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,19 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
-class Conv:
-    """A 2-d convolution; `padding` is symmetric, in pixels of zeros on each side.
+class ZeroPad:
+    """Zeros around a feature map: (before, after) along its height and along its width."""
 
-    Biases start at zero, and so does the kernel where `zero_init` says so.
+    name: str
+    height: tuple[int, int]
+    width: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Conv:
+    """A 2-d convolution; `padding` is the number of zeros on each side of the map, in pixels.
+
+    Biases start at zero. The kernel starts at zero too if `zero_init`.
     """
 
     name: str
@@ -29,13 +41,18 @@ class Conv:
     def padding(self) -> int:
         return self.dilation * (self.kernel - 1) // 2
 
+    @property
+    def pad(self) -> ZeroPad:
+        """The same padding as a layer of its own, before a convolution without padding."""
+        return _symmetric(self.name, self.padding)
+
 
 @dataclass(frozen=True)
 class Norm:
     """A batch normalisation.
 
-    `decay` is the weight of the OLD running statistic in an update and `update` that of the new
-    one; they sum to one in decimal, so that 0.9 pairs with the float 0.1 and not with 1 - 0.9.
+    `decay` is the weight of the OLD running statistic in an update, `update` that of the new one.
+    They sum to one in decimal, so that 0.9 pairs with the float 0.1 and not with 1 - 0.9.
     """
 
     name: str
@@ -53,8 +70,8 @@ class Norm:
 class MaxPool:
     """A max-pool; with kernel 1 it takes every stride-th cell.
 
-    `border` says what lies beyond the edge: "lowest" never wins, "zero" beats what is negative.
-    It is "any" where nothing is negative, behind a ReLU, for there both are the same.
+    `border` is the value beyond the edge: "lowest" (minus infinity) never wins, "zero" wins against
+    negative numbers. It is "any" after a ReLU, where nothing is negative and both give the same.
     """
 
     name: str
@@ -63,13 +80,18 @@ class MaxPool:
     padding: int = 0
     border: Literal["any", "lowest", "zero"] = "any"
 
+    @property
+    def pad(self) -> ZeroPad:
+        """The padding with zeros as a layer of its own, before a max-pool without padding."""
+        return _symmetric(self.name, self.padding)
+
 
 @dataclass(frozen=True)
 class AveragePool:
-    """The mean of 2x2 cells; at the far edge of an odd map, of the cells that there are.
+    """The mean of 2x2 cells; at the far edge of an odd map, the mean of the cells inside it.
 
-    Where the stride has turned into dilation, `zeros` rows and columns of zeros stand behind the
-    map, so that it keeps its size; those count as cells.
+    Where `output_stride` has turned the stride into dilation, `zeros` rows and columns of zeros
+    follow the map, so that it keeps its size; they count as cells.
     """
 
     name: str
@@ -77,10 +99,15 @@ class AveragePool:
     stride: int
     zeros: int = 0
 
+    @property
+    def pad(self) -> ZeroPad:
+        """The rows and columns of zeros as a layer of its own."""
+        return ZeroPad(f"{self.name}.pad", (0, self.zeros), (0, self.zeros))
+
 
 @dataclass(frozen=True)
 class ChannelPad:
-    """Channels of zeros before and behind those of the input."""
+    """Channels of zeros before and after those of the input."""
 
     name: str
     in_channels: int
@@ -91,35 +118,17 @@ class ChannelPad:
     def out_channels(self) -> int:
         return self.before + self.in_channels + self.after
 
+    @property
+    def pad(self) -> ZeroPad:
+        """The same padding of a map whose channels stand in the place of its width."""
+        return ZeroPad(f"{self.name}.pad", (0, 0), (self.before, self.after))
+
 
 @dataclass(frozen=True)
 class Identity:
-    """Nothing; it keeps a place in the numbering of a shortcut's layers."""
+    """No operation: it keeps a number in a shortcut, or names the output of a block."""
 
     name: str
-
-
-@dataclass(frozen=True)
-class SqueezeExcitation:
-    """A gate per channel: means, `fc1`, ReLU, `fc2`, sigmoid; both are 1x1 convolutions."""
-
-    name: str
-    fc1: Conv
-    fc2: Conv
-
-
-@dataclass(frozen=True)
-class Linear:
-    """The classifier."""
-
-    name: str
-    in_features: int
-    out_features: int
-
-    @property
-    def init_bound(self) -> float:
-        """Weights and bias start uniform between minus and plus this."""
-        return 1 / math.sqrt(self.in_features)
 
 
 @dataclass(frozen=True)
@@ -131,7 +140,7 @@ class Relu:
 
 @dataclass(frozen=True)
 class GlobalAverage:
-    """The mean of each channel's whole map; `flat` is without the two extents of one."""
+    """The mean of each channel over the whole map: (C,) if `flat`, else (C, 1, 1)."""
 
     name: str
     flat: bool = True
@@ -151,11 +160,44 @@ class Add:
     name: str
 
 
+@dataclass(frozen=True)
+class SqueezeExcitation:
+    """The planned gate of a block, in execution order; `fc1` and `fc2` are 1x1 convolutions.
+
+    `components.SqueezeRatio` is the option of a row that asks for it. The implementations are
+    `resnet_torch.blocks.SqueezeExcite` and `resnet_keras.blocks.squeeze_excite`.
+    """
+
+    mean: GlobalAverage
+    fc1: Conv
+    relu: Relu
+    fc2: Conv
+    gate: Gate
+
+
+@dataclass(frozen=True)
+class Linear:
+    """The classifier."""
+
+    name: str
+    in_features: int
+    out_features: int
+
+    @property
+    def init_bound(self) -> float:
+        """Weights and bias start uniformly distributed between minus and plus this bound."""
+        return 1 / math.sqrt(self.in_features)
+
+
 Weighted = Conv | Norm | Linear
 """A layer that holds weights."""
 
 ShortcutLayer = Conv | Norm | MaxPool | AveragePool | ChannelPad | Identity
-"""A layer that may stand on the way around a block."""
+"""A layer that a shortcut may contain."""
 
 Operation = ShortcutLayer | Linear | Relu | GlobalAverage | Gate | Add
-"""All that a net does, with or without weights."""
+"""An operation of the graph, with or without weights."""
+
+
+def _symmetric(name: str, padding: int) -> ZeroPad:
+    return ZeroPad(f"{name}.pad", (padding, padding), (padding, padding))

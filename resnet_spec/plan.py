@@ -1,7 +1,7 @@
-"""The spec, unrolled: every layer of an architecture with all its numbers worked out.
+"""The spec, unrolled: every layer of an architecture with all its numbers and its name.
 
-Both implementations walk this plan from top to bottom and translate; neither computes a width, a stride or
-a padding. All names are canonical, that is the `state_dict` names of torchvision and timm.
+Both implementations translate this plan from top to bottom. Neither computes a width, a stride, a
+padding or a name. Names are canonical: those of the `state_dict` of torchvision and timm.
 """
 
 from __future__ import annotations
@@ -14,13 +14,17 @@ from itertools import zip_longest
 from resnet_spec.architecture import Architecture
 from resnet_spec.components import BlockKind, Stage
 from resnet_spec.layers import (
+    Add,
     AveragePool,
     ChannelPad,
     Conv,
+    Gate,
+    GlobalAverage,
     Identity,
     Linear,
     MaxPool,
     Norm,
+    Relu,
     ShortcutLayer,
     SqueezeExcitation,
     Weighted,
@@ -29,13 +33,16 @@ from resnet_spec.layers import (
 
 @dataclass(frozen=True)
 class StemPlan:
-    """What comes before the first stage: convolutions, each but the last with its norm and ReLU.
+    """The layers before the first stage.
 
-    `norm` belongs to the last one; it is None with preactivation, where the first block norms.
+    A deep stem has several convolutions, all but the last followed by one of `hidden_norms` and of
+    `hidden_relus`. `norm` follows the last one and then `Plan.relu`; it is None with preactivation,
+    where the first block begins with a norm.
     """
 
     convs: tuple[Conv, ...]
     hidden_norms: tuple[Norm, ...]
+    hidden_relus: tuple[Relu, ...]
     norm: Norm | None
     pool: MaxPool | None
 
@@ -47,10 +54,12 @@ class StemPlan:
 
 @dataclass(frozen=True)
 class Block:
-    """One residual block: its convolutions with their norms, its gate, its shortcut.
+    """One residual block.
 
-    The norms stand behind their convolutions, or with `preactivation` before them. `shortcut` are
-    the layers on the way around, none for an identity; it is None for a block of a plain net.
+    Norm and ReLU follow their convolution; with `preactivation` they precede it. The last ReLU of a
+    block without preactivation follows the residual sum and is named after the block, because its
+    output is that of the block. `shortcut` holds the layers of the shortcut in order, none for an
+    identity. `add` is None in a plain network, which has neither shortcut nor sum.
     """
 
     name: str
@@ -59,13 +68,20 @@ class Block:
     out_channels: int
     convs: tuple[Conv, ...]
     norms: tuple[Norm, ...]
+    relus: tuple[Relu, ...]
     se: SqueezeExcitation | None
-    shortcut: tuple[ShortcutLayer, ...] | None
+    shortcut: tuple[ShortcutLayer, ...]
+    add: Add | None
+
+    @property
+    def output(self) -> Identity:
+        """The output of a block with preactivation, which no ReLU gives the block's name."""
+        return Identity(self.name)
 
     @property
     def projects(self) -> bool:
-        """Whether the shortcut has a convolution; with preactivation it then starts behind it."""
-        return any(isinstance(layer, Conv) for layer in self.shortcut or ())
+        """Whether the shortcut has a convolution; with preactivation it starts after `relu1`."""
+        return any(isinstance(layer, Conv) for layer in self.shortcut)
 
     @property
     def branch(self) -> Iterator[Conv | Norm]:
@@ -80,7 +96,7 @@ class Block:
         if self.se:
             yield self.se.fc1
             yield self.se.fc2
-        yield from (layer for layer in self.shortcut or () if isinstance(layer, Weighted))
+        yield from (layer for layer in self.shortcut if isinstance(layer, Weighted))
 
     @property
     def conv1(self) -> Conv:
@@ -106,6 +122,18 @@ class Block:
     def bn3(self) -> Norm:
         return self.norms[2]
 
+    @property
+    def relu1(self) -> Relu:
+        return self.relus[0]
+
+    @property
+    def relu2(self) -> Relu:
+        return self.relus[1]
+
+    @property
+    def relu3(self) -> Relu:
+        return self.relus[2]
+
 
 @dataclass(frozen=True)
 class StagePlan:
@@ -117,7 +145,7 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class Feature:
-    """A feature map that a backbone gives: where it comes from, and its shape.
+    """A feature map that a backbone returns; `name` is its tap.
 
     `reduction` is the number of image pixels per cell, along one side.
     """
@@ -129,15 +157,18 @@ class Feature:
 
 @dataclass(frozen=True)
 class Plan:
-    """The whole net, in execution order.
+    """The whole network, in execution order.
 
-    `norm` is the last one of a net with preactivation, `fc` is None without classes. A backbone
-    has neither, and its stages end with the last of its `features`; a classifier has none of those.
+    `relu` follows the norm of the stem, or with preactivation `norm`, the last one of the network.
+    `fc` is None without classes. A backbone has no head (neither `norm` nor `fc`, and `avgpool` is
+    not used); its stages end with the last of its `features`. A classifier has no `features`.
     """
 
     stem: StemPlan
+    relu: Relu
     stages: tuple[StagePlan, ...]
     norm: Norm | None
+    avgpool: GlobalAverage
     fc: Linear | None
     features: tuple[Feature, ...]
 
@@ -155,14 +186,14 @@ class Plan:
 
 
 def _interleaved(first: tuple, second: tuple) -> Iterator:
-    """One of each in turn, as long as there are any."""
+    """One item of each in turn, then the rest of the longer one."""
     for pair in zip_longest(first, second):
         yield from (each for each in pair if each)
 
 
 @dataclass(frozen=True)
 class _BlockKernels:
-    """What sets one kind of block apart: its kernels, and which convolution takes the stride."""
+    """The kernel size of each convolution of a block, and which convolution takes the stride."""
 
     sizes: tuple[int, ...]
     strided: int
@@ -176,16 +207,15 @@ _BLOCK_KERNELS: dict[BlockKind, _BlockKernels] = {
 
 @dataclass(frozen=True)
 class _BlockStride:
-    """How one block moves over its map.
+    """The stride of one block, and the dilation before and after the convolution that has it.
 
-    `nominal` is the stride that the row gives it; where the map may shrink no more, `stride` is
-    one instead and everything behind the place of the stride is dilated by `after`.
+    `nominal` is the stride of the row; `actual` is 1 instead where `output_stride` forbids it.
     """
 
     nominal: int
-    stride: int
-    before: int
-    after: int
+    actual: int
+    dilation_before: int
+    dilation_after: int
 
 
 @lru_cache(maxsize=256)
@@ -194,33 +224,33 @@ def make_plan(arch: Architecture) -> Plan:
     depth = len(arch.stages) if arch.out_indices is None else arch.out_indices[-1]
     channels = arch.stem.channels
     stage_plans = []
-    for index, (stage, steps) in enumerate(zip(arch.stages, _block_strides(arch), strict=True)):
+    for index, (stage, strides) in enumerate(zip(arch.stages, _block_strides(arch), strict=True)):
         blocks = []
-        for position, step in enumerate(steps):
+        for position, stride in enumerate(strides):
             name = f"layer{index + 1}.{position}"
-            blocks.append(_make_block(arch, name, stage, channels, step))
+            blocks.append(_make_block(arch, name, stage, channels, stride))
             channels = blocks[-1].out_channels
         stage_plans.append(StagePlan(f"layer{index + 1}", tuple(blocks)))
-    stem, kept = _stem(arch, pooled=depth > 0), tuple(stage_plans[:depth])
-    is_backbone = arch.out_indices is not None
+    stem, relu, used = _stem(arch, pooled=depth > 0), Relu("relu"), tuple(stage_plans[:depth])
+    has_head = arch.out_indices is None
+    has_classes = has_head and arch.num_classes > 0
     return Plan(
         stem=stem,
-        stages=kept,
-        norm=_norm(arch, "norm", channels) if arch.preactivation and not is_backbone else None,
-        fc=Linear("fc", channels, arch.num_classes)
-        if arch.num_classes and not is_backbone
-        else None,
-        features=_features(arch, stem, kept),
+        relu=relu,
+        stages=used,
+        norm=_norm(arch, "norm", channels) if arch.preactivation and has_head else None,
+        avgpool=GlobalAverage("avgpool"),
+        fc=Linear("fc", channels, arch.num_classes) if has_classes else None,
+        features=_features(arch, stem, relu, used),
     )
 
 
 def _features(
-    arch: Architecture, stem: StemPlan, kept: tuple[StagePlan, ...]
+    arch: Architecture, stem: StemPlan, relu: Relu, used: tuple[StagePlan, ...]
 ) -> tuple[Feature, ...]:
-    """The feature maps that a backbone gives."""
-    name = "relu" if stem.norm else stem.convs[-1].name
+    name = relu.name if stem.norm else stem.convs[-1].name
     levels = [Feature(name, arch.stem.channels, arch.stem.stride)]
-    for stage, reduction in zip(kept, arch.strides[1:], strict=False):
+    for stage, reduction in zip(used, arch.strides[1:], strict=False):
         last = stage.blocks[-1]
         limit = arch.output_stride or reduction
         levels.append(Feature(last.name, last.out_channels, min(reduction, limit)))
@@ -231,9 +261,9 @@ def _stem(arch: Architecture, *, pooled: bool) -> StemPlan:
     stem = arch.stem
     widths = (arch.in_channels, *stem.hidden, stem.channels)
     last = len(stem.hidden)
-    convs, norms = [], []
+    convs, norms, relus = [], [], []
     for index in range(last + 1):
-        # A deep stem is a sequence of convolution, norm, ReLU, ...: so go timm's numbers.
+        # timm numbers a deep stem as one sequence of convolution, norm, ReLU, convolution, ...
         name = f"conv1.{3 * index}" if stem.hidden else "conv1"
         normed = index < last or not arch.preactivation
         convs.append(
@@ -247,52 +277,57 @@ def _stem(arch: Architecture, *, pooled: bool) -> StemPlan:
             )
         )
         if index < last:
-            norms.append(_norm(arch, f"conv1.{3 * index + 1}", widths[index + 1]))
+            norm = _norm(arch, f"conv1.{3 * index + 1}", widths[index + 1])
+            norms.append(norm)
+            relus.append(Relu(f"{norm.name}.relu"))
     pool = stem.pool if pooled else None
     border = pool.border if pool and arch.preactivation else "any"
     return StemPlan(
         convs=tuple(convs),
         hidden_norms=tuple(norms),
+        hidden_relus=tuple(relus),
         norm=None if arch.preactivation else _norm(arch, "bn1", stem.channels),
         pool=MaxPool("maxpool", pool.kernel, pool.stride, pool.padding, border) if pool else None,
     )
 
 
 def _block_strides(arch: Architecture) -> Iterator[tuple[_BlockStride, ...]]:
-    """The steps of each stage's blocks.
+    """The strides of the blocks, for each stage.
 
-    Where `output_stride` forbids a stride, the convolution that had it keeps its dilation and all
-    that follow are dilated by it (Yu and Koltun 2016, arXiv:1511.07122; torchvision's
-    `replace_stride_with_dilation`): the cells that the stride would have kept hold the same values.
-    Not so with gates, whose means take in all cells, nor with `avg_down`, whose second mean timm
-    takes over neighbours too.
+    Where `output_stride` forbids a stride, the convolution that had it keeps its dilation, and all
+    that follow are dilated by that stride (Yu and Koltun 2016, arXiv:1511.07122; torchvision's
+    `replace_stride_with_dilation`). The cells that the stride would have kept then hold the same
+    values. This does not hold with gates, because their means include all cells, nor with
+    `avg_down`, because timm averages neighbouring cells there too.
     """
     dilation = 1
     for stage, reduction in zip(arch.stages, arch.strides[1:], strict=True):
         forbidden = arch.output_stride is not None and reduction > arch.output_stride
         strided = stage.blocks - 1 if arch.stride_in_last_block else 0
-        steps = []
+        strides = []
         for position in range(stage.blocks):
             nominal = stage.stride if position == strided else 1
             before = dilation
             if forbidden:
                 dilation *= nominal
-            steps.append(_BlockStride(nominal, 1 if forbidden else nominal, before, dilation))
-        yield tuple(steps)
+            strides.append(_BlockStride(nominal, 1 if forbidden else nominal, before, dilation))
+        yield tuple(strides)
 
 
 def _make_block(
-    arch: Architecture, name: str, stage: Stage, in_channels: int, step: _BlockStride
+    arch: Architecture, name: str, stage: Stage, in_channels: int, stride: _BlockStride
 ) -> Block:
     kernels = _BLOCK_KERNELS[arch.block]
     strided = 0 if arch.stride_in_1x1 else kernels.strided
     out_channels = stage.width * arch.expansion
     last = len(kernels.sizes) - 1
     ends = (in_channels, *[arch.block_width(stage)] * last, out_channels)
-    convs, norms = [], []
+    convs, norms, relus = [], [], []
     for index, kernel in enumerate(kernels.sizes):
-        spatial = kernel > 1  # only the 3x3 are dilated and grouped
-        dilation = stage.dilation * (step.before if index <= strided else step.after)
+        spatial = kernel > 1  # only 3x3 convolutions are dilated and grouped
+        dilation = stage.dilation * (
+            stride.dilation_before if index <= strided else stride.dilation_after
+        )
         is_last = index == last
         convs.append(
             Conv(
@@ -300,7 +335,7 @@ def _make_block(
                 ends[index],
                 ends[index + 1],
                 kernel,
-                stride=step.stride if index == strided else 1,
+                stride=stride.actual if index == strided else 1,
                 dilation=dilation if spatial else 1,
                 groups=arch.groups if spatial else 1,
                 bias=_has_bias(arch, normed=not (arch.preactivation and is_last)),
@@ -311,6 +346,8 @@ def _make_block(
         silent = arch.zero_init_residual and is_last and not arch.preactivation
         gamma_init = 0.0 if silent else 1.0
         norms.append(_norm(arch, f"{name}.bn{index + 1}", normed, gamma_init))
+        is_output = is_last and not arch.preactivation
+        relus.append(Relu(name if is_output else f"{name}.relu{index + 1}"))
     return Block(
         name=name,
         kind=arch.block,
@@ -318,8 +355,10 @@ def _make_block(
         out_channels=out_channels,
         convs=tuple(convs),
         norms=tuple(norms),
+        relus=tuple(relus),
         se=_squeeze_excitation(arch, f"{name}.se", out_channels),
-        shortcut=_shortcut(arch, f"{name}.downsample", in_channels, out_channels, step),
+        shortcut=_shortcut(arch, f"{name}.downsample", in_channels, out_channels, stride),
+        add=Add(f"{name}.add") if arch.residual else None,
     )
 
 
@@ -328,25 +367,27 @@ def _squeeze_excitation(arch: Architecture, name: str, channels: int) -> Squeeze
         return None
     squeezed = arch.se.squeezed(channels)
     return SqueezeExcitation(
-        name,
+        mean=GlobalAverage(f"{name}.mean", flat=False),
         fc1=Conv(f"{name}.fc1", channels, squeezed, kernel=1, bias=True),
+        relu=Relu(f"{name}.relu"),
         fc2=Conv(f"{name}.fc2", squeezed, channels, kernel=1, bias=True),
+        gate=Gate(name),
     )
 
 
 def _shortcut(
-    arch: Architecture, name: str, in_channels: int, out_channels: int, step: _BlockStride
-) -> tuple[ShortcutLayer, ...] | None:
-    """The layers around a block; its nominal stride decides, so that dilated nets keep theirs."""
+    arch: Architecture, name: str, in_channels: int, out_channels: int, stride: _BlockStride
+) -> tuple[ShortcutLayer, ...]:
+    """The layers of a shortcut. The nominal stride decides, so that dilation changes no weights."""
     if not arch.residual:
-        return None
-    widens, shrinks = in_channels != out_channels, step.nominal > 1
+        return ()
+    widens, shrinks = in_channels != out_channels, stride.nominal > 1
     projects = {"A": False, "B": widens or shrinks, "B-pooled": widens, "C": True}[arch.shortcut]
     if projects:
-        return _projection(arch, name, in_channels, out_channels, step)
+        return _projection(arch, name, in_channels, out_channels, stride)
     layers = []
-    if step.stride > 1:
-        layers.append(MaxPool(f"{name}.{len(layers)}", kernel=1, stride=step.stride))
+    if stride.actual > 1:
+        layers.append(MaxPool(f"{name}.{len(layers)}", kernel=1, stride=stride.actual))
     if widens:
         zeros = out_channels - in_channels
         before = zeros // 2 if arch.zero_padding == "around" else 0
@@ -355,19 +396,19 @@ def _shortcut(
 
 
 def _projection(
-    arch: Architecture, name: str, in_channels: int, out_channels: int, step: _BlockStride
+    arch: Architecture, name: str, in_channels: int, out_channels: int, stride: _BlockStride
 ) -> tuple[ShortcutLayer, ...]:
-    """The 1x1 convolution around a block, its norm unless the next block norms, its average."""
+    """A 1x1 convolution, after a mean with `avg_down`, before a norm without preactivation."""
     layers: list[ShortcutLayer] = []
-    if arch.avg_down:  # timm's numbers: the average has a place even where there is none
-        layers.append(_average(f"{name}.0", step))
+    if arch.avg_down:  # timm counts the average even where there is none
+        layers.append(_average(f"{name}.0", stride))
     layers.append(
         Conv(
             f"{name}.{len(layers)}",
             in_channels,
             out_channels,
             kernel=1,
-            stride=1 if arch.avg_down else step.stride,
+            stride=1 if arch.avg_down else stride.actual,
             bias=_has_bias(arch, normed=not arch.preactivation),
         )
     )
@@ -376,10 +417,10 @@ def _projection(
     return tuple(layers)
 
 
-def _average(name: str, step: _BlockStride) -> AveragePool | Identity:
-    if step.nominal == 1:
+def _average(name: str, stride: _BlockStride) -> AveragePool | Identity:
+    if stride.nominal == 1:
         return Identity(name)
-    return AveragePool(name, kernel=2, stride=step.stride, zeros=1 if step.stride == 1 else 0)
+    return AveragePool(name, kernel=2, stride=stride.actual, zeros=1 if stride.actual == 1 else 0)
 
 
 def _has_bias(arch: Architecture, *, normed: bool) -> bool:

@@ -74,7 +74,7 @@ def outputs(arch: Architecture) -> dict[str, str]:
     plan = make_plan(arch)
     if plan.features:
         return {f"features.{i}": feature.name for i, feature in enumerate(plan.features)}
-    return {"logits": plan.fc.name} if plan.fc else {"features": "avgpool"}
+    return {"logits": plan.fc.name} if plan.fc else {"features": plan.avgpool.name}
 
 
 def _walk(arch: Architecture, height: int, width: int) -> Iterator[Tap]:

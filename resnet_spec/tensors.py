@@ -53,9 +53,13 @@ class Parameter:
         return f"{self.keras_axes}->{self.axes}"
 
 
-def keras_layer_name(name: str) -> str:
-    """The Keras layer for a canonical path; a dot in it crashes Keras on its torch backend."""
-    return name.replace(".", "_")
+def keras_layer_name(name: str, part: str = "") -> str:
+    """The name of the Keras layer for a canonical name.
+
+    `part` tells apart the layers that Keras needs for one canonical name. Dots become underscores,
+    because a dot in the name of a layer crashes Keras on its torch backend.
+    """
+    return "_".join([*name.split("."), *([part] if part else [])])
 
 
 # Which variable of a Keras layer holds which tensor: (torch, Keras, trainable).

@@ -1,4 +1,4 @@
-"""The residual blocks, in PyTorch (He et al. 2015, figure 5)."""
+"""The residual blocks in PyTorch (He et al. 2015, figure 5)."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from resnet_spec import (
 )
 
 from resnet_torch.layers import (
-    add,
+    ResidualAdd,
     average_pool,
     batch_norm,
     channel_pad,
     conv,
+    global_average_pool,
     max_pool,
     placeholder,
     relu,
@@ -36,25 +37,24 @@ SHORTCUT_LAYERS = {
 }
 
 
-def shortcut(block: Block) -> nn.Module | None:
-    """The way around a block, in which a plain net has none: the layers of its plan, in order."""
-    if block.shortcut is None:
-        return None
+def shortcut(block: Block) -> nn.Module:
+    """The layers of the shortcut, in order; none for an identity."""
     return nn.Sequential(*(SHORTCUT_LAYERS[type(spec)](spec) for spec in block.shortcut))
 
 
 class SqueezeExcite(nn.Module):
-    """Each channel times a gate in (0, 1), from the channels' means: (N, C, H, W), which stays."""
+    """Each channel times a gate in (0, 1), computed from the means: (N, C, H, W), same shape."""
 
     def __init__(self, spec: SqueezeExcitation) -> None:
         super().__init__()
+        self.mean = global_average_pool(spec.mean)
         self.fc1 = conv(spec.fc1)
-        self.relu = relu()
+        self.relu = relu(spec.relu)
         self.fc2 = conv(spec.fc2)
         self.sigmoid = nn.Sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
-        gate = x.mean((2, 3), keepdim=True)
+        gate = self.mean(x)
         gate = self.fc1(gate)
         gate = self.relu(gate)
         gate = self.fc2(gate)
@@ -69,12 +69,13 @@ class BasicBlock(nn.Module):
         super().__init__()
         self.conv1 = conv(block.conv1)  # 3x3, in -> width, stride
         self.bn1 = batch_norm(block.bn1)
-        self.relu1 = relu()
+        self.relu1 = relu(block.relu1)
         self.conv2 = conv(block.conv2)  # 3x3, width -> out
         self.bn2 = batch_norm(block.bn2)
         self.se = SqueezeExcite(block.se) if block.se else None
-        self.relu2 = relu()
         self.downsample = shortcut(block)
+        self.add = ResidualAdd(block.add) if block.add else None
+        self.relu2 = relu(block.relu2)
 
     def forward(self, x: Tensor) -> Tensor:
         identity = x
@@ -85,8 +86,8 @@ class BasicBlock(nn.Module):
         x = self.bn2(x)
         if self.se is not None:
             x = self.se(x)
-        if self.downsample is not None:
-            x = add(x, self.downsample(identity))
+        if self.add is not None:
+            x = self.add(x, self.downsample(identity))
         return self.relu2(x)
 
 
@@ -95,17 +96,18 @@ class Bottleneck(nn.Module):
 
     def __init__(self, block: Block) -> None:
         super().__init__()
-        self.conv1 = conv(block.conv1)  # 1x1, in -> width, the stride of 2015
+        self.conv1 = conv(block.conv1)  # 1x1, in -> width, stride in v1
         self.bn1 = batch_norm(block.bn1)
-        self.relu1 = relu()
-        self.conv2 = conv(block.conv2)  # 3x3, width -> width, groups, the stride since
+        self.relu1 = relu(block.relu1)
+        self.conv2 = conv(block.conv2)  # 3x3, width -> width, groups, stride in v1.5
         self.bn2 = batch_norm(block.bn2)
-        self.relu2 = relu()
+        self.relu2 = relu(block.relu2)
         self.conv3 = conv(block.conv3)  # 1x1, width -> out
         self.bn3 = batch_norm(block.bn3)
         self.se = SqueezeExcite(block.se) if block.se else None
-        self.relu3 = relu()
         self.downsample = shortcut(block)
+        self.add = ResidualAdd(block.add) if block.add else None
+        self.relu3 = relu(block.relu3)
 
     def forward(self, x: Tensor) -> Tensor:
         identity = x
@@ -119,6 +121,6 @@ class Bottleneck(nn.Module):
         x = self.bn3(x)
         if self.se is not None:
             x = self.se(x)
-        if self.downsample is not None:
-            x = add(x, self.downsample(identity))
+        if self.add is not None:
+            x = self.add(x, self.downsample(identity))
         return self.relu3(x)

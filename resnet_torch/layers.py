@@ -1,25 +1,30 @@
-"""The layers of a ResNet, in PyTorch: each takes its numbers from the plan and adds none."""
+"""The layers of a ResNet in PyTorch. Each takes its numbers from the plan and computes none."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
 from resnet_spec import (
+    Add,
     AveragePool,
     ChannelPad,
     Conv,
+    GlobalAverage,
     Identity,
     Linear,
     MaxPool,
     Norm,
+    Relu,
     StemPlan,
+    ZeroPad,
 )
 
 
 def conv(spec: Conv) -> nn.Conv2d:
     """A convolution: (N, in, H, W) -> (N, out, H/stride, W/stride).
 
-    Kaiming-normal over the fan-out (He et al. 2015, arXiv:1502.01852, equation 14), bias zero.
+    Weights start Kaiming-normal over the fan-out (He et al. 2015, arXiv:1502.01852, equation 14),
+    biases at zero.
     """
     # DIFFERS(conv-padding): torch pads inside the convolution, Keras with a layer before it.
     layer = nn.Conv2d(
@@ -41,6 +46,11 @@ def conv(spec: Conv) -> nn.Conv2d:
     return layer
 
 
+def zero_pad(spec: ZeroPad) -> nn.ZeroPad2d:
+    """Zeros around the map: (N, C, H, W) -> (N, C, H + zeros, W + zeros)."""
+    return nn.ZeroPad2d((*spec.width, *spec.height))
+
+
 def batch_norm(spec: Norm) -> nn.BatchNorm2d:
     """A batch normalisation over N, H and W: (N, C, H, W) -> (N, C, H, W)."""
     # DIFFERS(bn-momentum): torch's momentum weighs the new statistic, Keras' the old one.
@@ -50,19 +60,19 @@ def batch_norm(spec: Norm) -> nn.BatchNorm2d:
     return layer
 
 
-def relu() -> nn.ReLU:
-    """max(x, 0), in place: the shape stays."""
+def relu(spec: Relu) -> nn.ReLU:
+    """max(x, 0), in place; any shape."""
     return nn.ReLU(inplace=True)
 
 
 def stem_conv(stem: StemPlan) -> nn.Module:
-    """The stem's convolution; of a deep stem all of them, with the norms and ReLUs between."""
+    """The convolution of the stem; in a deep stem all of them, with norms and ReLUs between."""
     *hidden, last = stem.convs
     if not hidden:
         return conv(last)
     layers: list[nn.Module] = []
-    for spec, norm in zip(hidden, stem.hidden_norms, strict=True):
-        layers += [conv(spec), batch_norm(norm), relu()]
+    for spec, norm, activation in zip(hidden, stem.hidden_norms, stem.hidden_relus, strict=True):
+        layers += [conv(spec), batch_norm(norm), relu(activation)]
     return nn.Sequential(*layers, conv(last))
 
 
@@ -70,8 +80,7 @@ def max_pool(spec: MaxPool) -> nn.Module:
     """A max-pool: (N, C, H, W) -> (N, C, H/stride, W/stride)."""
     # DIFFERS(pool-padding): torch pads a max-pool with -inf; Keras has no such layer.
     if spec.border == "zero":
-        pool = nn.MaxPool2d(spec.kernel, stride=spec.stride)
-        return nn.Sequential(nn.ZeroPad2d(spec.padding), pool)
+        return nn.Sequential(zero_pad(spec.pad), nn.MaxPool2d(spec.kernel, stride=spec.stride))
     return nn.MaxPool2d(spec.kernel, stride=spec.stride, padding=spec.padding)
 
 
@@ -79,36 +88,44 @@ def average_pool(spec: AveragePool) -> nn.Module:
     """A mean of cells: (N, C, H, W) -> (N, C, H/stride, W/stride), rounded up."""
     # DIFFERS(average-edge): torch rounds up by ceil_mode, Keras by "same"; both skip what is not.
     if spec.zeros:
-        pool = nn.AvgPool2d(spec.kernel, stride=spec.stride)
-        return nn.Sequential(nn.ZeroPad2d((0, spec.zeros, 0, spec.zeros)), pool)
+        return nn.Sequential(zero_pad(spec.pad), nn.AvgPool2d(spec.kernel, stride=spec.stride))
     return nn.AvgPool2d(spec.kernel, stride=spec.stride, ceil_mode=True, count_include_pad=False)
 
 
 def channel_pad(spec: ChannelPad) -> nn.Module:
-    """Channels of zeros: (N, C, H, W) -> (N, before + C + behind, H, W)."""
+    """Channels of zeros: (N, C, H, W) -> (N, before + C + after, H, W)."""
     # DIFFERS(channel-padding): torch pads any axis, Keras' layer two, so channels stand in as one.
     return nn.ZeroPad3d((0, 0, 0, 0, spec.before, spec.after))
 
 
 def placeholder(spec: Identity) -> nn.Module:
-    """Nothing: the shape stays."""
+    """No operation; any shape."""
     return nn.Identity()
 
 
-def add(x: Tensor, shortcut: Tensor) -> Tensor:
-    """The residual sum, in place on `x`: the shape stays."""
-    x += shortcut
-    return x
+class ResidualAdd(nn.Module):
+    """The residual sum, in place on `x`; any shape."""
+
+    def __init__(self, spec: Add) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor, shortcut: Tensor) -> Tensor:
+        x += shortcut
+        return x
 
 
-def global_average_pool() -> nn.Module:
-    """The mean over the feature map: (N, C, H, W) -> (N, C)."""
+def global_average_pool(spec: GlobalAverage) -> nn.Module:
+    """The mean over the feature map: (N, C, H, W) -> (N, C), or (N, C, 1, 1) if not flat."""
     # DIFFERS(layout): torch keeps channels before height and width, Keras behind them.
-    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    pool = nn.AdaptiveAvgPool2d(1)
+    return nn.Sequential(pool, nn.Flatten()) if spec.flat else pool
 
 
 def linear(spec: Linear) -> nn.Linear:
-    """The classifier: (N, in) -> (N, out) logits; weights and bias uniform in +-1/sqrt(in)."""
+    """The classifier: (N, in) -> (N, out) logits.
+
+    Weights and biases start uniformly distributed in +-1/sqrt(in).
+    """
     # DIFFERS(dense-kernel): torch keeps a dense kernel as (out, in), Keras as (in, out).
     layer = nn.Linear(spec.in_features, spec.out_features)
     nn.init.uniform_(layer.weight, -spec.init_bound, spec.init_bound)

@@ -1,4 +1,4 @@
-"""The ResNet, in PyTorch: stem, stages of residual blocks, head (He et al. 2015, table 1)."""
+"""The ResNet in PyTorch: stem, stages of residual blocks, head (He et al. 2015, table 1)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BLOCKS = {
     ("basic", True): PreActBasicBlock,
     ("bottleneck", True): PreActBottleneck,
 }
-"""By kind, and whether the norms come first."""
+"""By kind, and whether the block is preactivated."""
 
 
 class ResNet(nn.Module):
@@ -37,14 +37,14 @@ class ResNet(nn.Module):
         self.feature_info = plan.features
         self.conv1 = stem_conv(plan.stem)
         self.bn1 = batch_norm(plan.stem.norm) if plan.stem.norm else None
-        self.relu = relu()
+        self.relu = relu(plan.relu)
         self.maxpool = max_pool(plan.stem.pool) if plan.stem.pool else None
         self.stages = [stage.name for stage in plan.stages]
         for stage in plan.stages:
             blocks = (BLOCKS[block.kind, block.preactivation](block) for block in stage.blocks)
             self.add_module(stage.name, nn.Sequential(*blocks))
         self.norm = batch_norm(plan.norm) if plan.norm else None
-        self.avgpool = global_average_pool()
+        self.avgpool = global_average_pool(plan.avgpool)
         self.fc = linear(plan.fc) if plan.fc else None
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:

@@ -1,4 +1,4 @@
-"""The residual blocks with preactivation, in PyTorch (He et al. 2016, figure 4e)."""
+"""The residual blocks with preactivation in PyTorch (He et al. 2016, figure 4e)."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from torch import Tensor, nn
 from resnet_spec import Block
 
 from resnet_torch.blocks import SqueezeExcite, shortcut
-from resnet_torch.layers import add, batch_norm, conv, relu
+from resnet_torch.layers import ResidualAdd, batch_norm, conv, relu
 
 
 class PreActBasicBlock(nn.Module):
-    """A basic block that norms first: (N, in, H, W) -> (N, out, H/stride, W/stride).
+    """A basic block that begins with a norm: (N, in, H, W) -> (N, out, H/stride, W/stride).
 
-    A projection starts behind the first norm and its ReLU.
+    A projection starts after the first norm and ReLU.
     """
 
     def __init__(self, block: Block) -> None:
         super().__init__()
         self.projects = block.projects
         self.bn1 = batch_norm(block.bn1)
-        self.relu1 = relu()
+        self.relu1 = relu(block.relu1)
         self.conv1 = conv(block.conv1)  # 3x3, in -> width, stride
         self.bn2 = batch_norm(block.bn2)
-        self.relu2 = relu()
+        self.relu2 = relu(block.relu2)
         self.conv2 = conv(block.conv2)  # 3x3, width -> out
         self.se = SqueezeExcite(block.se) if block.se else None
         self.downsample = shortcut(block)
+        self.add = ResidualAdd(block.add) if block.add else None
 
     def forward(self, x: Tensor) -> Tensor:
         identity = x
@@ -40,31 +41,32 @@ class PreActBasicBlock(nn.Module):
         x = self.conv2(x)
         if self.se is not None:
             x = self.se(x)
-        if self.downsample is not None:
-            x = add(x, self.downsample(identity))
+        if self.add is not None:
+            x = self.add(x, self.downsample(identity))
         return x
 
 
 class PreActBottleneck(nn.Module):
-    """A bottleneck that norms first: (N, in, H, W) -> (N, out, H/stride, W/stride).
+    """A bottleneck that begins with a norm: (N, in, H, W) -> (N, out, H/stride, W/stride).
 
-    A projection starts behind the first norm and its ReLU.
+    A projection starts after the first norm and ReLU.
     """
 
     def __init__(self, block: Block) -> None:
         super().__init__()
         self.projects = block.projects
         self.bn1 = batch_norm(block.bn1)
-        self.relu1 = relu()
+        self.relu1 = relu(block.relu1)
         self.conv1 = conv(block.conv1)  # 1x1, in -> width
         self.bn2 = batch_norm(block.bn2)
-        self.relu2 = relu()
+        self.relu2 = relu(block.relu2)
         self.conv2 = conv(block.conv2)  # 3x3, width -> width, stride, groups
         self.bn3 = batch_norm(block.bn3)
-        self.relu3 = relu()
+        self.relu3 = relu(block.relu3)
         self.conv3 = conv(block.conv3)  # 1x1, width -> out
         self.se = SqueezeExcite(block.se) if block.se else None
         self.downsample = shortcut(block)
+        self.add = ResidualAdd(block.add) if block.add else None
 
     def forward(self, x: Tensor) -> Tensor:
         identity = x
@@ -81,6 +83,6 @@ class PreActBottleneck(nn.Module):
         x = self.conv3(x)
         if self.se is not None:
             x = self.se(x)
-        if self.downsample is not None:
-            x = add(x, self.downsample(identity))
+        if self.add is not None:
+            x = self.add(x, self.downsample(identity))
         return x

@@ -22,9 +22,11 @@ from resnet_spec import (
     AveragePool,
     Block,
     Conv,
+    GlobalAverage,
     MaxPool,
     Plan,
     Pool,
+    Relu,
     keras_layer_name,
     make_plan,
 )
@@ -233,7 +235,7 @@ def _gate(change: Callable[[pytest.MonkeyPatch], None]) -> Callable[[pytest.Monk
 
 
 def _without_relu(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(resnet_keras.blocks, "relu", lambda x, name: x)
+    patch.setattr(resnet_keras.blocks, "relu", lambda x, spec: x)
 
 
 def _with_a_hard_sigmoid(patch: pytest.MonkeyPatch) -> None:
@@ -250,14 +252,15 @@ def _max_for_the_average(patch: pytest.MonkeyPatch) -> None:
 
 
 def _deep_stem_without_its_inner_relus(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(resnet_keras.layers, "relu", lambda x, name: x)
+    patch.setattr(resnet_keras.layers, "relu", lambda x, spec: x)
 
 
 def _no_last_relu(patch: pytest.MonkeyPatch) -> None:
-    def relu(x, name: str):
-        if name == "layer2.2":
-            return layers.Activation("linear", name=keras_layer_name(name))(x)
-        return layers.ReLU(name=keras_layer_name(name))(x)
+    def relu(x, spec: Relu):
+        name = keras_layer_name(spec.name)
+        if spec.name == "layer2.2":
+            return layers.Activation("linear", name=name)(x)
+        return layers.ReLU(name=name)(x)
 
     patch.setattr(resnet_keras.blocks, "relu", relu)
 
@@ -270,9 +273,9 @@ def _pool_without_padding(patch: pytest.MonkeyPatch) -> None:
 
 
 def _average_without_the_last_row(patch: pytest.MonkeyPatch) -> None:
-    def global_average_pool(x, name: str):
+    def global_average_pool(x, spec: GlobalAverage):
         x = layers.Cropping2D(((0, 1), (0, 0)))(x)
-        return layers.GlobalAveragePooling2D(name=name)(x)
+        return layers.GlobalAveragePooling2D(name=spec.name)(x)
 
     patch.setattr(resnet_keras.model, "global_average_pool", global_average_pool)
 
@@ -303,8 +306,8 @@ class _ReluThatPassesEveryGradient(layers.Layer):
 
 
 def _relu_that_passes_every_gradient(patch: pytest.MonkeyPatch) -> None:
-    def relu(x, name: str):
-        return _ReluThatPassesEveryGradient(name=keras_layer_name(name))(x)
+    def relu(x, spec: Relu):
+        return _ReluThatPassesEveryGradient(name=keras_layer_name(spec.name))(x)
 
     patch.setattr(resnet_keras.blocks, "relu", relu)
 

@@ -11,10 +11,12 @@ from resnet_spec import (
     AveragePool,
     ChannelPad,
     Conv,
+    Gate,
     GlobalAverage,
     Linear,
     MaxPool,
     Norm,
+    Relu,
     SqueezeExcitation,
 )
 
@@ -126,9 +128,9 @@ def test_channel_pad_puts_zeros_before_and_after():
 
 def gate(kernel: int, bias: int) -> tuple[SqueezeExcitation, dict[str, np.ndarray]]:
     """A gate whose second layer multiplies by `kernel` and adds `bias`."""
-    se = SqueezeExcitation(
-        "se", Conv("se.fc1", 4, 4, 1, bias=True), Conv("se.fc2", 4, 4, 1, bias=True)
-    )
+    fc1, fc2 = (Conv(f"se.{name}", 4, 4, 1, bias=True) for name in ("fc1", "fc2"))
+    mean = GlobalAverage("se.mean", flat=False)
+    se = SqueezeExcitation(mean, fc1, Relu("se.relu"), fc2, Gate("se"))
     identity = np.eye(4, dtype=np.int64)[:, :, None, None]
     zeros = np.zeros(4, dtype=np.int64)
     return se, {

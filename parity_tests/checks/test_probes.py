@@ -151,7 +151,7 @@ def test_eight_seeds_exercise_every_channel_of_every_layer(name):
 
 def _channels_of_zeros(arch: Architecture) -> dict[str, np.ndarray]:
     """A mask of the channels that shortcut A adds, by tap."""
-    shortcuts = [layer for block in make_plan(arch).blocks for layer in block.shortcut or ()]
+    shortcuts = [layer for block in make_plan(arch).blocks for layer in block.shortcut]
     return {
         pad.name: np.pad(
             np.zeros(pad.in_channels, bool), (pad.before, pad.after), constant_values=1

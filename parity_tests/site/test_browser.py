@@ -350,7 +350,7 @@ def runs(name: str) -> int:
 
 def _kind(block: Any) -> tuple[Any, ...]:
     convs = [(c.in_channels, c.out_channels, c.stride, c.dilation) for c in block.convs]
-    way = None if block.shortcut is None else [type(layer).__name__ for layer in block.shortcut]
+    way = None if block.add is None else [type(layer).__name__ for layer in block.shortcut]
     return block.kind, convs, way, block.conv1.name.split(".")[0]
 
 

@@ -219,7 +219,7 @@ def test_zero_init_residual_marks_the_last_norm_of_each_block():
     plan = make_plan(get_architecture("resnet50", zero_init_residual=True))
     for block in plan.blocks:
         assert [norm.gamma_init for norm in block.norms] == [1.0, 1.0, 0.0]
-        assert all(n.gamma_init == 1.0 for n in block.shortcut or () if isinstance(n, Norm))
+        assert all(n.gamma_init == 1.0 for n in block.shortcut if isinstance(n, Norm))
 
 
 def test_zero_init_residual_with_preactivation_marks_the_last_kernel():

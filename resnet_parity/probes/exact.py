@@ -292,7 +292,7 @@ def _factors(plan: Plan) -> dict[str, int]:
         if block.se:
             *_, before_gate = block.branch
             factors[before_gate.name] = 2
-        for first, second in pairwise(block.shortcut or ()):
+        for first, second in pairwise(block.shortcut):
             if isinstance(first, AveragePool):
                 factors[second.name] = 4
     return factors

@@ -162,7 +162,7 @@ def _subtract_means(kernel: np.ndarray) -> None:
 
 def _is_zero_padded(block: Block) -> bool:
     """Whether the shortcut adds channels of zeros."""
-    return any(isinstance(layer, ChannelPad) for layer in block.shortcut or ())
+    return any(isinstance(layer, ChannelPad) for layer in block.shortcut)
 
 
 def _cotangents(

@@ -40,7 +40,7 @@ from resnet_parity.site.lines import Place, places_in_block, places_outside
 from resnet_parity.site.results import ROOT, read
 
 _FUNCTIONS = {
-    Add: ("layers", "add"),
+    Add: ("layers", "ResidualAdd"),
     AveragePool: ("layers", "average_pool"),
     ChannelPad: ("layers", "channel_pad"),
     Conv: ("layers", "conv"),
@@ -163,8 +163,8 @@ def _block(block: Block, nodes, extents, layers: Interned, places: Interned) -> 
     return {
         "kind": block.kind,
         "first": block.preactivation,
-        "shortcut": [type(layer).__name__ for layer in block.shortcut or ()],
-        "plain": block.shortcut is None,
+        "shortcut": [type(layer).__name__ for layer in block.shortcut],
+        "plain": block.add is None,
         "stride": max(strides),
         "se": block.se is not None,
         "layers": [

@@ -15,7 +15,6 @@ from resnet_spec import (
     Node,
     Norm,
     Relu,
-    SqueezeExcitation,
     make_plan,
 )
 
@@ -57,9 +56,9 @@ def places_in_block(block: Block, node: Node) -> dict[str, list[Place]]:
     name = node.name[len(block.name) :].lstrip(".")
     if name.startswith("downsample"):
         return _find("blocks", "shortcut", dict.fromkeys(FRAMEWORKS, (r"SHORTCUT_LAYERS\[",)))
-    gate = block.se
-    if isinstance(gate, SqueezeExcitation) and node.name.startswith(gate.name):
-        return _find("blocks", "SqueezeExcite", _of_gate(node.name[len(gate.name) :].lstrip(".")))
+    if block.se and node.name.startswith(block.se.gate.name):
+        part = node.name[len(block.se.gate.name) :].lstrip(".")
+        return _find("blocks", "SqueezeExcite", _of_gate(part))
     return _find(*definition_of(block), _of_block(name))
 
 
@@ -67,18 +66,16 @@ def _of_block(name: str) -> dict[str, Patterns]:
     if not name:
         return {"torch": (r"return ",), "keras": (r"return ",)}
     if name == "add":
-        return {"torch": (r"add\(x, ",), "keras": (r"add\(x, ",)}
-    if name.startswith("relu"):
-        return {"torch": (rf"self\.{name} = ",), "keras": (rf"\.{name}\"",)}
+        return {"torch": (r"self\.add = ",), "keras": (r"residual_add\(x, ",)}
     return {"torch": (rf"self\.{name} = ",), "keras": (rf"\(x, block\.{name}\)",)}
 
 
 def _of_gate(name: str) -> dict[str, Patterns]:
     """The gate itself is a sigmoid, and a product."""
     return {
-        "mean": {"torch": (r"x\.mean",), "keras": (r"GlobalAveragePooling2D",)},
+        "mean": {"torch": (r"self\.mean = ",), "keras": (r"spec\.mean\)",)},
         "fc1": {"torch": (r"self\.fc1 = ",), "keras": (r"spec\.fc1\)",)},
-        "relu": {"torch": (r"self\.relu = ",), "keras": (r"\.relu\"",)},
+        "relu": {"torch": (r"self\.relu = ",), "keras": (r"spec\.relu\)",)},
         "fc2": {"torch": (r"self\.fc2 = ",), "keras": (r"spec\.fc2\)",)},
         "": {"torch": (r"self\.sigmoid = ", r"return "), "keras": (r"\"sigmoid\"", r"return ")},
     }[name]
