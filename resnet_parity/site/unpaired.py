@@ -4,7 +4,6 @@ from __future__ import annotations
 
 UNPAIRED = {
     ("layers", "LAYOUT"): "torch has one layout in its layers",
-    ("layers", "pad"): "torch pads inside its layers",
     ("model", "_DEEPEST"): "Keras walks a model by recursion",
     ("model", "functional"): "Keras finds the layers of a model by recursion",
     ("model", "_dtype_policy"): "torch converts a model, Keras needs a policy while it builds",
