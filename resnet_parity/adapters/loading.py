@@ -1,4 +1,4 @@
-"""The door to the two implementations: finds, chooses and imports a framework only when it is asked for."""
+"""Imports an implementation's adapter, and with it the framework, at the first use."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KERAS_BACKENDS: tuple[str, ...] = get_args(KerasBackend)
 
 
 def torch_adapter() -> Adapter:
-    """The PyTorch implementation, as the checker uses it.
+    """Import the adapter of the PyTorch implementation.
 
     Raises `MissingFrameworkError` when PyTorch is not installed.
     """
@@ -31,7 +31,10 @@ def torch_adapter() -> Adapter:
 
 
 def keras_adapter(backend: str | None = None) -> Adapter:
-    """The Keras implementation on that backend (else `KERAS_BACKEND`, else tensorflow).
+    """Import the adapter of the Keras implementation on a backend.
+
+    The default is the backend of a Keras that is already imported, then `KERAS_BACKEND`, then
+    tensorflow.
 
     Raises `MissingFrameworkError` when Keras or the backend is not installed, `ParityError` when
     the backend is unknown or Keras already runs on another one in this process.
@@ -39,7 +42,7 @@ def keras_adapter(backend: str | None = None) -> Adapter:
     backend = backend or _running_backend() or os.environ.get("KERAS_BACKEND") or "tensorflow"
     if backend not in KERAS_BACKENDS:
         raise ParityError(
-            f"unknown Keras backend {backend!r}; it is one of: {', '.join(KERAS_BACKENDS)}"
+            f"unknown Keras backend {backend!r}; choose from: {', '.join(KERAS_BACKENDS)}"
         )
     require("keras")
     require(backend)
@@ -53,13 +56,13 @@ def keras_adapter(backend: str | None = None) -> Adapter:
 
 
 def _running_backend() -> str | None:
-    """The backend of the Keras that this process has already imported."""
+    """The backend of Keras, if this process has imported it."""
     keras = sys.modules.get("keras")
     return keras.backend.backend() if keras else None
 
 
 def require(module: str) -> None:
-    """Raise `MissingFrameworkError`, with the install line, where a module is not installed."""
+    """Raise `MissingFrameworkError`, with the install line, if a module is not installed."""
     if find_spec(module) is None:
         raise MissingFrameworkError(
             f"{module} is not installed; install it with: python -m pip install '{_pin(module)}'"
@@ -67,7 +70,7 @@ def require(module: str) -> None:
 
 
 def _pin(module: str) -> str:
-    """The requirement as this project's own metadata has it, `torch>=2.11` say."""
+    """The requirement in this project's own metadata, for example `torch>=2.11`."""
     try:
         lines = requires("resnet-parity") or []
     except PackageNotFoundError:  # run from a checkout that is not installed
@@ -85,20 +88,20 @@ def _import_keras_adapter(backend: str) -> Adapter:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         logging.getLogger("tensorflow").setLevel(logging.ERROR)
         load_triton()
-        with _stderr_held_back():
+        with _stderr_hidden_unless_it_fails():
             importlib.import_module("tensorflow")
     return cast(Adapter, importlib.import_module("resnet_parity.adapters.keras.adapter"))
 
 
 def eager_mode(adapter: Adapter) -> str:
-    """Its mode without a compiler, where it has one: for what is run but a few times."""
+    """The adapter's mode without a compiler, if any: the fastest for models that run a few times."""
     return "eager" if "eager" in adapter.modes() else adapter.modes()[0]
 
 
 def load_triton() -> None:
-    """Load triton before TensorFlow, where PyTorch brought it along.
+    """Import triton, which PyTorch installs on some platforms, before TensorFlow.
 
-    PyTorch loads it late (in its compiler and optimisers), and after TensorFlow it crashes the
+    PyTorch imports it late (in its compiler and optimisers); after TensorFlow that crashes the
     process: https://github.com/tensorflow/tensorflow/issues/124205.
     """
     if find_spec("triton") is not None and "tensorflow" not in sys.modules:
@@ -106,21 +109,21 @@ def load_triton() -> None:
 
 
 @contextmanager
-def _stderr_held_back() -> Iterator[None]:
-    """Hold back what is written to stderr, even by C++ code; an error lets it out.
+def _stderr_hidden_unless_it_fails() -> Iterator[None]:
+    """Hide output to stderr, even of C++ code; print it after all if an exception is raised.
 
     TensorFlow announces its CPU kernels on stderr before its own log level takes effect.
     """
     sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
+    original = os.dup(2)
+    with tempfile.TemporaryFile() as hidden:
+        os.dup2(hidden.fileno(), 2)
         try:
             yield
         except BaseException:
-            held.seek(0)
-            os.write(kept, held.read())
+            hidden.seek(0)
+            os.write(original, hidden.read())
             raise
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(original, 2)
+            os.close(original)

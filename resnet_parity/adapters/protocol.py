@@ -1,4 +1,4 @@
-"""What the checker asks of an implementation, and where it does not ask because the machine rounds."""
+"""The interface of an adapter, and which of its modes round on this machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ Taps = Mapping[str, np.ndarray]
 
 
 class Adapter(Protocol):
-    """An implementation as the checker sees it; `resnet_parity.adapters.torch.adapter` and `resnet_parity.adapters.keras.adapter` are two."""
+    """An implementation as the checker uses it.
+
+    The modules `resnet_parity.adapters.torch.adapter` and `.keras.adapter` are adapters.
+    """
 
     def modes(self) -> tuple[str, ...]: ...
     def unsupported_reason(self, mode: str, check: str) -> str | None: ...
@@ -38,10 +41,10 @@ class Adapter(Protocol):
 
 
 def rounding(adapter: Adapter, mode: str, dtype: str) -> str | None:
-    """Why that mode rounds, here, where the dtype holds a norm's result exactly; None if not.
+    """Why a mode cannot run exact probes of that dtype on this machine; None if it can.
 
-    A norm that is off by more than a rough `rsqrt` in float32 explains is a defect: that is no
-    reason, and a probe will show it.
+    It cannot where a norm rounds a result that the dtype holds exactly. An error that is larger than
+    a rough float32 `rsqrt` explains is a defect, not a reason, and a probe will show it.
     """
     if dtype == "float64":
         return adapter.float64_unsupported_reason()
@@ -53,7 +56,7 @@ def rounding(adapter: Adapter, mode: str, dtype: str) -> str | None:
 
 
 def fallback_mode(adapter: Adapter, preferred: str, dtype: str) -> tuple[str, str | None]:
-    """Where the preferred mode rounds, the first that does not, and a note; else that itself."""
+    """The preferred mode and None; if it rounds, the first mode that does not, and a note."""
     reason = rounding(adapter, preferred, dtype)
     others = [mode for mode in adapter.modes() if not adapter.unsupported_reason(mode, "exact")]
     for mode in others if reason else ():

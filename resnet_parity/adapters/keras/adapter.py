@@ -1,4 +1,4 @@
-"""What the checker needs of a Keras model: build it, run it, and read every tap."""
+"""The Keras adapter: builds a model, runs it and reads every tap."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from resnet_parity.adapters.keras.modes import unsupported_reason as unsupported
 
 
 def versions() -> dict[str, str]:
-    """The framework and the backend that it runs on, by name and version."""
+    """The versions of the framework and of its backend, by their names."""
     backend = keras.backend.backend()
     return {"keras": keras.__version__, backend: str(import_module(backend).__version__)}
 
 
 def build(architecture: Architecture, weights: Mapping[str, np.ndarray], dtype: str) -> keras.Model:
-    """A model that holds those weights; Keras predicts in evaluation mode."""
+    """Build a model with these weights; Keras predicts in evaluation mode."""
     model = create_model(architecture, dtype=dtype)
     set_weights(model, weights)
     return model
 
 
 def run(model: keras.Model, images: np.ndarray, mode: str) -> dict[str, np.ndarray]:
-    """Every tap of a forward pass over images (N, C, H, W), in canonical layout.
+    """Return every tap of a forward pass over images (N, C, H, W), in canonical layout.
 
-    What the model returns (`logits` of a classifier) comes from a second pass in which nothing is
-    tapped, as a user would run it.
+    The model's outputs (`logits` of a classifier) come from a second pass without taps, as a user
+    would run it.
     """
     names = [tap.name for tap in taps(model.architecture, *images.shape[2:])]
     tapped = _tapped(model, np.einsum("nchw->nhwc", images), names, mode)
@@ -54,7 +54,7 @@ def mixed_precision(
     mode: str,
     dtype: str,
 ) -> dict[str, np.ndarray]:
-    """What a model of float32 weights returns when it may compute in that narrower dtype."""
+    """The outputs of a model with float32 weights that may compute in that narrower dtype."""
     model = create_model(architecture, dtype=f"mixed_{dtype}")
     set_weights(model, weights)
     returned = _returned(model, images, mode)
@@ -62,7 +62,7 @@ def mixed_precision(
 
 
 def _returned(model: keras.Model, images: np.ndarray, mode: str) -> dict[str, np.ndarray]:
-    """What the model returns, as a user would run it."""
+    """The model's outputs, computed as a user would."""
     image = np.einsum("nchw->nhwc", images)
     arrays = map(_canonical, predict(model.input, model.outputs, mode, image))
     return dict(zip(outputs(model.architecture), arrays, strict=True))
@@ -77,5 +77,5 @@ def _tapped(
 
 
 def _canonical(value: np.ndarray) -> np.ndarray:
-    """A feature map as (N, C, H, W), logits as they are."""
+    """A feature map (N, H, W, C) as (N, C, H, W); logits unchanged."""
     return np.ascontiguousarray(np.einsum("nhwc->nchw", value) if value.ndim == 4 else value)

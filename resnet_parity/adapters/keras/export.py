@@ -1,4 +1,4 @@
-"""The model as an ONNX graph, as Keras' own exporter writes it (`model.export`)."""
+"""Exports a model to ONNX with Keras' own exporter (`model.export`)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ import keras
 from resnet_keras.model import deep_recursion, functional
 
 OPSET = 18
-"""What both implementations export to; a newer one is made from it, for Keras' exporter knows no newer."""
+"""The opset of both exporters: Keras' knows no newer one, so a newer graph is converted from it."""
 
 
 def to_onnx(
     model: keras.Model, layout: str, size: tuple[int, int], dynamic: Collection[str]
 ) -> bytes:
-    """The file of a graph from `image` to what the model returns, in evaluation mode.
+    """Return the ONNX file of a graph from `image` to the model's outputs, in evaluation mode.
 
-    `layout` is that of the image and of feature maps, "nchw" or "nhwc"; `size` is height and width
-    in pixels. `dynamic` holds "batch", "size" or both, for what the graph is to leave open; a batch
+    `layout` of the image and of feature maps is "nchw" or "nhwc"; `size` is height and width in
+    pixels. `dynamic` holds "batch", "size" or both, the axes that the graph leaves open; a batch
     that is not open has one image.
     """
     height, width = (None, None) if "size" in dynamic else size
@@ -42,10 +42,10 @@ def to_onnx(
 
 
 def without_compiled_layers(model: keras.Model) -> keras.Model:
-    """The model, its grouped convolutions as TensorFlow's own operation.
+    """A copy of the model whose grouped convolutions are TensorFlow's plain operation.
 
-    Keras has XLA compile those, for TensorFlow has no kernel for them on a CPU, and what is
-    compiled has no place in a graph of ONNX.
+    Keras compiles them with XLA, because TensorFlow has no CPU kernel for them; ONNX cannot
+    represent compiled code.
     """
     if keras.backend.backend() != "tensorflow" or model.architecture.groups == 1:
         return model
@@ -55,7 +55,7 @@ def without_compiled_layers(model: keras.Model) -> keras.Model:
 
 
 def plain_layer(layer: keras.Layer) -> keras.Layer:
-    """A layer like that one; a grouped convolution is never compiled."""
+    """A copy of the layer; a grouped convolution becomes a `PlainConv2D`."""
     is_grouped = isinstance(layer, keras.layers.Conv2D) and layer.groups > 1
     return (PlainConv2D if is_grouped else type(layer)).from_config(layer.get_config())
 
@@ -69,7 +69,7 @@ class PlainConv2D(keras.layers.Conv2D):
 
 
 def channels_first(model: keras.Model, shape: tuple[int | None, ...]) -> keras.Model:
-    """A model that takes images, and gives feature maps, as (N, C, H, W)."""
+    """A model that takes images, and returns feature maps, as (N, C, H, W)."""
     image = keras.Input(shape[1:], dtype=model.input.dtype, name="image")
     returned = model(keras.layers.Permute((2, 3, 1))(image))
     features = returned if isinstance(returned, list) else [returned]
@@ -79,7 +79,7 @@ def channels_first(model: keras.Model, shape: tuple[int | None, ...]) -> keras.M
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """The exporter logs what it does, and warns of itself."""
+    """Silence the log and the warnings of the exporter."""
     logger = logging.getLogger("tf2onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -17,7 +17,7 @@ from resnet_parity.adapters.keras.modes import compile_options
 
 
 class Differentiated(keras.Model):
-    """The model behind a tensor of zeros that is added to its images, and so has their gradient."""
+    """The model after an added tensor of zeros, whose gradient is that of the images."""
 
     def __init__(self, model: keras.Model, shape: tuple[int, ...], by_batch: bool) -> None:
         super().__init__(dtype=model.dtype_policy)
@@ -29,7 +29,7 @@ class Differentiated(keras.Model):
 
 
 class Recorder(keras.optimizers.Optimizer):
-    """An optimiser that keeps the gradients and changes nothing."""
+    """An optimiser that stores the gradients and updates nothing."""
 
     def build(self, variables: list[keras.Variable]) -> None:
         super().build(variables)
@@ -40,7 +40,7 @@ class Recorder(keras.optimizers.Optimizer):
 
 
 class WeightedSum(keras.losses.Loss):
-    """What the model returns, times the cotangents, summed."""
+    """The sum of the model's outputs, weighted by the cotangents."""
 
     def call(self, y_true, y_pred):
         return ops.sum(y_true * y_pred)
@@ -54,10 +54,10 @@ def gradients(
     *,
     training: bool,
 ) -> dict[str, np.ndarray]:
-    """Those of every trained tensor and of the images (N, C, H, W).
+    """Return the gradient of every trained tensor and of the images (N, C, H, W).
 
-    They are of the sum of what the model returns, weighted by the cotangents. Norms go by the batch
-    in `training`; else they are frozen. The model is left as it was.
+    What is differentiated is the sum of the model's outputs, weighted by the cotangents. In
+    `training` norms use batch statistics; otherwise they are frozen. The model stays unchanged.
     """
     image = np.einsum("nchw->nhwc", images)
     weights = [_channels_last(cotangents[name]) for name in outputs(model.architecture)]
@@ -81,5 +81,5 @@ def gradients(
 
 
 def _channels_last(value: np.ndarray) -> np.ndarray:
-    """A feature map as (N, H, W, C), logits as they are."""
+    """A feature map (N, C, H, W) as (N, H, W, C); logits unchanged."""
     return np.einsum("nchw->nhwc", value) if value.ndim == 4 else value

@@ -1,4 +1,4 @@
-"""The ways in which Keras can run a model, by backend."""
+"""The modes in which Keras runs a model, by backend."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ MODES = {"tensorflow": ("graph", "eager", "xla"), "jax": ("jit",), "torch": ("ea
 
 
 def modes() -> tuple[str, ...]:
-    """The ways in which this framework can run the model, the usual one first."""
+    """The modes in which this framework can run a model, the default first."""
     return MODES[keras.backend.backend()]
 
 
 def unsupported_reason(mode: str, check: str) -> str | None:
-    """Why this mode cannot stand on that check, on this machine; None where it can."""
+    """Why this mode cannot run that check on this machine; None if it can."""
     if mode in modes():
         return None
     return f"Keras on {keras.backend.backend()} has no mode {mode}"
 
 
 def float64_unsupported_reason() -> str | None:
-    """Why a float64 model does not compute in float64; None where it does."""
+    """Why a float64 model does not compute in float64; None if it does."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         return None
@@ -35,11 +35,10 @@ def float64_unsupported_reason() -> str | None:
 
 @cache
 def norm_of_ones(mode: str, dtype: str) -> np.ndarray:
-    """What a norm with a variance of 4 makes of ones (1, 1, 1, 64): halves, unless it rounds.
+    """The output of a norm of variance 4 for ones (1, 1, 1, 64): halves, unless it rounds.
 
-    It multiplies by `rsqrt`, which TensorFlow's graph and eager modes take from the CPU's
-    approximate instruction, in float32, and refine once: how close that comes is up to the make of
-    the CPU.
+    Keras multiplies by `rsqrt`. In float32, TensorFlow's graph and eager modes take it from the
+    CPU's approximate instruction and refine it once; its accuracy depends on the CPU.
     """
     channels = 64  # enough for vector instructions
     image = keras.Input((1, 1, channels), dtype=dtype)
@@ -52,12 +51,12 @@ def norm_of_ones(mode: str, dtype: str) -> np.ndarray:
 
 
 def compile_options(mode: str) -> dict[str, bool]:
-    """How `compile` is told of that mode."""
+    """The arguments of `compile` that select a mode."""
     return {"run_eagerly": mode == "eager", "jit_compile": mode in ("xla", "jit")}
 
 
 def predict(inputs: Any, outputs: Any, mode: str, image: np.ndarray) -> list[np.ndarray]:
-    """What the layers between those tensors give in that mode."""
+    """The outputs that the layers between these tensors compute in a mode."""
     model = functional(inputs, outputs)
     model.compile(**compile_options(mode))
     arrays = model.predict_on_batch(image)

@@ -1,4 +1,4 @@
-"""What the checker needs of a Keras model in training: start, step, read and set its state."""
+"""The Keras adapter for training: start, take a step, read and set the state."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from resnet_keras.training import cross_entropy, for_training, train_step
 from resnet_keras.weights import get_weights, set_weights
 
 TrainingState = tuple[keras.Model, CoupledSGD, keras.losses.Loss]
-"""A model, its optimiser and its loss."""
+"""The model, its optimiser and its loss."""
 
 
 def start(
     architecture: Architecture, weights: Mapping[str, np.ndarray], recipe: Recipe, dtype: str
 ) -> TrainingState:
-    """A model that holds those weights, before its first step."""
+    """Build a model with these weights and its optimiser."""
     model = create_model(architecture, dtype=dtype)
     set_weights(model, weights)
     model = for_training(model)
@@ -31,19 +31,19 @@ def start(
 def step(
     training_state: TrainingState, images: np.ndarray, labels: np.ndarray, learning_rate: float
 ) -> float:
-    """One step on images (N, C, H, W) and labels (N,); the loss before it."""
+    """Take one step on images (N, C, H, W) and labels (N,); return the loss before it."""
     return train_step(*training_state, np.einsum("nchw->nhwc", images), labels, learning_rate)
 
 
 def get_state(training_state: TrainingState) -> dict[str, np.ndarray]:
-    """Every weight, statistic and momentum buffer, in canonical layout."""
+    """Return every weight, statistic and momentum buffer, in canonical layout."""
     model, optimizer, _ = training_state
     buffers = get_momentum(model, optimizer)
     return get_weights(model) | {momentum_name(name): value for name, value in buffers.items()}
 
 
 def set_state(training_state: TrainingState, state: Mapping[str, np.ndarray]) -> None:
-    """Set all that `get_state` gives."""
+    """Set everything that `get_state` returns."""
     model, optimizer, _ = training_state
     names = get_momentum(model, optimizer)
     set_momentum(model, optimizer, {name: state[momentum_name(name)] for name in names})

@@ -1,4 +1,4 @@
-"""What the checker needs of a PyTorch model: build it, run it, and read every tap."""
+"""The PyTorch adapter: builds a model, runs it and reads every tap."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ from resnet_torch.weights import set_weights
 
 
 def versions() -> dict[str, str]:
-    """The framework, by name and version."""
+    """The version of the framework, by its name."""
     return {"torch": str(torch.__version__)}  # a class of PyTorch's own
 
 
 def build(architecture: Architecture, weights: Mapping[str, np.ndarray], dtype: str) -> ResNet:
-    """A model in evaluation mode that holds those weights."""
+    """Build a model with these weights, in evaluation mode."""
     model = create_model(architecture, dtype=getattr(torch, dtype)).eval()
     set_weights(model, weights)
     return model
 
 
 def run(model: ResNet, images: np.ndarray, mode: str) -> dict[str, np.ndarray]:
-    """Every tap of a forward pass over images (N, C, H, W), in canonical layout.
+    """Return every tap of a forward pass over images (N, C, H, W), in canonical layout.
 
-    What the model returns (`logits` of a classifier) comes from a second pass in which nothing is
-    tapped, as a user would run it.
+    The model's outputs (`logits` of a classifier) come from a second pass without taps, as a user
+    would run it.
     """
     names = [tap.name for tap in taps(model.architecture, *images.shape[2:])]
     with float32_products(mode), threads(2, mode, images.dtype), torch.inference_mode():
@@ -60,7 +60,7 @@ def mixed_precision(
     mode: str,
     dtype: str,
 ) -> dict[str, np.ndarray]:
-    """What a model of float32 weights returns when it may compute in that narrower dtype."""
+    """The outputs of a model with float32 weights that may compute in that narrower dtype."""
     model = build(architecture, weights, "float32")
     with torch.autocast(device(mode), getattr(torch, dtype)):
         returned = _returned(model, images, mode)
@@ -68,7 +68,7 @@ def mixed_precision(
 
 
 def _returned(model: ResNet, images: np.ndarray, mode: str) -> dict[str, np.ndarray]:
-    """What the model returns, as a user would run it."""
+    """The model's outputs, computed as a user would."""
     image = placed(torch.from_numpy(images), mode)
     with float32_products(mode), torch.inference_mode():
         returned = callable_in(placed(model, mode), mode)(image)
@@ -94,6 +94,6 @@ def _tapped(model: nn.Module, image: Tensor, names: Sequence[str], mode: str) ->
 
 
 def _canonical(value: Tensor) -> np.ndarray:
-    """A tensor as an array of its own; NumPy has no bfloat16."""
+    """A contiguous NumPy array of a tensor; bfloat16 becomes float32, which NumPy has."""
     value = value.float() if value.dtype is torch.bfloat16 else value
     return value.cpu().contiguous().numpy()

@@ -1,4 +1,4 @@
-"""The model as an ONNX graph, as PyTorch's own exporter writes it (`torch.onnx.export`)."""
+"""Exports a model to ONNX with PyTorch's own exporter (`torch.onnx.export`)."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from torch import Tensor, nn
 from resnet_torch.model import ResNet
 
 OPSET = 18
-"""What both implementations export to; a newer one is made from it, for Keras' exporter knows no newer."""
+"""The opset of both exporters: Keras' knows no newer one, so a newer graph is converted from it."""
 
 
 def to_onnx(model: ResNet, layout: str, size: tuple[int, int], dynamic: Collection[str]) -> bytes:
-    """The file of a graph from `image` to what the model returns, in evaluation mode.
+    """Return the ONNX file of a graph from `image` to the model's outputs, in evaluation mode.
 
-    `layout` is that of the image and of feature maps, "nchw" or "nhwc"; `size` is height and width
-    in pixels. `dynamic` holds "batch", "size" or both, for what the graph is to leave open; a batch
+    `layout` of the image and of feature maps is "nchw" or "nhwc"; `size` is height and width in
+    pixels. `dynamic` holds "batch", "size" or both, the axes that the graph leaves open; a batch
     that is not open has one image.
     """
     outer = Layout(model, layout)
-    # A batch of one would be taken for the constant 1.
+    # The exporter would treat a batch of one as the constant 1.
     shape = (2 if "batch" in dynamic else 1, model.architecture.in_channels, *size)
     image = torch.zeros(shape, dtype=next(model.parameters()).dtype)
     with evaluating(outer), quiet(), torch.inference_mode():
@@ -38,12 +38,12 @@ def to_onnx(model: ResNet, layout: str, size: tuple[int, int], dynamic: Collecti
             optimize=False,
             verbose=False,
         )
-    assert program is not None  # it is, with dynamo
+    assert program is not None  # it is only without dynamo
     return program.model_proto.SerializeToString()
 
 
 def open_axes(layout: str, dynamic: Collection[str]) -> dict[int, str]:
-    """The axes of the image that the graph leaves open, with their names."""
+    """The axes of the image that the graph leaves open, and their names."""
     names = {"batch": ["batch"], "size": ["height", "width"]}
     wanted = [name for key in ("batch", "size") if key in dynamic for name in names[key]]
     axes = {"batch": "n", "height": "h", "width": "w"}
@@ -51,7 +51,7 @@ def open_axes(layout: str, dynamic: Collection[str]) -> dict[int, str]:
 
 
 class Layout(nn.Module):
-    """A model that takes images, and gives feature maps, in that layout."""
+    """A model that takes images, and returns feature maps, in a given layout."""
 
     def __init__(self, model: nn.Module, layout: str) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class Layout(nn.Module):
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """In evaluation mode, and then every module in that which it had."""
+    """Set evaluation mode; restore the mode of every module at exit."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -81,7 +81,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """The exporter logs what it does, and warns of itself."""
+    """Silence the log and the warnings of the exporter."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

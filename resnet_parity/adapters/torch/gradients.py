@@ -28,10 +28,10 @@ def gradients(
     *,
     training: bool,
 ) -> dict[str, np.ndarray]:
-    """Those of every trained tensor and of the images (N, C, H, W).
+    """Return the gradient of every trained tensor and of the images (N, C, H, W).
 
-    They are of the sum of what the model returns, weighted by the cotangents. Norms go by the batch
-    in `training`; else they are frozen. The model is left as it was.
+    What is differentiated is the sum of the model's outputs, weighted by the cotangents. In
+    `training` norms use batch statistics; otherwise they are frozen. The model stays unchanged.
     """
     model = placed(copy.deepcopy(model), mode).train(training)
     image = placed(torch.from_numpy(images), mode).requires_grad_()

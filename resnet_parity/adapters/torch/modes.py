@@ -1,4 +1,4 @@
-"""The ways in which PyTorch can run a model: two memory layouts, its compiler, a GPU."""
+"""The modes in which PyTorch runs a model: two memory layouts, its compiler, a GPU."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import torch
 from torch import Tensor, nn
 
 NOISE_FLOOR = ("nchw", "channels_last")
-"""Those of which the larger error is the noise floor that other engines are held against."""
+"""The modes whose larger error is the noise floor that other engines are compared with."""
 
 CPU = (*NOISE_FLOOR, "compile")
 GPU = ("cuda", "cuda tf32")
 
 _TF32_LIMIT = 2**11
-"""The integers that TF32, whose significand has 11 bits, holds without a gap."""
+"""TF32, whose significand has 11 bits, holds every integer up to this one."""
 
 
 def modes() -> tuple[str, ...]:
-    """The ways in which this framework can run the model, the usual one first."""
+    """The modes in which this framework can run a model, the default first."""
     return CPU + (GPU if torch.cuda.is_available() else ())
 
 
 @cache
 def unsupported_reason(mode: str, check: str) -> str | None:
-    """Why this mode cannot stand on that check, on this machine; None where it can."""
+    """Why this mode cannot run that check on this machine; None if it can."""
     if mode == "compile":
         return _compiler_unsupported_reason()
     if mode not in GPU:
@@ -45,17 +45,17 @@ def unsupported_reason(mode: str, check: str) -> str | None:
 
 @cache
 def _compiler_unsupported_reason() -> str | None:
-    """The compiler writes C++; whether it works is known when it has compiled something."""
+    """Why `torch.compile`, which needs a C++ compiler, fails here; found by compiling something."""
     try:
         torch.compile(lambda x: x + 1, fullgraph=True)(torch.ones(8))
-    except Exception as error:  # the compiler's own, the C++ compiler's, the linker's
+    except Exception as error:  # of torch.compile, the C++ compiler or the linker
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return f"torch.compile does not work here: {next(iter(lines), type(error).__name__)}"
     return None
 
 
 def _tf32_rounds(mode: str) -> bool:
-    """Whether a convolution or a matrix product, large enough for tensor cores, loses a bit."""
+    """Whether a convolution or matrix product, large enough for tensor cores, rounds to TF32."""
     image = torch.full((8, 64, 16, 16), _TF32_LIMIT + 1.0, device="cuda")
     kernel = torch.eye(64, device="cuda")
     with torch.inference_mode(), float32_products(mode):
@@ -65,15 +65,15 @@ def _tf32_rounds(mode: str) -> bool:
 
 
 def float64_unsupported_reason() -> str | None:
-    """Why a float64 model does not compute in float64; None where it does."""
+    """Why a float64 model does not compute in float64; None if it does."""
     return None
 
 
 @cache
 def norm_of_ones(mode: str, dtype: str) -> np.ndarray:
-    """What a norm with a variance of 4 makes of ones (1, 64, 1, 1): halves, unless it rounds.
+    """The output of a norm of variance 4 for ones (1, 64, 1, 1): halves, unless it rounds.
 
-    It divides by a square root, and a CPU rounds both to the nearest.
+    PyTorch divides by a square root; a CPU rounds both to nearest, so halves are exact.
     """
     channels = 64  # enough for vector instructions
     norm = nn.BatchNorm2d(channels, eps=0.0, dtype=getattr(torch, dtype)).eval()
@@ -86,8 +86,8 @@ def norm_of_ones(mode: str, dtype: str) -> np.ndarray:
 
 @contextmanager
 def float32_products(mode: str) -> Iterator[None]:
-    """On a GPU, float32 products in float32, or in TF32 where the mode says so; put back after."""
-    cudnn: Any = torch.backends.cudnn  # PyTorch's annotations leave `conv` out
+    """On a GPU, multiply float32 in float32, or in TF32 if the mode says so; restored at exit."""
+    cudnn: Any = torch.backends.cudnn  # PyTorch's annotations lack `conv`
     switches = (torch.backends.cuda.matmul, cudnn.conv) if mode in GPU else ()
     before = [switch.fp32_precision for switch in switches]
     try:
@@ -101,11 +101,12 @@ def float32_products(mode: str) -> Iterator[None]:
 
 @contextmanager
 def threads(count: int, mode: str, dtype: Any) -> Iterator[None]:
-    """So many threads where float32 sums make the checker's noise floor; put back after.
+    """Pin the thread count while the float32 noise floor is measured; restored at exit.
 
-    In which order PyTorch sums depends on how many there are, and a noise floor should not depend on the
-    machine: on two threads it takes other kernels for grouped convolutions than on one, and sums
-    over all cells err the most on one. (TensorFlow's have the same bits on one and on two.)
+    The count changes the order in which PyTorch sums, and the noise floor should not depend on
+    the machine. With two threads PyTorch takes other kernels for grouped convolutions than with
+    one; sums over all cells have the largest error with one. (TensorFlow's sums have the same
+    bits with one and two.)
     """
     before = torch.get_num_threads()
     try:
@@ -116,19 +117,19 @@ def threads(count: int, mode: str, dtype: Any) -> Iterator[None]:
 
 
 def device(mode: str) -> str:
-    """Where that mode runs."""
+    """The device of a mode."""
     return "cuda" if mode in GPU else "cpu"
 
 
 def placed(value: Any, mode: str) -> Any:
-    """A model or images (N, C, H, W), on the device and in the memory layout of that mode."""
+    """Move a model or images (N, C, H, W) to the device and memory layout of a mode."""
     layout = torch.channels_last if mode == "channels_last" else torch.contiguous_format
     return value.to(device(mode), memory_format=layout)
 
 
 def callable_in(model: nn.Module, mode: str) -> Callable[[Tensor], Any]:
-    """The model as it is called in that mode, with the hooks that it has now."""
+    """The function to call in that mode: the model, or the model compiled with its present hooks."""
     if mode != "compile":
         return model
-    torch.compiler.reset()  # or a graph that was made with other hooks might be taken
+    torch.compiler.reset()  # else a cached graph, made with other hooks, might be used
     return torch.compile(model, fullgraph=True)
