@@ -39,11 +39,7 @@ def keras_adapter(backend: str | None = None) -> Adapter:
     Raises `MissingFrameworkError` when Keras or the backend is not installed, `ParityError` when
     the backend is unknown or Keras already runs on another one in this process.
     """
-    backend = backend or _running_backend() or os.environ.get("KERAS_BACKEND") or "tensorflow"
-    if backend not in KERAS_BACKENDS:
-        raise ParityError(
-            f"unknown Keras backend {backend!r}; choose from: {', '.join(KERAS_BACKENDS)}"
-        )
+    backend = chosen_backend(backend or _running_backend())
     require("keras")
     require(backend)
     running = _running_backend()
@@ -53,6 +49,16 @@ def keras_adapter(backend: str | None = None) -> Adapter:
             f"start a new process with KERAS_BACKEND={backend}"
         )
     return _import_keras_adapter(backend)
+
+
+def chosen_backend(backend: str | None) -> str:
+    """That Keras backend, by default `KERAS_BACKEND` or tensorflow; raises where it is unknown."""
+    backend = backend or os.environ.get("KERAS_BACKEND") or "tensorflow"
+    if backend not in KERAS_BACKENDS:
+        raise ParityError(
+            f"unknown Keras backend {backend!r}; it is one of: {', '.join(KERAS_BACKENDS)}"
+        )
+    return backend
 
 
 def _running_backend() -> str | None:
@@ -94,7 +100,7 @@ def _import_keras_adapter(backend: str) -> Adapter:
 
 
 def eager_mode(adapter: Adapter) -> str:
-    """The adapter's mode without a compiler, if any: the fastest for models that run a few times."""
+    """The adapter's mode without a compiler, if any: the fastest for a model that runs rarely."""
     return "eager" if "eager" in adapter.modes() else adapter.modes()[0]
 
 

@@ -13,6 +13,9 @@ from resnet_parity.tolerances import limit
 
 Taps = Mapping[str, np.ndarray]
 
+NOISE_FLOOR_MODES = ("nchw", "channels_last")
+"""PyTorch's memory layouts on a CPU: the larger error of the two is the noise floor."""
+
 
 class Adapter(Protocol):
     """An implementation as the checker uses it.
@@ -43,8 +46,8 @@ class Adapter(Protocol):
 def rounding(adapter: Adapter, mode: str, dtype: str) -> str | None:
     """Why a mode cannot run exact probes of that dtype on this machine; None if it can.
 
-    It cannot where a norm rounds a result that the dtype holds exactly. An error that is larger than
-    a rough float32 `rsqrt` explains is a defect, not a reason, and a probe will show it.
+    It cannot where a norm rounds a result that the dtype holds exactly. An error larger than a
+    rough float32 `rsqrt` explains is a defect, not a reason, and a probe will show it.
     """
     if dtype == "float64":
         return adapter.float64_unsupported_reason()

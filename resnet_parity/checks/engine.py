@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resnet_parity.adapters.protocol import Adapter, rounding
+from resnet_parity.adapters.protocol import NOISE_FLOOR_MODES, Adapter, rounding
 from resnet_parity.verdict import Quantity
 
 if TYPE_CHECKING:
     from resnet_parity.probes import Probe
-
-NOISE_FLOOR_MODES = ("nchw", "channels_last")
-"""PyTorch's memory layouts on a CPU: the larger error of the two is the noise floor."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -118,19 +117,13 @@ def _engines(backend: str | None) -> Iterator[tuple[list[Engine], str | None]]:
     on TensorFlow three times the memory of the net's weights. So the worker ends with the
     architecture.
     """
-    from resnet_parity.adapters.loading import KERAS_BACKENDS, eager_mode, torch_adapter
+    from resnet_parity.adapters.loading import chosen_backend, eager_mode, torch_adapter
     from resnet_parity.adapters.protocol import fallback_mode
     from resnet_parity.adapters.remote import remote_adapters
     from resnet_parity.checks.engine import NOISE_FLOOR_MODES, Engine
-    from resnet_parity.errors import ParityError
     from resnet_parity.vectors import DTYPE
 
-    chosen = backend or os.environ.get("KERAS_BACKEND") or "tensorflow"
-    if chosen not in KERAS_BACKENDS:  # the name of a worker is split at spaces
-        raise ParityError(
-            f"unknown Keras backend {chosen!r}; it is one of: {', '.join(KERAS_BACKENDS)}"
-        )
-    framework = f"keras {chosen}"
+    framework = f"keras {chosen_backend(backend)}"
     with remote_adapters(framework) as adapters:
         torch, keras = torch_adapter(), adapters[framework]
         mode, note = fallback_mode(keras, eager_mode(keras), DTYPE)

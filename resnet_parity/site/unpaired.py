@@ -13,7 +13,6 @@ UNPAIRED = {
     ("training", "BatchNormalization"): "torch's own layer follows the rule, Keras' does not",
     ("training", "_fused"): "a part of that layer, on TensorFlow",
     ("training", "_unfused"): "a part of that layer, elsewhere",
-    ("modes", "NOISE_FLOOR"): "PyTorch makes the noise floor",
     ("modes", "MODES"): "torch's depend on the machine",
     ("modes", "CPU"): "Keras compiles a model per mode",
     ("modes", "GPU"): "Keras chooses the device itself",

@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-NOISE_FLOOR = ("nchw", "channels_last")
-"""The modes whose larger error is the noise floor that other engines are compared with."""
+from resnet_parity.adapters.protocol import NOISE_FLOOR_MODES
 
-CPU = (*NOISE_FLOOR, "compile")
+CPU = (*NOISE_FLOOR_MODES, "compile")
 GPU = ("cuda", "cuda tf32")
 
 _TF32_LIMIT = 2**11
@@ -110,7 +109,7 @@ def threads(count: int, mode: str, dtype: Any) -> Iterator[None]:
     """
     before = torch.get_num_threads()
     try:
-        torch.set_num_threads(count if mode in NOISE_FLOOR and dtype == "float32" else before)
+        torch.set_num_threads(count if mode in NOISE_FLOOR_MODES and dtype == "float32" else before)
         yield
     finally:
         torch.set_num_threads(before)
@@ -128,7 +127,7 @@ def placed(value: Any, mode: str) -> Any:
 
 
 def callable_in(model: nn.Module, mode: str) -> Callable[[Tensor], Any]:
-    """The function to call in that mode: the model, or the model compiled with its present hooks."""
+    """The function to call in a mode: the model, or the model compiled with its present hooks."""
     if mode != "compile":
         return model
     torch.compiler.reset()  # else a cached graph, made with other hooks, might be used
