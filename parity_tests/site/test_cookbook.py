@@ -11,10 +11,10 @@ from pathlib import Path
 import keras
 import pytest
 
-from resnet_parity.site.cookbook import PARTS, Phrase, agree, phrases, run
+from resnet_parity.site.cookbook import PARTS, Entry, agree, entries, run
 from resnet_parity.site.results import SITE
 
-BOOK = {phrase.name: phrase for phrase in phrases()}
+BOOK = {entry.name: entry for entry in entries()}
 
 TOPICS = {
     "layers": ("convolution", "max_pool", "residual_block", "head"),
@@ -99,7 +99,7 @@ class Snippets(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = dict(attrs)
         words = (values.get("class") or "").split()
-        if tag == "section" and "phrase" in words:
+        if tag == "section" and "entry" in words:
             self._entry, self._part = values["id"] or "", ""
         if "snippet" in words:
             self._part = words[-1]
@@ -118,10 +118,10 @@ class Snippets(HTMLParser):
 
 def test_what_is_shown_is_what_is_run():
     shown = Snippets((SITE / "cookbook.html").read_text()).found
-    for name, phrase in BOOK.items():
+    for name, entry in BOOK.items():
         text = "\n".join(line for part in PARTS for line in (f"# --- {part}", *shown[name, part]))
         assert squeezed(text) == squeezed(
-            re.sub(r'^""".*?"""', "", phrase.file.read_text(), flags=re.S)
+            re.sub(r'^""".*?"""', "", entry.file.read_text(), flags=re.S)
         )
     assert len(shown) == len(BOOK) * len(PARTS)
 
@@ -130,12 +130,12 @@ def squeezed(text: str) -> str:
     return "\n".join(line for line in text.splitlines() if line.strip())
 
 
-def broken(phrase: Phrase, old: str, new: str, folder: Path) -> Phrase:
-    text = phrase.file.read_text()
+def broken(entry: Entry, old: str, new: str, folder: Path) -> Entry:
+    text = entry.file.read_text()
     assert text.count(old) >= 1, old
-    file = folder / phrase.file.name
+    file = folder / entry.file.name
     file.write_text(text.replace(old, new))
-    return replace(phrase, file=file)
+    return replace(entry, file=file)
 
 
 BREAKS = [

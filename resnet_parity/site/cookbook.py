@@ -1,6 +1,6 @@
 """The cookbook: what a ResNet needs, said in both frameworks, and proof that both say the same.
 
-An entry is a file of `phrases`: its docstring is the title and a sentence, then come what both
+An entry is a file of `entries`: its docstring is the title and a sentence, then come what both
 snippets share, the two snippets, and what must hold.
 """
 
@@ -23,7 +23,7 @@ PARTS = ("shared", "torch", "keras", "agree")
 
 
 @dataclass(frozen=True)
-class Phrase:
+class Entry:
     """An entry: `parts` are its snippets, as they are run and shown."""
 
     name: str
@@ -33,26 +33,26 @@ class Phrase:
     file: Path
 
 
-def phrases() -> list[Phrase]:
+def entries() -> list[Entry]:
     """All entries, in the order of the book."""
     return [_read(path) for path in sorted(FOLDER.glob("*.py"))]
 
 
-def _read(path: Path) -> Phrase:
+def _read(path: Path) -> Entry:
     text = path.read_text(encoding="utf-8")
     title, _, remark = (ast.get_docstring(ast.parse(text)) or "").partition("\n\n")
     _, *pieces = re.split(r"^# --- (\w+)\n", text, flags=re.MULTILINE)
     parts = {name: code.strip() for name, code in zip(pieces[::2], pieces[1::2], strict=True)}
     if tuple(parts) != PARTS:
         raise ValueError(f"{path}: its parts are {', '.join(parts)} instead of {', '.join(PARTS)}")
-    return Phrase(path.stem.partition("_")[2], title, remark, parts, path)
+    return Entry(path.stem.partition("_")[2], title, remark, parts, path)
 
 
-def run(phrase: Phrase) -> dict[str, Any]:
+def run(entry: Entry) -> dict[str, Any]:
     """Run an entry as it stands; what fails raises."""
     names: dict[str, Any] = {}
-    text = phrase.file.read_text(encoding="utf-8")
-    exec(compile(text, phrase.file, "exec"), names)
+    text = entry.file.read_text(encoding="utf-8")
+    exec(compile(text, entry.file, "exec"), names)
     return names
 
 

@@ -21,7 +21,7 @@ from resnet_parity.site.chapters import (
 )
 from resnet_parity.site.colour import coloured_text
 from resnet_parity.site.columns import Columns, Line, columns, line_of
-from resnet_parity.site.cookbook import PARTS, phrases
+from resnet_parity.site.cookbook import PARTS, entries
 from resnet_parity.site.definitions import FRAMEWORKS, definitions, module_file, pairs
 from resnet_parity.site.render import render
 from resnet_parity.site.results import impact_table, impacts, read, setups
@@ -118,10 +118,10 @@ def _singles(file: str, name: str) -> Iterator[Single]:
 def _index() -> str:
     mutants = len(impact_table("mutants"))
     figures = [
-        {"label": "architectures", "value": len(ARCHITECTURES), "href": "spec.html#picture"},
+        {"label": "architectures", "value": len(ARCHITECTURES), "href": "spec.html#explorer"},
         {"label": "differences", "value": len(DIFFERENCES), "href": "differences.html"},
         {"label": "planted defects", "value": mutants, "href": "evidence.html#mutants"},
-        {"label": "cookbook entries", "value": len(phrases()), "href": "cookbook.html"},
+        {"label": "cookbook entries", "value": len(entries()), "href": "cookbook.html"},
     ]
     texts = {chapter.id: chapter.introduction for chapter in CHAPTERS} | INTRODUCTIONS
     titles = [*((chapter.id, chapter.title) for chapter in CHAPTERS), *MORE]
@@ -178,14 +178,14 @@ def _cookbook() -> str:
         title="Cookbook",
         page="cookbook",
         introduction=INTRODUCTIONS["cookbook"],
-        phrases=[
+        entries=[
             {
-                "name": phrase.name,
-                "title": phrase.title,
-                "remark": phrase.remark,
-                "parts": {part: _snippet(phrase.parts[part]) for part in PARTS},
+                "name": entry.name,
+                "title": entry.title,
+                "remark": entry.remark,
+                "parts": {part: _snippet(entry.parts[part]) for part in PARTS},
             }
-            for phrase in phrases()
+            for entry in entries()
         ],
     )
 

@@ -67,7 +67,7 @@
     part("facts").textContent =
       `${net.parameters.toLocaleString("en")} parameters, ` +
       `${(net.macs / 1e9).toFixed(2)} GMACs at ${net.image.slice(1).join("×")}; ${net.source}`;
-    redraw("overview", window.Picture.overview(partsOf(net), keyOf(net), (block) =>
+    redraw("overview", window.Drawing.overview(partsOf(net), keyOf(net), (block) =>
       choose({ block, layer: null })));
     drawBlock(net);
     drawPanel(net);
@@ -134,7 +134,7 @@
     part("instance").hidden = !entry;
     part("instance").replaceChildren(...names.map((name) => html("option", {}, name)));
     part("instance").value = state.block;
-    redraw("layers", window.Picture.graph(layersOf(net, state.block), state.layer, (layer) =>
+    redraw("layers", window.Drawing.graph(layersOf(net, state.block), state.layer, (layer) =>
       choose({ layer })));
   }
 
@@ -239,7 +239,7 @@
   const linked = readHash();
   settle();
   draw();
-  if (linked) part("picture").scrollIntoView();
+  if (linked) part("explorer").scrollIntoView();
   for (const event of ["hashchange", "popstate"]) {
     addEventListener(event, () => {
       if (!readHash()) return;

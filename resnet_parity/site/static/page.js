@@ -80,7 +80,7 @@
   }
 
   function step(forward) {
-    const stops = [...document.querySelectorAll("section.pair, section.phrase, section.difference")];
+    const stops = [...document.querySelectorAll("section.pair, section.entry, section.difference")];
     const edge = parseFloat(getComputedStyle(root).scrollPaddingTop) || 0;
     const tops = stops.map((stop) => stop.getBoundingClientRect().top - edge);
     const index = forward

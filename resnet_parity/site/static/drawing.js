@@ -1,5 +1,5 @@
 // How the picture is drawn: boxes, the ways between them, and what is written on them.
-window.Picture = (function () {
+window.Drawing = (function () {
   "use strict";
   const NAMESPACE = "http://www.w3.org/2000/svg";
 
