@@ -1,4 +1,4 @@
-"""The pages in a real browser: Chromium, driven by Playwright, reading files without a network."""
+"""The pages in a real browser: Chromium opens the files, without a network."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ WIDE, MIDDLE, PHONE = (1440, 900), (900, 800), (390, 844)
 THEMES = ("light", "dark")
 
 PIXEL = 1.5
-"""Positions are rounded to pixels, of both sides."""
+"""The largest distance of equal positions: browsers round both to pixels."""
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def browser() -> Iterator[Browser]:
 
 
 class Reader:
-    """A page, and everything that it complained about."""
+    """A page, and every error or warning of the browser."""
 
     def __init__(self, context: BrowserContext) -> None:
         self.page: Page = context.new_page()
@@ -71,7 +71,7 @@ class Reader:
 
 @pytest.fixture
 def reader(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Reader]:
-    """A page without a network; the test fails where the browser complains."""
+    """A page without a network; the test fails if the browser logs an error or warning."""
     size, theme = getattr(request, "param", (WIDE, "light"))
     context = browser.new_context(
         viewport={"width": size[0], "height": size[1]},
@@ -106,13 +106,13 @@ def test_every_page_opens_and_fits(reader, name, request, tmp_path):
     theme = page.evaluate("document.documentElement.dataset.theme")
     folder = Path(request.config.getoption("--screenshots") or tmp_path)
     folder.mkdir(parents=True, exist_ok=True)
-    picture = page.screenshot(path=folder / f"{name}-{width}-{theme}.png")
-    _check_picture(picture, theme)
+    screenshot = page.screenshot(path=folder / f"{name}-{width}-{theme}.png")
+    _check_screenshot(screenshot, theme)
 
 
-def _check_picture(picture: bytes, theme: str) -> None:
-    """It shows something, on light or on dark paper."""
-    image = Image.open(io.BytesIO(picture)).convert("L")
+def _check_screenshot(screenshot: bytes, theme: str) -> None:
+    """A screenshot has contrast, on a light or a dark background."""
+    image = Image.open(io.BytesIO(screenshot)).convert("L")
     paper = image.getpixel((2, image.height - 2))
     assert isinstance(paper, int) and (paper > 128) == (theme == "light")
     low, high = image.getextrema()
@@ -125,11 +125,11 @@ def test_every_page_is_accessible(reader, name):
     page = reader.open(name)
     page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
     found = Axe().run(page, options={"resultTypes": ["violations"], "preload": False})
-    told = [
+    violations = [
         (each["id"], each["help"], [node["target"] for node in each["nodes"][:3]])
         for each in found.response["violations"]
     ]
-    assert told == []
+    assert violations == []
 
 
 # Two columns whose lines share rows.
@@ -158,12 +158,12 @@ def test_columns_align(reader, chapter):
                 assert ours[2] < theirs[2]
                 checked += 1
             tops = [top for top, _, _ in torch]
-            assert tops == sorted(set(tops)), "rows lie upon each other"
+            assert tops == sorted(set(tops)), "rows overlap"
     assert checked > 40
 
 
 @at(PHONE, (899, 800))
-def test_under_900_px_the_implementations_stand_one_below_the_other(reader):
+def test_under_900_px_one_implementation_is_below_the_other(reader):
     page = reader.open("layers")
     torch, keras = page.locator("#layers-conv").evaluate(ROWS)
     shown = [(top, bottom) for top, bottom, _ in torch if bottom > top]
@@ -174,7 +174,7 @@ def test_under_900_px_the_implementations_stand_one_below_the_other(reader):
 # Anchors, tags, notes, sources.
 
 
-def test_a_tag_opens_its_row_of_the_table(reader):
+def test_a_tag_opens_its_note(reader):
     page = reader.open("layers")
     note = page.locator("#layers-conv-conv-padding")
     assert not note.evaluate("(each) => each.open")
@@ -205,7 +205,7 @@ def test_a_line_number_leads_to_the_source(reader):
 
 @at(WIDE, PHONE)
 @pytest.mark.parametrize("name", ["resnet_torch.blocks", "resnet_spec.plan"])
-def test_every_line_of_a_source_has_a_place_of_its_own(reader, name):
+def test_lines_of_a_source_do_not_overlap(reader, name):
     page = reader.open(f"source/{name}")
     tops = page.locator(".line").evaluate_all(
         "(lines) => lines.map((line) => line.getBoundingClientRect().top)"
@@ -215,12 +215,12 @@ def test_every_line_of_a_source_has_a_place_of_its_own(reader, name):
 
 
 @pytest.mark.parametrize("anchor", ["100%", "nothing", "%E0%A4"])
-def test_an_anchor_that_is_none_does_no_harm(reader, anchor):
+def test_an_unknown_anchor_is_harmless(reader, anchor):
     page = reader.open("layers", anchor)
     assert page.locator("h1").is_visible()
 
 
-def test_an_anchor_of_a_note_opens_it(reader):
+def test_the_anchor_of_a_note_opens_it(reader):
     page = reader.open("layers", "layers-linear-dense-kernel")
     note = page.locator("#layers-linear-dense-kernel")
     assert note.evaluate("(each) => each.open")
@@ -236,10 +236,10 @@ def test_links_of_the_contents_lead_to_their_pair(reader):
     assert heads["y"] + heads["height"] - PIXEL <= box["y"] < page.viewport_size["height"]
 
 
-# Copying, keys, theme, paper.
+# Copying, keys, theme, printing.
 
 
-def test_a_copy_is_the_source(reader):
+def test_copied_code_equals_the_source(reader):
     page = reader.open("blocks")
     for framework, name in (("torch", "Bottleneck"), ("keras", "bottleneck")):
         side = page.locator(f"#blocks-Bottleneck .side.{framework}")
@@ -267,7 +267,7 @@ def test_keys_walk_from_pair_to_pair_and_from_page_to_page(reader):
     page.wait_for_url("**/layers.html")
 
 
-def test_keys_of_one_letter_can_be_turned_off(reader):
+def test_single_letter_keys_can_be_turned_off(reader):
     page = reader.open("layers")
     page.locator("#keyboard").click()
     page.locator("#keyboard").evaluate("(button) => button.blur()")
@@ -281,7 +281,7 @@ def test_keys_of_one_letter_can_be_turned_off(reader):
     assert page.evaluate("document.documentElement.dataset.theme") != before
 
 
-def test_the_first_key_skips_to_the_text(reader):
+def test_the_first_tab_stop_skips_to_the_text(reader):
     page = reader.open("layers")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
@@ -298,7 +298,7 @@ def test_the_list_of_pages_shows_the_one_that_is_open(reader):
 
 
 @at(WIDE, themes=THEMES)
-def test_the_theme_can_be_chosen_and_stays(reader):
+def test_a_chosen_theme_persists(reader):
     page = reader.open("layers")
     theme = "document.documentElement.dataset.theme"
     before = page.evaluate(theme)
@@ -311,7 +311,7 @@ def test_the_theme_can_be_chosen_and_stays(reader):
 
 
 @at(WIDE, themes=THEMES)
-def test_on_paper_everything_is_open_dark_on_white_and_nothing_is_a_button(reader):
+def test_print_opens_all_notes_in_dark_on_white_without_controls(reader):
     page = reader.open("layers")
     page.emulate_media(media="print")
     ink = page.evaluate("getComputedStyle(document.documentElement).color")
@@ -323,7 +323,7 @@ def test_on_paper_everything_is_open_dark_on_white_and_nothing_is_a_button(reade
     assert not page.locator("#layers-conv-conv-padding .impact").is_visible()
 
 
-def test_without_scripts_everything_is_there(browser):
+def test_without_scripts_everything_is_visible(browser):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto((SITE / "layers.html").as_uri())
@@ -339,7 +339,7 @@ def test_without_scripts_everything_is_there(browser):
 
 @cache
 def runs(name: str) -> int:
-    """How many boxes a picture has: a run of blocks that are alike is one."""
+    """The number of boxes of an architecture: a run of equal blocks is one box."""
     plan = make_plan(ARCHITECTURES[name])
     boxes = 2 if plan.fc or not plan.features else 1
     for stage in plan.stages:
@@ -350,8 +350,15 @@ def runs(name: str) -> int:
 
 def _kind(block: Any) -> tuple[Any, ...]:
     convs = [(c.in_channels, c.out_channels, c.stride, c.dilation) for c in block.convs]
+<<<<<<< HEAD
     way = None if block.add is None else [type(layer).__name__ for layer in block.shortcut]
     return block.kind, convs, way, block.conv1.name.split(".")[0]
+=======
+    shortcut = (
+        None if block.shortcut is None else [type(layer).__name__ for layer in block.shortcut]
+    )
+    return block.kind, convs, shortcut, block.conv1.name.split(".")[0]
+>>>>>>> f196bcd (Site and its tests: plain words; one definition of each word on the contents page)
 
 
 def test_every_architecture_is_drawn(reader):
@@ -389,7 +396,7 @@ def test_a_click_shows_lines_tensors_shapes_and_figures(reader):
     assert "self.conv2 = conv(block.conv2)" in page.locator(":target").inner_text()
 
 
-def test_the_picture_obeys_the_keyboard(reader):
+def test_the_explorer_is_used_by_keyboard(reader):
     page = reader.open("spec")
     page.locator("#overview .box").first.focus()
     page.keyboard.press("ArrowRight")
@@ -409,7 +416,7 @@ def test_a_repeated_block_can_be_chosen(reader):
     assert "net=resnet50&block=layer3.4&layer=conv1" in page.url
 
 
-def test_a_choice_is_an_anchor(reader):
+def test_a_selection_is_in_the_anchor(reader):
     page = reader.open("spec", "net=resnetv2_50&block=layer3.0&layer=downsample.0")
     assert page.locator("#net").input_value() == "resnetv2_50"
     assert "layer3.0.downsample.0.weight (1024,512,1,1)" in page.locator("#panel").inner_text()

@@ -1,4 +1,4 @@
-"""The cookbook: every entry is run as it is shown, and its two snippets agree."""
+"""The cookbook: every entry runs as the page shows it, and its two snippets agree."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ TOPICS = {
     "data": ("data",),
     "export": ("export",),
 }
-"""What a ResNet needs, and the entries that say it."""
+"""Topics that the cookbook must cover, and their entries."""
 
 
 @pytest.fixture(autouse=True)
 def usual_float():
-    """Some entries set Keras' default float, and may fail before they put it back."""
+    """Restore Keras' default float, which an entry that fails may leave changed."""
     yield
     keras.config.set_floatx("float32")
 
@@ -45,26 +45,26 @@ def usual_float():
 @pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning")  # tf2onnx'
 @pytest.mark.parametrize("name", BOOK)
 def test_an_entry_runs_and_agrees(name):
-    """Its last part is the claim, and raises where the snippets do not agree."""
+    """Its last part raises unless the snippets agree."""
     assert {"torch", "keras"} & run(BOOK[name]).keys()
 
 
 @pytest.mark.parametrize("name", BOOK)
-def test_an_entry_is_two_snippets_and_a_claim_that_can_fail(name):
-    """Each snippet imports its own framework alone, and the claim looks at what both made."""
+def test_an_entry_has_two_snippets_and_an_assertion_that_can_fail(name):
+    """Each snippet imports only its own framework, and the assertions use results of both."""
     parts = BOOK[name].parts
     assert tuple(parts) == PARTS
     assert {"torch"} <= imports(parts["torch"]) and not {"keras"} & imports(parts["torch"])
     keras = imports(parts["shared"]) | imports(parts["keras"])
     assert {"keras", "resnet_keras"} & keras and not {"torch"} & imports(parts["keras"])
-    claims = ast.parse(parts["agree"])
-    used = {node.id for node in ast.walk(claims) if isinstance(node, ast.Name)}
-    assert "agree" in used or any(isinstance(node, ast.Assert) for node in ast.walk(claims))
+    assertions = ast.parse(parts["agree"])
+    used = {node.id for node in ast.walk(assertions) if isinstance(node, ast.Name)}
+    assert "agree" in used or any(isinstance(node, ast.Assert) for node in ast.walk(assertions))
     for framework in ("torch", "keras"):
-        made = assigned(parts[framework]) - assigned(
+        results = assigned(parts[framework]) - assigned(
             parts["torch" if framework == "keras" else "keras"]
         )
-        assert used & made, f"{name} never looks at what the snippet of {framework} made"
+        assert used & results, f"{name} asserts nothing about the snippet of {framework}"
 
 
 def imports(code: str) -> set[str]:
@@ -87,7 +87,7 @@ def test_every_topic_has_its_entries():
 
 
 class Snippets(HTMLParser):
-    """The code of every entry and part, as the page shows it."""
+    """The code of every entry by part, as the page shows it."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class Snippets(HTMLParser):
             self._entry, self._part = values["id"] or "", ""
         if "snippet" in words:
             self._part = words[-1]
-        if tag == "code" and self._part:  # there is code in remarks as well
+        if tag == "code" and self._part:  # remarks contain code too
             self._depth = 1
             self.found.setdefault((self._entry, self._part), []).append("")
 
@@ -116,7 +116,7 @@ class Snippets(HTMLParser):
             self.found[self._entry, self._part][-1] += data
 
 
-def test_what_is_shown_is_what_is_run():
+def test_the_code_shown_is_the_code_run():
     shown = Snippets((SITE / "cookbook.html").read_text()).found
     for name, entry in BOOK.items():
         text = "\n".join(line for part in PARTS for line in (f"# --- {part}", *shown[name, part]))
@@ -161,7 +161,7 @@ BREAKS = [
     ("data", "mean=MEAN", "mean=MEAN[::-1]"),
     ("export", "kernel.transpose(2, 3, 1, 0)", "kernel.transpose(3, 2, 1, 0)"),
 ]
-"""An entry, a part of it, and what breaks it."""
+"""An entry, a text in it, and a replacement that breaks the entry."""
 
 
 @pytest.mark.parametrize(("name", "old", "new"), BREAKS)
@@ -172,7 +172,7 @@ def test_a_broken_entry_fails(name, old, new, tmp_path):
         run(broken(BOOK[name], old, new, tmp_path))
 
 
-def test_every_entry_was_broken():
+def test_every_entry_is_broken_once():
     assert {name for name, _, _ in BREAKS} == set(BOOK)
 
 

@@ -1,4 +1,4 @@
-"""What the README says is generated, or run here."""
+"""The README: its tables are generated and its examples run here."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_generated_sections_are_current(name):
     assert f"<!-- {name}: generated -->\n{SECTIONS[name]()}\n<!-- end -->" in README
 
 
-def test_the_generator_notices_a_stale_readme(tmp_path):
+def test_the_generator_detects_a_stale_readme(tmp_path):
     stale = README.replace("25,557,032", "25,557,033")
     assert stale != README
     (tmp_path / "README.md").write_text(stale)
@@ -39,7 +39,7 @@ def test_the_generator_notices_a_stale_readme(tmp_path):
 
 
 def test_python_examples_run(tmp_path):
-    """All in one process, each with names of its own."""
+    """All run in one process, each in its own namespace."""
     script = (
         "from resnet_parity.adapters.loading import load_triton\nload_triton()\n"
         f"for code in {blocks('python')!r}: exec(code, {{}})"
@@ -55,7 +55,7 @@ def commands() -> list[str]:
     return [line for line in lines if line]
 
 
-# One that opens a browser is tried in test_page.py.
+# test_site.py runs the command that opens a browser.
 COMMANDS = [c for c in commands() if c.startswith("resnet-parity") and "--open" not in c]
 
 
@@ -71,10 +71,9 @@ def test_commands_run(line, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("compared", light(["torch", "torch keras"], ["torch"]))
 def test_the_commands_on_files_run_one_after_the_other(compared, tmp_path, monkeypatch, capsys):
-    """The first writes the file that the others read.
+    """The first command writes the file that the others read.
 
-    Keras itself is not compared in every run: where eager mode rounds, each batch of each size is
-    compiled.
+    Only `--full` compares Keras itself: where eager mode rounds, Keras compiles each batch and size.
     """
     monkeypatch.chdir(tmp_path)
     lines = [line for line in COMMANDS if " export " in line or ".onnx" in line]
@@ -87,7 +86,7 @@ def test_the_commands_on_files_run_one_after_the_other(compared, tmp_path, monke
     assert {path.suffix for path in tmp_path.iterdir()} == {".onnx", ".safetensors"}
 
 
-def test_other_commands_name_what_exists():
+def test_commands_name_existing_files():
     for line in commands():
         first, *rest = line.split()
         assert first in {"resnet-parity", "scripts/demo", "scripts/test", ".", "python"}
@@ -112,21 +111,21 @@ def test_extras_are_those_that_the_readme_names():
     assert all(row in README for row in ARCHITECTURES)
 
 
-# Comparisons with a small number that are not parity: (file, the number or call).
+# Comparisons with a small number that do not decide parity, by file and expression.
 NO_TOLERANCE = {
     ("test_differences.py", "pytest.approx(1, abs=5 / np.sqrt(kernel.size))"): "a random draw",
     ("test_differences.py", "pytest.approx(1 / np.sqrt(3), rel=0.1)"): "a random draw",
-    ("test_probes.py", "np.std(probe.expected[tap.name]) > 0.01"): "that a tap is not constant",
+    ("test_probes.py", "np.std(probe.expected[tap.name]) > 0.01"): "a tap is not constant",
     ("test_photographs.py", "abs(red[:, :80].mean() - red[:, -80:].mean()) < 0.1"): "JPEG's loss",
-    ("checks.py", "0.0 < arch.bn_eps < 1.0"): "a range of the spec",
-    ("checks.py", "0.0 <= arch.bn_decay < 1.0"): "a range of the spec",
-    ("checks.py", "0.0 < arch.se.ratio <= 1.0"): "a range of the spec",
+    ("validate.py", "0.0 < arch.bn_eps < 1.0"): "a range of the spec",
+    ("validate.py", "0.0 <= arch.bn_decay < 1.0"): "a range of the spec",
+    ("validate.py", "0.0 < arch.se.ratio <= 1.0"): "a range of the spec",
 }
 CLOSE = {"allclose", "assert_allclose", "isclose", "approx", "assert_almost_equal"}
 
 
 def _tolerances(tree: ast.AST):
-    """Every call that compares with a tolerance, every comparison with a number below one."""
+    """Yield every call that compares with a tolerance and every comparison with a number up to one."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             called = node.func
@@ -142,12 +141,12 @@ def _tolerances(tree: ast.AST):
                 yield ast.unparse(node)
 
 
-def test_tolerances_stand_in_the_table_alone():
-    """A comparison with a small number elsewhere is a second table in the making."""
+def test_tolerances_are_only_in_the_table():
+    """No other file compares with a small number."""
     found = {
         (path.name, text)
-        for path in ROOT.glob("*/*.py")
-        if ".venv" not in path.parts
+        for path in ROOT.rglob("*.py")
+        if not {".venv", ".uv", "build"} & {*path.relative_to(ROOT).parts}
         for text in _tolerances(ast.parse(path.read_text()))
     }
     assert found == set(NO_TOLERANCE)
@@ -157,7 +156,7 @@ def test_tolerances_stand_in_the_table_alone():
     "text",
     ["error < 1e-3", "np.allclose(a, b)", "1e-6 >= abs(a - b)", "x == pytest.approx(y)"],
 )
-def test_the_search_for_tolerances_finds(text):
+def test_the_search_finds_tolerances(text):
     assert list(_tolerances(ast.parse(text)))
 
 

@@ -46,7 +46,7 @@ from resnet_parity.site.terminal import find, print_pair
 MODULES = [module for chapter in CHAPTERS for module in chapter.modules]
 SOURCE_PAGES = [source_page(file) for file in source_files()]
 LIMIT = 2**20
-"""Bytes of a page."""
+"""The largest size in bytes of a page with all that it loads."""
 
 
 @cache
@@ -144,17 +144,17 @@ def test_every_page_is_built():
     assert sorted(html_files()) == sorted([*(f"{id}.html" for id in own), *SOURCE_PAGES])
 
 
-def test_every_page_is_small_with_all_that_it_loads():
+def test_every_page_is_small():
     for name, page in parsed().items():
         loaded = [_resolved(name, path) for path in page.loaded if path != "data:,"]
         assert sum(len(files()[each].encode()) for each in (name, *loaded)) < LIMIT, name
 
 
-# What stands on it is the source of both implementations, in its order.
+# It shows the sources of both implementations, in order.
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_every_definition_stands_in_a_pair_once_and_in_order(module):
+def test_every_definition_is_in_one_pair_and_in_order(module):
     found = list(pairs(module))
     for framework in FRAMEWORKS:
         own = [getattr(pair, framework) for pair in found]
@@ -164,7 +164,7 @@ def test_every_definition_stands_in_a_pair_once_and_in_order(module):
         names = {key(side.name) for side in (pair.torch, pair.keras) if side}
         assert len(names) == 1
         alone = pair.torch is None or pair.keras is None
-        assert alone == bool(pair.why), f"{module}.{pair.name}: a partner, or a reason"
+        assert alone == bool(pair.why), f"{module}.{pair.name} needs a counterpart or a reason"
 
 
 def test_every_module_of_the_implementations_has_a_chapter():
@@ -174,7 +174,7 @@ def test_every_module_of_the_implementations_has_a_chapter():
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_every_line_of_a_definition_is_shown_and_is_the_sources(module):
+def test_every_line_of_a_definition_is_shown_as_in_the_source(module):
     for framework in FRAMEWORKS:
         file = module_file(framework, module)
         source = (ROOT / file).read_text().splitlines()
@@ -186,7 +186,7 @@ def test_every_line_of_a_definition_is_shown_and_is_the_sources(module):
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_nothing_but_imports_is_left_out(module):
+def test_only_imports_are_left_out(module):
     for framework in FRAMEWORKS:
         file = module_file(framework, module)
         shown = {number for each in definitions(file) for number in each.numbers}
@@ -198,7 +198,7 @@ def test_nothing_but_imports_is_left_out(module):
 
 
 def text_of(html: str) -> str:
-    """What a reader sees of some HTML."""
+    """The visible text of some HTML."""
 
     class Text(HTMLParser):
         found = ""
@@ -218,7 +218,7 @@ def test_alignment_keeps_every_line_and_its_order():
             assert all(any(row) for row in zip(*each.lines.values(), strict=True))
 
 
-def test_alignment_finds_what_corresponds():
+def test_alignment_pairs_corresponding_lines():
     ours = ["def f(x):", "    y = conv(x)", "    y = norm(y)", "    return relu(y)"]
     theirs = ["def f(x, name):", '    """Text."""', "    y = conv(x)", "", "    return relu(y)"]
     rows = align(ours, theirs)
@@ -239,7 +239,7 @@ def test_alignment_finds_what_corresponds():
         ("model", "ResNet", "x = self.bn1(x)", "x = batch_norm(x, plan.stem.norm)"),
     ],
 )
-def test_lines_that_correspond_share_a_row(module, definition, torch, keras):
+def test_corresponding_lines_share_a_row(module, definition, torch, keras):
     each = next(c for c in module_columns(module) if c.anchor == f"{module}-{definition}")
     facing = {
         ours.text.strip(): theirs.text.strip()
@@ -261,7 +261,7 @@ def test_every_tag_has_a_note_in_its_pair():
             assert {note.difference.id for note in each.notes} == tags
 
 
-def test_every_difference_is_noted_and_has_its_impact():
+def test_every_difference_has_a_note_and_its_impact():
     noted = {
         note.difference.id for m in MODULES for each in module_columns(m) for note in each.notes
     }
@@ -350,7 +350,7 @@ def test_a_test_link_leads_to_the_line_of_the_test():
             assert source[int(link.partition("#L")[2]) - 1].startswith("def test_")
 
 
-# Sentences come from data or stand in introductions.
+# Sentences come from data or from introductions.
 
 
 def _visible(path: Path) -> list[str]:
@@ -362,7 +362,7 @@ TEMPLATES = sorted((ROOT / "resnet_parity" / "site" / "templates").glob("*.html"
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
-def test_templates_hold_labels_and_no_sentences(path):
+def test_templates_hold_only_labels(path):
     for piece in _visible(path):
         assert len(piece.split()) <= 5, piece
 
@@ -371,7 +371,7 @@ SCRIPTS = sorted((ROOT / "resnet_parity" / "site" / "static").glob("*.js"))
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
-def test_scripts_hold_labels_and_no_sentences(path):
+def test_scripts_hold_only_labels(path):
     code = re.sub(r"^\s*//.*$|// .*$|\$\{[^}]*\}", "", path.read_text(), flags=re.M)
     for literal in re.findall(r'"([^"\n]*)"', code) + re.findall(r"`([^`]*)`", code):
         assert len(re.findall(r"[A-Za-z]{2,}", literal)) <= 6, literal
@@ -382,7 +382,7 @@ def test_introductions_are_short():
     assert all(len(text.split()) < 50 for text in texts)
 
 
-# The architecture explorer is the spec.
+# The architecture explorer shows what the spec says.
 
 
 @cache
@@ -393,7 +393,7 @@ def spec() -> dict:
 
 
 def layers_of(net: dict) -> list[tuple[str, dict]]:
-    """Every layer of a net with its full name, as the picture puts them together."""
+    """Every layer of an architecture with its full name, as the explorer combines them."""
     named = [(spec()["layers"][i]["name"], spec()["layers"][i]) for i in net["stem"]]
     for stage in net["stages"]:
         number = 0
@@ -408,7 +408,7 @@ def layers_of(net: dict) -> list[tuple[str, dict]]:
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_the_picture_has_every_layer_shape_and_tensor(name):
+def test_the_explorer_has_every_layer_shape_and_tensor(name):
     arch, net = ARCHITECTURES[name], spec()["nets"][name]
     layers = layers_of(net)
     assert {full for full, _ in layers} == {node.name for node in make_graph(arch)}
@@ -427,13 +427,13 @@ def test_the_picture_has_every_layer_shape_and_tensor(name):
     assert net["parameters"] == parameter_count(arch)
 
 
-def test_the_picture_offers_every_row_in_its_group():
+def test_the_explorer_offers_every_architecture_in_its_group():
     assert spec()["groups"] == {group: [row.name for row in rows] for group, rows in GROUPS.items()}
     assert explorer_data()["nets"].keys() == ARCHITECTURES.keys()
 
 
 def test_every_layer_has_its_lines_in_both_implementations():
-    """They are lines of the source, and can be linked to."""
+    """They are lines of the source that a link can name."""
     sources: dict[str, list[str]] = {}
     for layer in spec()["layers"]:
         assert set(layer["places"]) == set(FRAMEWORKS), layer["name"]
@@ -473,7 +473,7 @@ def test_every_layer_has_its_lines_in_both_implementations():
         ),
     ],
 )
-def test_a_layer_stands_where_it_is_made(net, layer, torch, keras):
+def test_a_layer_shows_the_lines_that_create_it(net, layer, torch, keras):
     found = dict(layers_of(spec()["nets"][net]))[layer]["places"]
     for framework, starts in (("torch", torch), ("keras", keras)):
         texts = [text_of(spec()["places"][index][3]) for index in found[framework]]
@@ -481,8 +481,8 @@ def test_a_layer_stands_where_it_is_made(net, layer, torch, keras):
         assert all(text.startswith(start) for text, start in zip(texts, starts, strict=True)), texts
 
 
-def test_a_layer_stands_there_whatever_the_spec_remembers():
-    """A plan that is made anew is the same plan."""
+def test_a_layer_has_its_lines_whatever_is_cached():
+    """A plan that is created again equals the cached plan."""
     arch = ARCHITECTURES["resnet50d"]
     (node,) = (node for node in make_graph(arch) if node.name == "conv1.6")
     make_plan.cache_clear()
@@ -501,21 +501,21 @@ def test_the_relu_of_a_stem_is_not_that_of_a_head():
 # The commands.
 
 
-def test_page_says_where_it_lies():
+def test_page_prints_its_address():
     for arguments, name in (([], "index"), (["evidence"], "evidence")):
         result = command("page", *arguments)
         assert result.returncode == 0
         assert result.stdout.strip() == (SITE / f"{name}.html").as_uri()
 
 
-def test_page_knows_its_pages():
+def test_page_lists_the_pages_for_an_unknown_name():
     result = command("page", "nothing")
     assert (result.returncode, "layers" in result.stderr) == (2, True)
     assert "Traceback" not in result.stderr
 
 
 def test_page_opens_a_browser(tmp_path):
-    """One that notes what it is given."""
+    """The browser is a script that records its argument."""
     noted = tmp_path / "noted"
     browser = tmp_path / "browser"
     browser.write_text(f'#!/bin/sh\necho "$1" > {noted}\n')
@@ -534,7 +534,7 @@ def test_code_prints_a_pair(name):
     assert re.match(r"\s*\d+ ", row)
 
 
-def test_code_stands_one_below_the_other_where_it_is_narrow():
+def test_code_prints_one_below_the_other_in_a_narrow_terminal():
     printed = io.StringIO()
     print_pair(
         Console(width=90, force_terminal=True, file=printed, color_system="standard"),
@@ -550,7 +550,7 @@ def test_code_stands_one_below_the_other_where_it_is_narrow():
         assert word in text
 
 
-def test_code_gives_json():
+def test_code_prints_json():
     data = json.loads(command("code", "linear", "--json").stdout)
     assert data["files"] == {framework: f"resnet_{framework}/layers.py" for framework in FRAMEWORKS}
     for framework in FRAMEWORKS:
@@ -564,15 +564,15 @@ def test_code_gives_json():
     [
         ("Botleneck", "Bottleneck"),
         ("resnet18.Bottleneck", "BasicBlock"),
-        ("vgg.Bottleneck", "no architecture"),
+        ("vgg.Bottleneck", "neither an architecture nor"),
         ("layers.Bottleneck", "it is in blocks"),
         ("layers.nothing", "layers has: LAYOUT, conv"),
         ("layers", "name one of its definitions: LAYOUT, conv"),
-        ("resnet50", "resnet50 is made of: Bottleneck"),
+        ("resnet50", "its blocks are: Bottleneck"),
         ("", "modules are"),
     ],
 )
-def test_code_says_what_is_wrong_with_a_name(name, words):
+def test_code_explains_an_unknown_name(name, words):
     result = command("code", name)
     assert (result.returncode, words in result.stderr, result.stdout) == (2, True, "")
     assert "Traceback" not in result.stderr

@@ -1,1 +1,1 @@
-"""The page on which both implementations are read side by side, generated from their sources and results."""
+"""The site that shows both implementations side by side, built from their sources and results."""

@@ -1,4 +1,4 @@
-"""Two definitions, line beside line: those that say the same stand in one row, others alone."""
+"""Aligns two definitions line by line: corresponding lines share a row, others have their own."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from itertools import groupby
 from resnet_parity.site.definitions import key
 
 Row = tuple[int | None, int | None]
-"""Indices of a line of each side; None where a side has none."""
+"""The indices of a left and a right line that share a row; None where a side has no line."""
 
 _WORD = re.compile(r"[A-Za-z_]\w*|\d+")
 _CLASS = re.compile(r"\b([A-Z]\w*)\(")
 _LEAST = 0.25
-"""So much of the words of two lines must be common, or they are not set beside each other."""
+"""The smallest likeness of two lines that share a row."""
 
 
 def align(left: Sequence[str], right: Sequence[str]) -> list[Row]:
-    """Rows in the order of both sides, with as much in common as an order allows.
+    """Return the rows, in the order of both sides.
 
-    The sum over all rows of what their two lines have in common is the largest possible
-    (Needleman and Wunsch 1970, with gaps that cost nothing).
+    The sum of `likeness` over all rows is the largest possible (Needleman and Wunsch 1970, with
+    gaps that cost nothing).
     """
     best = [[0.0] * (len(right) + 1) for _ in range(len(left) + 1)]
     for i in range(len(left) - 1, -1, -1):
         for j in range(len(right) - 1, -1, -1):
             common = likeness(left[i], right[j])
-            concatenate = best[i + 1][j + 1] + common if common >= _LEAST else 0.0
-            best[i][j] = max(concatenate, best[i + 1][j], best[i][j + 1])
+            paired = best[i + 1][j + 1] + common if common >= _LEAST else 0.0
+            best[i][j] = max(paired, best[i + 1][j], best[i][j + 1])
     rows: list[Row] = []
     i = j = 0
     while i < len(left) and j < len(right):
@@ -49,7 +49,7 @@ def align(left: Sequence[str], right: Sequence[str]) -> list[Row]:
 
 
 def _filled(rows: list[Row], left: Sequence[str], right: Sequence[str]) -> Iterator[Row]:
-    """Between rows of two, as many lines of the same kinds on both sides correspond as well."""
+    """Pair unpaired runs too where both sides have as many lines, of the same kinds in order."""
     for both, run in groupby(rows, key=lambda row: None not in row):
         own = list(run)
         ours = [i for i, _ in own if i is not None]
@@ -60,9 +60,9 @@ def _filled(rows: list[Row], left: Sequence[str], right: Sequence[str]) -> Itera
 
 @lru_cache(maxsize=1 << 16)
 def likeness(left: str, right: str) -> float:
-    """How much two lines have in common: 1 for the same, 0 for nothing."""
+    """Return what two lines have in common, from 0 (nothing) to 1 (the same text)."""
     if left.strip() == right.strip():
-        return 1.0 if left.strip() else 0.3  # an empty line holds nothing together
+        return 1.0 if left.strip() else 0.3  # an empty line says little about its neighbours
     if _defined(left) and _defined(left) == _defined(right):
         return 1.0
     ours, theirs = _words(left), _words(right)
@@ -75,7 +75,7 @@ def likeness(left: str, right: str) -> float:
 
 
 _COMMON = {"self", "spec", "x", "nn", "layers", "return"}
-"""Words that stand everywhere, and say nothing of what a line does."""
+"""Words so frequent that they say nothing about what a line does."""
 
 _SYNONYMS = (("2d", ""), ("3d", ""), ("pooling", "pool"), ("normalization", "norm"), ("_", ""))
 
@@ -88,12 +88,12 @@ def _words(line: str) -> frozenset[str]:
 
 
 def _classes(line: str) -> frozenset[str]:
-    """The classes that a line makes something of: `BatchNorm2d` is `BatchNormalization`."""
+    """The words of the classes that a line calls; `BatchNorm2d` and `BatchNormalization` agree."""
     return frozenset(word for name in _CLASS.findall(line) for word in _words(name))
 
 
 def _kind(line: str) -> str:
-    """What a line is, by how it begins: comments are set beside comments, branches beside them."""
+    """The kind of a line by its start: comment, docstring, decorator, branch or code."""
     text = line.strip()
     word = text.partition(" ")[0]
     if word in _BRANCHES:
@@ -105,6 +105,6 @@ _BRANCHES = {"if", "elif", "for", "while", "with", "try:", "else:"}
 
 
 def _defined(line: str) -> str:
-    """The name that a line begins to define, as the other implementation would write it as well."""
+    """The name that a line defines, in the form that both implementations share."""
     found = re.match(r"(?:class|def) (\w+)", line)
     return key(found[1]) if found else ""

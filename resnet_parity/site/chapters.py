@@ -1,13 +1,15 @@
-"""The chapters of the page, in reading order, and what stands in each."""
+"""The chapters of the site in reading order, and the texts of its pages."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from resnet_parity.checks import CHECKS
+
 
 @dataclass(frozen=True)
 class Chapter:
-    """A page: `modules` are read side by side, `sources` are files that belong to no implementation."""
+    """A page. It shows `modules` side by side and `sources` as single files of the spec."""
 
     id: str
     title: str
@@ -20,9 +22,10 @@ CHAPTERS = (
     Chapter(
         "spec",
         "The spec",
-        "One table of architectures says what every net is. A plan makes of a row its layers with "
-        "all their numbers, and both implementations translate that plan and add nothing. Choose a row, "
-        "select a block, then a layer: its line in both frameworks, its tensors in both layouts.",
+        "One registry describes every architecture. A plan unrolls a row into its layers with all "
+        "their numbers; both implementations translate that plan and add nothing. Choose an "
+        "architecture, a block and a layer to see its lines in both frameworks and its tensors in "
+        "both layouts.",
         sources=(
             "resnet_spec/architecture.py",
             "resnet_spec/components.py",
@@ -34,36 +37,36 @@ CHAPTERS = (
     Chapter(
         "layers",
         "Layers",
-        "Each layer of the plan, as each framework says it. Here most differences stand: what one "
-        "framework does inside a layer the other does beside it, or by another default.",
+        "Each layer of the plan in each framework. Most differences are here: one framework does "
+        "inside a layer what the other does beside it, or their defaults differ.",
         modules=("layers",),
     ),
     Chapter(
         "blocks",
         "Blocks",
-        "The residual blocks: of 2015, where the norms follow their convolutions, and of 2016, "
-        "where they come first. A PyTorch module keeps its layers and calls them; a functional "
-        "Keras model is what comes out of calling them once.",
+        "The residual blocks of 2015, in which norms follow the convolutions, and of 2016 "
+        "(preactivation), in which norms come first. A PyTorch module stores its layers and calls "
+        "them; a functional Keras model results from calling its layers once.",
         modules=("blocks", "preact_blocks"),
     ),
     Chapter(
         "model",
         "Model",
-        "Stem, stages and head, and the one function by which every row is made.",
+        "Stem, stages and head, and the one function that creates the model of every architecture.",
         modules=("model",),
     ),
     Chapter(
         "adapter",
         "Adapter",
-        "How weights travel, how the checker sees every layer of a model, how it takes gradients, "
-        "and how both implementations write ONNX.",
+        "How weights are read and set, how the checker runs a model, records its taps and takes "
+        "gradients, and how both frameworks export ONNX.",
         modules=("weights", "modes", "adapter", "gradients", "export"),
     ),
     Chapter(
         "training",
         "Training",
-        "One rule of training, followed by both implementations step by step: the optimiser, the loss, the "
-        "running statistics.",
+        "The optimiser, the loss and the running statistics: both implementations follow one "
+        "training rule, step by step.",
         modules=("optimizer", "training", "training_state"),
     ),
 )
@@ -73,33 +76,43 @@ MORE = (
     ("evidence", "Evidence"),
     ("cookbook", "Cookbook"),
 )
-"""Pages behind the chapters."""
+"""The pages after the chapters."""
 
 DESCRIPTION = (
-    "One ResNet specification, written twice, in PyTorch and in Keras, with the same files, names "
-    "and order. Read both line by line, see where they must part and what it costs to overlook it."
+    "One ResNet specification, implemented in PyTorch and in Keras with the same files, names and "
+    "order. Read both line by line, see where they must differ, and the measured impact of each "
+    "difference."
 )
 
 INTRODUCTIONS = {
-    "differences": "Where the same words mean something else, and what was measured when a "
-    "difference was ignored.",
-    "evidence": "What was measured: every engine against the oracle, rounding through depth, "
-    "planted defects, ONNX files. Figures are data, made on the machine and day that they name.",
-    "cookbook": "What a ResNet needs, said in both frameworks. Every entry is run as it stands "
-    "here, and ends with what must hold.",
+    "differences": "Where the same number or argument means something else in the other framework, "
+    "and the impact that was measured when the difference was ignored.",
+    "evidence": "The measured figures: every engine against the oracle, rounding error by depth, "
+    "mutants, ONNX files. Each table names its date, machine and versions.",
+    "cookbook": "Common tasks with a ResNet in both frameworks. The test suite runs every entry "
+    "exactly as shown; its last part asserts that both frameworks agree.",
 }
-"""What the pages behind the chapters begin with."""
+"""The introductions of the pages after the chapters."""
 
 WORDS = (
-    ("framework", "one of the two implementations, of the same specification"),
-    ("oracle", "a third one, in NumPy, straight from the specification: it says who is wrong"),
-    ("tap", "a place at which outputs are compared: a convolution, a norm, a block, the logits"),
-    ("probe", "weights and images made so that a defect cannot hide"),
-    ("check", "one kind of proof: exact, float64, float32, half, lockstep"),
-    ("noise floor", "PyTorch's own rounding error, which others may double"),
-    ("mutant", "an implementation with a defect that was planted, and must be noticed"),
+    ("plan", "an architecture unrolled into layers, with all their numbers and names"),
+    ("stem", "the layers before the first stage: convolution, norm, ReLU and max-pool"),
+    ("stage", "a sequence of blocks with one width; the first may reduce the resolution"),
+    ("block", "a residual block: convolutions, and a shortcut that is added to their result"),
+    ("tap", "an intermediate tensor that is compared: of a convolution, norm, block, the logits"),
+    ("probe", "weights and images chosen so that a defect shows"),
+    (
+        "oracle",
+        "a third implementation in NumPy, straight from the spec, that decides who is wrong",
+    ),
+    ("check", f"one kind of comparison: {', '.join(CHECKS)}"),
+    ("noise floor", "PyTorch's own rounding error against the oracle in float64"),
+    ("verdict", "the result of a check for one engine: pass, fail or skipped, with a figure"),
+    ("lockstep", "training in both frameworks, compared after every step"),
+    ("mutant", "an implementation with a planted defect, which checks must notice"),
+    ("engine", "a framework, its backend and its mode, such as Keras on jax with jit"),
 )
-"""What the pages say often, and mean by it."""
+"""The words that the pages use, with their meaning."""
 
 KEYS = (
     ("j", "next definition"),
@@ -108,4 +121,4 @@ KEYS = (
     ("]", "next page"),
     ("t", "light or dark"),
 )
-"""What `page.js` listens to."""
+"""The keys that `page.js` handles, with their meaning."""

@@ -1,4 +1,4 @@
-"""Python source in colours: Pygments' tokens, line by line, as HTML."""
+"""Highlights Python source as HTML, line by line, with Pygments' tokens."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from resnet_parity.site.results import ROOT
 
 @cache
 def coloured(file: str) -> tuple[str, ...]:
-    """Every line of a file of the project as HTML; a token of several lines is coloured in each."""
+    """Return the lines of a project file as HTML; a token over several lines is split at each."""
     return tuple(coloured_text((ROOT / file).read_text(encoding="utf-8")))
 
 
 def coloured_text(source: str) -> list[str]:
-    """Every line of a text as HTML."""
+    """Return the lines of a text as HTML."""
     lines = [""]
     for token, text in PythonLexer(ensurenl=False, stripnl=False).get_tokens(source):
         name = _class(token)
@@ -34,7 +34,7 @@ def coloured_text(source: str) -> list[str]:
 
 
 _PLAIN = ("", "n", "p", "w")
-"""Names, punctuation and blanks keep the colour of the text, and need no element."""
+"""The classes of names, punctuation and blanks, which keep the colour of the text."""
 
 
 def _class(token) -> str:

@@ -1,4 +1,4 @@
-"""What stands in the columns of a chapter: lines of code beside each other, and the differences."""
+"""The columns of a chapter: aligned lines of code, and the differences that they carry."""
 
 from __future__ import annotations
 
@@ -18,10 +18,7 @@ _ROWS = {row.id: row for row in DIFFERENCES}
 
 @dataclass(frozen=True)
 class Line:
-    """A line of code: its number, its anchor, how far it is indented, its text and its HTML.
-
-    `met` says that the other implementation has a line that corresponds.
-    """
+    """A line of code. `met` says whether the other implementation has a corresponding line."""
 
     number: int
     anchor: str
@@ -33,7 +30,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Note:
-    """A difference, the row in which it is first named, and its own anchor."""
+    """A difference, the row of its first tag, and its anchor."""
 
     row: int
     difference: Difference
@@ -42,7 +39,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Columns:
-    """A pair, row by row; None is a row in which a column is empty."""
+    """A pair of definitions, row by row; a line is None where a column is empty."""
 
     anchor: str
     title: str
@@ -57,7 +54,7 @@ class Columns:
 
 
 def columns(module: str, pair: Pair) -> Columns:
-    """Both definitions of a pair, aligned."""
+    """Align both definitions of a pair."""
     sides = {"torch": pair.torch, "keras": pair.keras}
     rows = align(*(side.lines if side else () for side in sides.values()))
     place = f"{module}-{pair.name}"
@@ -81,17 +78,17 @@ def columns(module: str, pair: Pair) -> Columns:
 
 
 def _linked(html: str, place: str) -> str:
-    """A line whose tag, where it has one, leads to its note."""
+    """Turn the tag of a line, if it has one, into a link to its note."""
     return TAG.sub(rf'# <a href="#{place}-\1" data-tag="\1">DIFFERS(\1)</a>', html)
 
 
 def anchor(framework: str, module: str, number: int) -> str:
-    """The anchor of a line on its chapter's page."""
+    """Return the anchor of a line on its chapter's page."""
     return f"{framework}-{module}-L{number}"
 
 
 def line_of(side: Definition, index: int, own_anchor: str) -> Line:
-    """One of the lines of a definition."""
+    """Return one line of a definition."""
     number, text = side.first + index, side.lines[index]
     indent = len(text) - len(text.lstrip())
     return Line(number, own_anchor, indent, text, coloured(side.file)[number - 1])
@@ -103,7 +100,7 @@ def _notes(
     torch: Definition | None,
     keras: Definition | None,
 ) -> Iterator[Note]:
-    """Each difference once, where it is first named."""
+    """Yield each difference once, at the row of its first tag."""
     found: dict[str, int] = {}
     for row, indices in enumerate(rows):
         for side, index in zip((torch, keras), indices, strict=True):

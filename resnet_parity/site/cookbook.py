@@ -1,7 +1,7 @@
-"""The cookbook: what a ResNet needs, said in both frameworks, and proof that both say the same.
+"""The cookbook: what a ResNet needs, written in both frameworks, with a proof that both agree.
 
-An entry is a file of `entries`: its docstring is the title and a sentence, then come what both
-snippets share, the two snippets, and what must hold.
+An entry is a file of `cookbook_entries`. Its docstring is a title and a remark. Four parts follow:
+the code that both snippets share, a snippet for each framework, and the assertions.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PARTS = ("shared", "torch", "keras", "agree")
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry: `parts` are its snippets, as they are run and shown."""
+    """An entry; `parts` holds its code by part, as it runs and as the page shows it."""
 
     name: str
     title: str
@@ -34,7 +34,7 @@ class Entry:
 
 
 def entries() -> list[Entry]:
-    """All entries, in the order of the book."""
+    """Return all entries in order."""
     return [_read(path) for path in sorted(FOLDER.glob("*.py"))]
 
 
@@ -49,7 +49,7 @@ def _read(path: Path) -> Entry:
 
 
 def run(entry: Entry) -> dict[str, Any]:
-    """Run an entry as it stands; what fails raises."""
+    """Run an entry and return its names; an assertion that fails raises."""
     names: dict[str, Any] = {}
     text = entry.file.read_text(encoding="utf-8")
     exec(compile(text, entry.file, "exec"), names)
@@ -57,7 +57,7 @@ def run(entry: Entry) -> dict[str, Any]:
 
 
 def agree(theirs: Any, ours: Any, dtype: str = "float64") -> None:
-    """Raise `AssertionError` unless two results are the same but for the roundings of a dtype."""
+    """Raise `AssertionError` unless two results agree within the tolerance of a dtype."""
     expected, found = (np.asarray(each, "float64") for each in (ours, theirs))
     assert found.shape == expected.shape, f"{found.shape} is not {expected.shape}"
     error = relative_error(expected, found)

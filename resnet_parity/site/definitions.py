@@ -1,4 +1,4 @@
-"""The definitions of a source file, and those of one implementation beside those of the other."""
+"""Reads the definitions of source files and pairs those of both implementations."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from resnet_parity.site.results import ROOT
-from resnet_parity.site.syntax import is_text
 from resnet_parity.site.unpaired import UNPAIRED
 
 FRAMEWORKS = {"torch": "PyTorch", "keras": "Keras"}
 
 ADAPTER_MODULES = ("adapter", "modes", "gradients", "training_state", "export")
-"""The paired modules that serve the checker; the others are those of the two user packages."""
+"""The paired modules that serve the checker; all others are in the two user packages."""
 
 
 def module_file(framework: str, module: str) -> str:
-    """The path of a paired module's source file, relative to the root of the project."""
+    """Return the path of a paired module's source file, relative to the project."""
     if module in ADAPTER_MODULES:
         return f"resnet_parity/adapters/{framework}/{module}.py"
     return f"resnet_{framework}/{module}.py"
@@ -25,7 +24,10 @@ def module_file(framework: str, module: str) -> str:
 
 @dataclass(frozen=True)
 class Definition:
-    """A function, a class or a constant: where it stands, from the comments above it on."""
+    """A function, class or constant with its decorators and the comments above it.
+
+    `first` is the number of its first line.
+    """
 
     name: str
     file: str
@@ -39,7 +41,7 @@ class Definition:
 
 @dataclass(frozen=True)
 class Pair:
-    """What both implementations define; where one has nothing of the kind, `why` says so."""
+    """A definition in both implementations; if one has none, `why` gives the reason."""
 
     torch: Definition | None
     keras: Definition | None
@@ -53,12 +55,15 @@ class Pair:
 
 
 def key(name: str) -> str:
-    """`BasicBlock` pairs with `basic_block`, `MODES` with no function `modes`."""
+    """Return the name by which definitions pair: `BasicBlock` and `basic_block` have one key.
+
+    A constant such as `MODES` does not pair with a function `modes`.
+    """
     return name if name.isupper() else name.replace("_", "").lower()
 
 
 def definitions(file: str) -> list[Definition]:
-    """All that a file defines, in its order; imports and its docstring are left out."""
+    """Return the definitions of a file in order, without imports and the module docstring."""
     lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
     found: list[Definition] = []
     tree = ast.parse("\n".join(lines))
@@ -66,7 +71,7 @@ def definitions(file: str) -> list[Definition]:
     for node in tree.body:
         name = _name(node)
         if name is None:
-            if found and is_text(node) and node is not tree.body[0]:
+            if found and _is_text(node) and node is not tree.body[0]:
                 found[-1] = _longer(found[-1], lines, node.end_lineno or 0)
         else:
             first = min([node.lineno, *(each.lineno for each in _decorators(node))])
@@ -89,6 +94,12 @@ def _name(node: ast.stmt) -> str | None:
     return next((each.id for each in targets if isinstance(each, ast.Name)), None)
 
 
+def _is_text(node: ast.stmt) -> bool:
+    """Whether a node is a string statement, such as the text below a constant."""
+    value = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
+
+
 def _decorators(node: ast.stmt) -> list[ast.expr]:
     return getattr(node, "decorator_list", [])
 
@@ -99,9 +110,9 @@ def _longer(definition: Definition, lines: list[str], last: int) -> Definition:
 
 
 def pairs(module: str) -> Iterator[Pair]:
-    """The definitions of a module of both implementations, in their order.
+    """Yield the pairs of a module in the order of both files.
 
-    What one implementation has alone stands where it stands there.
+    An unpaired definition keeps its place in its own file.
     """
     torch, keras = (definitions(module_file(framework, module)) for framework in FRAMEWORKS)
     theirs = {key(each.name): each for each in keras}

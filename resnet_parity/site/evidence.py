@@ -1,4 +1,4 @@
-"""The rows and cells that the evidence page shows of benchmarks/results."""
+"""Turns the measured results into the rows and cells of the evidence page."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ PLOTTED = (
     "seresnet50",
     "plain34",
 )
-"""One of each kind; the architecture explorer has the figures of the others."""
+"""One architecture of each kind; the architecture explorer shows the figures of the others."""
 
 RESULTS = ("matrix", "depth", "impact", "onnx")
 
 
 def matrices(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """A table per architecture: engines down, checks across."""
+    """Yield a table per architecture: a row per engine, a column per check."""
     for name, row in data["rows"].items():
         yield {
             "name": name,
@@ -57,7 +57,7 @@ def dtypes(data: Mapping[str, Any]) -> list[str]:
 
 
 def plots(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """A drawing per net, and the largest error of each of its lines."""
+    """Yield a plot per architecture with the largest error of each of its lines."""
     for name in PLOTTED:
         net = data["rows"][name]
         yield {
@@ -72,7 +72,7 @@ def plots(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def mutants() -> Iterator[dict[str, str]]:
-    """Every mutant: the checks that notice it, those that cannot, and its impact."""
+    """Yield every mutant with the checks that notice it, the checks that cannot, and its impact."""
     for name, row in impact_table("mutants").items():
         yield {
             "name": name,
@@ -85,7 +85,7 @@ def mutants() -> Iterator[dict[str, str]]:
 
 
 def onnx(data: Mapping[str, Any]) -> dict[str, Any]:
-    """A row per architecture that was surveyed."""
+    """Return the table of the ONNX survey: a row per architecture."""
     rows = []
     for name, row in data["rows"].items():
         _, operators, *cells = onnx_row(name, row)

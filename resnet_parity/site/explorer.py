@@ -1,6 +1,6 @@
-"""Every architecture of the table as data for the picture: stages, blocks, layers, and their lines.
+"""The data of the architecture explorer: stages, blocks and layers of every architecture.
 
-Blocks that are alike but for their place are told once.
+Each layer carries its lines of code in both frameworks. Equal blocks and layers are stored once.
 """
 
 from __future__ import annotations
@@ -51,26 +51,27 @@ _FUNCTIONS = {
     Norm: ("layers", "batch_norm"),
     Relu: ("layers", "relu"),
 }
-"""The module and the definition that make an operation."""
+"""The module and the definition that create each operation."""
 
 
 class Interned:
-    """Things that stand often, told once; an index stands for each."""
+    """A list of distinct values; each is referred to by its index."""
 
     def __init__(self) -> None:
         self.all: list[Any] = []
-        self._places: dict[str, int] = {}
+        self._indices: dict[str, int] = {}
 
-    def index(self, thing: Any) -> int:
-        key = json.dumps(thing)
-        if key not in self._places:
-            self._places[key] = len(self.all)
-            self.all.append(thing)
-        return self._places[key]
+    def index(self, value: Any) -> int:
+        """Return the index of a value; a new value is appended."""
+        key = json.dumps(value)
+        if key not in self._indices:
+            self._indices[key] = len(self.all)
+            self.all.append(value)
+        return self._indices[key]
 
 
 def explorer_data() -> dict[str, Any]:
-    """All that the picture shows, as plain data."""
+    """Return all that the explorer shows as plain data, apart from `figures`."""
     layers, blocks, places = Interned(), Interned(), Interned()
     nets = {
         arch.name: _net(arch, layers, blocks, places) for rows in GROUPS.values() for arch in rows
@@ -92,7 +93,7 @@ def explorer_data() -> dict[str, Any]:
 
 
 def figures() -> dict[str, dict[str, Any]]:
-    """The errors at every tap of the nets that were measured; a page loads those of one net."""
+    """Return the measured errors at every tap by architecture; the page loads one at a time."""
     data = read("depth")
     return {
         name: _figures(net, data["setups"][net["setup"]]["date"])
@@ -101,7 +102,7 @@ def figures() -> dict[str, dict[str, Any]]:
 
 
 def _figures(net: dict[str, Any], date: str) -> dict[str, Any]:
-    """The errors of a net by tap, in the order of dtypes and implementations."""
+    """The errors of an architecture by tap, in the order of dtypes and frameworks."""
     rows = [errors for frameworks in net["errors"].values() for errors in frameworks.values()]
     return {
         "date": date,
@@ -112,7 +113,7 @@ def _figures(net: dict[str, Any], date: str) -> dict[str, Any]:
 
 
 def _vectors() -> dict[str, int]:
-    """How many conformance vectors there are of each row."""
+    """The number of conformance vectors of each architecture."""
     file = ROOT / "conformance" / "vectors.json"
     data = json.loads(file.read_text(encoding="utf-8"))["architectures"]
     return {name: len(vectors) for name, vectors in data.items()}
@@ -135,11 +136,11 @@ def _net(
         (head if any(of_block.values()) else stem).append(layers.index(layer))
     stages = []
     for stage in plan.stages:
-        told = [
+        indices = [
             blocks.index(_block(block, of_block[block.name], extents, layers, places))
             for block in stage.blocks
         ]
-        runs = [[kind, len(list(run))] for kind, run in groupby(told)]
+        runs = [[kind, len(list(run))] for kind, run in groupby(indices)]
         stages.append({"name": stage.name, "blocks": runs})
     return {
         "source": arch.source,
@@ -153,7 +154,7 @@ def _net(
 
 
 def _owners(name: str) -> Iterator[str]:
-    """The names that may be of the block that an operation belongs to."""
+    """The prefixes of an operation's name that may name its block."""
     parts = name.split(".")
     return (".".join(parts[:count]) for count in range(2, len(parts) + 1))
 
@@ -177,7 +178,7 @@ def _block(block: Block, nodes, extents, layers: Interned, places: Interned) -> 
 def _layer(
     node: Node, owner: str, extents, found: dict[str, list[Place]], places: Interned
 ) -> dict[str, Any]:
-    """An operation; names are told without the block's own."""
+    """The data of an operation; names are relative to the block `owner`, "<" is its input."""
     operation = node.operation
     inputs = [
         name[len(owner) :].lstrip(".") if _inside(name, owner) else "<" for name in node.inputs
@@ -203,19 +204,19 @@ def _inside(name: str, owner: str) -> bool:
 
 
 def _place(framework: str, place: Place) -> list[Any]:
-    """The module, the number of the line, its anchor, and its HTML."""
+    """The module of a line, its number, its anchor and its HTML."""
     html = coloured(module_file(framework, place.module))[place.number - 1].lstrip()
     return [place.module, place.number, anchor(framework, place.module, place.number), html]
 
 
 def _tensor(parameter: Parameter, layer: str) -> list[Any]:
-    """Its last name and shape in torch, and in Keras."""
+    """The last part of a tensor's name and its shape, in PyTorch and in Keras."""
     leaf = parameter.name[len(layer) + 1 :]
     return [leaf, parameter.shape, parameter.keras_variable, parameter.keras_shape]
 
 
 def _text(operation: Any) -> str:
-    """What sets the operation apart, as short as a label."""
+    """A label with the numbers of an operation."""
     if isinstance(operation, Conv):
         text = f"{operation.kernel}x{operation.kernel}, {operation.in_channels} to "
         text += str(operation.out_channels)
@@ -225,7 +226,7 @@ def _text(operation: Any) -> str:
     if isinstance(operation, MaxPool | AveragePool):
         return f"{operation.kernel}x{operation.kernel}, stride {operation.stride}"
     if isinstance(operation, ChannelPad):
-        return f"zeros: {operation.before} before, {operation.after} behind"
+        return f"zeros: {operation.before} before, {operation.after} after"
     if isinstance(operation, Linear):
         return f"{operation.in_features} to {operation.out_features}"
     return f"eps {operation.eps:g}" if isinstance(operation, Norm) else ""

@@ -1,4 +1,4 @@
-"""Where an operation of the spec stands in both implementations: the lines that make it."""
+"""Finds the lines of both implementations that create an operation of the spec."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Place:
 
 
 Patterns = tuple[str, ...]
-"""Regular expressions, each of which one line of a definition has, and no other."""
+"""Regular expressions; each matches exactly once in a definition."""
 
 _CLASSES = {
     ("basic", False): ("blocks", "BasicBlock"),
@@ -42,17 +42,17 @@ _CLASSES = {
 
 
 def classes_of(arch: Architecture) -> set[str]:
-    """The blocks of torch's implementation that a net is made of."""
+    """Return the PyTorch classes of the blocks of an architecture."""
     return {definition_of(block)[1] for block in make_plan(arch).blocks}
 
 
 def definition_of(block: Block) -> tuple[str, str]:
-    """The module and the class of torch's implementation in which a block is defined."""
+    """Return the module and the PyTorch class that define a block."""
     return _CLASSES[block.kind, block.preactivation]
 
 
 def places_in_block(block: Block, node: Node) -> dict[str, list[Place]]:
-    """The lines of an operation of a block, by hand; raises `LookupError` where there is none."""
+    """Return the lines of an operation of a block by framework; raises `LookupError` if none."""
     name = node.name[len(block.name) :].lstrip(".")
     if name.startswith("downsample"):
         return _find("blocks", "shortcut", dict.fromkeys(FRAMEWORKS, (r"SHORTCUT_LAYERS\[",)))
@@ -71,7 +71,7 @@ def _of_block(name: str) -> dict[str, Patterns]:
 
 
 def _of_gate(name: str) -> dict[str, Patterns]:
-    """The gate itself is a sigmoid, and a product."""
+    """The patterns of a gate's operation; the gate itself is a sigmoid and a product."""
     return {
         "mean": {"torch": (r"self\.mean = ",), "keras": (r"spec\.mean\)",)},
         "fc1": {"torch": (r"self\.fc1 = ",), "keras": (r"spec\.fc1\)",)},
@@ -82,7 +82,7 @@ def _of_gate(name: str) -> dict[str, Patterns]:
 
 
 def places_outside(arch: Architecture, node: Node) -> dict[str, list[Place]]:
-    """The lines of an operation of stem or head; raises `LookupError` where there is none."""
+    """Return the lines of an operation of stem or head; raises `LookupError` if there is none."""
     if re.fullmatch(r"conv1\.\d+.*", node.name):
         last = node.operation == make_plan(arch).stem.convs[-1]
         return _find("layers", "stem_conv", _of_deep_stem(node, last))
@@ -90,7 +90,7 @@ def places_outside(arch: Architecture, node: Node) -> dict[str, list[Place]]:
 
 
 def _of_deep_stem(node: Node, last: bool) -> dict[str, Patterns]:
-    """Convolutions with their norms and ReLUs, and a last one."""
+    """The patterns of a deep stem: convolutions with norms and ReLUs, and a last convolution."""
     if last:
         return {"torch": (r"return nn\.Sequential",), "keras": (r"return conv\(x, last\)",)}
     calls: dict[type, str] = {Conv: r"= conv\(", Norm: r"= batch_norm\(", Relu: r"= relu\("}
@@ -99,7 +99,7 @@ def _of_deep_stem(node: Node, last: bool) -> dict[str, Patterns]:
 
 def _of_model(arch: Architecture, node: Node) -> dict[str, Patterns]:
     plan = make_plan(arch)
-    if isinstance(node.operation, Relu):  # behind the stem's norm, or behind the last
+    if isinstance(node.operation, Relu):  # after the stem's norm, or after the final norm
         norm = "stem.norm" if plan.stem.norm else "norm"
         before = rf"x = batch_norm\(x, plan\.{re.escape(norm)}\)\n\s*"
         return {"torch": (r"self\.relu = ",), "keras": (rf"{before}x = relu\(x, ",)}
@@ -134,7 +134,7 @@ def _definition(framework: str, module: str, name: str) -> Definition:
 
 
 def _lines(definition: Definition, module: str, patterns: Patterns) -> Iterable[Place]:
-    """The line in which each pattern ends."""
+    """Yield the line in which the match of each pattern ends."""
     text = "\n".join(definition.lines)
     for pattern in patterns:
         found = list(re.finditer(pattern, text))

@@ -1,4 +1,4 @@
-"""The pages: their templates, and what stands in each."""
+"""The pages: each template with the data that fills it."""
 
 from __future__ import annotations
 
@@ -29,30 +29,30 @@ from resnet_parity.site.sources import link_to_test, source_page
 
 
 def pages() -> dict[str, str]:
-    """All of them, by their path in the site."""
+    """Return every page by its path in the site, without the pages of source files."""
     found = {"index": _index()} | {chapter.id: _chapter(chapter) for chapter in CHAPTERS}
-    makers: dict[str, Callable[[], str]] = {
+    others: dict[str, Callable[[], str]] = {
         "differences": _differences,
         "evidence": _evidence,
         "cookbook": _cookbook,
     }
-    found |= {id: makers[id]() for id, _ in MORE}
+    found |= {id: others[id]() for id, _ in MORE}
     return {f"{id}.html": text for id, text in found.items()}
 
 
 @cache
 def results() -> dict[str, Any]:
-    """Every file of results that the pages show."""
+    """Return every file of results that the pages show."""
     return {name: read(name) for name in evidence.RESULTS}
 
 
 def _setups() -> dict[str, Any]:
-    """What each file of results was measured on and with."""
+    """The setups (date, machine, versions) of each file of results."""
     return {name: setups(data) for name, data in results().items()}
 
 
 def _shared() -> dict[str, Any]:
-    """What the rows of differences need."""
+    """The values that the rows of differences need."""
     return {
         "impact": impacts(),
         "tests": {row.id: link_to_test(row.test) for row in DIFFERENCES},
@@ -62,7 +62,7 @@ def _shared() -> dict[str, Any]:
 
 @cache
 def module_columns(module: str) -> tuple[Columns, ...]:
-    """The pairs of a module, aligned."""
+    """Return the aligned pairs of a module."""
     return tuple(columns(module, pair) for pair in pairs(module))
 
 
@@ -90,7 +90,7 @@ def _module(module: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Single:
-    """A definition that stands for itself."""
+    """A definition without a counterpart, such as those of the spec."""
 
     anchor: str
     title: str
@@ -120,7 +120,7 @@ def _index() -> str:
     figures = [
         {"label": "architectures", "value": len(ARCHITECTURES), "href": "spec.html#explorer"},
         {"label": "differences", "value": len(DIFFERENCES), "href": "differences.html"},
-        {"label": "planted defects", "value": mutants, "href": "evidence.html#mutants"},
+        {"label": "mutants", "value": mutants, "href": "evidence.html#mutants"},
         {"label": "cookbook entries", "value": len(entries()), "href": "cookbook.html"},
     ]
     texts = {chapter.id: chapter.introduction for chapter in CHAPTERS} | INTRODUCTIONS

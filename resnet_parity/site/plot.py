@@ -1,4 +1,4 @@
-"""The error at every tap of a net, drawn: one line for each dtype and implementation."""
+"""Plots the error at every tap of an architecture: one line per dtype and framework."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 WIDTH, HEIGHT = 920, 360
 LEFT, RIGHT, TOP, BOTTOM = 64, 12, 12, 40
 DECADES = range(-17, 1, 2)
-"""Powers of ten at which the axis has a line."""
+"""The powers of ten at which the axis has a grid line."""
 
 _LEAST = 1e-17
-"""What has no error at all is drawn here, where the axis says 0: a logarithm has none."""
+"""An error of zero, which has no logarithm, is drawn here; the axis labels it 0."""
 
 
 def plot(net: Mapping[str, Any], title: str) -> str:
@@ -60,7 +60,7 @@ def _axis() -> Iterator[str]:
 
 
 def _stages(taps: Sequence[str]) -> Iterator[str]:
-    """Where each stage begins, and its name."""
+    """A grid line where each stage begins, and the stage's name."""
     count, index = len(taps), 0
     for part, run in groupby(taps, key=lambda tap: tap.split(".")[0]):
         length = len(list(run))

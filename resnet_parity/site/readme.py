@@ -1,6 +1,6 @@
-"""The generated tables of the README, as Markdown.
+"""Generates the tables of README.md.
 
-Run as a module it writes them into README.md; with --check it only says whether they are current.
+Run as a module it writes them; with --check it only says whether they are current.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ONNX_COLUMNS = tuple(
 
 
 def architectures() -> str:
-    """Every row of the table of architectures, in its groups."""
+    """Return the table of all architectures by group."""
     return _table(
         ("group", "name", "blocks", "parameters", "GMACs", "source"),
         (
@@ -44,7 +44,7 @@ def architectures() -> str:
 
 
 def differences() -> str:
-    """Every difference between the frameworks that a ResNet meets."""
+    """Return the table of all differences between the frameworks."""
     return _table(
         ("tag", "PyTorch", "Keras", "if you ignore it"),
         ((f"`{row.id}`", f"`{row.torch}`", f"`{row.keras}`", row.ignored) for row in DIFFERENCES),
@@ -52,7 +52,7 @@ def differences() -> str:
 
 
 def tolerances() -> str:
-    """Every tolerance, with its reason."""
+    """Return the table of all tolerances with their reasons."""
     return _table(
         ("check", "quantity", "limit", "why"),
         (
@@ -63,23 +63,23 @@ def tolerances() -> str:
 
 
 def matrix() -> str:
-    """Every engine on every check, as `resnet-parity matrix` prints it."""
+    """Return the tables of every engine on every check, as `resnet-parity matrix` prints them."""
     return "\n\n".join(map(markdown, matrices(read("matrix"))))
 
 
 def onnx() -> str:
-    """Every row that was surveyed through both exporters, see `benchmarks.onnx`."""
+    """Return the table of the ONNX survey; `benchmarks.onnx` measures it."""
     data = read("onnx")
     rows = data["rows"]
     count = sum(row["passed"] for row in rows.values())
     exports = (export for row in rows.values() for export in row["exports"].values())
     runs = max((cell["verdicts"] for checks in exports for cell in checks.values()), default=0)
-    told = " Rows that are missing were not run, or gave no answer."
-    missing = "" if len(rows) == len(ARCHITECTURES) else told
+    partial = " Missing architectures were not run or gave no answer."
+    missing = "" if len(rows) == len(ARCHITECTURES) else partial
     return "\n".join(
         [
-            f"{count} of the {len(rows)} rows surveyed pass, of {len(ARCHITECTURES)} in the table"
-            f" ({'; '.join(onnx_setups(data))}). "
+            f"{count} of {len(rows)} surveyed architectures pass, of {len(ARCHITECTURES)} in the "
+            f"registry ({'; '.join(onnx_setups(data))}). "
             f"Exact: elements that differ in {runs} runs (ONNX Runtime at four levels, batches of "
             "1, 2 and 5, two sizes). float32: the largest error, as a multiple of PyTorch's own. "
             f"Both exports have the same operators in {_alike(rows.values())} of them.{missing}",
@@ -93,23 +93,23 @@ def onnx() -> str:
 
 
 def _alike(rows: Iterable[Mapping[str, Any]]) -> int:
-    """Of how many rows both exports hold the same operators, but for turning an image."""
-    turning = {"Transpose": 0}
-    graphs = ([each | turning for each in row["operators"].values()] for row in rows)
+    """Count the rows whose exports hold the same operators, apart from transposing images."""
+    no_transpose = {"Transpose": 0}
+    graphs = ([each | no_transpose for each in row["operators"].values()] for row in rows)
     return sum(first == second for first, second in graphs)
 
 
 def onnx_setups(data: Mapping[str, Any]) -> Iterator[str]:
-    """What the rows of the survey were made on, and how many on each."""
+    """Yield the machine and versions of each setup of the survey with its number of rows."""
     for setup in setups(data):
         machine = setup["machine"]
-        tested = (f"{name} {number}" for name, number in setup["versions"].items())
+        versions = (f"{name} {number}" for name, number in setup["versions"].items())
         where = f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}"
-        yield f"{setup['rows']} on {where}, {', '.join(tested)}"
+        yield f"{setup['rows']} on {where}, {', '.join(versions)}"
 
 
 def onnx_row(name: str, row: Mapping[str, Any]) -> Iterator[str]:
-    """A row of the survey: its name, its operators, a figure for each column."""
+    """Yield the cells of a row of the survey: name, operators, and a figure per column."""
     yield name
     counts = row["operators"]["torch.onnx"]
     yield ", ".join(f"{counts[operator]} {operator}" for operator in sorted(counts))
@@ -140,7 +140,7 @@ def _table(headers: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def main() -> int:
-    """Bring README.md of the working folder up to date, or check that it is."""
+    """Update README.md in the working folder, or with --check only check it."""
     readme = Path("README.md")
     text = old = readme.read_text(encoding="utf-8")
     for name, make in SECTIONS.items():

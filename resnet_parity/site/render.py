@@ -1,4 +1,4 @@
-"""Templates filled in, and what all pages share."""
+"""Renders templates with the values that all pages share."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def _environment() -> Environment:
 
 
 def _prose(text: str) -> Markup:
-    """What stands between backticks is code."""
+    """Escape a text and turn backticks into code elements."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def render(template: str, *, title: str, page: str = "", root: str = "", **values: Any) -> str:
-    """A page; `root` is the way from it to the top of the site."""
+    """Return a page; `root` is the relative path from it to the root of the site."""
     ids = ["index", *(id for id, _ in _PAGES)]
     names = dict([("index", "Contents"), *_PAGES])
     place = ids.index(page) if page in ids else None

@@ -1,4 +1,4 @@
-"""Reads the measured results, and locates them and the built site: in a checkout, or installed."""
+"""Locates and reads the measured results, and locates the built site, in a checkout or a wheel."""
 
 from __future__ import annotations
 

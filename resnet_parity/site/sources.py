@@ -1,4 +1,4 @@
-"""A page per source file that others link to: whole, every line with its number and anchor."""
+"""A page per source file that others link to: every line with its number and anchor."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from resnet_parity.site.results import ROOT
 
 
 def source_pages() -> dict[str, str]:
-    """All of them, by their path in the site."""
+    """Return every page of a source file by its path in the site."""
     return {source_page(file): _page(file) for file in files()}
 
 
 def files() -> list[str]:
-    """Those of the chapters, and those of the tests that pin a difference."""
+    """Return the files of the chapters and of the tests that pin a difference."""
     found: dict[str, None] = {}
     for chapter in CHAPTERS:
         found |= dict.fromkeys(chapter.sources)
@@ -31,12 +31,12 @@ def files() -> list[str]:
 
 
 def source_page(file: str) -> str:
-    """The path of the page of a file."""
+    """Return the path of a file's page in the site."""
     return f"source/{file.removesuffix('.py').replace('/', '.')}.html"
 
 
 def link_to_test(test: str) -> str:
-    """Where a test of `differences.py` stands, as a path in the site."""
+    """Return the path and anchor of a test of `differences.py` in the site."""
     file, name = _test_file(test), test.partition("::")[2]
     return f"{source_page(file)}#L{_lines_of_functions(file)[name]}"
 
@@ -63,7 +63,7 @@ def _page(file: str) -> str:
 
 
 def _other(file: str) -> dict[str, str] | None:
-    """The same file of the other implementation."""
+    """The counterpart of a file in the other implementation; None if it has none."""
     if "torch" in file:
         other = file.replace("torch", "keras")
     elif "keras" in file:

@@ -1,4 +1,4 @@
-"""One pair of definitions, side by side in a terminal."""
+"""Prints a pair of definitions side by side in a terminal."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from resnet_parity.site.lines import classes_of
 from resnet_parity.site.results import impacts
 
 _NARROW = 120
-"""Columns of a terminal under which the implementations stand one below the other."""
+"""The terminal width in columns below which the implementations are printed one below the other."""
 
 MODULES = tuple(module for chapter in CHAPTERS for module in chapter.modules)
 
 
 def find(name: str) -> Columns:
-    """The pair of a name: `Bottleneck`, `blocks.Bottleneck`, or `resnet50.Bottleneck`.
+    """Return the pair of a name: `Bottleneck`, `blocks.Bottleneck` or `resnet50.Bottleneck`.
 
-    Raises `ParityError` for a name that no implementation defines, or that such a net is not made of.
+    Raises `ParityError` if no implementation defines the name or the architecture does not use it.
     """
     prefix, _, wanted = name.rpartition(".")
     if name in MODULES:
@@ -51,25 +51,26 @@ def _is(pair: Pair, wanted: str) -> bool:
 
 
 def _hint(prefix: str, wanted: str) -> str:
-    """What may have been meant."""
+    """A suggestion for a name that was not found."""
     if wanted in ARCHITECTURES:
-        return f"{wanted} is made of: {', '.join(sorted(classes_of(get_architecture(wanted))))}"
+        blocks = ", ".join(sorted(classes_of(get_architecture(wanted))))
+        return f"{wanted} is an architecture; its blocks are: {blocks}"
     elsewhere = [m for m in MODULES for pair in pairs(m) if _is(pair, wanted)]
     if elsewhere:
         return f"it is in {elsewhere[0]}"
     if prefix in MODULES:
         return f"{prefix} has: {_names(prefix)}"
     close = get_close_matches(wanted, _names(*MODULES).split(", "), n=3)
-    return f"is it {' or '.join(close)}?" if close else f"modules are: {', '.join(MODULES)}"
+    return f"did you mean {' or '.join(close)}?" if close else f"modules are: {', '.join(MODULES)}"
 
 
 def _check_net(prefix: str, wanted: str) -> None:
-    """A net is made of blocks of its own kinds, and of no other's."""
+    """Raise `ParityError` if `prefix` is no architecture, or uses no block of the wanted name."""
     try:
         own = classes_of(get_architecture(prefix))
     except ArchitectureError as error:
         raise ParityError(
-            f"{prefix!r} is no architecture, and no module of: {', '.join(MODULES)}"
+            f"{prefix!r} is neither an architecture nor one of the modules {', '.join(MODULES)}"
         ) from error
     others = {name for row in ARCHITECTURES.values() for name in classes_of(row)} - own
     if key(wanted) in map(key, others):
@@ -77,7 +78,7 @@ def _check_net(prefix: str, wanted: str) -> None:
 
 
 def as_json(pair: Columns) -> dict[str, Any]:
-    """Both definitions, row by row, and their differences, as plain data."""
+    """Return both definitions, row by row, and their differences as plain data."""
     impact = impacts()
     rows = zip(*(pair.lines[framework] for framework in FRAMEWORKS), strict=True)
     return {
@@ -98,7 +99,7 @@ def as_json(pair: Columns) -> dict[str, Any]:
 
 
 def print_pair(console: Console, pair: Columns) -> None:
-    """Two columns where there is room, one below the other where not."""
+    """Print two columns, or in a narrow terminal one below the other."""
     if console.width >= _NARROW:
         _print_beside(console, pair)
     else:
@@ -144,7 +145,7 @@ def _print_below(console: Console, pair: Columns) -> None:
 
 
 def _cells(pair: Columns, framework: str) -> list[tuple[Text, Text]]:
-    """A number and a line of code for each row; what is missing is said in the first."""
+    """A number and a line of code per row; the first row of a missing side gives the reason."""
     lines = pair.lines[framework]
     if not any(lines):
         return [(Text(""), Text(pair.why if not row else "", "italic")) for row in range(pair.rows)]
@@ -156,7 +157,7 @@ def _cell(line: Line | None, text: Text) -> tuple[Text, Text]:
 
 
 def _coloured(lines: list[Line | None]) -> list[Text]:
-    """Colours of the whole, for a string may go over several lines."""
+    """The highlighted lines; all are highlighted at once because a string may span several."""
     code = "\n".join(line.text for line in lines if line)
-    told = iter(Syntax(code, "python", theme="ansi_dark").highlight(code).split("\n"))
-    return [next(told) if line else Text("") for line in lines]
+    highlighted = iter(Syntax(code, "python", theme="ansi_dark").highlight(code).split("\n"))
+    return [next(highlighted) if line else Text("") for line in lines]

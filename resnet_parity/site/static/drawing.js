@@ -1,4 +1,4 @@
-// How the picture is drawn: boxes, the ways between them, and what is written on them.
+// Draws the architecture explorer: boxes, the lines between them, and their labels.
 window.Drawing = (function () {
   "use strict";
   const NAMESPACE = "http://www.w3.org/2000/svg";
@@ -14,7 +14,7 @@ window.Drawing = (function () {
     return element("text", { x, y, class: style }, content);
   }
 
-  // A box that can be chosen by mouse and by keyboard.
+  // A box that can be selected by mouse and by keyboard.
   function box({ x, y, width, height, style, label, lines, chosen, choose }) {
     const group = element("g", {
       class: `box ${style}`,
@@ -42,7 +42,7 @@ window.Drawing = (function () {
       { viewBox: `0 0 ${width} ${height}`, width, height, role: "group", "aria-label": title },
       ...children,
     );
-    // Arrow keys walk from box to box.
+    // Arrow keys move from box to box.
     svg.addEventListener("keydown", (event) => {
       const forward = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
       if (!forward) return;
@@ -59,9 +59,9 @@ window.Drawing = (function () {
   const BOX = 74;
   const GAP = 26;
   const APART = 40;
-  const ROOM = 30; // above the highest box, for the way around it
+  const ROOM = 30; // above the highest box, for its shortcut
 
-  // So high is a box: a step for every halving of the map, and room for its lines.
+  // The height of a box: a step for every halving of the map, and room for its lines.
   function tall({ extent, lines }) {
     return Math.max(26 + 14 * Math.log2(extent + 1), LINE * lines.length + 10);
   }
@@ -73,14 +73,14 @@ window.Drawing = (function () {
     const middle = ROOM + highest / 2;
     const foot = ROOM + highest + 20;
     let x = 8;
-    let before = null; // where the last box ends
+    let before = null; // the right edge of the last box
     for (const part of parts) {
       const start = x;
       for (const each of part.boxes) {
         const height = tall(each);
         const y = middle - height / 2;
-        if (before) svg.push(element("path", { class: "way", d: `M${before} ${middle} H${x}` }));
-        if (each.way) svg.push(arc(each.way, x - 8, x + BOX + 8, y - 14, middle));
+        if (before) svg.push(element("path", { class: "connection", d: `M${before} ${middle} H${x}` }));
+        if (each.shortcut) svg.push(arc(each.shortcut, x - 8, x + BOX + 8, y - 14, middle));
         svg.push(box({
           x, y, width: BOX, height,
           style: each.stride > 1 ? "strided" : "",
@@ -99,7 +99,7 @@ window.Drawing = (function () {
     return frame(before + 8, foot + 28, "Stages and blocks", ...svg);
   }
 
-  // The way around a block, over its box, from the line that leads in to the line that leads out.
+  // The shortcut of a block: an arc over its box, from the incoming to the outgoing line.
   function arc(style, left, right, top, middle) {
     const d = `M${left} ${middle} V${top + 10} q0 -10 10 -10 H${right - 10} q10 0 10 10 V${middle}`;
     return element("path", { class: `arc ${style}`, d });
@@ -108,14 +108,14 @@ window.Drawing = (function () {
   const LAYER = 96;
   const BETWEEN = 18;
   const ROW = 66;
-  const HALF = 22; // of a box's height
+  const HALF = 22; // half of a box's height
 
   function rowOf(name) {
-    if (name.startsWith("downsample")) return "around";
+    if (name.startsWith("downsample")) return "shortcut";
     return /(^|\.)se\.(mean|fc\d|relu)$/.test(name) ? "gate" : "main";
   }
 
-  // `layers` are in order; an input "<" comes from before them.
+  // `layers` are in order; the input "<" is the input of the block.
   function graph(layers, chosen, choose) {
     const column = new Map([["<", 0]]);
     const row = new Map([["<", "main"]]);
@@ -131,18 +131,18 @@ window.Drawing = (function () {
     const detours = layers.some(({ name, inputs }) =>
       inputs.some((input) => blocked(sourceOf(input), name)));
     const rows = new Set(row.values());
-    const used = ["gate", "main", "around"].filter((each) =>
-      rows.has(each) || (each === "around" && detours));
+    const used = ["gate", "main", "shortcut"].filter((each) =>
+      rows.has(each) || (each === "shortcut" && detours));
     const level = (name) => HALF + 6 + ROW * used.indexOf(row.get(name));
-    const under = HALF + 6 + ROW * used.indexOf("around");
+    const under = HALF + 6 + ROW * used.indexOf("shortcut");
     const left = (name) => (name === "<" ? 0 : 28 + (column.get(name) - 1) * (LAYER + BETWEEN));
     const right = (name) => (name === "<" ? 10 : left(name) + LAYER);
     const svg = [];
     for (const { name, inputs } of layers) {
       for (const from of inputs.map(sourceOf)) {
         const detour = blocked(from, name) ? under : null;
-        const d = way(right(from), level(from), left(name), level(name), detour);
-        svg.push(element("path", { class: "way", d }));
+        const d = line(right(from), level(from), left(name), level(name), detour);
+        svg.push(element("path", { class: "connection", d }));
       }
     }
     for (const layer of layers) {
@@ -159,8 +159,8 @@ window.Drawing = (function () {
     return frame(width, 2 * HALF + 12 + ROW * (used.length - 1), "Layers", ...svg);
   }
 
-  // From one box to another, or by a detour at a level where nothing stands.
-  function way(x, y, toX, toY, detour) {
+  // The line from one box to another; `detour` is the level of a free row to pass through.
+  function line(x, y, toX, toY, detour) {
     const bend = BETWEEN / 2;
     if (detour) return `M${x} ${y} h${bend} V${detour} H${toX - bend} V${toY} h${bend}`;
     if (y === toY) return `M${x} ${y} H${toX}`;

@@ -1,4 +1,4 @@
-// One plot at a time; without this script all of them are there.
+// Shows one plot at a time; without this script all plots are visible.
 (function () {
   "use strict";
   const select = document.getElementById("depth-net");

@@ -1,4 +1,4 @@
-// The architecture explorer: what was chosen, and what is shown of it. The data is `window.EXPLORER`.
+// The architecture explorer: keeps the selection and shows it. The data is `window.EXPLORER`.
 (function () {
   "use strict";
   const spec = window.EXPLORER;
@@ -13,7 +13,7 @@
     return made;
   }
 
-  // All blocks of a net by name, and of each the names of those that are alike and follow it.
+  // All blocks of an architecture by name, each with the names of its run of equal blocks.
   function blocksOf(net) {
     const found = new Map();
     for (const stage of net.stages) {
@@ -49,7 +49,7 @@
     draw();
   }
 
-  // What the choice does not name, or the net does not have.
+  // Replaces parts of the selection that are missing or that the architecture does not have.
   function settle() {
     if (!Object.hasOwn(spec.nets, state.net)) state.net = "resnet50";
     const net = spec.nets[state.net];
@@ -73,7 +73,7 @@
     drawPanel(net);
   }
 
-  // A drawing takes the place of the last one; where the focus was, it stays.
+  // Replaces a drawing and keeps the focus on the same box.
   function redraw(id, drawing) {
     const place = part(id);
     const boxes = [...place.querySelectorAll(".box")];
@@ -94,7 +94,7 @@
     const names = layers.map((index) => spec.layers[index].name);
     const lines = names.length > 4 ? [...names.slice(0, 3), "…"] : names;
     const stride = layers.some((index) => /stride [2-9]/.test(spec.layers[index].text)) ? 2 : 1;
-    const box = { key: title, lines, stride, way: null, extent: shape[1] || 1 };
+    const box = { key: title, lines, stride, shortcut: null, extent: shape[1] || 1 };
     return { title, note: shape.join("×"), boxes: [box] };
   }
 
@@ -107,13 +107,13 @@
       number += count;
       const lines = [name, ...(count > 1 ? [`×${count}`] : [])];
       if (block.stride > 1) lines.push(`stride ${block.stride}`);
-      return { key, lines, stride: block.stride, way: around(block), extent: lastOf(block.layers).shape[1] };
+      return { key, lines, stride: block.stride, shortcut: shortcutOf(block), extent: lastOf(block.layers).shape[1] };
     });
     const [last] = stage.blocks[stage.blocks.length - 1];
     return { title: stage.name, note: lastOf(spec.blocks[last].layers).shape.join("×"), boxes };
   }
 
-  function around(block) {
+  function shortcutOf(block) {
     if (block.plain) return null;
     if (!block.shortcut.length) return "identity";
     return block.shortcut.includes("Conv") ? "projection" : "zeros";
@@ -162,7 +162,7 @@
     ];
   }
 
-  // The first cell of each row is its head.
+  // The first cell of each row is its header.
   function table(heads, rows, caption = "") {
     const titles = heads.map((text) => html("th", { scope: "col" }, text));
     const body = rows.map(([head, ...cells]) => html("tr", {}, html("th", { scope: "row" }, head),
@@ -195,7 +195,7 @@
     return made;
   }
 
-  // Parity of this very layer, where its net was measured; and what else is known of the net.
+  // The measured errors of this layer, if any, and the number of conformance vectors.
   function figures(name) {
     const { measured, nets, unit } = spec.figures;
     const made = html("div", { class: "parity" });
@@ -211,7 +211,7 @@
     return made;
   }
 
-  // The figures of a net are a script of their own, for all of them are a megabyte.
+  // Each architecture has a script of figures, because all of them together take a megabyte.
   function load(net) {
     loaded.add(net);
     const script = html("script", { src: `assets/figures/${net}.js` });

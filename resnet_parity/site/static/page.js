@@ -1,4 +1,4 @@
-// What every page can do: theme, copy, tags and anchors that open what they name, keys.
+// Shared by all pages: theme, copy buttons, anchors that open their note, keys.
 (function () {
   "use strict";
   const root = document.documentElement;
@@ -16,7 +16,7 @@
     remember("theme", theme);
   }
 
-  // A browser may keep storage from files: a choice then ends with its page.
+  // A browser may deny storage to files; a choice then lasts for one page.
   function remember(name, value) {
     try {
       localStorage.setItem(`resnet-parity ${name}`, value);
@@ -59,7 +59,7 @@
     }
   }
 
-  // A hash may name a note, or something inside one.
+  // The hash may name a note or an element inside one.
   function openTarget() {
     const target = document.getElementById(unescaped(location.hash.slice(1)));
     if (!target) return;
@@ -105,8 +105,8 @@
     "]": () => follow("next"),
   };
 
-  // On a narrow screen the list of pages scrolls. Not by scrollIntoView, for then Chromium's first
-  // Tab starts behind what was scrolled to, and nobody reaches what is before it.
+  // On a narrow screen the list of pages scrolls. It does not use scrollIntoView, because then
+  // Chromium starts the first Tab after the element and nothing before it can be reached.
   const current = document.querySelector(".top li a[aria-current]");
   if (current) {
     const list = current.closest("ul");
@@ -114,33 +114,33 @@
     list.scrollLeft += (inner.left + inner.right - outer.left - outer.right) / 2;
   }
 
-  // Whoever speaks to the browser can do without keys of one letter.
-  const switchOfKeys = document.getElementById("keyboard");
+  // Single-letter keys can be turned off, because they disturb speech input.
+  const keyboardSwitch = document.getElementById("keyboard");
 
   function setKeys(on) {
-    switchOfKeys.setAttribute("aria-pressed", on);
+    keyboardSwitch.setAttribute("aria-pressed", on);
     remember("keys", on ? "on" : "off");
   }
 
   document.getElementById("theme").addEventListener("click", toggleTheme);
-  switchOfKeys.addEventListener("click", () => setKeys(switchOfKeys.getAttribute("aria-pressed") !== "true"));
+  keyboardSwitch.addEventListener("click", () => setKeys(keyboardSwitch.getAttribute("aria-pressed") !== "true"));
   if (recall("keys") === "off") setKeys(false);
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button.copy");
     if (button) copy(button);
-    // A tag that was followed before changes no hash.
+    // Following the same tag again does not change the hash.
     const tag = event.target.closest("a[data-tag]");
     if (tag && tag.getAttribute("href") === location.hash) openTarget();
   });
   document.addEventListener("keydown", (event) => {
-    if (switchOfKeys.getAttribute("aria-pressed") !== "true") return;
+    if (keyboardSwitch.getAttribute("aria-pressed") !== "true") return;
     if (event.ctrlKey || event.metaKey || event.target.closest("input, select, textarea")) return;
     if (Object.hasOwn(KEYS, event.key)) KEYS[event.key]();
   });
   addEventListener("hashchange", openTarget);
   openTarget();
 
-  // Paper cannot open what is closed.
+  // Opens all notes for printing.
   let closed = [];
   addEventListener("beforeprint", () => {
     closed = [...document.querySelectorAll("details:not([open])")];
