@@ -350,15 +350,8 @@ def runs(name: str) -> int:
 
 def _kind(block: Any) -> tuple[Any, ...]:
     convs = [(c.in_channels, c.out_channels, c.stride, c.dilation) for c in block.convs]
-<<<<<<< HEAD
-    way = None if block.add is None else [type(layer).__name__ for layer in block.shortcut]
-    return block.kind, convs, way, block.conv1.name.split(".")[0]
-=======
-    shortcut = (
-        None if block.shortcut is None else [type(layer).__name__ for layer in block.shortcut]
-    )
-    return block.kind, convs, shortcut, block.conv1.name.split(".")[0]
->>>>>>> f196bcd (Site and its tests: plain words; one definition of each word on the contents page)
+    shortcut = [type(layer).__name__ for layer in block.shortcut]
+    return block.kind, convs, block.add is None, shortcut, block.conv1.name.split(".")[0]
 
 
 def test_every_architecture_is_drawn(reader):
