@@ -14,7 +14,7 @@ from resnet_spec import Architecture, get_architecture
 from resnet_parity.adapters.protocol import Adapter
 from resnet_parity.adapters.remote import remote_adapters
 from resnet_parity.checks import CHECKS, chosen_checks
-from resnet_parity.checks.base import Check, PlannedProbe
+from resnet_parity.checks.base import Check, PlannedProbe, ProbeRequest
 from resnet_parity.checks.engine import NOISE_FLOOR_MODES, Engine
 from resnet_parity.errors import MissingFrameworkError, ParityError, ProbeError
 from resnet_parity.machine import machine
@@ -78,7 +78,9 @@ def run_matrix(
     if not architectures:
         raise ParityError("a matrix needs at least one architecture")
     plans = {
-        arch.name: [(check, p) for check in chosen_checks(checks) for p in check.probes(arch, seed)]
+        arch.name: [
+            (c, p) for c in chosen_checks(checks) for p in c.probes(ProbeRequest(arch, seed))
+        ]
         for arch in map(get_architecture, architectures)
     }
     total = 1 + sum(map(len, plans.values()))

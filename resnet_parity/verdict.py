@@ -61,10 +61,10 @@ class Verdict:
     quantity: Quantity
     engine: str
     status: Status
-    value: float
     limit: float
-    figure: str
-    rows: tuple[Row, ...]
+    value: float = float("inf")
+    figure: str = "not run"
+    rows: tuple[Row, ...] = ()
     logits: np.ndarray | None = None
     reason: str = ""
 

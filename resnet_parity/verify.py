@@ -14,7 +14,7 @@ from resnet_parity import photographs
 from resnet_parity.adapters.loading import keras_adapter, torch_adapter
 from resnet_parity.adapters.protocol import Adapter
 from resnet_parity.checks import CHECKS, DEFAULT_CHECKS, chosen_checks
-from resnet_parity.checks.base import PHOTOGRAPHS, Check
+from resnet_parity.checks.base import PHOTOGRAPHS, Check, ProbeRequest
 from resnet_parity.checks.engine import NOISE_FLOOR_MODES, Engine
 from resnet_parity.errors import ParityError, ProbeError
 from resnet_parity.limits import check_memory
@@ -129,7 +129,8 @@ def verify(
     check_memory(arch, BATCH, size or default_size(arch, "exact"))
     check_memory(arch, len(images), (photographs.CROP, photographs.CROP))
     photos = photographs.load_all([str(path) for path in images]) if images else None
-    plan = [(check, probe) for check in chosen for probe in check.probes(arch, seed, size, photos)]
+    request = ProbeRequest(arch, seed, size, photos)
+    plan = [(check, probe) for check in chosen for probe in check.probes(request)]
     progress("loading the frameworks", len(plan) + 1)
     frameworks = torch_adapter(), keras_adapter(keras_backend)
     notes: list[str] = []

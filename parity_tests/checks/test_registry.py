@@ -9,14 +9,14 @@ from functools import partial
 
 import pytest
 
-from resnet_spec import ARCHITECTURES, Architecture
+from resnet_spec import ARCHITECTURES
 
 from parity_tests.support import TINY
 from resnet_parity import cli, matrix
 from resnet_parity.adapters.loading import keras_adapter, torch_adapter
 from resnet_parity.checks import CHECKS, DEFAULT_CHECKS
-from resnet_parity.checks.base import PlannedProbe, Size
-from resnet_parity.checks.tap_check import Found, Measurement, NoiseFloor, TapCheck
+from resnet_parity.checks.base import Measurement, PlannedProbe, ProbeRequest
+from resnet_parity.checks.tap_check import Found, NoiseFloor, TapCheck
 from resnet_parity.probes import random_probe
 from resnet_parity.reports.matrix import as_json
 from resnet_parity.tolerances import TOLERANCES, Tolerance, limit
@@ -29,10 +29,8 @@ class Toy(TapCheck):
     description = "random probes; no tap is off by more than a thousandth"
     layers_title = "largest difference"
 
-    def probes(
-        self, arch: Architecture, seed: int, size: Size | None = None, photographs=None
-    ) -> Iterator[PlannedProbe]:
-        make = partial(random_probe, arch, seed, "float32", size)
+    def probes(self, request: ProbeRequest) -> Iterator[PlannedProbe]:
+        make = partial(random_probe, request.arch, request.seed, "float32", request.size)
         yield PlannedProbe("float32", "random probe for the toy", make)
 
     def measure(self, found: Found, noise_floor: NoiseFloor) -> Measurement:

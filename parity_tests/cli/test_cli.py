@@ -254,7 +254,13 @@ def test_show_prints_the_eps_of_the_norms(capsys):
     assert json.loads(capsys.readouterr().out)["bn_eps"] == 1.001e-5
 
 
-LIGHT = [["--help"], ["list"], ["show", "resnet50"], ["compare", "resnet18", "plain18"]]
+LIGHT = [
+    ["--help"],
+    ["verify", "--help"],
+    ["list"],
+    ["show", "resnet50"],
+    ["compare", "resnet18", "plain18"],
+]
 
 
 @pytest.mark.parametrize("arguments", LIGHT)

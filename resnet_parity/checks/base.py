@@ -7,13 +7,13 @@ inside the functions that need them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from resnet_parity.tolerances import limit
-from resnet_parity.verdict import Quantity, Row, Verdict
+from resnet_parity.verdict import Quantity, Row, Verdict, first_divergence
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,8 +27,15 @@ if TYPE_CHECKING:
 PHOTOGRAPHS = "photographs"
 """The kind of a probe whose images are a user's photographs."""
 
-Size = tuple[int, int]
-"""Height and width in pixels."""
+
+@dataclass(frozen=True)
+class ProbeRequest:
+    """What to draw probes for: `size` is in pixels, `photographs` are images (N, C, H, W)."""
+
+    arch: Architecture
+    seed: int
+    size: tuple[int, int] | None = None
+    photographs: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,16 @@ class PlannedProbe:
     dtype: str
     title: str
     make: Callable[[], Probe]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The figure that a check limits, see `Verdict`, and the rows that it comes from."""
+
+    value: float
+    limit: float
+    figure: str
+    rows: tuple[Row, ...]
 
 
 class Check(ABC):
@@ -56,24 +73,15 @@ class Check(ABC):
     layers_title: ClassVar[str] = "relative error"
 
     @abstractmethod
-    def probes(
-        self,
-        arch: Architecture,
-        seed: int,
-        size: Size | None = None,
-        photographs: np.ndarray | None = None,
-    ) -> Iterator[PlannedProbe]:
-        """The probes to run on; `photographs` are images (N, C, H, W) to run on as well."""
+    def probes(self, request: ProbeRequest) -> Iterator[PlannedProbe]:
+        """The probes to run on, in order."""
 
     @abstractmethod
     def run(self, probe: Probe, engines: tuple[Engine, ...]) -> Iterator[Verdict]:
         """A verdict per engine and quantity. PyTorch comes first: it sets the noise floor."""
 
-    def check_size(self, arch: Architecture, size: Size) -> None:  # noqa: B027
-        """Raise `ProbeError` if this check has no probe of that size, before frameworks load.
-
-        A check that has probes of every size does not override it.
-        """
+    def check_size(self, arch: Architecture, size: tuple[int, int]) -> None:  # noqa: B027
+        """Raise `ProbeError` if this check has no probe of that size, before frameworks load."""
 
     def usual_mode(self, adapter: Adapter, dtype: str) -> tuple[str, str | None]:
         """The mode to run an adapter in unless all are wanted, and a note if it is a fallback."""
@@ -85,24 +93,37 @@ class Check(ABC):
         """Why this engine cannot run this check on a probe of that dtype; None if it can."""
         return engine.adapter.unsupported_reason(engine.mode, self.name)
 
+    def verdict(
+        self,
+        probe: Probe,
+        dtype: str,
+        quantity: Quantity,
+        engine: Engine,
+        arrays: Mapping[str, np.ndarray],
+        measured: Measurement,
+        waiver: str = "",
+    ) -> Verdict:
+        """The verdict on what an engine gave: pass, fail, or skipped if there is a waiver."""
+        failed = "skipped" if waiver else "fail"
+        return Verdict(
+            check=self.name,
+            probe=probe.kind,
+            dtype=dtype,
+            quantity=quantity,
+            engine=engine.name,
+            status=failed if first_divergence(measured.rows) else "pass",
+            logits=arrays.get("logits"),
+            reason=waiver,
+            **vars(measured),
+        )
+
     def skipped(
         self, probe: str, dtype: str, engine: str, reason: str, quantity: Quantity | None = None
     ) -> Verdict:
         """The verdict for an engine that did not run."""
         quantity = quantity or self.quantities[0]
-        return Verdict(
-            check=self.name,
-            probe=probe,
-            dtype=dtype,
-            quantity=quantity,
-            engine=engine,
-            status="skipped",
-            value=float("inf"),
-            limit=limit(self.name, quantity),
-            figure="not run",
-            rows=(),
-            reason=reason,
-        )
+        most = limit(self.name, quantity)
+        return Verdict(self.name, probe, dtype, quantity, engine, "skipped", most, reason=reason)
 
     def no_probe(self, reason: str, dtype: str = "", engine: str = "every engine") -> Verdict:
         """The verdict where there is no probe of that size."""
@@ -128,23 +149,19 @@ class Check(ABC):
         return f"{row.error:.1e}"
 
 
-def random_probes(
-    dtype: str, arch: Architecture, seed: int, size: Size | None, photographs: np.ndarray | None
-) -> Iterator[PlannedProbe]:
+def random_probes(dtype: str, request: ProbeRequest) -> Iterator[PlannedProbe]:
     """A random probe for taps, a training probe for gradients, and the photographs, if any."""
-    from resnet_parity.probes import random_probe, training_probe
+    from resnet_parity.probes import make_probe, random_probe, random_weights, training_probe
 
-    make = partial(random_probe, arch, seed, dtype, size)
+    arch, seed = request.arch, request.seed
+    make = partial(random_probe, arch, seed, dtype, request.size)
     yield PlannedProbe(dtype, f"random probe in {dtype}", make)
-    make = partial(training_probe, arch, seed, dtype, size)
+    make = partial(training_probe, arch, seed, dtype, request.size)
     yield PlannedProbe(dtype, f"training probe in {dtype}", make)
-    if photographs is not None:
-        make = partial(_photograph_probe, arch, seed, dtype, photographs)
-        yield PlannedProbe(dtype, f"photographs in {dtype}", make)
+    if (images := request.photographs) is not None:
 
+        def photographs() -> Probe:
+            weights = random_weights(arch, seed, dtype)
+            return make_probe(arch, seed, weights, images.astype(dtype), kind=PHOTOGRAPHS)
 
-def _photograph_probe(arch: Architecture, seed: int, dtype: str, images: np.ndarray) -> Probe:
-    from resnet_parity.probes import make_probe, random_weights
-
-    weights = random_weights(arch, seed, dtype)
-    return make_probe(arch, seed, weights, images.astype(dtype), kind=PHOTOGRAPHS)
+        yield PlannedProbe(dtype, f"photographs in {dtype}", photographs)

@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from resnet_parity.checks.base import PlannedProbe, Size
-from resnet_parity.checks.tap_check import Found, Measurement, NoiseFloor, TapCheck
+from resnet_parity.checks.base import Measurement, PlannedProbe, ProbeRequest
+from resnet_parity.checks.tap_check import Found, NoiseFloor, TapCheck
 from resnet_parity.tolerances import limit
 from resnet_parity.verdict import BITWISE, Quantity, Row, Verdict
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from resnet_spec import Architecture
 
     from resnet_parity.adapters.protocol import Adapter
@@ -25,20 +23,14 @@ class Exact(TapCheck):
     description = "integer probes; every tap and gradient has the same bits"
     layers_title = "elements that differ"
 
-    def probes(
-        self,
-        arch: Architecture,
-        seed: int,
-        size: Size | None = None,
-        photographs: np.ndarray | None = None,
-    ) -> Iterator[PlannedProbe]:
+    def probes(self, request: ProbeRequest) -> Iterator[PlannedProbe]:
         from resnet_parity.probes import exact_probe
 
         for dtype in ("float32", "float64"):
-            make = partial(exact_probe, arch, seed, dtype, size)
+            make = partial(exact_probe, request.arch, request.seed, dtype, request.size)
             yield PlannedProbe(dtype, f"exact probe in {dtype}", make)
 
-    def check_size(self, arch: Architecture, size: Size) -> None:
+    def check_size(self, arch: Architecture, size: tuple[int, int]) -> None:
         from resnet_parity.probes import check_exact_size
 
         check_exact_size(arch, size)
@@ -65,8 +57,7 @@ class Exact(TapCheck):
         """Count the elements that differ in any bit."""
         rows = found.compare(BITWISE)
         differing = sum(row.differing for row in rows)
-        total = sum(row.elements for row in rows)
-        figure = f"{differing:,} of {total:,} differ"
+        figure = f"{differing:,} of {sum(row.elements for row in rows):,} differ"
         zero = sum(not value.any() for value in found.probe.gradients.values())
         if found.quantity == "gradients" and zero:
             figure += f", {zero} of {len(rows)} tensors all zero"

@@ -7,22 +7,10 @@ memory layouts. PyTorch itself is compared with an absolute limit, and so is TF3
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
-from resnet_parity.checks.base import PlannedProbe, Size, random_probes
-from resnet_parity.checks.tap_check import (
-    Found,
-    Measurement,
-    NoiseFloor,
-    TapCheck,
-    measure_error,
-)
+from resnet_parity.checks.base import Measurement, PlannedProbe, ProbeRequest, random_probes
+from resnet_parity.checks.tap_check import Found, NoiseFloor, TapCheck
 from resnet_parity.tolerances import least_noise_floor, limit
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from resnet_spec import Architecture
 
 
 class Float32(TapCheck):
@@ -32,14 +20,8 @@ class Float32(TapCheck):
     )
     takes_photographs = True
 
-    def probes(
-        self,
-        arch: Architecture,
-        seed: int,
-        size: Size | None = None,
-        photographs: np.ndarray | None = None,
-    ) -> Iterator[PlannedProbe]:
-        return random_probes("float32", arch, seed, size, photographs)
+    def probes(self, request: ProbeRequest) -> Iterator[PlannedProbe]:
+        return random_probes(self.name, request)
 
     def noise_floor(self, found: Sequence[Found]) -> NoiseFloor:
         """PyTorch's error up to each tap, or its largest error in any gradient.
@@ -51,22 +33,21 @@ class Float32(TapCheck):
         """
         noise_floor: dict[str, float] = {}
         error = least_noise_floor()
-        for rows in zip(*(measure_pytorch(each).rows for each in found), strict=True):
+        measured = [measure_pytorch(each) for each in found]
+        for rows in zip(*(each.rows for each in measured), strict=True):
             name = rows[0].name
-            most = limit("float32", f"noise floor of {found[0].quantity}")
             least = least_noise_floor(found[0].probe.averaged_cells.get(name, 1))
-            error = min(most, max(error, least, *(row.error for row in rows)))
+            error = min(measured[0].limit, max(error, least, *(row.error for row in rows)))
             noise_floor[name] = error
-        if found and found[0].quantity == "gradients":
-            return dict.fromkeys(noise_floor, error)
-        return noise_floor
+        is_one_for_all = bool(found) and found[0].quantity == "gradients"
+        return dict.fromkeys(noise_floor, error) if is_one_for_all else noise_floor
 
     def measure(self, found: Found, noise_floor: NoiseFloor) -> Measurement:
         """Compare with the float64 oracle; the limit of each array is a multiple of its floor."""
         if found.engine.sets_noise_floor:
             return measure_pytorch(found)
         if found.engine.tf32:
-            return measure_error(found, limit("float32", f"{found.quantity} with TF32"))
+            return found.measure_error(limit("float32", f"{found.quantity} with TF32"))
         most = limit("float32", found.quantity)
         rows = found.compare({name: most * error for name, error in noise_floor.items()})
         worst = max(row.error / noise_floor[row.name] for row in rows)
@@ -76,4 +57,4 @@ class Float32(TapCheck):
 def measure_pytorch(found: Found) -> Measurement:
     """Compare PyTorch, whose error is the noise floor, with its absolute limit."""
     most = limit("float32", f"noise floor of {found.quantity}")
-    return measure_error(found, most, "noise floor, ")
+    return found.measure_error(most, "noise floor, ")

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING
 
 from resnet_spec import outputs
 
-from resnet_parity.checks.base import Check, PlannedProbe, Size
+from resnet_parity.checks.base import Check, Measurement, PlannedProbe, ProbeRequest
 from resnet_parity.tolerances import limit
-from resnet_parity.verdict import Verdict, first_divergence
+from resnet_parity.verdict import Verdict
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from resnet_spec import Architecture
 
     from resnet_parity.checks.engine import Engine
     from resnet_parity.probes import Probe
@@ -37,16 +35,10 @@ class Half(Check):
     by_default = False
     quantities = ("outputs",)
 
-    def probes(
-        self,
-        arch: Architecture,
-        seed: int,
-        size: Size | None = None,
-        photographs: np.ndarray | None = None,
-    ) -> Iterator[PlannedProbe]:
+    def probes(self, request: ProbeRequest) -> Iterator[PlannedProbe]:
         from resnet_parity.probes import random_probe
 
-        make = partial(random_probe, arch, seed, "float32", size)
+        make = partial(random_probe, request.arch, request.seed, "float32", request.size)
         yield PlannedProbe("float32", "random probe in bfloat16 and float16", make)
 
     def run(self, probe: Probe, engines: tuple[Engine, ...]) -> Iterator[Verdict]:
@@ -58,12 +50,12 @@ class Half(Check):
                 if isinstance(returned, str):
                     yield self.skipped(probe.kind, dtype, engine.name, returned)
                     continue
-                verdict = self._verdict(probe, engine, dtype, returned, noise_floor)
+                verdict = self._compare(probe, engine, dtype, returned, noise_floor)
                 if engine.sets_noise_floor:
                     noise_floor = max(noise_floor, min(verdict.value, verdict.limit))
                 yield verdict
 
-    def _verdict(
+    def _compare(
         self,
         probe: Probe,
         engine: Engine,
@@ -85,19 +77,8 @@ class Half(Check):
         if not engine.sets_noise_floor:
             worst /= noise_floor
             figure = f"{worst:.2f}x noise floor (<= {most:g})"
-        return Verdict(
-            check=self.name,
-            probe=probe.kind,
-            dtype=dtype,
-            quantity="outputs",
-            engine=engine.name,
-            status="fail" if first_divergence(rows) else "pass",
-            value=worst,
-            limit=most,
-            figure=figure,
-            rows=rows,
-            logits=returned.get("logits"),
-        )
+        measured = Measurement(worst, most, figure, rows)
+        return self.verdict(probe, dtype, "outputs", engine, returned, measured)
 
     def _returned(self, probe: Probe, engine: Engine, dtype: str) -> dict[str, np.ndarray] | str:
         """The outputs of the model in that dtype, or the reason why there are none."""

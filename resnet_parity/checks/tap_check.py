@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from resnet_parity.checks.base import Check
+from resnet_parity.checks.base import Check, Measurement
 from resnet_parity.verdict import Quantity, Row, Verdict, first_divergence
 
 if TYPE_CHECKING:
@@ -36,15 +36,11 @@ class Found:
         expected = self.probe.expected if self.quantity == "taps" else self.probe.gradients
         return compare(expected, self.arrays, limits, self.probe.scales)
 
-
-@dataclass(frozen=True)
-class Measurement:
-    """The figure that a check limits, see `Verdict`, and the rows that it comes from."""
-
-    value: float
-    limit: float
-    figure: str
-    rows: tuple[Row, ...]
+    def measure_error(self, most: float, label: str = "") -> Measurement:
+        """The largest relative error, with one limit for all arrays; `label` names the limit."""
+        rows = self.compare(most)
+        worst = max(row.error for row in rows)
+        return Measurement(worst, most, f"{worst:.1e} ({label}<= {most:g})", rows)
 
 
 class TapCheck(Check):
@@ -74,9 +70,8 @@ class TapCheck(Check):
         for adapter in dict.fromkeys(engine.adapter for engine in engines):
             own = [engine for engine in engines if engine.adapter is adapter]
             is_supported = any(not self.unsupported_reason(e, probe.dtype) for e in own)
-            model = None
-            if is_supported:
-                model = adapter.build(probe.architecture, probe.weights, probe.dtype)
+            built = probe.architecture, probe.weights, probe.dtype
+            model = adapter.build(*built) if is_supported else None
             for quantity, noise_floor in noise_floors.items():
                 yield from self._run_adapter(probe, quantity, own, model, noise_floor)
 
@@ -107,22 +102,9 @@ class TapCheck(Check):
 
     def _verdict(self, found: Found, noise_floor: NoiseFloor) -> Verdict:
         measured = self.measure(found, noise_floor)
-        failed = first_divergence(measured.rows)
-        waiver = self._waiver(found) if failed else ""
-        return Verdict(
-            check=self.name,
-            probe=found.probe.kind,
-            dtype=found.probe.dtype,
-            quantity=found.quantity,
-            engine=found.engine.name,
-            status="pass" if not failed else "skipped" if waiver else "fail",
-            value=measured.value,
-            limit=measured.limit,
-            figure=measured.figure,
-            rows=measured.rows,
-            logits=found.arrays.get("logits"),
-            reason=waiver,
-        )
+        waiver = self._waiver(found) if first_divergence(measured.rows) else ""
+        compared = found.probe, found.probe.dtype, found.quantity, found.engine, found.arrays
+        return self.verdict(*compared, measured, waiver)
 
     def _waiver(self, found: Found) -> str:
         """Why this engine cannot compute in float64; empty if it can, or errs beyond rounding."""
@@ -132,13 +114,6 @@ class TapCheck(Check):
         if reason is None or first_divergence(found.compare(self.waiver_limit(found.quantity))):
             return ""
         return reason
-
-
-def measure_error(found: Found, most: float, label: str = "") -> Measurement:
-    """The largest relative error, with one limit for all arrays; `label` names the limit."""
-    rows = found.compare(most)
-    worst = max(row.error for row in rows)
-    return Measurement(worst, most, f"{worst:.1e} ({label}<= {most:g})", rows)
 
 
 def quantities_of(probe: Probe) -> tuple[Quantity, ...]:
