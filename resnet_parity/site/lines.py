@@ -77,7 +77,7 @@ def _of_gate(name: str) -> dict[str, Patterns]:
         "fc1": {"torch": (r"self\.fc1 = ",), "keras": (r"spec\.fc1\)",)},
         "relu": {"torch": (r"self\.relu = ",), "keras": (r"spec\.relu\)",)},
         "fc2": {"torch": (r"self\.fc2 = ",), "keras": (r"spec\.fc2\)",)},
-        "": {"torch": (r"self\.sigmoid = ", r"return "), "keras": (r"\"sigmoid\"", r"return ")},
+        "": {"torch": (r"self\.sigmoid = ", r"return "), "keras": (r"Activation\(", r"return ")},
     }[name]
 
 
