@@ -25,6 +25,12 @@ from resnet_parity.cli import (
 )
 from resnet_parity.errors import ParityError
 
+_COMMANDS = (
+    *(show, verify, lockstep, vectors, matrix, diagnose),
+    *(export, inspect, onnx_compare, import_onnx, page),
+)
+"""The modules of the commands, in the order of the help."""
+
 _EPILOG = """exit codes:
   0  ok
   1  parity failed, or the only check that ran is not proven; `inspect`: the graph is not canonical
@@ -89,19 +95,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, help="print the version")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    show.add(commands)
-    verify.add(commands)
-    lockstep.add(commands)
-    vectors.add(commands)
-    matrix.add(commands)
-    diagnose.add(commands)
-    export.add(commands)
-    inspect.add(commands)
-    onnx_compare.add(commands)
-    import_onnx.add(commands)
-    page.add(commands)
+    for command in _COMMANDS:
+        command.add(commands)
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())
