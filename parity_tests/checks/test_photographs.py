@@ -131,5 +131,5 @@ def test_two_photographs_may_have_one_name(photo, tmp_path):
 def test_photographs_need_three_channels_and_a_rounding_check(photo):
     with pytest.raises(ParityError, match="takes 1"):
         verify(replace(TINY, in_channels=1), images=[photo], checks=("float32",))
-    with pytest.raises(ParityError, match="no exact probes"):
+    with pytest.raises(ParityError, match="runs on photographs"):
         verify(TINY, images=[photo], checks=("exact",))
