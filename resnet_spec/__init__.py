@@ -10,6 +10,7 @@ from resnet_spec.components import (
     Stem,
     stages,
 )
+from resnet_spec.constructors import constructors
 from resnet_spec.graph import IMAGE, Node, make_graph
 from resnet_spec.layers import (
     Add,
@@ -93,6 +94,7 @@ __all__ = [
     "check_arrays",
     "check_model",
     "check_weights",
+    "constructors",
     "from_json",
     "get_architecture",
     "keras_layer_name",

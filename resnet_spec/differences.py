@@ -1,7 +1,7 @@
-"""Where PyTorch and Keras differ, as data: the README, the tags in both implementations and tests read it.
+"""Where PyTorch and Keras differ, as data for the README, the site and the tests.
 
-Each row is pinned by a test that shows what goes wrong when the difference is ignored. The tag
-`# DIFFERS(<id>): <summary>` stands in both implementations at the line where they must diverge.
+A test for each row shows what goes wrong when the difference is ignored. Both implementations carry
+the tag `# DIFFERS(<id>): <summary>` at the line where they must differ.
 """
 
 from __future__ import annotations
@@ -11,14 +11,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Difference:
-    """One difference: its tag, the line of each implementation, what ignoring it costs, and its test."""
+    """One difference: its tag, the code of each framework, and the effect of ignoring it."""
 
     id: str
     summary: str
     torch: str
     keras: str
     ignored: str
-    test: str
+
+    @property
+    def test(self) -> str:
+        """The test of this difference, as pytest names it."""
+        return f"parity_tests/spec/test_differences.py::test_{self.id.replace('-', '_')}"
 
 
 DIFFERENCES: tuple[Difference, ...] = (
@@ -28,7 +32,6 @@ DIFFERENCES: tuple[Difference, ...] = (
         "(N, C, H, W)",
         "(N, H, W, C)",
         "a shape error at best; with square maps of C = H a wrong answer",
-        "test_differences.py::test_layout",
     ),
     Difference(
         "kernel-layout",
@@ -36,7 +39,6 @@ DIFFERENCES: tuple[Difference, ...] = (
         "conv.weight: oihw",
         "conv.kernel: hwio",
         "H and W swapped fit the shape of every square kernel and give other values",
-        "test_differences.py::test_kernel_layout",
     ),
     Difference(
         "dense-kernel",
@@ -44,7 +46,6 @@ DIFFERENCES: tuple[Difference, ...] = (
         "fc.weight: oi",
         "fc.kernel: io",
         "a square dense kernel loads untransposed without any warning",
-        "test_differences.py::test_dense_kernel",
     ),
     Difference(
         "conv-padding",
@@ -52,7 +53,6 @@ DIFFERENCES: tuple[Difference, ...] = (
         "Conv2d(padding=1)",
         'ZeroPadding2D(1), Conv2D(padding="valid")',
         '"same" at stride 2 pads only right and below on even sizes: same shape, other values',
-        "test_differences.py::test_conv_padding",
     ),
     Difference(
         "pool-padding",
@@ -61,7 +61,6 @@ DIFFERENCES: tuple[Difference, ...] = (
         'behind a ReLU ZeroPadding2D(1), MaxPooling2D(3, 2); else MaxPooling2D(3, 1, "same"), '
         "MaxPooling2D(1, 2)",
         "equal behind a ReLU; before one, with preactivation, zeros win against a negative border",
-        "test_differences.py::test_pool_padding",
     ),
     Difference(
         "average-edge",
@@ -69,7 +68,6 @@ DIFFERENCES: tuple[Difference, ...] = (
         "AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False)",
         'AveragePooling2D(2, 2, padding="same")',
         "by default both drop the last row of an odd map, and the shortcut no longer fits",
-        "test_differences.py::test_average_edge",
     ),
     Difference(
         "channel-padding",
@@ -77,7 +75,6 @@ DIFFERENCES: tuple[Difference, ...] = (
         "ZeroPad3d((0, 0, 0, 0, before, behind))",
         "Permute, ZeroPadding2D(((0, 0), (before, behind))), Permute",
         "without the permutations the width is padded; an Add may even broadcast it away",
-        "test_differences.py::test_channel_padding",
     ),
     Difference(
         "bn-momentum",
@@ -85,7 +82,6 @@ DIFFERENCES: tuple[Difference, ...] = (
         "BatchNorm2d(momentum=0.1)",
         "BatchNormalization(momentum=0.9)",
         "0.1 copied to Keras forgets nine tenths of its history at every step",
-        "test_differences.py::test_bn_momentum",
     ),
     Difference(
         "bn-variance",
@@ -93,7 +89,6 @@ DIFFERENCES: tuple[Difference, ...] = (
         "running_var: n / (n - 1) times the batch's",
         "moving_variance: the batch's own; for_training: n / (n - 1) times that",
         "the running variances part at the first training step, most in the last, small maps",
-        "test_differences.py::test_bn_variance",
     ),
     Difference(
         "momentum-buffer",
@@ -101,7 +96,6 @@ DIFFERENCES: tuple[Difference, ...] = (
         "v = momentum * v + g; w -= lr * v",
         "keras.optimizers.SGD: v = momentum * v - lr * g; w += v",
         "equal while the rate stays; once it has changed Keras' buffer still holds the old one",
-        "test_differences.py::test_momentum_buffer",
     ),
     Difference(
         "weight-decay",
@@ -109,7 +103,6 @@ DIFFERENCES: tuple[Difference, ...] = (
         "SGD(weight_decay=1e-4): g += weight_decay * w",
         "keras.optimizers.SGD(weight_decay=1e-4): w -= lr * weight_decay * w",
         "with momentum 0.9 the same number decays ten times less in Keras",
-        "test_differences.py::test_weight_decay",
     ),
     Difference(
         "labels",
@@ -117,7 +110,6 @@ DIFFERENCES: tuple[Difference, ...] = (
         "CrossEntropyLoss(label_smoothing=0.1)",
         "CategoricalCrossentropy(from_logits=True, label_smoothing=0.1) of one-hot labels",
         "Keras' loss takes probabilities unless told so; logits give another number, or NaN",
-        "test_differences.py::test_labels",
     ),
     Difference(
         "one-feature",
@@ -125,7 +117,6 @@ DIFFERENCES: tuple[Difference, ...] = (
         "features_only=True, out_indices=(4,): [map]",
         "features_only=True, out_indices=(4,): map",
         "a loop over the maps walks over the images of the batch instead",
-        "test_differences.py::test_one_feature",
     ),
     Difference(
         "conv-init",
@@ -133,7 +124,6 @@ DIFFERENCES: tuple[Difference, ...] = (
         'kaiming_normal_(mode="fan_out")',
         'VarianceScaling(2.0, "fan_out", "untruncated_normal")',
         "training starts from another distribution, without any message",
-        "test_differences.py::test_conv_init",
     ),
     Difference(
         "dtype",
@@ -141,6 +131,5 @@ DIFFERENCES: tuple[Difference, ...] = (
         "model.to(torch.float64)",
         'set_dtype_policy("float64") and Input(dtype="float64")',
         "a float32 Input, and `predict` of any float64 model, round the images to float32",
-        "test_differences.py::test_dtype",
     ),
 )

@@ -169,7 +169,9 @@ def test_bn_variance():
     _train_once(module, stock, x)
     batch = x.var(axis=(0, 2, 3))
     ours = module.state_dict()["running_var"].numpy()
-    close = limit("float64", "waived rounding of taps")  # the stock layer rounds its momentum to float32
+    close = limit(
+        "float64", "waived rounding of taps"
+    )  # the stock layer rounds its momentum to float32
     assert relative_error(0.9 + 0.1 * batch * 12 / 11, ours) < limit("float64", "taps")
     assert relative_error(0.9 + 0.1 * batch, np.asarray(stock.moving_variance)) < close
     assert relative_error(ours, np.asarray(stock.moving_variance)) > VISIBLE

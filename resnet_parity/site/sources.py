@@ -42,7 +42,7 @@ def link_to_test(test: str) -> str:
 
 
 def _test_file(test: str) -> str:
-    return f"parity_tests/spec/{test.partition('::')[0]}"
+    return test.partition("::")[0]
 
 
 @cache

@@ -111,7 +111,7 @@ def print_pair(console: Console, pair: Columns) -> None:
         console.print(Text.assemble((row.id, "bold yellow"), f": {row.summary}"), soft_wrap=True)
         console.print(f"  ignored: {row.ignored}", markup=False, soft_wrap=True)
         console.print(f"  impact: {impact[row.id]}", markup=False, soft_wrap=True)
-        console.print(f"  pinned by parity_tests/{row.test}", markup=False, soft_wrap=True)
+        console.print(f"  pinned by {row.test}", markup=False, soft_wrap=True)
 
 
 def _print_beside(console: Console, pair: Columns) -> None:
