@@ -1,7 +1,7 @@
-"""Patients for the diagnosis: models as people write them, each with faults that are known here.
+"""Models for the diagnosis, written as users write them, with known faults.
 
-The first is `healthy`, in either framework: a small ResNet written by hand. Every other one is the
-same with a fault.
+The correct model exists in both frameworks: a small hand-written ResNet. Every other model is the
+same one with a fault.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EPS, DECAY = 1e-5, 0.9
 
 
 class Block(nn.Module):
-    """A bottleneck, written with functions instead of layers where people do so."""
+    """A bottleneck that uses functions instead of layers where users often do."""
 
     def __init__(self, inputs: int, width: int, stride: int) -> None:
         super().__init__()
@@ -43,8 +43,8 @@ class Block(nn.Module):
         return functional.relu(y + self.bn4(self.project(x)))
 
 
-class Net(nn.Module):
-    """Stem, two bottlenecks, head; 32 features for 32 classes, so that the classifier is square."""
+class SmallResNet(nn.Module):
+    """Stem, two bottlenecks, head; 32 features and 32 classes, so that the classifier is square."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,17 +61,17 @@ class Net(nn.Module):
         return self.fc(torch.flatten(functional.adaptive_avg_pool2d(x, 1), 1))
 
 
-def healthy_torch() -> nn.Module:
-    """Trained, as it were: random statistics."""
+def correct_torch() -> nn.Module:
+    """The correct model, with random statistics as if it were trained."""
     torch.manual_seed(0)
-    return with_random_statistics(Net()).eval()
+    return with_random_statistics(SmallResNet()).eval()
 
 
 def torch_with(change: Callable[[nn.Module], Any]) -> Callable[[], nn.Module]:
-    """The healthy net after a change of its layers."""
+    """The correct model after a change of its layers."""
 
     def build() -> nn.Module:
-        model = healthy_torch()
+        model = correct_torch()
         change(model)
         return model
 
@@ -81,14 +81,14 @@ def torch_with(change: Callable[[nn.Module], Any]) -> Callable[[], nn.Module]:
 Layer = Callable[..., Any]
 
 
-class Parts:
-    """How the Keras net is built, a method for each thing that people get wrong."""
+class KerasNet:
+    """The Keras model, with a method for each part that may be wrong."""
 
     eps, decay = EPS, DECAY
     head = None
     bias = False
 
-    def prepare(self, x):
+    def preprocess(self, x):
         return x
 
     def conv(self, x, filters: int, size: int, stride: int, name: str):
@@ -107,7 +107,7 @@ class Parts:
         return layers.MaxPooling2D(3, 2)(layers.ZeroPadding2D(1)(x))
 
     strides = ((1, 1, 1), (1, 2, 2))
-    """Of each block: the 1x1, the 3x3 and the shortcut."""
+    """Of each block: the strides of the 1x1, the 3x3 and the shortcut."""
 
     def block(self, x, width: int, number: int):
         first, second, shortcut = self.strides[number - 1]
@@ -124,20 +124,20 @@ class Parts:
 
     def build(self) -> keras.Model:
         image = keras.Input((None, None, 3))
-        x = self.prepare(image)
+        x = self.preprocess(image)
         x = self.pool(self.relu(self.norm(self.conv(x, 8, 7, 2, "conv"), "bn")))
         x = self.block(self.block(x, 8, 1), 16, 2)
         return keras.Model(image, self.end(x))
 
 
-def healthy_keras() -> keras.Model:
-    """The Keras net with the weights of the healthy PyTorch net."""
-    return with_weights(Parts().build())
+def correct_keras() -> keras.Model:
+    """The Keras model with the weights of the correct PyTorch model."""
+    return with_weights(KerasNet().build())
 
 
 def with_weights(model: keras.Model, **changes: Callable[[np.ndarray], np.ndarray]) -> keras.Model:
-    """Copy the healthy net's tensors over; `changes` by torch name, `_` for `.`, spoil some."""
-    state = healthy_torch().state_dict()
+    """Copy the correct model's tensors, changed by `changes` (torch names with `_` for `.`)."""
+    state = correct_torch().state_dict()
     for name, tensor in state.items():
         path, _, leaf = name.rpartition(".")
         array = tensor.numpy()
@@ -155,16 +155,16 @@ def with_weights(model: keras.Model, **changes: Callable[[np.ndarray], np.ndarra
 
 
 def keras_with(**changes: Any) -> Callable[[], keras.Model]:
-    """The net built with other parts, holding the healthy net's weights."""
-    return lambda: with_weights(type("Changed", (Parts,), changes)().build())
+    """The Keras model with some parts replaced and the correct model's weights."""
+    return lambda: with_weights(type("Changed", (KerasNet,), changes)().build())
 
 
-def spoilt(**changes: Callable[[np.ndarray], np.ndarray]) -> Callable[[], keras.Model]:
-    """The healthy Keras net with some of its tensors changed."""
-    return lambda: with_weights(Parts().build(), **changes)
+def keras_with_tensors(**changes: Callable[[np.ndarray], np.ndarray]) -> Callable[[], keras.Model]:
+    """The correct Keras model with some of its tensors changed."""
+    return lambda: with_weights(KerasNet().build(), **changes)
 
 
-# Parts that people get wrong, in Keras.
+# Faulty parts of the Keras model.
 
 
 def same_conv(self, x, filters: int, size: int, stride: int, name: str):
@@ -185,8 +185,8 @@ def dilated_conv(self, x, filters: int, size: int, stride: int, name: str):
     return layers.Conv2D(filters, size, stride, **options)(x)
 
 
-def lacking_conv(self, x, filters: int, size: int, stride: int, name: str):
-    """Pads the first convolution by two instead of three."""
+def underpadded_conv(self, x, filters: int, size: int, stride: int, name: str):
+    """Pad the first convolution by two instead of three."""
     x = layers.ZeroPadding2D(2 if name == "conv" else size // 2)(x)
     return layers.Conv2D(filters, size, stride, use_bias=False, name=name)(x)
 
@@ -195,7 +195,7 @@ def same_pool(self, x):
     return layers.MaxPooling2D(3, 2, padding="same")(x)
 
 
-def bare_pool(self, x):
+def unpadded_pool(self, x):
     return layers.MaxPooling2D(3, 2)(x)
 
 
@@ -208,11 +208,11 @@ def training_norm(self, x, name: str):
     return layers.BatchNormalization(**options)(x, training=name == "block1_bn2")
 
 
-def rescaled(self, x):
+def rescaled_preprocessing(self, x):
     return layers.Rescaling(1 / 127.5, offset=-1.0)(x)
 
 
-def caffe(self, x):
+def caffe_preprocessing(self, x):
     x = x[..., ::-1]
     return layers.Normalization(mean=[103.939, 116.779, 123.68], variance=[1.0, 1.0, 1.0])(x)
 
@@ -220,17 +220,17 @@ def caffe(self, x):
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def normalised(self, x):
+def normalised_preprocessing(self, x):
     x = layers.Rescaling(1 / 255)(x)
     return layers.Normalization(mean=MEAN, variance=[each**2 for each in DEVIATION])(x)
 
 
 class Normalised(nn.Module):
-    """The healthy net behind torchvision's preparation of an image."""
+    """The correct model after torchvision's preprocessing."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = healthy_torch()
+        self.net = correct_torch()
         self.mean = torch.tensor(MEAN).reshape(3, 1, 1)
         self.deviation = torch.tensor(DEVIATION).reshape(3, 1, 1)
 
@@ -243,7 +243,7 @@ def reversed_colours(self, x):
 
 
 def relu_before_norm(self, x, width: int, number: int):
-    """Each convolution's ReLU stands before its norm."""
+    """The first ReLU of a block comes before its norm."""
     first, second, shortcut = self.strides[number - 1]
     name = f"block{number}_"
     y = self.norm(self.relu(self.conv(x, width, 1, first, name + "conv1")), name + "bn1")
@@ -254,7 +254,7 @@ def relu_before_norm(self, x, width: int, number: int):
 
 
 def relu_before_add(self, x, width: int, number: int):
-    """The last ReLU stands before the sum."""
+    """The last ReLU of a block comes before the sum."""
     first, second, shortcut = self.strides[number - 1]
     name = f"block{number}_"
     y = self.relu(self.norm(self.conv(x, width, 1, first, name + "conv1"), name + "bn1"))
@@ -264,10 +264,10 @@ def relu_before_add(self, x, width: int, number: int):
     return layers.Add()([y, x])
 
 
-def no_relu(self, x, width: int, number: int):
+def without_last_relu(self, x, width: int, number: int):
     """The second block lacks its last ReLU."""
     if number == 1:
-        return Parts.block(self, x, width, number)  # type: ignore
+        return KerasNet.block(self, x, width, number)  # type: ignore
     first, second, shortcut = self.strides[number - 1]
     name = f"block{number}_"
     y = self.relu(self.norm(self.conv(x, width, 1, first, name + "conv1"), name + "bn1"))
@@ -277,11 +277,11 @@ def no_relu(self, x, width: int, number: int):
     return layers.Add()([y, x])
 
 
-def leaky(self, x):
+def leaky_relu(self, x):
     return layers.LeakyReLU(negative_slope=0.1)(x)
 
 
-# A tutorial's ResNet-50, at its real depth.
+# ResNet-50 at its full depth.
 
 
 def tutorial_resnet50() -> keras.Model:
@@ -311,7 +311,7 @@ def _tutorial_block(x, width: int, stride: int, *, project: bool):
 
 
 def torchvision_resnet50() -> nn.Module:
-    """torchvision's, freshly initialised."""
+    """torchvision's model, freshly initialised."""
     import torchvision
 
     torch.manual_seed(0)
@@ -319,7 +319,7 @@ def torchvision_resnet50() -> nn.Module:
 
 
 def torchvision_resnet18() -> nn.Module:
-    """torchvision's, freshly initialised."""
+    """torchvision's model, freshly initialised."""
     import torchvision
 
     torch.manual_seed(0)
@@ -327,10 +327,10 @@ def torchvision_resnet18() -> nn.Module:
 
 
 def keras_applications_resnet50() -> keras.Model:
-    """Keras' own, freshly initialised, with its softmax taken off."""
+    """The model of keras.applications, freshly initialised, without its softmax."""
     return keras.applications.ResNet50(
         weights=None, input_shape=(64, 96, 3), classifier_activation=None
     )
 
 
-fresh_keras = partial(Parts.build, Parts())
+untrained_keras = partial(KerasNet.build, KerasNet())

@@ -1,4 +1,4 @@
-"""The diagnosis names each planted fault, all of them at once, and none that is not there."""
+"""The diagnosis finds each planted fault, several at once, and none that is not there."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from torch import nn
 
 import resnet_keras
 import resnet_torch
-from parity_tests.diagnose import faulty_models as faulty_models
+from parity_tests.diagnose import faulty_models
 from parity_tests.diagnose.faulty_models import (
-    healthy_keras,
-    healthy_torch,
+    correct_keras,
+    correct_torch,
     keras_with,
-    spoilt,
+    keras_with_tensors,
     torch_with,
 )
 from parity_tests.support import (
@@ -37,79 +37,83 @@ from parity_tests.support import (
 from resnet_parity import cli
 from resnet_parity.cli.options import console
 from resnet_parity.diagnose import structure
-from resnet_parity.diagnose.diagnosis import REACH, Diagnosis, diagnose
+from resnet_parity.diagnose.diagnosis import IMAGE_RANGE, Diagnosis, diagnose
 from resnet_parity.diagnose.faults import FAULTS
-from resnet_parity.diagnose.loading import LoadedModel, check_name, examined, load
+from resnet_parity.diagnose.loading import LoadedModel, check_name, load, wrap_model
 from resnet_parity.diagnose.record import RecordedStep
 from resnet_parity.errors import ParityError
 from resnet_parity.probes import default_size
 from resnet_parity.reports.diagnose import print_diagnosis
 
 
-def examine(a: Callable[[], Any], b: Callable[[], Any], **options: Any) -> Diagnosis:
+def run_diagnosis(a: Callable[[], Any], b: Callable[[], Any], **options: Any) -> Diagnosis:
     options = {"size": (32, 48)} | options
-    return diagnose(examined("a", a()), examined("b", b()), **options)
+    return diagnose(wrap_model("a", a()), wrap_model("b", b()), **options)
 
 
-def named(diagnosis: Diagnosis) -> list[str]:
+def fault_ids(diagnosis: Diagnosis) -> list[str]:
     return [finding.fault for finding in diagnosis.findings]
 
 
-# Every cause, planted: (the causes that must be named, in order, and no other; the patient).
+def faults_between(a: Callable[[], Any], b: Callable[[], Any], **options: Any) -> list[str]:
+    return fault_ids(run_diagnosis(a, b, **options))
+
+
+# Planted faults: name -> (the ids of exactly the faults to find, in order; the faulty model).
 IN_KERAS: dict[str, tuple[list[str], Callable[[], keras.Model]]] = {
     "same": (["same-padding"], keras_with(conv=faulty_models.same_conv)),
-    "no padding": (["padding"], keras_with(conv=faulty_models.lacking_conv)),
+    "too little padding": (["padding"], keras_with(conv=faulty_models.underpadded_conv)),
     "same pool": (["same-pool"], keras_with(pool=faulty_models.same_pool)),
-    "bare pool": (["pool-padding"], keras_with(pool=faulty_models.bare_pool)),
+    "unpadded pool": (["pool-padding"], keras_with(pool=faulty_models.unpadded_pool)),
     "small pool": (["pool-size", "pool-padding"], keras_with(pool=faulty_models.small_pool)),
     "eps": (["eps"], keras_with(eps=1e-3)),
-    "eps a little": (["eps"], keras_with(eps=1.001e-5)),
+    "slightly wrong eps": (["eps"], keras_with(eps=1.001e-5)),
     "momentum": (["momentum"], keras_with(decay=0.99)),
     "momentum inverted": (["momentum-inverted"], keras_with(decay=0.1)),
-    "1x1": (["stride-1x1"], keras_with(strides=((1, 1, 1), (2, 1, 2)))),
+    "stride on the 1x1": (["stride-1x1"], keras_with(strides=((1, 1, 1), (2, 1, 2)))),
     "extra stride": (["extra-stride"], keras_with(strides=((2, 1, 2), (1, 2, 2)))),
     "missing stride": (["missing-stride"], keras_with(strides=((1, 1, 1), (1, 1, 1)))),
     "dilation": (["dilation", "padding"], keras_with(conv=faulty_models.dilated_conv)),
     "bias": (["conv-bias"], keras_with(conv=faulty_models.biased_conv)),
     "training": (["training-mode"], keras_with(norm=faulty_models.training_norm)),
     "softmax": (["softmax"], keras_with(head="softmax")),
-    "rescaled": (["preprocessing"], keras_with(prepare=faulty_models.rescaled)),
-    "caffe": (["preprocessing"], keras_with(prepare=faulty_models.caffe)),
-    "bgr input": (["bgr"], keras_with(prepare=faulty_models.reversed_colours)),
-    "relu first": (["block-order"], keras_with(block=faulty_models.relu_before_norm)),
+    "rescaled": (["preprocessing"], keras_with(preprocess=faulty_models.rescaled_preprocessing)),
+    "caffe": (["preprocessing"], keras_with(preprocess=faulty_models.caffe_preprocessing)),
+    "bgr input": (["bgr"], keras_with(preprocess=faulty_models.reversed_colours)),
+    "relu before the norm": (["block-order"], keras_with(block=faulty_models.relu_before_norm)),
     "relu before the sum": (["block-order"], keras_with(block=faulty_models.relu_before_add)),
-    "no relu": (["missing-layer"], keras_with(block=faulty_models.no_relu)),
-    "leaky": (["activation"], keras_with(relu=faulty_models.leaky)),
-    "bgr kernel": (["bgr"], spoilt(conv_weight=lambda k: k[:, :, ::-1])),
+    "no relu": (["missing-layer"], keras_with(block=faulty_models.without_last_relu)),
+    "leaky": (["activation"], keras_with(relu=faulty_models.leaky_relu)),
+    "bgr kernel": (["bgr"], keras_with_tensors(conv_weight=lambda k: k[:, :, ::-1])),
     "height and width": (
         ["kernel-layout"],
-        spoilt(block1_conv2_weight=lambda k: k.transpose(1, 0, 2, 3)),
+        keras_with_tensors(block1_conv2_weight=lambda k: k.transpose(1, 0, 2, 3)),
     ),
     "in and out": (
         ["kernel-layout"],
-        spoilt(block1_conv2_weight=lambda k: k.transpose(0, 1, 3, 2)),
+        keras_with_tensors(block1_conv2_weight=lambda k: k.transpose(0, 1, 3, 2)),
     ),
-    "reshaped": (
+    "reshape": (
         ["kernel-layout"],
-        spoilt(block1_conv1_weight=lambda k: k.transpose(3, 2, 0, 1).reshape(k.shape)),
+        keras_with_tensors(block1_conv1_weight=lambda k: k.transpose(3, 2, 0, 1).reshape(k.shape)),
     ),
-    "turned round": (["kernel-layout"], spoilt(conv_weight=lambda k: k[::-1, ::-1])),
-    "dense": (["dense-layout"], spoilt(fc_weight=lambda k: k.T)),
-    "weights": (["weights"], spoilt(block2_bn3_running_mean=lambda mean: mean + 1)),
+    "flipped": (["kernel-layout"], keras_with_tensors(conv_weight=lambda k: k[::-1, ::-1])),
+    "dense": (["dense-layout"], keras_with_tensors(fc_weight=lambda k: k.T)),
+    "weights": (["weights"], keras_with_tensors(block2_bn3_running_mean=lambda mean: mean + 1)),
 }
 
 
 @pytest.mark.parametrize("fault", IN_KERAS)
-def test_a_fault_in_keras_is_named(fault):
-    faults, loaded = IN_KERAS[fault]
-    diagnosis = examine(healthy_torch, loaded)
-    assert named(diagnosis) == faults
+def test_a_fault_in_keras_is_found(fault):
+    faults, faulty = IN_KERAS[fault]
+    diagnosis = run_diagnosis(correct_torch, faulty)
+    assert fault_ids(diagnosis) == faults
     assert not diagnosis.same
     for finding in diagnosis.findings:
         assert "{" not in finding.what + finding.fix("keras") + finding.fix("torch")
 
 
-def _swapped_norm(model: nn.Module) -> None:
+def _swap_gamma_and_beta(model: nn.Module) -> None:
     norm = model.get_submodule("block1.bn2")
     norm.weight.data, norm.bias.data = norm.bias.data, norm.weight.data  # type: ignore
 
@@ -122,12 +126,12 @@ def _set(path: str, **numbers: Any) -> Callable[[nn.Module], None]:
     return change
 
 
-def _strides(model: nn.Module) -> None:
+def _move_stride(model: nn.Module) -> None:
     model.get_submodule("block2.conv1").stride = (2, 2)  # type: ignore
     model.get_submodule("block2.conv2").stride = (1, 1)  # type: ignore
 
 
-def _exchanged(model: nn.Module) -> None:
+def _swap_norms(model: nn.Module) -> None:
     first, second = (model.get_submodule(f"block2.{name}") for name in ("bn1", "bn2"))
     for mine, theirs in zip(first.buffers(), second.buffers(), strict=True):
         mine_was = mine.clone()
@@ -155,7 +159,7 @@ class ZeroPool(nn.Module):
         return torch.nn.functional.max_pool2d(torch.nn.functional.pad(x, (1, 1, 1, 1)), 3, 2)
 
 
-def _zero_pool(model: nn.Module) -> None:
+def _pad_pool_with_zeros(model: nn.Module) -> None:
     model.pool = ZeroPool()
 
 
@@ -172,7 +176,7 @@ def _without_statistics(model: nn.Module) -> None:
 
 
 class Scaled(nn.Module):
-    """A little too large."""
+    """The output of a module, slightly too large."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -185,14 +189,14 @@ class Scaled(nn.Module):
 IN_TORCH: dict[str, tuple[list[str], Callable[[nn.Module], None]]] = {
     "eps": (["eps"], _set("bn", eps=1e-3)),
     "momentum": (["momentum-inverted"], _set("bn", momentum=0.9)),
-    "stride": (["stride-1x1"], _strides),
+    "stride": (["stride-1x1"], _move_stride),
     "padding": (["padding"], _set("conv", padding=(2, 2))),
     "ceil": (
-        ["number", "pool-padding"],
+        ["setting", "pool-padding"],
         lambda m: setattr(m, "pool", nn.MaxPool2d(3, 2, ceil_mode=True)),
     ),
-    "gamma and beta": (["gamma-beta"], _swapped_norm),
-    "two norms": (["swapped-layers"] * 2, _exchanged),
+    "gamma and beta": (["gamma-beta"], _swap_gamma_and_beta),
+    "two norms": (["swapped-layers"] * 2, _swap_norms),
     "training": (["training-mode"], _always_training),
     "shared": (
         ["shared-layer"],
@@ -218,12 +222,12 @@ IN_TORCH: dict[str, tuple[list[str], Callable[[nn.Module], None]]] = {
 
 
 @pytest.mark.parametrize("fault", IN_TORCH)
-def test_a_fault_in_torch_is_named(fault):
+def test_a_fault_in_torch_is_found(fault):
     faults, change = IN_TORCH[fault]
-    assert named(examine(healthy_torch, torch_with(change))) == faults
+    assert faults_between(correct_torch, torch_with(change)) == faults
 
 
-# The layout: axes taken for others.
+# Layout: one axis mistaken for another.
 
 
 def flattened_torch() -> nn.Module:
@@ -253,7 +257,7 @@ def norm_over_height() -> keras.Model:
 
 
 class Reshaped(nn.Module):
-    """Takes the memory of NCHW for NHWC."""
+    """Reads the memory of an NCHW tensor as NHWC."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -274,24 +278,26 @@ def norm_over_channels() -> nn.Module:
     ("a", "b", "faults"),
     [
         (flattened_torch, flattened_keras, ["layout"]),
-        (healthy_torch, lambda: Reshaped(healthy_torch()), ["layout"]),
+        (correct_torch, lambda: Reshaped(correct_torch()), ["layout"]),
         (norm_over_channels, norm_over_height, ["layout"]),
     ],
 )
-def test_an_axis_taken_for_another(a, b, faults):
+def test_a_mistaken_axis_is_found(a, b, faults):
     found = [
         fault
-        for fault in named(examine(a, b, size=(8, 6) if a is flattened_torch else (32, 48)))
+        for fault in fault_ids(
+            run_diagnosis(a, b, size=(8, 6) if a is flattened_torch else (32, 48))
+        )
         if not fault.startswith(("momentum", "eps"))
     ]
     assert found == faults
 
 
 def folded(gamma: float = 1.0) -> Callable[[], nn.Module]:
-    """The first norm folded into its convolution."""
+    """The correct model with its first norm folded into the convolution."""
 
     def build() -> nn.Module:
-        model = healthy_torch()
+        model = correct_torch()
         conv, norm = model.get_submodule("conv"), model.get_submodule("bn")
         model.conv = torch.nn.utils.fusion.fuse_conv_bn_eval(conv, norm)  # type: ignore
         model.conv.weight.data *= gamma  # type: ignore
@@ -301,10 +307,10 @@ def folded(gamma: float = 1.0) -> Callable[[], nn.Module]:
     return build
 
 
-def test_a_folded_norm_is_no_fault_unless_it_is_folded_wrong():
-    assert examine(healthy_torch, folded()).same
-    assert examine(folded(), healthy_torch).same
-    assert named(examine(healthy_torch, folded(1.01))) == ["folding"]
+def test_a_folded_norm_is_a_fault_only_if_it_is_folded_wrong():
+    assert run_diagnosis(correct_torch, folded()).same
+    assert run_diagnosis(folded(), correct_torch).same
+    assert faults_between(correct_torch, folded(1.01)) == ["folding"]
 
 
 class Unbiased(keras.layers.BatchNormalization):
@@ -324,27 +330,27 @@ def unbiased_norm(self, x, name: str):
     return Unbiased(epsilon=self.eps, momentum=self.decay, name=name)(x)
 
 
-def test_the_variance_of_a_batch_counts_where_training_does():
-    """PyTorch's is unbiased and Keras' biased: known, and told; no fault unless asked for."""
-    diagnosis = examine(healthy_torch, healthy_keras)
+def test_the_biased_variance_is_a_fault_only_with_training():
+    """PyTorch's is unbiased and Keras' biased; without `training`, that is a remark."""
+    diagnosis = run_diagnosis(correct_torch, correct_keras)
     assert diagnosis.same
     assert "unbiased" in diagnosis.remarks[0]
-    assert named(examine(healthy_torch, healthy_keras, training=True)) == ["biased-variance"]
+    assert faults_between(correct_torch, correct_keras, training=True) == ["biased-variance"]
     unbiased = keras_with(norm=unbiased_norm)
-    assert examine(healthy_torch, unbiased, training=True).same
-    assert named(examine(unbiased, healthy_keras)) == ["biased-variance"]
+    assert run_diagnosis(correct_torch, unbiased, training=True).same
+    assert faults_between(unbiased, correct_keras) == ["biased-variance"]
 
 
-# More than one fault, and none.
+# Several faults, and none.
 
 
-def test_all_faults_are_named_in_order_of_execution():
+def test_all_faults_are_found_in_execution_order():
     changes: dict[str, Any] = {"conv": faulty_models.same_conv, "pool": faulty_models.same_pool}
-    sick = keras_with(
+    faulty = keras_with(
         **changes, eps=1e-3, decay=0.99, strides=((1, 1, 1), (2, 1, 2)), head="softmax"
     )
-    diagnosis = examine(healthy_torch, sick)
-    assert named(diagnosis) == [
+    diagnosis = run_diagnosis(correct_torch, faulty)
+    assert fault_ids(diagnosis) == [
         "same-padding",
         "eps",
         "momentum",
@@ -356,21 +362,21 @@ def test_all_faults_are_named_in_order_of_execution():
     assert len(eps.places) == 9
     assert eps.places[0] == ("bn (BatchNorm2d)", "bn (BatchNormalization)")
     assert diagnosis.divergence is not None
-    assert diagnosis.divergence.there == "conv (Conv2D)"
+    assert diagnosis.divergence.place_b == "conv (Conv2D)"
 
 
-def test_faults_of_weights_and_of_numbers_together():
-    sick = spoilt(
+def test_several_faults_of_weights_are_found():
+    faulty = keras_with_tensors(
         conv_weight=lambda k: k[:, :, ::-1],
         fc_weight=lambda k: k.T,
         block1_bn2_running_var=lambda variance: 2 * variance,
     )
-    assert named(examine(healthy_torch, sick)) == ["bgr", "weights", "dense-layout"]
+    assert faults_between(correct_torch, faulty) == ["bgr", "weights", "dense-layout"]
 
 
-def ours(package: Any, framework: str, arch: Any) -> LoadedModel:
+def registry_model(package: Any, framework: str, arch: Any) -> LoadedModel:
     return LoadedModel(
-        arch.name, framework, package.create_model(arch), arch.in_channels, ours=True
+        arch.name, framework, package.create_model(arch), arch.in_channels, from_registry=True
     )
 
 
@@ -380,38 +386,38 @@ def ours(package: Any, framework: str, arch: Any) -> LoadedModel:
     ids=lambda arch: arch.name,
 )
 def test_no_false_alarm(arch):
-    a, b = ours(resnet_torch, "torch", arch), ours(resnet_keras, "keras", arch)
+    a, b = registry_model(resnet_torch, "torch", arch), registry_model(resnet_keras, "keras", arch)
     diagnosis = diagnose(a, b, size=default_size(arch, "random"))
-    assert (named(diagnosis), diagnosis.same) == ([], True)
+    assert (fault_ids(diagnosis), diagnosis.same) == ([], True)
     assert diagnosis.aligned == max(diagnosis.layers)
 
 
-def test_no_false_alarm_in_one_framework_or_turned_round():
+def test_no_false_alarm_in_one_framework_or_with_a_and_b_exchanged():
     for a, b in (
-        (healthy_torch, healthy_torch),
-        (healthy_keras, healthy_keras),
-        (healthy_keras, healthy_torch),
-        (healthy_torch, faulty_models.fresh_keras),
-        (faulty_models.fresh_keras, healthy_torch),
-        (faulty_models.Normalised, keras_with(prepare=faulty_models.normalised)),
+        (correct_torch, correct_torch),
+        (correct_keras, correct_keras),
+        (correct_keras, correct_torch),
+        (correct_torch, faulty_models.untrained_keras),
+        (faulty_models.untrained_keras, correct_torch),
+        (faulty_models.Normalised, keras_with(preprocess=faulty_models.normalised_preprocessing)),
     ):
-        assert examine(a, b).same
+        assert run_diagnosis(a, b).same
 
 
-def test_torchvision_and_the_keras_implementation_are_one():
-    a = examined("torchvision", faulty_models.torchvision_resnet18())
+def test_torchvision_and_the_keras_implementation_are_the_same():
+    a = wrap_model("torchvision", faulty_models.torchvision_resnet18())
     assert diagnose(a, load("keras:resnet18", "keras", 0), size=(32, 64)).same
 
 
 @pytest.mark.full
-def test_keras_applications_and_its_row_are_one():
-    a = examined("keras.applications", faulty_models.keras_applications_resnet50())
+def test_keras_applications_and_its_architecture_are_the_same():
+    a = wrap_model("keras.applications", faulty_models.keras_applications_resnet50())
     assert diagnose(a, load("torch:keras_resnet50", "torch", 0)).same
 
 
-def test_the_tutorials_resnet50_against_torchvisions():
-    """Every difference between them, in order, and none that is not there."""
-    diagnosis = examine(
+def test_a_tutorials_resnet50_against_torchvisions():
+    """Finds every difference between them, in order, and no other."""
+    diagnosis = run_diagnosis(
         faulty_models.torchvision_resnet50, faulty_models.tutorial_resnet50, size=(32, 64)
     )
     found = [(finding.fault, len(finding.places)) for finding in diagnosis.findings]
@@ -427,8 +433,8 @@ def test_the_tutorials_resnet50_against_torchvisions():
     ]
 
 
-class TwoWays(nn.Module):
-    """Two branches, of which the second starts at the image or behind the first's convolution."""
+class TwoBranches(nn.Module):
+    """Two branches; the second starts at the image or after the first convolution."""
 
     def __init__(self, *, late: bool) -> None:
         super().__init__()
@@ -441,8 +447,8 @@ class TwoWays(nn.Module):
         return self.second(torch.relu(x)) + self.third(x if self.late else image)
 
 
-def row(*others: nn.Module, kernel: int = 3, seed: int = 0) -> Callable[[], nn.Module]:
-    """A convolution and what stands behind it."""
+def sequence(*others: nn.Module, kernel: int = 3, seed: int = 0) -> Callable[[], nn.Module]:
+    """A convolution, then other layers."""
 
     def build() -> nn.Module:
         torch.manual_seed(seed)
@@ -451,102 +457,103 @@ def row(*others: nn.Module, kernel: int = 3, seed: int = 0) -> Callable[[], nn.M
     return build
 
 
-def row_behind(first: nn.Module) -> Callable[[], nn.Module]:
-    """The same with something before it."""
-    return lambda: nn.Sequential(first, row()())
+def sequence_after(first: nn.Module) -> Callable[[], nn.Module]:
+    """A convolution after another layer."""
+    return lambda: nn.Sequential(first, sequence()())
 
 
-IN_ROWS: dict[str, tuple[list[str], Callable[[], nn.Module], Callable[[], nn.Module]]] = {
-    "wiring": (["wiring"], lambda: TwoWays(late=False), lambda: TwoWays(late=True)),
+IN_SEQUENCES: dict[str, tuple[list[str], Callable[[], nn.Module], Callable[[], nn.Module]]] = {
+    "wiring": (["wiring"], lambda: TwoBranches(late=False), lambda: TwoBranches(late=True)),
     "border": (
         ["pool-border"],
-        row(nn.MaxPool2d(3, 2, 1)),
-        row(nn.ZeroPad2d(1), nn.MaxPool2d(3, 2)),
+        sequence(nn.MaxPool2d(3, 2, 1)),
+        sequence(nn.ZeroPad2d(1), nn.MaxPool2d(3, 2)),
     ),
     "average": (
         ["pool-average"],
-        row(nn.AvgPool2d(3, 2, 1)),
-        row(nn.AvgPool2d(3, 2, 1, count_include_pad=False)),
+        sequence(nn.AvgPool2d(3, 2, 1)),
+        sequence(nn.AvgPool2d(3, 2, 1, count_include_pad=False)),
     ),
-    "kernel": (["kernel-size"], row(nn.ReLU()), row(nn.ReLU(), kernel=1)),
-    "pool before norm": (  # a maximum is no other behind a norm whose gammas are positive
+    "kernel": (["layer-shape"], sequence(nn.ReLU()), sequence(nn.ReLU(), kernel=1)),
+    "pool before norm": (  # the order matters only if a gamma is negative
         ["block-order"],
-        row(nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(3, 2, 1)),
-        row(nn.MaxPool2d(3, 2, 1), nn.BatchNorm2d(4), nn.ReLU()),
+        sequence(nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(3, 2, 1)),
+        sequence(nn.MaxPool2d(3, 2, 1), nn.BatchNorm2d(4), nn.ReLU()),
     ),
-    "affine, no kernels copied": (
+    "affine, kernels not copied": (
         ["affine"],
-        row(nn.BatchNorm2d(4, affine=False), seed=1),
-        row(nn.BatchNorm2d(4)),
+        sequence(nn.BatchNorm2d(4, affine=False), seed=1),
+        sequence(nn.BatchNorm2d(4)),
     ),
-    "affine": (["affine"], row(nn.BatchNorm2d(4, affine=False)), row(nn.BatchNorm2d(4))),
-    "a norm more": (
+    "affine": (["affine"], sequence(nn.BatchNorm2d(4, affine=False)), sequence(nn.BatchNorm2d(4))),
+    "an extra norm": (
         ["extra-layer"],
-        row(nn.BatchNorm2d(4)),
-        row(nn.BatchNorm2d(4), nn.BatchNorm2d(4, eps=0.0)),
+        sequence(nn.BatchNorm2d(4)),
+        sequence(nn.BatchNorm2d(4), nn.BatchNorm2d(4, eps=0.0)),
     ),
-    "a limit": (["extra-layer"], row(), row_behind(nn.Hardtanh())),
+    "an upper limit": (["extra-layer"], sequence(), sequence_after(nn.Hardtanh())),
 }
 
 
-@pytest.mark.parametrize("fault", IN_ROWS)
-def test_a_fault_in_a_row_of_layers_is_named(fault):
-    faults, a, b = IN_ROWS[fault]
-    diagnosis = examine(a, b)
-    assert (named(diagnosis), diagnosis.diverges) == (faults, True)
+@pytest.mark.parametrize("fault", IN_SEQUENCES)
+def test_a_fault_in_a_sequence_of_layers_is_found(fault):
+    faults, a, b = IN_SEQUENCES[fault]
+    diagnosis = run_diagnosis(a, b)
+    assert (fault_ids(diagnosis), diagnosis.diverges) == (faults, True)
 
 
-def test_preparations_that_differ_are_named():
-    caffe = keras_with(prepare=faulty_models.caffe)
-    assert named(examine(faulty_models.Normalised, caffe)) == ["bgr", "preprocessing"]
-    assert named(examine(faulty_models.Normalised, healthy_keras)) == ["preprocessing"]
-    assert "nothing" in examine(faulty_models.Normalised, healthy_keras).findings[0].what
+def test_different_preprocessing_is_found():
+    caffe = keras_with(preprocess=faulty_models.caffe_preprocessing)
+    assert faults_between(faulty_models.Normalised, caffe) == ["bgr", "preprocessing"]
+    assert faults_between(faulty_models.Normalised, correct_keras) == ["preprocessing"]
+    assert "nothing" in run_diagnosis(faulty_models.Normalised, correct_keras).findings[0].what
 
 
-class Strange(nn.Module):
-    """Something that no words are for."""
+class Untranslatable(nn.Module):
+    """Uses functions that have no translation."""
 
     def __init__(self, power: float) -> None:
         super().__init__()
-        self.net, self.power = healthy_torch(), power
+        self.net, self.power = correct_torch(), power
 
     def forward(self, image):
         return torch.sinh(self.net(torch.pow(image, self.power)))
 
 
-def test_what_has_no_words_is_run_and_compared():
-    assert examine(lambda: Strange(2.0), lambda: Strange(2.0)).same
-    assert named(examine(lambda: Strange(2.0), lambda: Strange(3.0))) == ["other-layer"]
+def test_an_untranslatable_operation_is_run_and_compared():
+    assert run_diagnosis(lambda: Untranslatable(2.0), lambda: Untranslatable(2.0)).same
+    assert faults_between(lambda: Untranslatable(2.0), lambda: Untranslatable(3.0)) == [
+        "different-layer"
+    ]
 
 
-def test_layers_are_listed_as_people_do():
+def test_layers_are_listed_with_articles_and_counts():
     steps = [RecordedStep(kind, "somewhere") for kind in ("conv", "add", "conv", "relu")]
-    assert structure._words(steps) == "2 conv, an add, a relu"
+    assert structure._format_steps(steps) == "2 conv, an add, a relu"
 
 
-def test_a_fault_that_is_not_known_is_not_invented(capsys):
-    """Then the first layer that differs is named, and nothing else."""
-    diagnosis = examine(healthy_torch, keras_with(eps=1e-3))
+def test_without_a_known_fault_only_the_first_difference_is_printed(capsys):
+    diagnosis = run_diagnosis(correct_torch, keras_with(eps=1e-3))
     print_diagnosis(console(), replace(diagnosis, findings=()))
     printed = capsys.readouterr().out
-    assert "the cause is not known" in printed
-    assert "first at bn (BatchNorm2d) / bn (BatchNormalization)" in printed
+    assert "no known fault explains it" in printed
+    assert "first differ at bn (BatchNorm2d) / bn (BatchNormalization)" in printed
     assert not replace(diagnosis, findings=()).same
 
 
-def test_every_fault_is_planted():
-    tables = (IN_KERAS, IN_TORCH, IN_ROWS)
+def test_every_fault_of_the_catalogue_is_planted():
+    tables = (IN_KERAS, IN_TORCH, IN_SEQUENCES)
     planted = {fault for table in tables for faults, *_ in table.values() for fault in faults}
-    elsewhere = {"layout", "folding", "biased-variance", "other-layer"}
+    elsewhere = {"layout", "folding", "biased-variance", "different-layer"}
     assert planted | elsewhere == set(FAULTS)
 
 
-# How models are named, and what is refused.
+# How models are named, and which are refused.
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
-    """A folder with a user's module in it."""
+def user_module(tmp_path, monkeypatch):
+    """A folder with a user's module, as the current folder."""
     (tmp_path / "theirs_parity.py").write_text(
         "import torch\n"
         "from torch import nn\n"
@@ -575,9 +582,9 @@ def here(tmp_path, monkeypatch):
     sys.modules.pop("theirs_parity", None)
 
 
-def test_a_fresh_model_is_filled_whichever_it_is():
-    """Zero biases and norms of ones and zeros hide faults, whatever the other model is."""
-    table = load("keras:resnet20", "keras", 0)
+def test_an_untrained_model_is_filled_with_random_numbers():
+    """Initial biases and norms would hide faults, whether the model is A or B."""
+    other = load("keras:resnet20", "keras", 0)
 
     def biased() -> nn.Module:
         model: Any = resnet_torch.create_model("resnet20")
@@ -586,51 +593,53 @@ def test_a_fresh_model_is_filled_whichever_it_is():
                 layer.bias = nn.Parameter(torch.zeros(layer.out_channels))
         return model
 
-    for a, b in ((examined("a", biased()), table), (table, examined("b", biased()))):
+    for a, b in ((wrap_model("a", biased()), other), (other, wrap_model("b", biased()))):
         found = diagnose(a, b, size=(32, 64))
-        assert (named(found), found.diverges) == (["conv-bias"], True)
+        assert (fault_ids(found), found.diverges) == (["conv-bias"], True)
     assert "norms and biases that B alone has are filled with random numbers" in found.notes
 
 
-def test_a_maximum_and_its_norm_change_places():
-    """Which shows where a gamma is negative alone; those of a net of ours are not."""
+def test_a_max_pool_on_the_wrong_side_of_its_norm_is_found():
+    """Only negative gammas show it, so some of an architecture's gammas are made negative."""
     model: Any = resnet_torch.create_model("resnet18")
     model.bn1, model.maxpool = nn.Sequential(model.maxpool, model.bn1), nn.Identity()
-    found = diagnose(load("torch:resnet18", "torch", 0), examined("b", model), size=(32, 64))
-    assert (named(found), found.diverges) == (["block-order"], True)
-    assert found.notes[0].startswith("every fourth gamma of A is turned negative")
+    found = diagnose(load("torch:resnet18", "torch", 0), wrap_model("b", model), size=(32, 64))
+    assert (fault_ids(found), found.diverges) == (["block-order"], True)
+    assert found.notes[0].startswith("every fourth gamma of A is made negative")
 
 
-def test_the_verdict_says_what_is_proven(capsys):
-    """Outputs that agree by chance, or as far as float32 tells, do not hide a fault."""
+def test_the_verdict_states_what_is_proven(capsys):
+    """A fault counts even if the outputs agree."""
 
     def verdict(a: Callable[[], Any], b: Callable[[], Any]) -> str:
-        print_diagnosis(console(), examine(a, b))
+        print_diagnosis(console(), run_diagnosis(a, b))
         return capsys.readouterr().out
 
     scaled = torch_with(IN_TORCH["scaled"][1])
-    assert "the outputs agree to 1e-04, but 1 fault is proven" in verdict(healthy_torch, scaled)
-    stride = torch_with(_strides)
-    assert "not the same function: 1 fault is proven" in verdict(healthy_torch, stride)
+    assert "the outputs agree to 1e-04, but 1 fault is proven" in verdict(correct_torch, scaled)
+    stride = torch_with(_move_stride)
+    assert "not the same function: 1 fault is proven" in verdict(correct_torch, stride)
     inverted = torch_with(IN_TORCH["momentum"][1])
-    assert "the same function in evaluation, but 1 fault" in verdict(healthy_torch, inverted)
-    assert "the same function: outputs" in verdict(healthy_torch, healthy_torch)
+    assert "the same function in evaluation mode, but 1 fault" in verdict(correct_torch, inverted)
+    assert "the same function: outputs" in verdict(correct_torch, correct_torch)
     norm: Any = with_random_statistics(nn.BatchNorm2d(4))
     norm.weight.data.abs_()
-    idle = row(norm, nn.MaxPool2d(2)), row(nn.MaxPool2d(2), norm)
-    assert "the outputs agree to 1e-12, but 1 fault is proven" in verdict(*idle)
+    positive = sequence(norm, nn.MaxPool2d(2)), sequence(nn.MaxPool2d(2), norm)
+    assert "the outputs agree to 1e-12, but 1 fault is proven" in verdict(*positive)
     same = verdict(faulty_models.Normalised, faulty_models.Normalised)
     assert "the same function, as far as float32 can tell: outputs" in same
 
 
-def test_rows_of_the_table_that_differ_are_reported_of_compare():
+def test_two_architectures_are_referred_to_compare():
     first, second = load("torch:resnet20", "torch", 0), load("torch:resnet32", "torch", 0)
     found = diagnose(first, second, size=(32, 32))
     assert "`resnet-parity compare resnet20 resnet32`" in found.notes[0]
 
 
-def plain(norm: nn.Module, *, bias: bool = False, seed: int = 0, linear: bool = True) -> nn.Module:
-    """A convolution with a bias of zeros or none, a norm, and a classifier the same way."""
+def small_net(
+    norm: nn.Module, *, bias: bool = False, seed: int = 0, linear: bool = True
+) -> nn.Module:
+    """A convolution, a norm and a classifier, whose biases are zero or missing."""
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Conv2d(3, 4, 3, bias=bias), norm, nn.AdaptiveAvgPool2d(1))
     model.extend([nn.Flatten(), nn.Linear(4, 5, bias=linear)])
@@ -647,15 +656,15 @@ def with_gamma(value: float, **options: Any) -> nn.Module:
 
 
 def untracked(seed: int, **options: Any) -> nn.Module:
-    """Trained, but its norm keeps no statistics."""
+    """A model whose norm has no running statistics."""
     torch.manual_seed(seed)
     norm = nn.BatchNorm2d(4, track_running_stats=False, **options)
     nn.init.uniform_(norm.weight, 0.5, 2.0)
-    return plain(norm, seed=seed)
+    return small_net(norm, seed=seed)
 
 
-def kernels_alike(*models: nn.Module) -> list[Callable[[], nn.Module]]:
-    """The models with the first one's kernels."""
+def with_equal_kernels(*models: nn.Module) -> list[Callable[[], nn.Module]]:
+    """The models, all with the first one's kernels."""
     kernels = {name: models[0].state_dict()[name] for name in ("0.weight", "4.weight")}
     for model in models[1:]:
         model.load_state_dict(kernels, strict=False)
@@ -663,35 +672,35 @@ def kernels_alike(*models: nn.Module) -> list[Callable[[], nn.Module]]:
 
 
 @pytest.mark.parametrize("copied", [True, False])
-def test_what_begins_with_zeros_hides_nothing(copied):
-    """Biases of convolutions and classifiers, gammas of zero, the kernels copied or not."""
+def test_initial_zeros_hide_no_fault(copied):
+    """Zero biases of convolutions and classifiers, zero gammas, kernels copied or not."""
 
     def faults(one: nn.Module, other: nn.Module) -> list[str]:
-        a, b = kernels_alike(one, other) if copied else (lambda: one, lambda: other)
-        return named(examine(a, b))
+        a, b = with_equal_kernels(one, other) if copied else (lambda: one, lambda: other)
+        return faults_between(a, b)
 
     norm = nn.BatchNorm2d
-    assert faults(plain(norm(4)), plain(norm(4), bias=True, seed=1)) == ["conv-bias"]
-    assert faults(plain(norm(4), bias=True), plain(norm(4), seed=1)) == ["conv-bias"]
-    assert faults(plain(norm(4)), plain(norm(4), linear=False, seed=1)) == ["conv-bias"]
-    zeros = plain(with_gamma(0.0)), plain(with_gamma(0.0, eps=1e-1), seed=1)
+    assert faults(small_net(norm(4)), small_net(norm(4), bias=True, seed=1)) == ["conv-bias"]
+    assert faults(small_net(norm(4), bias=True), small_net(norm(4), seed=1)) == ["conv-bias"]
+    assert faults(small_net(norm(4)), small_net(norm(4), linear=False, seed=1)) == ["conv-bias"]
+    zeros = small_net(with_gamma(0.0)), small_net(with_gamma(0.0, eps=1e-1), seed=1)
     assert faults(*zeros) == ["eps"]
-    assert faults(plain(norm(4), bias=True), plain(norm(4), bias=True, seed=1)) == []
+    assert faults(small_net(norm(4), bias=True), small_net(norm(4), bias=True, seed=1)) == []
 
 
-def test_numbers_that_begin_otherwise_are_reported():
-    a, b = kernels_alike(plain(with_gamma(0.0)), plain(with_gamma(1.0), seed=1))
-    assert named(examine(a, b)) == ["weights"]
+def test_different_initial_values_are_found():
+    a, b = with_equal_kernels(small_net(with_gamma(0.0)), small_net(with_gamma(1.0), seed=1))
+    assert faults_between(a, b) == ["weights"]
 
 
-def test_norms_without_statistics_say_nothing_of_training():
-    """Neither that a model was never trained, nor that a momentum differs."""
-    assert "weights" in named(examine(lambda: untracked(0), lambda: untracked(1)))
-    assert examine(lambda: untracked(0), lambda: untracked(0, momentum=0.01)).same
+def test_norms_without_running_statistics_do_not_count_as_untrained():
+    """Nor does their momentum count."""
+    assert "weights" in faults_between(lambda: untracked(0), lambda: untracked(1))
+    assert run_diagnosis(lambda: untracked(0), lambda: untracked(0, momentum=0.01)).same
 
 
 class Twice(nn.Module):
-    """One convolution in two places."""
+    """Uses one convolution in two places."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
@@ -702,32 +711,32 @@ class Twice(nn.Module):
         return self.conv(torch.relu(self.conv(image)))
 
 
-def test_a_layer_that_both_run_twice_is_no_fault():
-    assert named(examine(lambda: Twice(0), lambda: Twice(1))) == ["weights"]
+def test_a_layer_that_both_models_use_twice_is_not_a_shared_layer_fault():
+    assert faults_between(lambda: Twice(0), lambda: Twice(1)) == ["weights"]
 
 
-class Caffe(nn.Module):
-    """Colours turned round and means taken off."""
+class BgrMinusMean(nn.Module):
+    """Reverses the colour channels and subtracts a mean."""
 
     def __init__(self, mean: float) -> None:
         super().__init__()
-        self.net, self.mean = healthy_torch(), mean
+        self.net, self.mean = correct_torch(), mean
 
     def forward(self, image):
         return self.net(image.flip(1) - self.mean)
 
 
-def test_what_is_after_turned_colours_still_prepares_the_image():
-    found = examine(lambda: Caffe(0.5), lambda: Caffe(0.25))
-    assert named(found) == ["preprocessing"]
+def test_a_rescaling_after_a_channel_reversal_is_preprocessing():
+    found = run_diagnosis(lambda: BgrMinusMean(0.5), lambda: BgrMinusMean(0.25))
+    assert fault_ids(found) == ["preprocessing"]
 
 
-class Cautious(nn.Module):
-    """Keeps what is no tensor, and an infinity that means something."""
+class InfiniteBuffer(nn.Module):
+    """Has extra state that is not a tensor, and an infinity on purpose."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = healthy_torch()
+        self.net = correct_torch()
         self.lowest: torch.Tensor
         self.register_buffer("lowest", torch.tensor(-torch.inf))
 
@@ -741,27 +750,27 @@ class Cautious(nn.Module):
         return torch.maximum(self.net(image), self.lowest)
 
 
-def test_infinity_in_a_buffer_is_no_fault():
-    assert examine(Cautious, Cautious).same
+def test_infinity_in_a_buffer_is_allowed():
+    assert run_diagnosis(InfiniteBuffer, InfiniteBuffer).same
 
 
-class Asking(nn.Module):
-    """Looks at its image, which changes nothing."""
+class AssertsOnImage(nn.Module):
+    """Reads its image in an assertion, which changes nothing."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = healthy_torch()
+        self.net = correct_torch()
 
     def forward(self, image):
-        assert image.mean() > -REACH
+        assert image.mean() > -IMAGE_RANGE
         return self.net(image)
 
 
-def test_a_model_may_look_at_its_numbers():
-    assert examine(healthy_torch, Asking).same
+def test_a_model_may_read_its_tensors():
+    assert run_diagnosis(correct_torch, AssertsOnImage).same
 
 
-def test_the_command_prints_and_says_json(here, capsys):
+def test_the_command_prints_text_and_json(user_module, capsys):
     arguments = ["diagnose", "theirs_parity:net", "theirs_parity:other"]
     assert cli.main([*arguments, "--json", "--size", "8x12"]) == 1
     data = json.loads(capsys.readouterr().out)
@@ -770,7 +779,7 @@ def test_the_command_prints_and_says_json(here, capsys):
     assert finding["places"] == [{"a": "0 (Conv2d)", "b": "0 (Conv2d)"}]
     assert cli.main(arguments) == 1
     printed = capsys.readouterr()
-    assert "1. the convolution is padded otherwise: A pads 0 on every side, B 1" in printed.out
+    assert "1. the convolution pads differently: A pads 0 on every side, B pads 1" in printed.out
     assert "1 fault is proven" in printed.out
     assert "..." in printed.err
     assert cli.main(["diagnose", "theirs_parity:net", "theirs_parity:net"]) == 0
@@ -785,33 +794,33 @@ def test_the_command_prints_and_says_json(here, capsys):
         ("nowhere_at_all:net", "No module named 'nowhere_at_all'; the module must be importable"),
         ("theirs_parity:missing", "AttributeError: module 'theirs_parity' has no attribute"),
         ("theirs_parity:broken", "theirs_parity:broken raised RuntimeError: out of order"),
-        ("theirs_parity:diverged", "holds NaN or infinity in 0.bias: has training diverged?"),
+        ("theirs_parity:diverged", "holds NaN or infinity in 0.bias: did training diverge?"),
         ("theirs_parity:infinite", "holds NaN or infinity in "),
         ("theirs_parity:lazy", "has lazy layers; run it once on an image"),
         ("theirs_parity:through", "cannot be followed back to the images"),
         ("theirs_parity:unbuilt", "is a Sequential that is not built"),
-        ("theirs_parity:number", "gives a int, not a torch.nn.Module or a keras.Model"),
+        ("theirs_parity:number", "returns a int, not a torch.nn.Module or a keras.Model"),
         ("theirs_parity:gray", "takes images of 3 channels, theirs_parity:gray of 1"),
         ("theirs_parity:picky", "cannot be run on images of 64x96"),
-        ("gone.keras", "there is no file gone.keras"),
-        ("net.h5", "net.h5 is not read here: it may hold code, or weights alone"),
-        (":net", "is no model; write NAME"),
+        ("gone.keras", "gone.keras does not exist"),
+        ("net.h5", "net.h5 cannot be read, because it may hold code, or weights only"),
+        (":net", "does not name a model; write NAME"),
     ],
 )
-def test_a_users_mistake_is_one_message(here, capsys, model, message):
+def test_a_users_mistake_is_reported_in_one_message(user_module, capsys, model, message):
     assert cli.main(["diagnose", "theirs_parity:net", model]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
 
 
-def test_a_keras_file_is_loaded_and_nothing_in_it_is_run(here, capsys):
-    healthy_keras().save("healthy.keras")
-    assert diagnose(load("healthy.keras", "keras", 0), examined("b", healthy_torch())).same
+def test_a_keras_file_is_loaded_without_running_its_code(user_module, capsys):
+    correct_keras().save("correct.keras")
+    assert diagnose(load("correct.keras", "keras", 0), wrap_model("b", correct_torch())).same
     image = keras.Input((8, 8, 3))
     keras.Model(image, keras.layers.Lambda(lambda x: x + 1)(image)).save("lambda.keras")
     keras.Model(image, Unbiased()(image)).save("custom.keras")
-    (here / "text.keras").write_text("no zip")
+    (user_module / "text.keras").write_text("no zip")
     with zipfile.ZipFile("empty.keras", "w") as archive:
         archive.writestr("metadata.json", "{}")
     with zipfile.ZipFile("list.keras", "w") as archive:
@@ -821,8 +830,8 @@ def test_a_keras_file_is_loaded_and_nothing_in_it_is_run(here, capsys):
     for name, message in {
         "lambda": "holds keras.layers.Lambda, which would run code",
         "custom": "Unbiased, which would run code",
-        "text": "is no .keras file",
-        "list": "is no .keras file: its config.json describes no model",
+        "text": "is not a .keras file",
+        "list": "is not a .keras file: its config.json does not describe a model",
         "empty": "has no config.json of a Keras model",
         "other": "holds os.system, which would run code",
     }.items():
@@ -849,7 +858,7 @@ sys.exit(cli.main({arguments!r}))
         pytest.param("keras", ("torch", "jax"), marks=pytest.mark.full),
     ],
 )
-def test_two_models_of_one_framework_need_no_other(framework, forbidden):
+def test_two_models_of_one_framework_need_no_other_framework(framework, forbidden):
     from parity_tests.support import python
 
     arguments = [
@@ -868,16 +877,16 @@ def test_two_models_of_one_framework_need_no_other(framework, forbidden):
 @pytest.mark.parametrize(
     "model",
     [
-        "parity_tests.diagnose.faulty_models:healthy_keras",
+        "parity_tests.diagnose.faulty_models:correct_keras",
         pytest.param("keras:resnet20", marks=pytest.mark.full),
     ],
 )
-def test_keras_on_torch_can_be_examined(model):
-    """There a Keras model is a PyTorch module as well."""
+def test_keras_on_torch_can_be_diagnosed(model):
+    """On the torch backend, a Keras model is a torch.nn.Module too."""
     other = (
         "torch:resnet20"
         if model == "keras:resnet20"
-        else "parity_tests.diagnose.faulty_models:healthy_torch"
+        else "parity_tests.diagnose.faulty_models:correct_torch"
     )
     arguments = ("diagnose", other, model, "--size", "16x32")
     result = command(*arguments, KERAS_BACKEND="torch")

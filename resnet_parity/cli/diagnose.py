@@ -1,4 +1,4 @@
-"""`diagnose`: why two models that should be the same function are not."""
+"""The command `diagnose`."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from resnet_parity.cli.options import (
 )
 
 _MODELS = """each model is one of:
-  resnet50           an architecture of `resnet-parity list`; A in PyTorch, B in Keras
-  torch:resnet50     ... in PyTorch
-  keras:resnet50     ... in Keras
-  module:callable    your own: what the callable returns, a torch.nn.Module or a keras.Model;
-                     modules of the current folder are found
-  FILE.keras         your own, saved; only Keras' own layers, no Lambda, no custom objects
+  resnet50           an architecture of `resnet-parity list`: A in PyTorch, B in Keras
+  torch:resnet50     the same in PyTorch
+  keras:resnet50     the same in Keras
+  module:callable    your own model: a callable that returns a torch.nn.Module or a keras.Model;
+                     modules in the current folder are found
+  FILE.keras         your own saved model, of Keras' own layers only (no Lambda, no custom objects)
 
-A is the reference: faults are told of B, and mends make it what A is. A model of the table, or one
-that was never trained, takes the weights of the other.
+A is the reference: each fault is one of B, and its fix changes B. An architecture of the list, and
+a model that was never trained, takes the weights of the other model.
 """
 
 
 def add(commands: Any) -> None:
-    """The parser of `diagnose`."""
+    """Add the parser of `diagnose`."""
     parser = add_command(
-        commands, "diagnose", _diagnose, "say why two models are not the same function"
+        commands, "diagnose", _diagnose, "find out why two models are not the same function"
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _MODELS
     for name in ("A", "B"):
-        parser.add_argument(name.lower(), metavar=name, help="a model, see below")
+        parser.add_argument(name.lower(), metavar=name, help="a model (see below)")
     parser.add_argument(
         "--size",
         type=size_type,
         metavar="HxW",
-        help="height and width of the images in pixels (default: what a model asks for, or 64x96)",
+        help="height and width of the images in pixels (default: what a model fixes, or 64x96)",
     )
     parser.add_argument(
         "--seed", type=seed_type, default=0, metavar="N", help="seed of the images (default: 0)"
@@ -50,7 +50,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--training",
         action="store_true",
-        help="count it as a fault that Keras tracks the biased variance of a batch",
+        help="also count as a fault that Keras tracks the biased variance of a batch",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -62,8 +62,8 @@ def _diagnose(arguments: argparse.Namespace) -> Result:
     from resnet_parity.reports import diagnose as report
 
     for name in (arguments.a, arguments.b):
-        loading.check_name(name)  # a wrong one is told before anything heavy is imported
-    # What a user's module prints must not get into the result.
+        loading.check_name(name)  # fails before a framework is imported
+    # A user's module may print, which must not end up in the result.
     with progress_line() as progress, contextlib.redirect_stdout(sys.stderr):
         progress("loading the models", 4)
         diagnosis = diagnose(

@@ -1,1 +1,1 @@
-"""The diagnosis: two models that should be the same function and are not, and why."""
+"""`resnet-parity diagnose`: find every fault that makes two models compute different functions."""

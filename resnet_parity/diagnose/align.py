@@ -1,4 +1,4 @@
-"""Which step of one record stands for which of the other: by order, kind and shape."""
+"""Pair the steps of two records by order, kind and shape."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import numpy as np
 
 from resnet_parity.diagnose.record import Record, RecordedStep
 
-Pairs = dict[int, int]
+StepPairs = dict[int, int]
+"""The index of a step of B -> the index of its partner in A."""
 
 
-def align(a: Record, b: Record) -> Pairs:
-    """The steps of `b` with their partners in `a`, in order; extra and missing steps have none.
+def align(a: Record, b: Record) -> StepPairs:
+    """Pair the steps of `b` with steps of `a`, in order; extra and missing steps have no partner.
 
-    It is the alignment of two sequences (Needleman and Wunsch 1970) that pairs the most, where
-    only steps of one kind pair, and those of one shape count more.
+    The alignment of two sequences (Needleman and Wunsch 1970) that pairs the most steps. Only
+    steps of one kind pair, and steps of one shape score higher.
     """
     first, second = a.steps, b.steps
     start = _common(first, second)
@@ -27,36 +28,26 @@ def align(a: Record, b: Record) -> Pairs:
 
 
 def _common(first: Sequence[RecordedStep], second: Sequence[RecordedStep]) -> int:
-    """How many steps both begin with."""
+    """The length of the common prefix of both."""
     count = 0
     for one, other in zip(first, second, strict=False):
-        if _signature(one) != _signature(other):
+        if (one.kind, one.shape) != (other.kind, other.shape):
             break
         count += 1
     return count
 
 
-def _signature(step: RecordedStep) -> tuple[object, ...]:
-    return step.kind, *_shape(step)
-
-
-def _shape(step: RecordedStep) -> tuple[int, ...]:
-    """What must agree for tensors to be moved: that of the kernel, or the number of channels."""
-    main = step.tensors.get("weight", step.tensors.get("mean"))
-    return () if main is None else main.shape
-
-
-def _align(first: Sequence[RecordedStep], second: Sequence[RecordedStep]) -> Pairs:
+def _align(first: Sequence[RecordedStep], second: Sequence[RecordedStep]) -> StepPairs:
     score = np.zeros((len(first) + 1, len(second) + 1))
     for i, one in enumerate(first, 1):
         for j, other in enumerate(second, 1):
-            both = score[i - 1, j - 1] + _likeness(one, other)
+            both = score[i - 1, j - 1] + _similarity(one, other)
             score[i, j] = max(both, score[i - 1, j], score[i, j - 1])
-    pairs: Pairs = {}
+    pairs: StepPairs = {}
     i, j = len(first), len(second)
     while i and j:
-        likeness = _likeness(first[i - 1], second[j - 1])
-        if likeness > 0 and score[i, j] == score[i - 1, j - 1] + likeness:
+        similarity = _similarity(first[i - 1], second[j - 1])
+        if similarity > 0 and score[i, j] == score[i - 1, j - 1] + similarity:
             i, j = i - 1, j - 1
             pairs[j] = i
         elif score[i, j] == score[i - 1, j]:
@@ -66,13 +57,12 @@ def _align(first: Sequence[RecordedStep], second: Sequence[RecordedStep]) -> Pai
     return dict(sorted(pairs.items()))
 
 
-def _likeness(one: RecordedStep, other: RecordedStep) -> float:
-    """How much it is worth that these two pair; whole numbers, so that sums are exact."""
+def _similarity(one: RecordedStep, other: RecordedStep) -> float:
+    """The score for pairing these two; whole numbers, so that sums are exact."""
     if one.kind != other.kind:
         return -1000
-    mine, theirs = _shape(one), _shape(other)
-    if mine == theirs:
-        return 8 if mine else 4
-    if len(mine) == 4:
-        return 3 if mine[:1] == theirs[:1] and mine[2:] == theirs[2:] else 1
+    if one.shape == other.shape:
+        return 8 if one.shape else 4
+    if len(one.shape) == 4:
+        return 3 if one.shape[:1] == other.shape[:1] and one.shape[2:] == other.shape[2:] else 1
     return 2

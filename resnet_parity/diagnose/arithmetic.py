@@ -1,4 +1,4 @@
-"""What a step of a record computes, in float64 NumPy."""
+"""Evaluate a step of a record, in float64 NumPy."""
 
 from __future__ import annotations
 
@@ -32,89 +32,91 @@ from resnet_parity.diagnose.record import (
 )
 
 Sides = tuple[tuple[int, int], tuple[int, int]]
+"""Padding before and after, of the height and of the width."""
 
 
 def evaluate(step: RecordedStep, inputs: Sequence[Array]) -> Array:
-    """What the step makes of those inputs, in float64.
+    """Return the output of the step for those inputs, in float64.
 
-    Raises `ValueError` when they do not fit it.
+    Raises `ValueError` when the inputs do not fit the step.
     """
     if step.call is not None:
         return step.call(inputs).astype("float64")
-    if step.kind not in RULES:
-        raise ValueError(f"{step.kind} has no rule")
+    if step.kind not in EVALUATORS:
+        raise ValueError(f"no evaluator for {step.kind}")
     arrays = [np.asarray(each, "float64") for each in inputs]
-    return RULES[step.kind](step, *arrays)
+    return EVALUATORS[step.kind](step, *arrays)
 
 
 def sides(pad: Any, extents: Sequence[int], kernel: Any, stride: Any, dilation: Any) -> Sides:
-    """The cells added before and behind, per axis; "same" adds what a full last window lacks."""
+    """The padding before and after, per axis; "same" completes the last window."""
     if pad != SAME:
         return pad
     pairs = []
-    for extent, size, step, apart in zip(extents, kernel, stride, dilation, strict=True):
-        reach = apart * (size - 1) + 1
+    for extent, size, step, spacing in zip(extents, kernel, stride, dilation, strict=True):
+        reach = spacing * (size - 1) + 1
         total = max((math.ceil(extent / step) - 1) * step + reach - extent, 0)
         pairs.append((total // 2, total - total // 2))
     return pairs[0], pairs[1]
 
 
 def _windows(x: Array, kernel: Any, stride: Any, dilation: Any) -> Array:
-    """What each output cell sees: (N, C, H, W) -> (N, C, H', W', kh, kw), no copy."""
-    reach = [apart * (size - 1) + 1 for size, apart in zip(kernel, dilation, strict=True)]
+    """The window of each output cell: (N, C, H, W) -> (N, C, H', W', kh, kw), without a copy."""
+    reach = [spacing * (size - 1) + 1 for size, spacing in zip(kernel, dilation, strict=True)]
     if any(extent < size for extent, size in zip(x.shape[2:], reach, strict=True)):
-        raise ValueError(f"a window of {reach} does not fit into {x.shape[2:]}")
+        raise ValueError(f"a window of {reach} does not fit {x.shape[2:]}")
     windows = sliding_window_view(x, reach, axis=(2, 3))
     return windows[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
 
 
 def _conv(step: RecordedStep, x: Array) -> Array:
-    numbers, kernel = step.numbers, step.tensors["weight"].astype("float64")
-    size, groups = kernel.shape[2:], numbers["groups"]
+    settings, kernel = step.settings, step.tensors["weight"].astype("float64")
+    size, groups = kernel.shape[2:], settings["groups"]
     if x.ndim != 4 or x.shape[1] != kernel.shape[1] * groups:
         raise ValueError(f"{x.shape} does not fit a kernel of {kernel.shape}")
-    around = sides(numbers["pad"], x.shape[2:], size, numbers["stride"], numbers["dilation"])
-    windows = _windows(
-        np.pad(x, ((0, 0), (0, 0), *around)), size, numbers["stride"], numbers["dilation"]
-    )
+    stride, dilation = settings["stride"], settings["dilation"]
+    around = sides(settings["pad"], x.shape[2:], size, stride, dilation)
+    windows = _windows(np.pad(x, ((0, 0), (0, 0), *around)), size, stride, dilation)
     batch, _, height, width = windows.shape[:4]
     grouped = windows.reshape(batch, groups, -1, height, width, *size)
     columns = grouped.transpose(1, 0, 3, 4, 2, 5, 6).reshape(groups, batch * height * width, -1)
     matrix = kernel.reshape(groups, kernel.shape[0] // groups, -1).swapaxes(1, 2)
     result = (columns @ matrix).reshape(groups, batch, height, width, -1)
     result = result.transpose(1, 0, 4, 2, 3).reshape(batch, kernel.shape[0], height, width)
-    return result + _channels(step.tensors.get("bias"), 0.0)
+    return result + _per_channel(step.tensors.get("bias"), 0.0)
 
 
-def _channels(tensor: Array | None, default: float) -> Array:
-    """A tensor with a number per channel, so that it spreads over a map."""
+def _per_channel(tensor: Array | None, default: float) -> Array:
+    """Reshape a tensor of one number per channel so that it broadcasts over a feature map."""
     return np.full((1, 1, 1), default) if tensor is None else tensor.reshape(-1, 1, 1)
 
 
 def _dense(step: RecordedStep, x: Array) -> Array:
     if x.ndim != 4 or x.shape[2:] != (1, 1):
-        raise ValueError(f"a dense layer takes vectors, not {x.shape}")
+        raise ValueError(f"{x.shape} is not a vector, which a dense layer takes")
     result = x[:, :, 0, 0] @ step.tensors["weight"].astype("float64").T
-    return result[:, :, None, None] + _channels(step.tensors.get("bias"), 0.0)
+    return result[:, :, None, None] + _per_channel(step.tensors.get("bias"), 0.0)
 
 
 def _norm(step: RecordedStep, x: Array) -> Array:
-    axis = "nchw".index(step.numbers["axis"])
+    axis = "nchw".index(step.settings["axis"])
     if x.ndim != 4 or x.shape[axis] != len(step.tensors["mean"]):
         raise ValueError(f"{x.shape} does not fit {len(step.tensors['mean'])} means")
     along = np.moveaxis(x, axis, 1)
-    mean, variance = (_channels(step.tensors[name], 0.0) for name in ("mean", "variance"))
-    if step.numbers["training"]:
+    mean, variance = (_per_channel(step.tensors[name], 0.0) for name in ("mean", "variance"))
+    if step.settings["training"]:
         mean = along.mean(axis=(0, 2, 3)).reshape(-1, 1, 1)
         variance = along.var(axis=(0, 2, 3)).reshape(-1, 1, 1)
-    scale = _channels(step.tensors.get("gamma"), 1.0) / np.sqrt(
-        variance.astype("float64") + step.numbers["eps"]
+    scale = _per_channel(step.tensors.get("gamma"), 1.0) / np.sqrt(
+        variance.astype("float64") + step.settings["eps"]
     )
-    return np.moveaxis((along - mean) * scale + _channels(step.tensors.get("beta"), 0.0), 1, axis)
+    return np.moveaxis(
+        (along - mean) * scale + _per_channel(step.tensors.get("beta"), 0.0), 1, axis
+    )
 
 
 def _max_pool(step: RecordedStep, x: Array) -> Array:
-    windows, _ = _pool_windows(step, x, step.numbers["border"])
+    windows, _ = _pool_windows(step, x, step.settings["border"])
     return windows.max(axis=(4, 5))
 
 
@@ -124,12 +126,12 @@ def _average_pool(step: RecordedStep, x: Array) -> Array:
 
 
 def _pool_windows(step: RecordedStep, x: Array, border: float) -> tuple[Array, Array]:
-    """What each cell of a pool sees, and which of it counts in a mean."""
-    numbers = step.numbers
-    kernel, stride, dilation = numbers["kernel"], numbers["stride"], numbers["dilation"]
-    around = sides(numbers["pad"], x.shape[2:], kernel, stride, dilation)
+    """The windows of a pool, and a mask of the cells that count in its mean."""
+    settings = step.settings
+    kernel, stride, dilation = settings["kernel"], settings["stride"], settings["dilation"]
+    around = sides(settings["pad"], x.shape[2:], kernel, stride, dilation)
     beyond = [(0, 0), (0, 0)]
-    if numbers["ceil"]:
+    if settings["ceil"]:
         beyond = [
             (0, _overhang(extent + sum(pair), pair[0] + extent, *sizes))
             for extent, pair, *sizes in zip(
@@ -137,7 +139,7 @@ def _pool_windows(step: RecordedStep, x: Array, border: float) -> tuple[Array, A
             )
         ]
     cells = np.ones((1, 1, *x.shape[2:]))
-    cells = np.pad(cells, ((0, 0), (0, 0), *around), constant_values=float(numbers["counted"]))
+    cells = np.pad(cells, ((0, 0), (0, 0), *around), constant_values=float(settings["counted"]))
     cells = np.pad(cells, ((0, 0), (0, 0), *beyond))
     padded = np.pad(x, ((0, 0), (0, 0), *around), constant_values=border)
     outside = -np.inf if step.kind == MAX_POOL else 0.0
@@ -146,7 +148,7 @@ def _pool_windows(step: RecordedStep, x: Array, border: float) -> tuple[Array, A
 
 
 def _overhang(extent: int, last_start: int, kernel: int, stride: int, dilation: int) -> int:
-    """Cells that a pool lacks for one more window, which must begin before `last_start`."""
+    """The cells to add for one more window of a pool, which must begin before `last_start`."""
     reach = dilation * (kernel - 1) + 1
     count = math.ceil((extent - reach) / stride)
     count -= count * stride >= last_start
@@ -154,12 +156,12 @@ def _overhang(extent: int, last_start: int, kernel: int, stride: int, dilation: 
 
 
 def _pad(step: RecordedStep, x: Array) -> Array:
-    return np.pad(x, step.numbers["around"], constant_values=step.numbers["value"])
+    return np.pad(x, step.settings["around"], constant_values=step.settings["value"])
 
 
 def _relu(step: RecordedStep, x: Array) -> Array:
-    result = np.where(x > 0, x, step.numbers["slope"] * x)
-    return result if step.numbers["most"] is None else np.minimum(result, step.numbers["most"])
+    result = np.where(x > 0, x, step.settings["slope"] * x)
+    return result if step.settings["most"] is None else np.minimum(result, step.settings["most"])
 
 
 def _softmax(step: RecordedStep, x: Array) -> Array:
@@ -168,11 +170,11 @@ def _softmax(step: RecordedStep, x: Array) -> Array:
 
 
 def _affine(step: RecordedStep, x: Array) -> Array:
-    return x * _channels(step.tensors["scale"], 1.0) + _channels(step.tensors["offset"], 0.0)
+    return x * _per_channel(step.tensors["scale"], 1.0) + _per_channel(step.tensors["offset"], 0.0)
 
 
 def _flatten(step: RecordedStep, x: Array) -> Array:
-    ordered = np.einsum(f"nchw->n{step.numbers['order']}", x)
+    ordered = np.einsum(f"nchw->n{step.settings['order']}", x)
     return ordered.reshape(len(x), -1)[:, :, None, None]
 
 
@@ -181,11 +183,14 @@ def _broadcast(operation: Callable[..., Array]) -> Callable[..., Array]:
 
 
 def sigmoid(x: Array) -> Array:
-    """1 / (1 + exp(-x)), without overflow: the shape stays."""
+    """1 / (1 + exp(-x)), elementwise.
+
+    The oracle's formula overflows far below zero, which its own inputs never are; a user's may be.
+    """
     return 0.5 * (1 + np.tanh(0.5 * x))
 
 
-RULES: dict[str, Callable[..., Array]] = {
+EVALUATORS: dict[str, Callable[..., Array]] = {
     CONV: _conv,
     DENSE: _dense,
     NORM: _norm,
@@ -198,7 +203,7 @@ RULES: dict[str, Callable[..., Array]] = {
     MULTIPLY: _broadcast(np.multiply),
     AFFINE: _affine,
     FLATTEN: _flatten,
-    TRANSPOSE: lambda step, x: x.transpose(step.numbers["axes"]),
+    TRANSPOSE: lambda step, x: x.transpose(step.settings["axes"]),
     REVERSE: _broadcast(lambda x: x[:, ::-1]),
     IDENTITY: _broadcast(lambda x: x),
     OUTPUT: _broadcast(lambda x: x),
@@ -208,4 +213,4 @@ RULES: dict[str, Callable[..., Array]] = {
     "silu": _broadcast(lambda x: x * sigmoid(x)),
     "subtract": _broadcast(np.subtract),
 }
-"""By kind; what has no rule here is run by the model's own operation."""
+"""By kind; the model's own operation runs any kind that is not listed."""

@@ -1,4 +1,4 @@
-"""What may be wrong with one layer: a cause for each number or tensor in which two steps differ."""
+"""Candidate faults of one layer: one for each setting or tensor in which two steps differ."""
 
 from __future__ import annotations
 
@@ -25,17 +25,20 @@ from resnet_parity.diagnose.record import (
     RecordedStep,
 )
 
-TRAINING = frozenset({"decay", "unbiased"})
-"""Numbers that only training reads."""
+TRAINING_SETTINGS = frozenset({"decay", "unbiased"})
+"""Settings that only training reads."""
 
-_PREPARING = {INPUT, AFFINE, REVERSE, TRANSPOSE, PAD}
+_PREPROCESSING = {INPUT, AFFINE, REVERSE, TRANSPOSE, PAD}
 
 _NORM_TENSORS = ("gamma", "beta", "mean", "variance")
+
+_FLAGS = {"ceil": "ceil_mode", "counted": "count_include_pad"}
+"""The names that users know, which are PyTorch's."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A cause that would explain some numbers and tensors, and how to say them of A and of B."""
+    """A fault that may explain some settings and tensors; `a` and `b` describe those of A and B."""
 
     fault: str
     keys: tuple[str, ...]
@@ -44,8 +47,8 @@ class Candidate:
 
 
 def differing(a: RecordedStep, b: RecordedStep) -> set[str]:
-    """The names of the numbers and tensors that are not the same in both."""
-    keys = {key for key in {*a.numbers, *b.numbers} if a.numbers.get(key) != b.numbers.get(key)}
+    """The names of the settings and tensors that differ."""
+    keys = {key for key in {*a.settings, *b.settings} if a.settings.get(key) != b.settings.get(key)}
     for name in {*a.tensors, *b.tensors}:
         one, other = a.tensors.get(name), b.tensors.get(name)
         if one is None or other is None or not np.array_equal(one, other):
@@ -54,35 +57,36 @@ def differing(a: RecordedStep, b: RecordedStep) -> set[str]:
 
 
 def candidates(a: RecordedStep, b: RecordedStep, record: Record) -> Iterator[Candidate]:
-    """A suspect for every number and tensor that differs; `record` is A's, all of it."""
-    keys = differing(a, b) - TRAINING
+    """Yield a candidate for every setting and tensor that differs; `record` is all of A."""
+    keys = differing(a, b) - TRAINING_SETTINGS
     if "axis" in keys:
-        words = (text("axis", step.numbers["axis"]) for step in (a, b))
-        yield Candidate("layout", tuple(sorted(keys)), *words)
+        texts = (format_setting("axis", step.settings["axis"]) for step in (a, b))
+        yield Candidate("layout", tuple(sorted(keys)), *texts)
         return
-    if _shapes(a) != _shapes(b):
-        of_size = keys & {"weight", "bias", "pad", "dilation", "groups", *_NORM_TENSORS}
-        yield Candidate("kernel-size", tuple(sorted(of_size)), _shapes(a), _shapes(b))
-        keys = keys - of_size
+    if a.shape != b.shape:
+        of_shape = keys & {"weight", "bias", "pad", "dilation", "groups", *_NORM_TENSORS}
+        shapes = ("x".join(map(str, step.shape)) for step in (a, b))
+        yield Candidate("layer-shape", tuple(sorted(of_shape)), *shapes)
+        keys = keys - of_shape
     tensors = {key for key in keys if key in a.tensors or key in b.tensors}
     for key in sorted(keys - tensors):
-        here, there = a.numbers.get(key), b.numbers.get(key)
-        fault = _cause_of_number(a, key, (here, there))
-        yield Candidate(fault, (key,), text(key, here), text(key, there))
+        values = a.settings.get(key), b.settings.get(key)
+        texts = (format_setting(key, value) for value in values)
+        yield Candidate(_fault_of_setting(a, key, values), (key,), *texts)
     if tensors:
-        yield from _of_tensors(a, b, tensors, record)
+        yield from _tensor_candidates(a, b, tensors, record)
 
 
-def _cause_of_number(a: RecordedStep, key: str, values: tuple[Any, Any]) -> str:
+def _fault_of_setting(a: RecordedStep, key: str, values: tuple[Any, Any]) -> str:
     if a.kind == CONV and key == "pad":
-        return "same-padding" if SAME in values and max(a.numbers["stride"]) > 1 else "padding"
+        return "same-padding" if SAME in values and max(a.settings["stride"]) > 1 else "padding"
     if a.kind == MAX_POOL and key == "pad":
         return "same-pool" if SAME in values else "pool-padding"
     if key == "stride":
         return "extra-stride" if np.prod(values[1]) > np.prod(values[0]) else "missing-stride"
     if a.kind == AVERAGE_POOL and key in ("pad", "ceil", "counted"):
         return "pool-average"
-    names = {
+    faults = {
         "eps": "eps",
         "training": "training-mode",
         "axis": "layout",
@@ -91,22 +95,22 @@ def _cause_of_number(a: RecordedStep, key: str, values: tuple[Any, Any]) -> str:
         "border": "pool-border",
         "kernel": "pool-size",
         "dilation": "dilation",
-        "groups": "kernel-size",
+        "groups": "layer-shape",
         "slope": "activation",
         "most": "activation",
-        "operation": "other-layer",
+        "operation": "different-layer",
     }
-    return names.get(key, "number")
+    return faults.get(key, "setting")
 
 
-def text(key: str, value: Any) -> str:
-    """A number as people say it."""
+def format_setting(key: str, value: Any) -> str:
+    """Return a setting as text for a message."""
     if key == "training":
-        return "the one that trains" if value else "the other"
+        return "the statistics of the batch" if value else "its running statistics"
     if key == "axis":
         return f"a norm over axis {str(value).upper()}"
     if key == "order":
-        return f"a flattening of {str(value).upper()}"
+        return f"a flatten in {str(value).upper()} order"
     if key == "slope":
         return f"a slope of {value:g} below zero"
     if key == "most":
@@ -120,11 +124,11 @@ def text(key: str, value: Any) -> str:
     if isinstance(value, tuple) and len(set(value)) == 1:
         return str(value[0])
     if isinstance(value, bool):
-        return f"{key}={value}"
+        return f"{_FLAGS.get(key, key)}={value}"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _of_tensors(
+def _tensor_candidates(
     a: RecordedStep, b: RecordedStep, keys: set[str], record: Record
 ) -> Iterator[Candidate]:
     if (
@@ -132,20 +136,20 @@ def _of_tensors(
         and "bias" in keys
         and ("bias" in a.tensors) != ("bias" in b.tensors)
     ):
-        words = [f"{'a' if 'bias' in step.tensors else 'no'} bias" for step in (a, b)]
-        if not a.numbers.get("folded") and not b.numbers.get("folded"):
-            yield Candidate("conv-bias", ("bias",), *words)
+        texts = [f"{'a' if 'bias' in step.tensors else 'no'} bias" for step in (a, b)]
+        if not a.settings.get("folded") and not b.settings.get("folded"):
+            yield Candidate("conv-bias", ("bias",), *texts)
             keys = keys - {"bias"}
     if a.kind == NORM and (lacking := _lacking(a, b)):
-        yield Candidate("affine", tuple(sorted(lacking)), _affine(a), _affine(b))
+        yield Candidate("affine", tuple(sorted(lacking)), _format_norm(a), _format_norm(b))
         keys = keys - lacking
     if not keys:
         return
     names = tuple(sorted(keys))
     if a.kind == AFFINE:
-        fault = "preprocessing" if at_the_image(record, a.inputs) else "rescaled"
-        yield Candidate(fault, names, rescaling(a), rescaling(b))
-    elif a.numbers.get("folded") or b.numbers.get("folded"):
+        fault = "preprocessing" if is_preprocessing(record, a.inputs) else "rescaled"
+        yield Candidate(fault, names, format_affine(a), format_affine(b))
+    elif a.settings.get("folded") or b.settings.get("folded"):
         yield Candidate("folding", names)
     elif a.kind == NORM and _are_swapped(a, b):
         yield Candidate("gamma-beta", ("beta", "gamma"))
@@ -153,47 +157,44 @@ def _of_tensors(
         if rest:
             yield Candidate("weights", rest, "", ", ".join(rest))
     else:
-        yield _of_same_shape(a, b, names, record)
+        yield _weights_candidate(a, b, names, record)
 
 
 def _lacking(a: RecordedStep, b: RecordedStep) -> set[str]:
-    """Which of gamma and beta only one of both norms has."""
+    """Of gamma and beta, those that only one of the two norms has."""
     return {name for name in ("gamma", "beta") if (name in a.tensors) != (name in b.tensors)}
 
 
-def _affine(norm: RecordedStep) -> str:
+def _format_norm(norm: RecordedStep) -> str:
     names = [name for name in ("gamma", "beta") if name in norm.tensors]
     return " and ".join(names) or "neither gamma nor beta"
 
 
-def at_the_image(record: Record, inputs: Sequence[int]) -> bool:
-    """Whether what comes from there is the image, and nothing but prepared."""
+def is_preprocessing(record: Record, inputs: Sequence[int]) -> bool:
+    """Whether these steps compute nothing but preprocessing of the image."""
     waiting = list(inputs)
     while waiting:
         step = record.steps[waiting.pop()]
-        if step.kind not in _PREPARING:
+        if step.kind not in _PREPROCESSING:
             return False
         waiting += step.inputs
     return True
 
 
-def _of_same_shape(
+def _weights_candidate(
     a: RecordedStep, b: RecordedStep, names: tuple[str, ...], record: Record
 ) -> Candidate:
     if "weight" in names:
         change = _relayout(a.tensors["weight"], b.tensors["weight"])
         if change:
             fault = "dense-layout" if a.kind == DENSE else "kernel-layout"
-            return Candidate("bgr" if change == BGR else fault, ("weight",), "", change)
+            if change == _REVERSED:
+                return Candidate("bgr", ("weight",), "a first kernel for one order", change)
+            return Candidate(fault, ("weight",), "", change)
     for other in record.steps:
         if other is not a and other.kind == a.kind and _holds(other, b, names):
             return Candidate("swapped-layers", names, "", other.place)
     return Candidate("weights", names, "", ", ".join(names))
-
-
-def _shapes(step: RecordedStep) -> str:
-    main = step.tensors.get("weight", step.tensors.get("mean", np.zeros(0)))
-    return "x".join(map(str, main.shape))
 
 
 def _holds(other: RecordedStep, b: RecordedStep, names: Sequence[str]) -> bool:
@@ -212,43 +213,41 @@ def _are_swapped(a: RecordedStep, b: RecordedStep) -> bool:
     return np.array_equal(gamma, other_beta) and np.array_equal(beta, other_gamma)  # type: ignore
 
 
-BGR = "its first kernel has its input channels reversed"
+_REVERSED = "that kernel with its input channels reversed"
+_RESHAPED = "its values in the other layout's order (a reshape instead of a transpose)"
 
 
 def _relayout(a: Array, b: Array) -> str | None:
-    """How B's kernel comes from A's, if only its axes are mistaken."""
+    """Return how B's kernel is made from A's by a mistaken axis order; None if it is not."""
     if a.ndim == 2:
-        changes = {
-            "in and out swapped": lambda: a.T,
-            "its numbers read in the other layout's order, a reshape for a transpose": lambda: (
-                a.reshape(a.shape[::-1]).T
-            ),
-            "its numbers read in the other layout's order: a reshape for a transpose": lambda: (
-                a.T.reshape(a.shape)
-            ),
-        }
+        changes = [
+            ("its input and output axes swapped", lambda: a.T),
+            (_RESHAPED, lambda: a.reshape(a.shape[::-1]).T),
+            (_RESHAPED, lambda: a.T.reshape(a.shape)),
+        ]
     else:
         out, into, height, width = a.shape
-        changes = {
-            BGR: lambda: a[:, ::-1] if into == 3 else a[:0],
-            "height and width swapped": lambda: a.swapaxes(2, 3),
-            "in and out swapped": lambda: a.swapaxes(0, 1),
-            "in and out, height and width swapped": lambda: a.transpose(1, 0, 3, 2),
-            "both axes turned round, a true convolution for a correlation": lambda: a[
-                :, :, ::-1, ::-1
-            ],
-            "its numbers read in the other layout's order, a reshape for a transpose": lambda: (
-                np.einsum("hwio->oihw", a.reshape(height, width, into, out))
+        hwio = (height, width, into, out)
+        changes = [
+            (_REVERSED, lambda: a[:, ::-1] if into == 3 else a[:0]),
+            ("height and width swapped", lambda: a.swapaxes(2, 3)),
+            ("its input and output axes swapped", lambda: a.swapaxes(0, 1)),
+            (
+                "its input and output axes swapped, and height and width too",
+                lambda: a.transpose(1, 0, 3, 2),
             ),
-            "its numbers read in the other layout's order: a reshape for a transpose": lambda: (
-                np.einsum("oihw->hwio", a).reshape(a.shape)
+            (
+                "height and width flipped (a convolution instead of a cross-correlation)",
+                lambda: a[:, :, ::-1, ::-1],
             ),
-        }
-    return next((say for say, make in changes.items() if np.array_equal(make(), b)), None)
+            (_RESHAPED, lambda: np.einsum("hwio->oihw", a.reshape(hwio))),
+            (_RESHAPED, lambda: np.einsum("oihw->hwio", a).reshape(a.shape)),
+        ]
+    return next((text for text, change in changes if np.array_equal(change(), b)), None)
 
 
-def rescaling(step: RecordedStep) -> str:
-    """An affine map in words."""
+def format_affine(step: RecordedStep) -> str:
+    """Return a rescaling as a formula."""
     scale, offset = (
         ", ".join(f"{value:.7g}" for value in np.unique(step.tensors[name]))
         for name in ("scale", "offset")

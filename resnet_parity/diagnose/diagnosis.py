@@ -1,4 +1,4 @@
-"""The examination: two models in, what is different and why out. It prints nothing."""
+"""Diagnose two models: find what differs between them, and why. Prints nothing."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from resnet_parity.compare import relative_error
-from resnet_parity.diagnose.align import Pairs, align
+from resnet_parity.diagnose.align import StepPairs, align
 from resnet_parity.diagnose.faults import FAULTS
 from resnet_parity.diagnose.finding import Finding, grouped
 from resnet_parity.diagnose.fold import fold
-from resnet_parity.diagnose.initial_weights import prepare
-from resnet_parity.diagnose.layers import Values, is_rounded, layer_findings, run
+from resnet_parity.diagnose.initial_weights import prepare_weights
+from resnet_parity.diagnose.layers import (
+    Values,
+    error_between,
+    is_float32_only,
+    layer_findings,
+    run_record,
+)
 from resnet_parity.diagnose.loading import LoadedModel
 from resnet_parity.diagnose.record import Array, Record
 from resnet_parity.diagnose.simplify import simplify
@@ -25,28 +30,29 @@ from resnet_parity.tolerances import limit
 
 BATCH = 2
 SIZE = (64, 96)
-"""Unequal, and even before every stride of a ResNet: an odd map hides wrong padding."""
+"""Height and width differ, and both stay even at every stride: odd sizes hide wrong padding."""
 
-REACH = 3
-"""Images are uniform in -3 ... 3, as far as normalised photographs go: what acts further out alone,
-a limit say, goes unseen."""
+IMAGE_RANGE = 3
+"""Images are uniform in -3 ... 3, the range of normalised photographs. A fault that acts only
+outside it, such as an upper limit, is not found."""
 
 
 @dataclass(frozen=True)
 class Divergence:
-    """The first layer at which the two models, run as they are, give something else."""
+    """The first pair of layers whose outputs differ when both models run unchanged."""
 
-    here: str
-    there: str
+    place_a: str
+    place_b: str
     error: float
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Everything that the diagnosis found, as data.
+    """The result of a diagnosis.
 
-    `error` is the relative difference of what the models themselves return (float32, as a rule),
-    `exact` that of their records in float64. `remarks` are differences that are known and no fault.
+    `error` is the relative difference of the models' own outputs (usually float32),
+    `error_float64` that of their records in float64, which may be at most `limit_float64`.
+    `remarks` are known differences of the frameworks that do not count as faults.
     """
 
     names: tuple[str, str]
@@ -60,28 +66,28 @@ class Diagnosis:
     remarks: tuple[str, ...]
     divergence: Divergence | None
     error: float
-    exact: float
-    limit: float
+    error_float64: float
+    limit_float64: float
 
     @property
     def same(self) -> bool:
-        """No fault, and the same numbers at the end."""
+        """Whether there is no fault and the outputs agree."""
         return not self.findings and not self.diverges
 
     @property
     def diverges(self) -> bool:
         """Whether the outputs differ by more than rounding."""
-        return self.exact > self.limit or self.error > limit("diagnose", "outputs")
+        return self.error_float64 > self.limit_float64 or self.error > limit("diagnose", "outputs")
 
     @property
-    def rounded(self) -> bool:
-        """Whether a part of either model is known in float32 alone, and so is the verdict."""
-        return self.limit > limit("float64", "taps")
+    def is_float32_only(self) -> bool:
+        """Whether a part of either model is known in float32 only, and so is the verdict."""
+        return self.limit_float64 > limit("float64", "taps")
 
     @property
-    def trains_alone(self) -> bool:
-        """Whether every fault is one of training."""
-        return all(FAULTS[each.fault].trains for each in self.findings)
+    def training_only(self) -> bool:
+        """Whether every fault acts in training only."""
+        return all(FAULTS[each.fault].training_only for each in self.findings)
 
 
 def diagnose(
@@ -93,36 +99,35 @@ def diagnose(
     training: bool = False,
     progress: Progress = lambda step, total: None,
 ) -> Diagnosis:
-    """Find what is different between two models that should be the same function.
+    """Find every difference between two models that should be the same function.
 
-    `training` counts it as a fault, too, that PyTorch tracks the unbiased variance of a batch and
-    Keras the biased one. The models' weights are changed, see `weights.prepare`.
+    With `training`, it is a fault that PyTorch tracks the unbiased variance of a batch and Keras
+    the biased one. May change the models' weights, see `prepare_weights`.
 
-    Raises `ParityError` when a model cannot be run or takes other images than the other.
+    Raises `ParityError` when a model cannot be run, or the models take different images.
     """
     shape = _image_shape(a, b, size)
     drawn = Stream(f"diagnose/{seed}/image").uniform(BATCH * int(np.prod(shape)))
-    images = (REACH * (2 * drawn - 1)).reshape(BATCH, *shape)
+    images = (IMAGE_RANGE * (2 * drawn - 1)).reshape(BATCH, *shape)
     progress("tracing both models", 3)
-    one, other = (_trace(each, images, prove=not each.ours) for each in (a, b))
-    notes, changed = prepare(one, other, align(one, other), (a.ours, b.ours), seed)
-    progress("tracing them with their weights", 3)
-    one = _trace(a, images) if a.ours or changed[0] else one
-    other = _trace(b, images) if b.ours or changed[1] else other
+    one, other = (_trace(each, images, prove=not each.from_registry) for each in (a, b))
+    from_registry = a.from_registry, b.from_registry
+    notes, changed = prepare_weights(one, other, align(one, other), from_registry, seed)
+    progress("tracing both with the final weights", 3)
+    one = _trace(a, images) if a.from_registry or changed[0] else one
+    other = _trace(b, images) if b.from_registry or changed[1] else other
     one, other, pairs = _aligned(one, other)
-    if a.ours and b.ours and a.row != b.row:
-        told = (
-            f"two rows of the table: `resnet-parity compare {a.row} {b.row}` says how they differ"
-        )
-        notes = (told, *notes)
+    if all(from_registry) and a.architecture != b.architecture:
+        command = f"`resnet-parity compare {a.architecture} {b.architecture}`"
+        notes = (f"these are two architectures; {command} shows how they differ", *notes)
     if shape[1] == shape[2]:
-        notes = (*notes, "the images are square, so that height and width swapped may go unseen")
-    progress("feeding the layers of both", 3)
-    values = run(one, images)
+        notes = (*notes, "the images are square, so swapped height and width may not be found")
+    progress("comparing the layers", 3)
+    values = run_record(one, images)
     found = layer_findings(one, other, pairs, values)
     found += structure_findings(one, other, pairs, values)
     counted, remarks = _known_differences(found, (one, other), training)
-    error, exact = _end_to_end(one, other, values, images)
+    error, error_float64 = _output_errors(one, other, values, images)
     return Diagnosis(
         names=(a.name, b.name),
         frameworks=(one.framework, other.framework),
@@ -135,13 +140,13 @@ def diagnose(
         remarks=remarks,
         divergence=_first_divergence(one, other, pairs),
         error=error,
-        exact=exact,
-        limit=_limit(one, other),
+        error_float64=error_float64,
+        limit_float64=_output_limit(one, other),
     )
 
 
 def _trace(loaded: LoadedModel, images: Array, *, prove: bool = True) -> Record:
-    """The simplified record of a model; what its code raises becomes one message."""
+    """Return the simplified record of a model; an exception of its code becomes a `ParityError`."""
     module = importlib.import_module(f"resnet_parity.diagnose.{loaded.framework}_trace")
     try:
         return simplify(module.trace(loaded.model, images, prove=prove))
@@ -158,24 +163,23 @@ def _trace(loaded: LoadedModel, images: Array, *, prove: bool = True) -> Record:
 def _image_shape(
     a: LoadedModel, b: LoadedModel, size: tuple[int, int] | None
 ) -> tuple[int, int, int]:
-    """Channels, height and width that both models take."""
+    """The channels, height and width that both models take."""
     if a.channels != b.channels:
         raise ParityError(
             f"{a.name} takes images of {a.channels} channels, {b.name} of {b.channels}"
         )
-    fixed = {loaded.size for loaded in (a, b) if loaded.size is not None}
-    if len(fixed) > 1:
-        raise ParityError(f"{a.name} takes images of {a.size}, {b.name} of {b.size}")
-    height, width = size or next(iter(fixed), SIZE)
-    if fixed and (height, width) not in fixed:
-        raise ParityError(f"one model takes only {next(iter(fixed))}, not {height}x{width}")
+    height, width = size or a.size or b.size or SIZE
+    for each in (a, b):
+        if each.size not in (None, (height, width)):
+            only = f"{each.size[0]}x{each.size[1]}"
+            raise ParityError(f"{each.name} takes only images of {only}, not {height}x{width}")
     return a.channels, height, width
 
 
-def _aligned(a: Record, b: Record) -> tuple[Record, Record, Pairs]:
-    """Both records, with the norms folded that the other has folded, and which steps pair."""
+def _aligned(a: Record, b: Record) -> tuple[Record, Record, StepPairs]:
+    """Fold the norms that the other model has folded; return both records and their pairs."""
     pairs = align(a, b)
-    a_folded = fold(a, b, {here: there for there, here in pairs.items()})
+    a_folded = fold(a, b, {index_a: index_b for index_b, index_a in pairs.items()})
     b_folded = fold(b, a, pairs)
     return a_folded, b_folded, align(a_folded, b_folded)
 
@@ -183,39 +187,35 @@ def _aligned(a: Record, b: Record) -> tuple[Record, Record, Pairs]:
 def _known_differences(
     found: list[Finding], records: tuple[Record, Record], training: bool
 ) -> tuple[list[Finding], tuple[str, ...]]:
-    """Take out what the frameworks themselves do otherwise, unless training is asked for."""
+    """Turn known differences of the frameworks into remarks, unless `training` counts them."""
     both = {record.framework for record in records}
     if training or len(both) == 1:
         return found, ()
     counted = [each for each in found if each.fault != "biased-variance"]
     known = [each for each in found if each.fault == "biased-variance"]
     remarks = tuple(
-        f"no fault of the models, but {each.what}; --training counts it" for each in grouped(known)
+        f"not counted as a fault without --training: {each.what}" for each in grouped(known)
     )
     return counted, remarks
 
 
-def _end_to_end(a: Record, b: Record, values: Values, images: Array) -> tuple[float, float]:
-    """How far what the models return is apart, as they are and in float64."""
-    last = [record.outputs[len(record.steps) - 1] for record in (a, b)]
-    exact = list(run(b, images).values())[-1]
-    return _apart(*last), _apart(values[len(a.steps) - 1], exact)
+def _output_errors(a: Record, b: Record, values: Values, images: Array) -> tuple[float, float]:
+    """The relative errors of the models' own outputs, and of their outputs in float64."""
+    last = len(a.steps) - 1, len(b.steps) - 1
+    own = error_between(a.outputs[last[0]], b.outputs[last[1]])
+    return own, error_between(values[last[0]], run_record(b, images)[last[1]])
 
 
-def _apart(expected: Array, actual: Array) -> float:
-    return relative_error(expected, actual) if expected.shape == actual.shape else float("inf")
-
-
-def _limit(a: Record, b: Record) -> float:
-    """Of the outputs in float64; through many layers that are known in float32 alone they part."""
-    is_float32 = any(map(is_rounded, (*a.steps, *b.steps)))
+def _output_limit(a: Record, b: Record) -> float:
+    """The limit of the float64 outputs; larger if a layer is known in float32 only."""
+    is_float32 = any(map(is_float32_only, (*a.steps, *b.steps)))
     return limit("diagnose", "outputs") if is_float32 else limit("float64", "taps")
 
 
-def _first_divergence(a: Record, b: Record, pairs: Pairs) -> Divergence | None:
-    for there, here in sorted(pairs.items(), key=lambda pair: pair[1]):
-        if here in a.outputs and there in b.outputs:
-            error = _apart(a.outputs[here], b.outputs[there])
+def _first_divergence(a: Record, b: Record, pairs: StepPairs) -> Divergence | None:
+    for index_b, index_a in sorted(pairs.items(), key=lambda pair: pair[1]):
+        if index_a in a.outputs and index_b in b.outputs:
+            error = error_between(a.outputs[index_a], b.outputs[index_b])
             if error > limit("diagnose", "outputs"):
-                return Divergence(a.steps[here].place, b.steps[there].place, error)
+                return Divergence(a.steps[index_a].place, b.steps[index_b].place, error)
     return None

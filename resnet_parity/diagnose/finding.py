@@ -1,4 +1,4 @@
-"""What the diagnosis found: one fault, where it is, and how it was proven."""
+"""A finding of the diagnosis: one fault, its places, and the figure that proves it."""
 
 from __future__ import annotations
 
@@ -9,46 +9,46 @@ from resnet_parity.diagnose.faults import FAULTS
 
 @dataclass(frozen=True)
 class Finding:
-    """A proven fault: where it is in either model, and the figure that proves it.
+    """A proven fault: its place in either model, and the figure that proves it.
 
-    `error` is the relative difference of the outputs, on A's input, that this fault alone makes;
-    infinite where their shapes differ.
+    `error` is the relative difference of the outputs that this fault alone makes on A's input;
+    infinite if the shapes differ. `a` and `b` say in words what A and what B have.
     """
 
     fault: str
-    at: float
-    """The step of A, or just before it where something of B stands; it orders the findings."""
+    index: float
+    """The step of A, or half a step less for a place just before it; findings are sorted by it."""
     a: str
     b: str
     error: float
-    here: str = ""
-    there: str = ""
+    place_a: str = ""
+    place_b: str = ""
     places: tuple[tuple[str, str], ...] = field(default=())
 
     @property
     def what(self) -> str:
-        """The cause in a sentence."""
+        """The fault in a sentence."""
         return FAULTS[self.fault].what.format(a=self.a, b=self.b)
 
     def fix(self, framework: str) -> str:
-        """What to write instead."""
+        """What to write instead, in that framework."""
         return FAULTS[self.fault].fix(framework).replace("{a}", self.a).replace("{b}", self.b)
 
 
 def grouped(findings: list[Finding]) -> tuple[Finding, ...]:
-    """One finding for all places where B has the same fault, in order of execution.
+    """Merge the findings where B has the same fault, in execution order.
 
-    Its figure is the largest; what A has there is listed.
+    The merged finding holds the largest error, every place, and every value that A has there.
     """
     groups: dict[tuple[str, str], list[Finding]] = {}
-    for each in sorted(findings, key=lambda finding: finding.at):
+    for each in sorted(findings, key=lambda finding: finding.index):
         groups.setdefault((each.fault, each.b), []).append(each)
     return tuple(
         replace(
             members[0],
             a=" or ".join(dict.fromkeys(each.a for each in members)),
             error=max(each.error for each in members),
-            places=tuple((each.here, each.there) for each in members),
+            places=tuple((each.place_a, each.place_b) for each in members),
         )
         for members in groups.values()
     )

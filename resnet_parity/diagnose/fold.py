@@ -1,4 +1,4 @@
-"""A norm that one model has and the other has folded into the convolution before it."""
+"""Fold a norm into the convolution before it where the other model has folded it."""
 
 from __future__ import annotations
 
@@ -6,44 +6,34 @@ from dataclasses import replace
 
 import numpy as np
 
-from resnet_parity.diagnose.align import Pairs
+from resnet_parity.diagnose.align import StepPairs
 from resnet_parity.diagnose.record import CONV, NORM, Record, RecordedStep
+from resnet_parity.diagnose.simplify import simplify
 
 
-def fold(record: Record, other: Record, partners: Pairs) -> Record:
-    """The record with each norm folded that the other lacks, whose convolution has a bias there.
+def fold(record: Record, other: Record, partners: StepPairs) -> Record:
+    """Return the record with each norm folded that the other lacks and replaces by a bias.
 
-    `partners` has the other's step for each step of this record.
+    `partners` maps the steps of this record to those of the other.
     """
-    steps = dict(enumerate(record.steps))
+    steps = list(record.steps)
     for index, norm in enumerate(record.steps):
         before = norm.inputs[0] if norm.inputs else 0
         conv = record.steps[before]
-        if norm.kind != NORM or conv.kind != CONV or index in partners or before not in partners:
+        if norm.kind != NORM or conv.kind != CONV or norm.settings["training"]:
             continue
-        theirs = other.steps[partners[before]]
-        if "bias" in theirs.tensors and "bias" not in conv.tensors and not norm.numbers["training"]:
-            steps[before] = _folded(conv, norm)
-            steps[index] = replace(norm, kind="identity")
-    kept = [index for index, step in steps.items() if step.kind != "identity"]
-    number = {old: new for new, old in enumerate(kept)}
-
-    def at(index: int) -> int:
-        return number[index] if index in number else at(steps[index].inputs[0])
-
-    outputs = {
-        number.get(i, number.get(steps[i].inputs[0], -1) if steps[i].inputs else -1): value
-        for i, value in record.outputs.items()
-    }
-    folded = tuple(replace(steps[i], inputs=tuple(map(at, steps[i].inputs))) for i in kept)
-    return Record(record.framework, folded, outputs)
+        if index in partners or before not in partners:
+            continue
+        if "bias" in other.steps[partners[before]].tensors and "bias" not in conv.tensors:
+            steps[index] = _folded(conv, norm)
+    return simplify(replace(record, steps=tuple(steps)))
 
 
 def _folded(conv: RecordedStep, norm: RecordedStep) -> RecordedStep:
-    """The convolution that does what both do."""
+    """The one convolution that computes both."""
     tensors = {name: value.astype("float64") for name, value in norm.tensors.items()}
-    scale = tensors.get("gamma", 1.0) / np.sqrt(tensors["variance"] + norm.numbers["eps"])
+    scale = tensors.get("gamma", 1.0) / np.sqrt(tensors["variance"] + norm.settings["eps"])
     weight = conv.tensors["weight"] * np.reshape(scale, (-1, 1, 1, 1))
     bias = tensors.get("beta", 0.0) - tensors["mean"] * scale
     changed = conv.changed(weight=weight, bias=bias)
-    return replace(changed, numbers={**conv.numbers, "folded": True}, assign={})
+    return replace(changed, settings={**conv.settings, "folded": True}, assign={})

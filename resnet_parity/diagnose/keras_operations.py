@@ -1,11 +1,12 @@
-"""Keras' layers and operations in neutral words; each takes the layer and its input's layout.
+"""Translate Keras' layers and operations into steps; each takes a layer and its input's layout.
 
-A layout names the axes of a Keras tensor, "nhwc" say: where a layer takes an axis for another one
-than it is, the words say so.
+A layout names the axes of a Keras tensor, such as "nhwc". A layer that mistakes one axis for
+another is translated as such.
 """
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -40,18 +41,17 @@ LAST, FIRST = "nhwc", "nchw"
 
 
 def _tensors(**named: tuple[Any, str] | None) -> dict[str, Any]:
-    """Variables, each with how its axes go into canonical order."""
+    """Variables, each with the einsum that brings its axes into canonical order."""
     present = {name: each for name, each in named.items() if each and each[0] is not None}
     return {
-        "tensors": {name: np.einsum(axes, _numbers(v)) for name, (v, axes) in present.items()},
+        "tensors": {name: np.einsum(axes, to_array(v)) for name, (v, axes) in present.items()},
         "assign": {name: _assign(v, axes) for name, (v, axes) in present.items()},
     }
 
 
-def _numbers(variable: Any) -> Array:
-    import importlib
-
-    return np.array(importlib.import_module("keras").ops.convert_to_numpy(variable))
+def to_array(tensor: Any) -> Array:
+    """Return a copy of a tensor or variable as a NumPy array."""
+    return np.array(importlib.import_module("keras").ops.convert_to_numpy(tensor))
 
 
 def _assign(variable: Any, axes: str) -> Assign:
@@ -63,29 +63,29 @@ def _assign(variable: Any, axes: str) -> Assign:
     return assign
 
 
-def expected_layout(layer: Any, layout: str) -> Chain:
-    """A step that takes the axes for others than they are, where the layer does so."""
+def layout_mismatch(layer: Any, layout: str) -> Chain:
+    """A transpose if the layer expects another layout than its input has; else nothing."""
     wanted = FIRST if getattr(layer, "data_format", None) == "channels_first" else LAST
     if len(layout) != 4 or not hasattr(layer, "data_format") or layout == wanted:
         return []
-    if "pad" in type(layer).__name__.lower():  # zeros go around any two axes
+    if "pad" in type(layer).__name__.lower():  # padding works on any two axes
         return []
     axes = tuple(layout.index(axis) for axis in (wanted[i] for i in map(layout.index, FIRST)))
     return [RecordedStep(TRANSPOSE, "", {"axes": axes})]
 
 
 def _conv(layer: Any, layout: str) -> Chain:
-    numbers = _window(layer) | {"groups": layer.groups}
+    settings = _window(layer) | {"groups": layer.groups}
     tensors = _tensors(weight=(layer.kernel, "hwio->oihw"), bias=(layer.bias, "o->o"))
-    return [RecordedStep(CONV, "", numbers, **tensors), *activation(layer)]
+    return [RecordedStep(CONV, "", settings, **tensors), *activation(layer)]
 
 
 def _depthwise(layer: Any, layout: str) -> Chain:
-    numbers = _window(layer) | {"groups": layer.kernel.shape[2]}
+    settings = _window(layer) | {"groups": layer.kernel.shape[2]}
     tensors = _tensors(weight=(layer.kernel, "hwio->iohw"), bias=(layer.bias, "o->o"))
     if layer.depth_multiplier != 1:
         return [RecordedStep(OPAQUE, "", {"operation": "DepthwiseConv2D"})]
-    return [RecordedStep(CONV, "", numbers, **tensors), *activation(layer)]
+    return [RecordedStep(CONV, "", settings, **tensors), *activation(layer)]
 
 
 def _window(layer: Any) -> dict[str, Any]:
@@ -104,21 +104,21 @@ def _dense(layer: Any, layout: str) -> Chain:
 
 def _pool(kind: str) -> Translate:
     def translate(layer: Any, layout: str) -> Chain:
-        numbers = _window(layer) | {
+        settings = _window(layer) | {
             "kernel": tuple(layer.pool_size),
             "ceil": False,
             "counted": False,
             "border": -math.inf if kind == MAX_POOL else 0.0,
         }
-        return [RecordedStep(kind, "", numbers)]
+        return [RecordedStep(kind, "", settings)]
 
     return translate
 
 
 def norm(layer: Any, layout: str, training: bool, unbiased: bool) -> Chain:
-    """A batch normalisation, over whichever axis it takes for the channels."""
+    """A batch normalisation, over the axis that the layer takes for the channels."""
     axes = layer.axis if isinstance(layer.axis, int) else layer.axis[0]
-    numbers = {
+    settings = {
         "eps": layer.epsilon,
         "axis": layout[axes],
         "training": training,
@@ -131,7 +131,7 @@ def norm(layer: Any, layout: str, training: bool, unbiased: bool) -> Chain:
         mean=(layer.moving_mean, "c->c"),
         variance=(layer.moving_variance, "c->c"),
     )
-    return [RecordedStep(NORM, "", numbers, **tensors)]
+    return [RecordedStep(NORM, "", settings, **tensors)]
 
 
 def _zero_padding(layer: Any, layout: str) -> Chain:
@@ -149,13 +149,13 @@ def _rescaling(layer: Any, layout: str) -> Chain:
 
 
 def _normalization(layer: Any, layout: str) -> Chain:
-    mean, variance = (_numbers(each).reshape(-1) for each in (layer.mean, layer.variance))
+    mean, variance = (to_array(each).reshape(-1) for each in (layer.mean, layer.variance))
     scale = 1 / np.sqrt(variance.astype("float64"))
     return [RecordedStep(AFFINE, "", tensors={"scale": scale, "offset": -mean * scale})]
 
 
 def _permute(layer: Any, layout: str) -> Chain:
-    return []  # the layout of what comes out is another, and nothing else
+    return []  # it changes the layout of its output only
 
 
 def _relu_layer(layer: Any, layout: str) -> Chain:
@@ -170,7 +170,7 @@ def _leaky_relu(layer: Any, layout: str) -> Chain:
 
 
 def activation(layer: Any, layout: str = LAST) -> Chain:
-    """The activation that a layer applies to its own output; none if it is linear."""
+    """The activation that a layer applies to its own output; nothing if it is linear."""
     name = getattr(getattr(layer, "activation", None), "__name__", "linear")
     if name == "linear":
         return []
@@ -184,7 +184,7 @@ def _function(name: str) -> RecordedStep:
     return RecordedStep({"swish": "silu"}.get(name, name), "")
 
 
-def _named(name: str) -> Translate:
+def _activation_layer(name: str) -> Translate:
     return lambda layer, layout: [_function(name)]
 
 
@@ -208,11 +208,11 @@ TRANSLATIONS: dict[str, Translate] = {
     "Activation": activation,
     "Flatten": _flatten,
     "Reshape": _flatten,
-    "Softmax": _named("softmax"),
-    "Relu": _named("relu"),
-    "Sigmoid": _named("sigmoid"),
-    "Silu": _named("silu"),
-    "Tanh": _named("tanh"),
+    "Softmax": _activation_layer("softmax"),
+    "Relu": _activation_layer("relu"),
+    "Sigmoid": _activation_layer("sigmoid"),
+    "Silu": _activation_layer("silu"),
+    "Tanh": _activation_layer("tanh"),
     "Add": lambda layer, layout: [RecordedStep(ADD, "")],
     "Subtract": lambda layer, layout: [RecordedStep("subtract", "")],
     "Multiply": lambda layer, layout: [RecordedStep(MULTIPLY, "")],
@@ -220,4 +220,4 @@ TRANSLATIONS: dict[str, Translate] = {
     "Divide": lambda layer, layout: [RecordedStep("divide", "")],
     "Mean": lambda layer, layout: [RecordedStep(GLOBAL_AVERAGE, "")],
 }
-"""By the name of the class. The record is proven step by step, so a wrong word is noticed."""
+"""By class name. The recorder checks each step, so a wrong translation is detected."""

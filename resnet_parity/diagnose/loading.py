@@ -1,4 +1,4 @@
-"""Who comes to the diagnosis: a name of the table, a `module:callable`, or a `.keras` file."""
+"""Load a model for the diagnosis: an architecture, a `module:callable`, or a `.keras` file."""
 
 from __future__ import annotations
 
@@ -22,88 +22,91 @@ from resnet_parity.probes import random_weights
 FRAMEWORKS = ("torch", "keras")
 
 _MAX_BYTES = 4 * 2**30
-"""Unpacked; a ResNet-152 in float64 has half a gigabyte."""
+"""The largest unpacked size of a file; a ResNet-152 in float64 has half a gigabyte."""
 
 _MAX_CONFIG = 2**26
-_MODULES = {
+"""The largest config.json, in bytes."""
+
+_ALLOWED_MODULES = {
     "keras",
     *(f"keras.{part}" for part in ("layers", "initializers", "regularizers", "constraints")),
     *(f"keras.{part}" for part in ("activations", "dtype_policies", "models")),
 }
-"""Where the classes of an image model of Keras' own layers come from."""
+"""The modules of the classes in a model of Keras' own layers."""
 
-_THAT_LOAD_MORE = {
+_UNSAFE_LAYERS = {
     *("Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"),
     *("StringLookup", "IntegerLookup", "TextVectorization"),
 }
-"""Keras' own layers that run code of the file's author, or open other files that it names."""
+"""Keras' own layers that run code from the file, or open other files that it names."""
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model to examine: what the user called it, and the images that it takes."""
+    """A model to diagnose: the name that the user gave, and the images that it takes."""
 
     name: str
     framework: str
     model: Any
     channels: int
     size: tuple[int, int] | None = None
-    ours: bool = False
-    """Built from the table, with weights that mean nothing."""
+    from_registry: bool = False
+    """Whether it was built from the registry, with arbitrary weights."""
 
     @property
-    def row(self) -> str:
-        """The name in the table of one of ours."""
+    def architecture(self) -> str:
+        """The architecture's name, for a model from the registry."""
         return self.name.rpartition(":")[2]
 
 
 def check_name(text: str) -> None:
-    """Refuse what can be no model before a framework is imported; raises `ParityError`."""
+    """Raise `ParityError` if `text` cannot name a model, before a framework is imported."""
     if text.endswith(".keras"):
         _check_file(Path(text))
         return
     if text.endswith(".onnx"):
-        raise ParityError(f"{text} is a graph; `resnet-parity onnx-compare` compares those")
+        raise ParityError(f"{text} is an ONNX graph; use `resnet-parity onnx-compare`")
     if text.endswith((".h5", ".hdf5", ".pt", ".pth", ".safetensors")):
         raise ParityError(
-            f"{text} is not read here: it may hold code, or weights alone; load it into a model "
-            "yourself and give module:callable, or save a .keras file"
+            f"{text} cannot be read, because it may hold code, or weights only; write a callable "
+            "that returns the loaded model and pass module:callable, or save a .keras file"
         )
     framework, colon, name = text.partition(":")
     if not colon or framework in FRAMEWORKS:
         get_architecture(name if colon else text)
     elif not name or not framework:
         raise ParityError(
-            f"{text!r} is no model; write NAME, torch:NAME, keras:NAME, "
+            f"{text!r} does not name a model; write NAME, torch:NAME, keras:NAME, "
             "module:callable or FILE.keras"
         )
 
 
 def load(text: str, default: str, seed: int) -> LoadedModel:
-    """The model that a user named; a bare name of the table is built in the implementation `default`.
+    """Load the model that a user named; a bare architecture name uses the framework `default`.
 
-    Raises `ParityError` (the file, the module or the callable is no good),
+    Raises `ParityError` (the file, the module or the callable is invalid),
     `MissingFrameworkError` and `resnet_spec.ArchitectureError`.
     """
     if text.endswith(".keras"):
-        return examined(text, _from_file(Path(text)))
+        return wrap_model(text, _from_file(Path(text)))
     framework, colon, name = text.partition(":")
     if not colon or framework in FRAMEWORKS:
-        return _ours(text, framework if colon else default, name if colon else text, seed)
-    return examined(text, _called(framework, name))
+        return _from_registry(text, framework if colon else default, name if colon else text, seed)
+    return wrap_model(text, _from_callable(framework, name))
 
 
-def _ours(text: str, framework: str, name: str, seed: int) -> LoadedModel:
+def _from_registry(text: str, framework: str, name: str, seed: int) -> LoadedModel:
     adapter = torch_adapter() if framework == "torch" else keras_adapter()
     arch = ARCHITECTURES.get(name) or get_architecture(name)
     model = adapter.build(arch, random_weights(arch, seed, "float32"), "float32")
-    return LoadedModel(text, framework, model, arch.in_channels, ours=True)
+    return LoadedModel(text, framework, model, arch.in_channels, from_registry=True)
 
 
-def examined(text: str, model: Any) -> LoadedModel:
-    """A user's model, with what can be read off it."""
+def wrap_model(text: str, model: Any) -> LoadedModel:
+    """Return a user's model with its framework and input size."""
     torch, keras = sys.modules.get("torch.nn"), sys.modules.get("keras")
-    if keras is not None and isinstance(model, keras.Model):  # on torch it is a module as well
+    # Keras comes first: on its torch backend, a Keras model is a torch.nn.Module too.
+    if keras is not None and isinstance(model, keras.Model):
         _check_keras(text, model, keras)
         return LoadedModel(text, "keras", model, *_keras_input(text, model))
     if torch is not None and isinstance(model, torch.Module):
@@ -111,12 +114,12 @@ def examined(text: str, model: Any) -> LoadedModel:
         convs = (m.in_channels for m in model.modules() if isinstance(m, torch.Conv2d))
         return LoadedModel(text, "torch", model, next(convs, 3))
     raise ParityError(
-        f"{text} gives a {type(model).__name__}, not a torch.nn.Module or a keras.Model"
+        f"{text} returns a {type(model).__name__}, not a torch.nn.Module or a keras.Model"
     )
 
 
 def _check_torch(text: str, model: Any, is_lazy: Callable[[Any], bool]) -> None:
-    """Refuse layers without a shape and parameters that are no numbers; buffers may be infinite."""
+    """Raise if a layer is lazy, a parameter not finite or a buffer NaN; buffers may be infinite."""
     parameters, buffers = list(model.named_parameters()), list(model.named_buffers())
     if any(is_lazy(tensor) for _, tensor in (*parameters, *buffers)):
         raise ParityError(f"{text} has lazy layers; run it once on an image before you return it")
@@ -125,10 +128,10 @@ def _check_torch(text: str, model: Any, is_lazy: Callable[[Any], bool]) -> None:
 
 
 def _check_keras(text: str, model: Any, keras: Any) -> None:
-    """The same of a Keras model."""
+    """Raise if a Keras model is not built, a weight not finite or a statistic NaN."""
     if isinstance(model, keras.Sequential) and not model.built:
         raise ParityError(
-            f"{text} is a Sequential that is not built; begin it with "
+            f"{text} is a Sequential that is not built; start it with "
             "keras.Input((height, width, channels))"
         )
     ops = keras.ops
@@ -137,16 +140,16 @@ def _check_keras(text: str, model: Any, keras: Any) -> None:
 
 
 def _refuse(text: str, wrong: list[str]) -> None:
-    """Every comparison of such a model would fail, and nothing be proven."""
+    """Raise if any tensor is wrong, because no comparison could prove anything."""
     if wrong:
         more = f" and {len(wrong) - 1} more tensors" if len(wrong) > 1 else ""
         raise ParityError(
-            f"{text} holds NaN or infinity in {wrong[0]}{more}: has training diverged?"
+            f"{text} holds NaN or infinity in {wrong[0]}{more}: did training diverge?"
         )
 
 
 def _keras_input(text: str, model: Any) -> tuple[int, tuple[int, int] | None]:
-    """Channels, and height and width where the model has fixed them."""
+    """The number of channels, and (height, width) if the model fixes them."""
     inputs = getattr(model, "inputs", None)
     if not inputs:
         return 3, None
@@ -160,8 +163,8 @@ def _keras_input(text: str, model: Any) -> tuple[int, tuple[int, int] | None]:
     return channels, None if None in extents else (extents[0], extents[1])
 
 
-def _called(module: str, name: str) -> Any:
-    """What the user's callable returns; whatever it raises becomes one message."""
+def _from_callable(module: str, name: str) -> Any:
+    """Return the result of the user's callable; an exception becomes a `ParityError`."""
     load_triton()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -174,7 +177,7 @@ def _called(module: str, name: str) -> Any:
         return found()
     except ModuleNotFoundError as error:
         if error.name in FRAMEWORKS:
-            (torch_adapter if error.name == "torch" else keras_adapter)()  # says how to install it
+            (torch_adapter if error.name == "torch" else keras_adapter)()  # names the install line
         hint = "; the module must be importable from here" if error.name == module else ""
         raise ParityError(f"{module}:{name} cannot be imported: {error}{hint}") from error
     except (Exception, SystemExit) as error:
@@ -183,9 +186,9 @@ def _called(module: str, name: str) -> Any:
 
 
 def _check_file(path: Path) -> None:
-    """A zip of sane size that holds a model of Keras' own layers and nothing else."""
+    """Raise unless the file is a zip of limited size with a model of Keras' own layers only."""
     if not path.is_file():
-        raise ParityError(f"there is no file {path}")
+        raise ParityError(f"{path} does not exist")
     try:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename: info.file_size for info in archive.infolist()}
@@ -195,24 +198,24 @@ def _check_file(path: Path) -> None:
                 raise ParityError(f"{path} has no config.json of a Keras model")
             config = json.loads(archive.read("config.json"))
             if not isinstance(config, dict):
-                raise ValueError("its config.json describes no model")
+                raise ValueError("its config.json does not describe a model")
     except (zipfile.BadZipFile, ValueError, RecursionError) as error:
-        raise ParityError(f"{path} is no .keras file: {error}") from error
-    config.pop("compile_config", None)  # how it was trained is not loaded
+        raise ParityError(f"{path} is not a .keras file: {error}") from error
+    config.pop("compile_config", None)  # the training configuration is not loaded
     for module, name in _objects(config):
-        if name in _THAT_LOAD_MORE or not _is_harmless(module):
+        if name in _UNSAFE_LAYERS or not _is_allowed(module):
             raise ParityError(
-                f"{path} holds {module}.{name}, which would run code of the file's author; "
-                "load it yourself and give module:callable"
+                f"{path} holds {module}.{name}, which would run code from the file; write a "
+                "callable that returns the loaded model and pass module:callable"
             )
 
 
-def _is_harmless(module: str) -> bool:
-    return module in _MODULES or module.startswith("keras.src.models.")
+def _is_allowed(module: str) -> bool:
+    return module in _ALLOWED_MODULES or module.startswith("keras.src.models.")
 
 
 def _objects(config: Any) -> Iterator[tuple[str, str]]:
-    """Every (module, class) that the file asks Keras to build."""
+    """Yield every (module, class) that Keras would build from the config."""
     waiting = [config]
     while waiting:
         node = waiting.pop()

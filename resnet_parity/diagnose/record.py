@@ -1,4 +1,4 @@
-"""The neutral record of a model: what it computes, step by step, in the words of no framework.
+"""The framework-neutral record of a model: the steps that it computes.
 
 Arrays are canonical: feature maps (N, C, H, W), vectors (N, C, 1, 1), kernels (out, in, H, W),
 dense kernels (out, in).
@@ -14,54 +14,61 @@ import numpy as np
 
 Array = np.ndarray
 Assign = Callable[[Array], None]
+Call = Callable[[Sequence[Array]], Array]
 
 INPUT, OUTPUT = "input", "output"
 CONV, DENSE, NORM = "conv", "dense", "norm"
 RELU, ADD, MULTIPLY = "relu", "add", "multiply"
 MAX_POOL, AVERAGE_POOL, GLOBAL_AVERAGE = "max-pool", "average-pool", "global-average"
 PAD, AFFINE, FLATTEN, TRANSPOSE = "pad", "rescale", "flatten", "transpose"
-IDENTITY, REVERSE = "identity", "reverse-channels"
+IDENTITY, REVERSE = "identity", "channel-reversal"
 OPAQUE = "opaque"
 
 SAME = "same"
-"""A padding that is worked out from the size of what comes in."""
+"""Padding that depends on the size of the input."""
 
 
 @dataclass(frozen=True)
 class RecordedStep:
-    """One layer or operation: its kind, its numbers, its tensors, and the steps that feed it.
+    """One layer or operation: its kind, settings, tensors, and the steps that it reads.
 
-    `place` says where a user finds it. `assign` sets the model's own tensor, by name. `call` runs
-    the model's own operation where this project has no words for it (kind `opaque`).
+    `place` is where a user finds it in the model. `assign` sets the model's own tensors, by name.
+    `call` runs the model's own operation if this project cannot translate it (kind `opaque`).
     """
 
     kind: str
     place: str
-    numbers: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     tensors: Mapping[str, Array] = field(default_factory=dict)
     inputs: tuple[int, ...] = ()
     assign: Mapping[str, Assign] = field(default_factory=dict, repr=False)
-    call: Callable[[Sequence[Array]], Array] | None = field(default=None, repr=False)
+    call: Call | None = field(default=None, repr=False)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the kernel, or of a norm's mean; empty for a step without tensors."""
+        main = self.tensors.get("weight", self.tensors.get("mean"))
+        return () if main is None else main.shape
 
     def changed(self, **parts: Any) -> RecordedStep:
-        """A copy with some numbers or tensors replaced; None takes a tensor away."""
-        numbers, tensors = dict(self.numbers), dict(self.tensors)
+        """Return a copy with some settings or tensors replaced; None removes a tensor."""
+        settings, tensors = dict(self.settings), dict(self.tensors)
         for name, value in parts.items():
-            if name in numbers:
-                numbers[name] = value
+            if name in settings:
+                settings[name] = value
             elif value is None:
                 tensors.pop(name, None)
             else:
                 tensors[name] = value
-        return replace(self, numbers=numbers, tensors=tensors)
+        return replace(self, settings=settings, tensors=tensors)
 
 
 @dataclass(frozen=True)
 class Record:
-    """A model as steps in an order in which they can be computed.
+    """A model as a list of steps in execution order.
 
-    The first step is the input, the last the output. `outputs` holds what the framework itself
-    gave at each step, where it shows it.
+    The first step is the input, the last the output. `outputs` holds the framework's own output of
+    each step, where it is visible.
     """
 
     framework: str
@@ -75,9 +82,28 @@ class Record:
 
 
 def canonical(array: Array, layout: str) -> Array:
-    """An array of that layout ("nhwc" say) as (N, C, H, W); vectors as (N, C, 1, 1)."""
+    """Return an array of that layout (such as "nhwc") as (N, C, H, W); vectors as (N, C, 1, 1)."""
     if array.ndim == 2:
         return array[:, :, None, None]
     if array.ndim == 4:
         return np.einsum(f"{layout}->nchw", array)
     return array
+
+
+def affine_step(kind: str, value: Array, *, value_first: bool) -> RecordedStep | None:
+    """Return the rescaling that an operation with a constant computes, or None if it is none.
+
+    `value_first` is true for `value - x`, false for `x - value`.
+    """
+    flat = np.asarray(value, "float64").reshape(-1)
+    if kind == ADD:
+        scale, offset = np.ones(1), flat
+    elif kind == "subtract":
+        scale, offset = (-np.ones(1), flat) if value_first else (np.ones(1), -flat)
+    elif kind == MULTIPLY:
+        scale, offset = flat, np.zeros(1)
+    elif kind == "divide" and not value_first:
+        scale, offset = 1 / flat, np.zeros(1)
+    else:
+        return None
+    return RecordedStep(AFFINE, "", tensors={"scale": scale, "offset": offset})

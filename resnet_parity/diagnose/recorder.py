@@ -1,8 +1,8 @@
-"""Writes a record while a model runs, and proves every entry against what the model gave."""
+"""Record a model while it runs, and check each step against the model's own output."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,19 +17,18 @@ from resnet_parity.diagnose.record import (
     OUTPUT,
     REVERSE,
     Array,
+    Call,
     Record,
     RecordedStep,
     canonical,
 )
 from resnet_parity.tolerances import limit
 
-Call = Callable[[Sequence[Array]], Array]
-
 
 class Recorder:
-    """Knows which step gave which tensor of the framework, and in which layout ("nhwc" say).
+    """Maps each tensor of the framework to the step that computed it, and to its layout ("nhwc").
 
-    Without `prove` the words are taken as they are, which is enough to align two models.
+    Without `prove` the translated steps are not checked, which is enough to align two models.
     """
 
     def __init__(
@@ -39,15 +38,15 @@ class Recorder:
         self._prove = prove
         self._steps = [RecordedStep(INPUT, "the input")]
         self._outputs = {0: canonical(array, layout)}
-        # The tensor itself is kept, so that no later one can take its id.
+        # Holds the tensor itself, because a freed tensor's id can be reused.
         self._known: dict[int, tuple[Any, int, str]] = {id(image): (image, 0, layout)}
 
     def knows(self, tensor: Any) -> bool:
-        """Whether a step of this record gave that tensor."""
+        """Whether a step of this record computed that tensor."""
         return id(tensor) in self._known
 
     def alias(self, tensor: Any, array: Array) -> None:
-        """Take a tensor for the known one with the same numbers: a framework made a copy."""
+        """Map a copy that the framework made to the step of the tensor with the same values."""
         for other, index, layout in reversed(self._known.values()):
             if tuple(other.shape) == array.shape:
                 known = self._outputs.get(index)
@@ -56,19 +55,19 @@ class Recorder:
                     return
 
     def layout(self, tensor: Any) -> str:
-        """The names of the axes of a known tensor."""
+        """The layout of a known tensor."""
         return self._known[id(tensor)][2]
 
     def is_map(self, tensor: Any) -> bool:
-        """Whether a known tensor has height and width."""
+        """Whether a tensor has height and width."""
         return len(tensor.shape) == 4
 
     def mark(self) -> int:
-        """The number of steps so far; `forget` takes back what came since."""
+        """The number of steps so far; pass it to `forget` to remove the later ones."""
         return len(self._steps)
 
     def forget(self, mark: int) -> None:
-        """Take back the steps from there on: they were parts of what is recorded as one."""
+        """Remove the steps since `mark`: they are parts of one layer, which is recorded instead."""
         del self._steps[mark:]
         self._outputs = {index: value for index, value in self._outputs.items() if index < mark}
         self._known = {key: item for key, item in self._known.items() if item[1] < mark}
@@ -80,9 +79,9 @@ class Recorder:
         result: tuple[Any, Array, str],
         call: Call,
     ) -> None:
-        """Record an operation as a chain of steps; where those do not give its output, as opaque.
+        """Record an operation as a chain of steps, or as opaque if they do not give its output.
 
-        `result` is the framework's tensor, its numbers and its layout.
+        `result` is the framework's tensor, its values and its layout.
         """
         tensor, array, layout = result
         feeds = tuple(self._known[id(source)][1] for source in sources)
@@ -115,11 +114,11 @@ class Recorder:
                 return [RecordedStep(IDENTITY, place)]
             if given.ndim > 1 and np.array_equal(values[0][:, ::-1], given):
                 return [RecordedStep(REVERSE, place)]
-        named = chain[0].numbers if chain[0].kind == OPAQUE else {"operation": chain[0].kind}
-        return [RecordedStep(OPAQUE, place, named, call=call)]
+        settings = chain[0].settings if chain[0].kind == OPAQUE else {"operation": chain[0].kind}
+        return [RecordedStep(OPAQUE, place, settings, call=call)]
 
     def finish(self, tensor: Any) -> Record:
-        """The record, which ends in that tensor."""
+        """Return the record, which ends with that tensor."""
         last = self._known[id(tensor)][1]
         steps = (*self._steps, RecordedStep(OUTPUT, "the output", inputs=(last,)))
         outputs = self._outputs | {len(self._steps): self._outputs[last]}

@@ -1,7 +1,7 @@
-"""Records in one spelling: what two frameworks say in other words becomes the same steps.
+"""Normalise a record, so that two frameworks' ways to write one function become the same steps.
 
-Zeros around a map become the padding of the layer behind them, a rescaling in two steps becomes
-one, what does nothing goes, and the branches of a block stand in one order.
+Explicit zero padding moves into the layer after it, two rescalings become one, steps without effect
+are removed, and the branches of a block get one order.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NONE = ((0, 0), (0, 0))
 
 
 def simplify(record: Record) -> Record:
-    """The same function in fewer steps, in an order that does not depend on who wrote it."""
+    """Return the same function in fewer steps and in a canonical order."""
     steps = dict(enumerate(record.steps))
     last = len(record.steps) - 1
     vectors: set[int] = set()
@@ -61,13 +61,12 @@ def _renumbered(step: RecordedStep, number: dict[int, int]) -> RecordedStep:
 
 
 def _on_a_vector(step: RecordedStep) -> RecordedStep:
-    """Behind a mean over the map a 1x1 convolution is a dense layer, and a flattening nothing."""
+    """After a global average, a 1x1 convolution is a dense layer, and a flatten has no effect."""
     if step.kind == FLATTEN:
         return replace(step, kind=IDENTITY)
     if step.kind != CONV or step.tensors["weight"].shape[2:] != (1, 1):
         return step
-    numbers = step.numbers
-    if numbers["groups"] > 1 or numbers["pad"] not in (NONE, SAME):
+    if step.settings["groups"] > 1 or step.settings["pad"] not in (NONE, SAME):
         return step
 
     def assign(value: np.ndarray) -> None:
@@ -77,66 +76,66 @@ def _on_a_vector(step: RecordedStep) -> RecordedStep:
     return replace(
         step,
         kind=DENSE,
-        numbers={},
+        settings={},
         tensors=tensors,
         assign={**step.assign, "weight": assign} if step.assign else {},
     )
 
 
 def _drop(steps: Steps, index: int) -> None:
-    """Take out a step that does nothing: those behind it read what it read."""
+    """Remove a step without effect: its readers read its input instead."""
     step = steps[index]
     if step.kind != IDENTITY:
         return
-    for other, behind in steps.items():
-        feeds = tuple(step.inputs[0] if each == index else each for each in behind.inputs)
-        steps[other] = replace(behind, inputs=feeds)
+    for other, reader in steps.items():
+        inputs = tuple(step.inputs[0] if each == index else each for each in reader.inputs)
+        steps[other] = replace(reader, inputs=inputs)
 
 
 def _merge(steps: Steps, index: int, uses: Counter[int]) -> None:
-    """Merge a step with the one before it, where nothing else reads that."""
+    """Merge a step with the one before it, if no other step reads that one."""
     step = steps[index]
     before = steps[step.inputs[0]]
     if uses[step.inputs[0]] != 1:
         return
-    for rule in (_zeros_into_conv, _border_into_pool, _window_into_pool, _two_rescalings):
-        merged = rule(before, step)
+    for merge in (_padding_into_conv, _padding_into_pool, _stride_into_pool, _two_rescalings):
+        merged = merge(before, step)
         if merged is not None:
             steps[index] = replace(merged, inputs=before.inputs)
             return
 
 
-def _zeros_into_conv(before: RecordedStep, step: RecordedStep) -> RecordedStep | None:
-    if before.kind != PAD or step.kind != CONV or step.numbers["pad"] != NONE:
+def _padding_into_conv(before: RecordedStep, step: RecordedStep) -> RecordedStep | None:
+    if before.kind != PAD or step.kind != CONV or step.settings["pad"] != NONE:
         return None
-    around = before.numbers["around"]
-    if before.numbers["value"] or around[:2] != NONE:
+    around = before.settings["around"]
+    if before.settings["value"] or around[:2] != NONE:
         return None
     return step.changed(pad=tuple(around[2:]))
 
 
-def _border_into_pool(before: RecordedStep, step: RecordedStep) -> RecordedStep | None:
-    if before.kind != PAD or step.kind != MAX_POOL or step.numbers["pad"] != NONE:
+def _padding_into_pool(before: RecordedStep, step: RecordedStep) -> RecordedStep | None:
+    if before.kind != PAD or step.kind != MAX_POOL or step.settings["pad"] != NONE:
         return None
-    around = before.numbers["around"]
-    if around[:2] != NONE or step.numbers["ceil"]:
+    around = before.settings["around"]
+    if around[:2] != NONE or step.settings["ceil"]:
         return None
-    return step.changed(pad=tuple(around[2:]), border=float(before.numbers["value"]))
+    return step.changed(pad=tuple(around[2:]), border=float(before.settings["value"]))
 
 
-def _window_into_pool(before: RecordedStep, step: RecordedStep) -> RecordedStep | None:
-    """A pool at stride 1, of which every stride-th cell is taken."""
+def _stride_into_pool(before: RecordedStep, step: RecordedStep) -> RecordedStep | None:
+    """A pool at stride 1, and a 1x1 pool that takes every stride-th cell of it."""
     if before.kind != MAX_POOL or step.kind != MAX_POOL:
         return None
-    if before.numbers["stride"] != (1, 1) or step.numbers["kernel"] != (1, 1):
+    if before.settings["stride"] != (1, 1) or step.settings["kernel"] != (1, 1):
         return None
-    if step.numbers["pad"] not in (NONE, SAME):
+    if step.settings["pad"] not in (NONE, SAME):
         return None
-    pad = before.numbers["pad"]
-    if pad == SAME:  # at stride 1 it depends on no size
-        totals = [size - 1 for size in before.numbers["kernel"]]
+    pad = before.settings["pad"]
+    if pad == SAME:  # at stride 1 it does not depend on the size of the input
+        totals = [size - 1 for size in before.settings["kernel"]]
         pad = tuple((total // 2, total - total // 2) for total in totals)
-    merged = before.changed(pad=pad, stride=step.numbers["stride"])
+    merged = before.changed(pad=pad, stride=step.settings["stride"])
     return replace(merged, place=step.place)
 
 
@@ -149,9 +148,9 @@ def _two_rescalings(before: RecordedStep, step: RecordedStep) -> RecordedStep | 
 
 
 def _ordered(steps: Steps, last: int) -> Iterator[int]:
-    """The steps that the output needs; where branches meet, the longest is walked first."""
+    """Yield the steps that the output needs; of the branches of a sum, the longest comes first."""
     depth: dict[int, int] = {}
-    for index, step in steps.items():  # they were recorded in an order of computation
+    for index, step in steps.items():  # in execution order
         depth[index] = 1 + max((depth[each] for each in step.inputs), default=0)
     done: set[int] = set()
     stack = [last]

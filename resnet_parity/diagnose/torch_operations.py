@@ -1,6 +1,7 @@
-"""PyTorch's functions in neutral words; each takes the arguments of the function of its name.
+"""Translate PyTorch's functions into steps.
 
-Each returns the operands that may come from the net, and the steps that the call stands for.
+Each translation takes the arguments of its function and returns the operands that the model may
+have computed, and the steps of the call.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import numpy as np
 
 from resnet_parity.diagnose.record import (
     ADD,
-    AFFINE,
     AVERAGE_POOL,
     CONV,
     DENSE,
@@ -31,19 +31,19 @@ from resnet_parity.diagnose.record import (
     RecordedStep,
 )
 
-Words = tuple[Sequence[Any], Sequence[RecordedStep]]
-Translate = Callable[..., Words]
+Translation = tuple[Sequence[Any], Sequence[RecordedStep]]
+Translate = Callable[..., Translation]
 
 
-def numbers_of(tensor: Any) -> Array:
-    """A copy of a tensor's numbers."""
+def to_array(tensor: Any) -> Array:
+    """Return a copy of a tensor as a NumPy array."""
     return tensor.detach().cpu().numpy().copy()
 
 
 def _tensors(**named: Any) -> dict[str, Any]:
     present = {name: tensor for name, tensor in named.items() if tensor is not None}
     return {
-        "tensors": {name: numbers_of(tensor) for name, tensor in present.items()},
+        "tensors": {name: to_array(tensor) for name, tensor in present.items()},
         "assign": {name: _assign(tensor) for name, tensor in present.items()},
     }
 
@@ -56,7 +56,7 @@ def _assign(tensor: Any) -> Assign:
 
 
 def pair(value: Any) -> tuple[int, int]:
-    """Height's and width's number, given as one or as two."""
+    """The values for height and width, given as one or as two."""
     if isinstance(value, Sequence) and len(value) == 1:
         value = value[0]
     return tuple(value) if isinstance(value, Sequence) else (value, value)  # type: ignore
@@ -68,41 +68,43 @@ def _around(padding: Any) -> Any:
     return tuple((each, each) for each in pair(padding))
 
 
-def _conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Words:
-    numbers = {
+def _conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Translation:
+    settings = {
         "stride": pair(stride),
         "pad": _around(padding),
         "dilation": pair(dilation),
         "groups": groups,
     }
-    return [x], [RecordedStep(CONV, "", numbers, **_tensors(weight=weight, bias=bias))]
+    return [x], [RecordedStep(CONV, "", settings, **_tensors(weight=weight, bias=bias))]
 
 
 def _batch_norm(
     x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
-) -> Words:
-    numbers = {
+) -> Translation:
+    settings = {
         "eps": eps,
         "axis": "c",
         "training": bool(training),
         "decay": None if momentum is None else round(1 - momentum, 12),
         "unbiased": True,
     }
-    words = _tensors(gamma=weight, beta=bias, mean=running_mean, variance=running_var)
-    if running_mean is None:  # track_running_stats=False: those of the batch, always
+    tensors = _tensors(gamma=weight, beta=bias, mean=running_mean, variance=running_var)
+    if running_mean is None:  # track_running_stats=False: always the statistics of the batch
         unused = {
             "mean": np.zeros(x.shape[1], "float32"),
             "variance": np.ones(x.shape[1], "float32"),
         }
-        words["tensors"] |= unused
-    return [x], [RecordedStep(NORM, "", numbers, **words)]
+        tensors["tensors"] |= unused
+    return [x], [RecordedStep(NORM, "", settings, **tensors)]
 
 
-def _linear(x, weight, bias=None) -> Words:
+def _linear(x, weight, bias=None) -> Translation:
     return [x], [RecordedStep(DENSE, "", **_tensors(weight=weight, bias=bias))]
 
 
-def _max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, **_) -> Words:
+def _max_pool2d(
+    x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, **_
+) -> Translation:
     return [x], [_pool(MAX_POOL, kernel_size, stride, padding, dilation, ceil_mode, False)]
 
 
@@ -114,13 +116,13 @@ def _avg_pool2d(
     ceil_mode=False,
     count_include_pad=True,
     divisor_override=None,
-) -> Words:
+) -> Translation:
     step = _pool(AVERAGE_POOL, kernel_size, stride, padding, 1, ceil_mode, count_include_pad)
     return [x], [step]
 
 
 def _pool(kind: str, kernel, stride, padding, dilation, ceil: bool, counted: bool) -> RecordedStep:
-    numbers = {
+    settings = {
         "kernel": pair(kernel),
         "stride": pair(stride or kernel),
         "pad": _around(padding),
@@ -129,49 +131,49 @@ def _pool(kind: str, kernel, stride, padding, dilation, ceil: bool, counted: boo
         "counted": counted,
         "border": -math.inf if kind == MAX_POOL else 0.0,
     }
-    return RecordedStep(kind, "", numbers)
+    return RecordedStep(kind, "", settings)
 
 
-def _adaptive_avg_pool2d(x, output_size) -> Words:
+def _adaptive_avg_pool2d(x, output_size) -> Translation:
     return [x], [RecordedStep(GLOBAL_AVERAGE, "")]  # the recorder refuses another output size
 
 
-def _mean(x, dim=None, keepdim=False, **_) -> Words:
+def _mean(x, dim=None, keepdim=False, **_) -> Translation:
     return [x], [RecordedStep(GLOBAL_AVERAGE, "")]
 
 
-def _relu(x, *_, **__) -> Words:
+def _relu(x, *_, **__) -> Translation:
     return [x], [RecordedStep(RELU, "", {"slope": 0.0, "most": None})]
 
 
-def _leaky_relu(x, negative_slope=0.01, *_, **__) -> Words:
+def _leaky_relu(x, negative_slope=0.01, *_, **__) -> Translation:
     return [x], [RecordedStep(RELU, "", {"slope": negative_slope, "most": None})]
 
 
-def _relu6(x, *_, **__) -> Words:
+def _relu6(x, *_, **__) -> Translation:
     return [x], [RecordedStep(RELU, "", {"slope": 0.0, "most": 6.0})]
 
 
-def _flatten(x, *_, **__) -> Words:
+def _flatten(x, *_, **__) -> Translation:
     return [x], [RecordedStep(FLATTEN, "", {"order": "chw"})]
 
 
-def _permute(x, *axes) -> Words:
+def _permute(x, *axes) -> Translation:
     axes = axes[0] if len(axes) == 1 else axes
     return [x], [RecordedStep(TRANSPOSE, "", {"axes": tuple(axes)})]
 
 
-def _pad(x, pad, mode="constant", value=None) -> Words:
+def _pad(x, pad, mode="constant", value=None) -> Translation:
     pairs = [tuple(pad[i : i + 2]) for i in range(0, len(pad), 2)]
     around = (*[(0, 0)] * (4 - len(pairs)), *reversed(pairs))
     return [x], [RecordedStep(PAD, "", {"around": around, "value": value or 0.0})]
 
 
-def _named(kind: str) -> Translate:
+def _one_operand(kind: str) -> Translate:
     return lambda x, *_, **__: ([x], [RecordedStep(kind, "")])
 
 
-def _two(kind: str) -> Translate:
+def _two_operands(kind: str) -> Translate:
     return lambda x, y, **_: ([x, y], [RecordedStep(kind, "")])
 
 
@@ -191,29 +193,13 @@ TRANSLATIONS: dict[str, Translate] = {
     "reshape": _flatten,
     "permute": _permute,
     "pad": _pad,
-    "softmax": _named("softmax"),
-    "sigmoid": _named("sigmoid"),
-    "silu": _named("silu"),
-    "tanh": _named("tanh"),
-    "add": _two(ADD),
-    "sub": _two("subtract"),
-    "mul": _two(MULTIPLY),
-    "div": _two("divide"),
+    "softmax": _one_operand("softmax"),
+    "sigmoid": _one_operand("sigmoid"),
+    "silu": _one_operand("silu"),
+    "tanh": _one_operand("tanh"),
+    "add": _two_operands(ADD),
+    "sub": _two_operands("subtract"),
+    "mul": _two_operands(MULTIPLY),
+    "div": _two_operands("divide"),
 }
-"""By the function's name, without the underscore of its in-place twin."""
-
-
-def constant(kind: str, value: Array, first: bool) -> RecordedStep | None:
-    """`x kind value` as a scale and an offset per channel; `first`: the value stands before x."""
-    flat = np.asarray(value, "float64").reshape(-1)
-    if kind == ADD:
-        scale, offset = np.ones(1), flat
-    elif kind == "subtract":
-        scale, offset = (-np.ones(1), flat) if first else (np.ones(1), -flat)
-    elif kind == MULTIPLY:
-        scale, offset = flat, np.zeros(1)
-    elif kind == "divide" and not first:
-        scale, offset = 1 / flat, np.zeros(1)
-    else:
-        return None
-    return RecordedStep(AFFINE, "", tensors={"scale": scale, "offset": offset})
+"""By the function's name, without the underscore of the in-place variant."""

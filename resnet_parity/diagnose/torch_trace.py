@@ -1,4 +1,4 @@
-"""The record of a PyTorch module: every function that it calls, inside its layers or between."""
+"""Record a PyTorch module: every function that it calls, inside its layers and between them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from resnet_parity.diagnose.record import OPAQUE, Array, Record, RecordedStep
-from resnet_parity.diagnose.recorder import Call, Recorder
-from resnet_parity.diagnose.torch_operations import TRANSLATIONS, constant, numbers_of
+from resnet_parity.diagnose.record import OPAQUE, Array, Call, Record, RecordedStep, affine_step
+from resnet_parity.diagnose.recorder import Recorder
+from resnet_parity.diagnose.torch_operations import TRANSLATIONS, Translation, to_array
 from resnet_parity.errors import ParityError
 
 
 def trace(model: Any, images: Array, *, prove: bool = True) -> Record:
-    """Run the module, in evaluation mode, over images (N, C, H, W) and record what it computes.
+    """Run the module, in evaluation mode, on images (N, C, H, W) and record its steps.
 
-    Raises `ParityError` when its output is no single tensor, or does not come from the images.
+    Raises `ParityError` when its output is not one tensor or cannot be traced to the images.
     """
     torch = importlib.import_module("torch")
     overrides = importlib.import_module("torch.overrides")
@@ -30,18 +30,18 @@ def trace(model: Any, images: Array, *, prove: bool = True) -> Record:
     image = torch.from_numpy(images.copy())
     if first is not None:
         image = image.to(first.device, first.dtype)
-    recorder = Recorder("torch", image, numbers_of(image), "nchw", prove=prove)
+    recorder = Recorder("torch", image, to_array(image), "nchw", prove=prove)
     names: list[tuple[str, bool]] = []
 
     class Mode(overrides.TorchFunctionMode):
         def __torch_function__(self, function, types, args=(), kwargs=None):
-            note = _prepare(recorder, function, args, kwargs or {}, names)
+            record_result = _prepare(recorder, function, args, kwargs or {}, names)
             result = function(*args, **(kwargs or {}))
-            if note is not None and isinstance(result, torch.Tensor):
-                note(result)
+            if record_result is not None and isinstance(result, torch.Tensor):
+                record_result(result)
             return result
 
-    with torch.no_grad(), _named(model, names), Mode():
+    with torch.no_grad(), _module_names(model, names), Mode():
         output = model(image)
     while isinstance(output, list | tuple) and len(output) == 1:
         output = output[0]
@@ -52,15 +52,15 @@ def trace(model: Any, images: Array, *, prove: bool = True) -> Record:
         )
     if not recorder.knows(output):
         raise ParityError(
-            f"what {type(model).__name__} returns cannot be followed back to the images, as where "
-            "it is traced or NumPy comes between; give the module itself, in torch alone"
+            f"the output of {type(model).__name__} cannot be followed back to the images: it is "
+            "traced, or uses NumPy; pass the module itself, written in torch alone"
         )
     return recorder.finish(output)
 
 
 @contextmanager
-def _named(model: Any, names: list[tuple[str, bool]]) -> Iterator[None]:
-    """While it lasts, `names` ends with the module that is running."""
+def _module_names(model: Any, names: list[tuple[str, bool]]) -> Iterator[None]:
+    """Keep the running module as the last entry of `names`: its text, and whether it is a leaf."""
     hooks = []
     for name, module in model.named_modules():
         text = f"{name or 'forward'} ({type(module).__name__})"
@@ -81,9 +81,9 @@ def _prepare(
     kwargs: Any,
     names: Sequence[tuple[str, bool]],
 ) -> Callable[[Any], None] | None:
-    """What to do with the result of a call; None for a call that touches no tensor of the net.
+    """Return a function that records the result of a call; None if no operand is recorded.
 
-    Tensors are read before the call, for it may overwrite them.
+    Tensors are read before the call, because it may overwrite them.
     """
     known = [each for each in (*args, *kwargs.values()) if _is_known(recorder, each)]
     lists = [each for each in args if isinstance(each, list | tuple)]
@@ -93,30 +93,30 @@ def _prepare(
     name = getattr(function, "__name__", str(function))
     module, is_leaf = names[-1]
     place = module if is_leaf else f"{module}: {name}"
-    operands, chain = _words(recorder, name, args, kwargs, known)
+    operands, chain = _translate(recorder, name, args, kwargs, known)
     chain = [replace(step, place=place) for step in chain]
     call = _caller(function, args, kwargs, operands)
 
-    def note(result: Any) -> None:
+    def record_result(result: Any) -> None:
         if (
             any(result is each for each in known)
             and not name.endswith("_")
             and not kwargs.get("inplace")
         ):
-            return  # nothing was computed
-        recorder.add(chain, operands, (result, numbers_of(result), "nchw"), call)
+            return  # it computed nothing
+        recorder.add(chain, operands, (result, to_array(result), "nchw"), call)
 
-    return note
+    return record_result
 
 
 def _is_known(recorder: Recorder, value: Any) -> bool:
     return hasattr(value, "shape") and recorder.knows(value)
 
 
-def _words(
+def _translate(
     recorder: Recorder, name: str, args: Sequence[Any], kwargs: Any, known: Sequence[Any]
-) -> tuple[Sequence[Any], Sequence[RecordedStep]]:
-    """The operands and the neutral words of one call."""
+) -> Translation:
+    """Return the operands and the steps of one call."""
     opaque = known, [RecordedStep(OPAQUE, "", {"operation": name})]
     translate = TRANSLATIONS.get(name.strip("_").removeprefix("i")) or TRANSLATIONS.get(
         name.strip("_")
@@ -130,14 +130,14 @@ def _words(
     if len(operands) == 2:
         others = [each for each in operands if not _is_known(recorder, each)]
         if others:
-            value = numbers_of(others[0]) if hasattr(others[0], "detach") else others[0]
-            step = constant(chain[0].kind, value, first=others[0] is operands[0])
+            value = to_array(others[0]) if hasattr(others[0], "detach") else others[0]
+            step = affine_step(chain[0].kind, value, value_first=others[0] is operands[0])
             return opaque if step is None else (known[:1], [step])
     return operands, chain
 
 
 def _caller(function: Any, args: Sequence[Any], kwargs: Any, operands: Sequence[Any]) -> Call:
-    """The call again, with other numbers for its operands."""
+    """Return a function that repeats the call with other values for its operands."""
 
     def call(arrays: Sequence[Array]) -> Array:
         torch = importlib.import_module("torch")
@@ -154,7 +154,7 @@ def _caller(function: Any, args: Sequence[Any], kwargs: Any, operands: Sequence[
         with torch.no_grad():
             keywords = {name: swap(value) for name, value in kwargs.items()}
             result = function(*map(swap, args), **keywords)
-        array = numbers_of(result)
+        array = to_array(result)
         return array[:, :, None, None] if array.ndim == 2 else array
 
     return call

@@ -1,4 +1,4 @@
-"""A diagnosis as text for people (rich) and as JSON for programs."""
+"""Print a diagnosis as text, or convert it to JSON."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from resnet_parity.diagnose.diagnosis import REACH, Diagnosis
+from resnet_parity.diagnose.diagnosis import IMAGE_RANGE, Diagnosis
 from resnet_parity.diagnose.faults import FAULTS
 from resnet_parity.diagnose.finding import Finding
 from resnet_parity.reports.tables import new_table
 
 
 def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
-    """A diagnosis as plain data; infinities become null."""
+    """Return a diagnosis as JSON data; infinities become None."""
     divergence = diagnosis.divergence
     return {
         "models": [
@@ -29,10 +29,10 @@ def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
         "aligned": diagnosis.aligned,
         "same": diagnosis.same,
         "error": _finite(diagnosis.error),
-        "error_float64": _finite(diagnosis.exact),
-        "limit_float64": diagnosis.limit,
+        "error_float64": _finite(diagnosis.error_float64),
+        "limit_float64": diagnosis.limit_float64,
         "first_divergence": divergence
-        and {"a": divergence.here, "b": divergence.there, "error": _finite(divergence.error)},
+        and {"a": divergence.place_a, "b": divergence.place_b, "error": _finite(divergence.error)},
         "notes": list(diagnosis.notes),
         "remarks": list(diagnosis.remarks),
         "findings": [_finding_json(each, diagnosis.frameworks[1]) for each in diagnosis.findings],
@@ -45,8 +45,8 @@ def _finding_json(finding: Finding, framework: str) -> dict[str, Any]:
         "what": finding.what,
         "fix": finding.fix(framework),
         "error": _finite(finding.error),
-        "training_only": FAULTS[finding.fault].trains,
-        "places": [{"a": here, "b": there} for here, there in finding.places],
+        "training_only": FAULTS[finding.fault].training_only,
+        "places": [{"a": place_a, "b": place_b} for place_a, place_b in finding.places],
     }
 
 
@@ -55,14 +55,14 @@ def _finite(value: float) -> float | None:
 
 
 def print_diagnosis(console: Console, diagnosis: Diagnosis) -> None:
-    """The faults in order of execution, each with its places, its proof and its mend."""
+    """Print the faults in execution order, each with its places, its proof and its fix."""
     for letter, name, framework, layers in zip(
         "AB", diagnosis.names, diagnosis.frameworks, diagnosis.layers, strict=True
     ):
         console.print(Text(f"{letter}  {name} ({framework}, {layers} layers)"))
     height, width = diagnosis.size
-    seen = f"seen on {height}x{width} images of random numbers in -{REACH} ... {REACH}"
-    console.print(Text(f"{diagnosis.aligned} layers pair, {seen}"))
+    images = f"random {height}x{width} images in -{IMAGE_RANGE} ... {IMAGE_RANGE}"
+    console.print(Text(f"{diagnosis.aligned} pairs of layers, compared on {images}"))
     for note in diagnosis.notes:
         console.print(Text(f"   {note}"))
     for number, finding in enumerate(diagnosis.findings, 1):
@@ -78,45 +78,44 @@ def _print_finding(console: Console, number: int, finding: Finding, framework: s
     console.print(Text(f"{number}. {finding.what}", style="bold"))
     table = new_table("", "")
     table.show_header = False
-    (here, there), *more = finding.places
+    (place_a, place_b), *more = finding.places
     also = f", and {len(more)} more" if more else ""
-    table.add_row("   in A", Text(here + also))
-    table.add_row("   in B", Text(there + also))
+    table.add_row("   in A", Text(place_a + also))
+    table.add_row("   in B", Text(place_b + also))
     table.add_row("   proof", Text(_proof(finding)))
-    table.add_row("   mend", Text(finding.fix(framework)))
+    table.add_row("   fix", Text(finding.fix(framework)))
     console.print(table)
 
 
 def _proof(finding: Finding) -> str:
-    """The figure in a sentence."""
-    if FAULTS[finding.fault].trains:
-        return f"one update on the same tensor differs by {finding.error:.1e}"
+    """Return the error of a finding as a sentence."""
+    if FAULTS[finding.fault].training_only:
+        return f"one update on the same input differs by {finding.error:.1e}"
     if not math.isfinite(finding.error):
-        return "on the same tensor it gives another shape"
-    return f"on the same tensor this alone makes an error of {finding.error:.1e}"
+        return "on the same input, the output has another shape"
+    return f"on the same input, this fault alone makes an error of {finding.error:.1e}"
 
 
 def _print_verdict(console: Console, diagnosis: Diagnosis) -> None:
-    figures = f"outputs differ by {diagnosis.error:.1e}, in float64 by {diagnosis.exact:.1e}"
+    figures = f"outputs differ by {diagnosis.error:.1e}"
+    figures += f", in float64 by {diagnosis.error_float64:.1e}"
     if not math.isfinite(diagnosis.error):
         figures = "outputs differ in shape"
     if diagnosis.same:
-        how = ", as far as float32 can tell" if diagnosis.rounded else ""
+        how = ", as far as float32 can tell" if diagnosis.is_float32_only else ""
         console.print(Text(f"the same function{how}: {figures}", style="bold green"))
         return
     count = len(diagnosis.findings)
     faults = "1 fault is" if count == 1 else f"{count} faults are"
-    verdict = f"not the same function: {faults} proven; {figures}" if count else ""
-    divergence = diagnosis.divergence
     if not count:
-        where = f" first at {divergence.here} / {divergence.there}" if divergence else ""
-        verdict = f"not the same function, and the cause is not known: {figures}{where}"
-    elif not diagnosis.diverges:
-        agree = f"the outputs agree to {diagnosis.limit:.0e}"
-        if diagnosis.trains_alone:
-            agree = "the same function in evaluation"
-        verdict = f"{agree}, but {faults} proven; {figures}"
-    console.print(Text(verdict, style="bold red"))
-    if divergence and count:
-        places = f"{divergence.here} / {divergence.there}"
-        console.print(Text(f"run as they are, the models part first at {places}"))
+        verdict = "not the same function, but no known fault explains it"
+    elif diagnosis.diverges:
+        verdict = f"not the same function: {faults} proven"
+    elif diagnosis.training_only:
+        verdict = f"the same function in evaluation mode, but {faults} proven"
+    else:
+        verdict = f"the outputs agree to {diagnosis.limit_float64:.0e}, but {faults} proven"
+    console.print(Text(f"{verdict}; {figures}", style="bold red"))
+    if diagnosis.divergence:
+        places = f"{diagnosis.divergence.place_a} / {diagnosis.divergence.place_b}"
+        console.print(Text(f"when both run unchanged, they first differ at {places}"))
