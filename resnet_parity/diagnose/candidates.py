@@ -171,7 +171,7 @@ def _format_norm(norm: RecordedStep) -> str:
 
 
 def is_preprocessing(record: Record, inputs: Sequence[int]) -> bool:
-    """Whether these steps compute nothing but preprocessing of the image."""
+    """Whether these steps, and all before them, only preprocess the image."""
     waiting = list(inputs)
     while waiting:
         step = record.steps[waiting.pop()]

@@ -87,7 +87,7 @@ def _finding(
 def _proven_candidates(
     a: RecordedStep, b: RecordedStep, record: Record, known: tuple[Sequence[Array], Array]
 ) -> Iterator[tuple[Candidate, float]]:
-    """Yield each candidate that makes an error when A gets it, and removes one when B loses it.
+    """Yield each candidate that changes A's output with B's values, and B's with A's values.
 
     `known` holds the inputs and the output of A's layer.
     """
