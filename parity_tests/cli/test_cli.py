@@ -208,7 +208,7 @@ def test_compare_prints_what_differs(capsys):
     assert "weights of resnet50 load into resnet50_v1, and give other logits" in output
     assert cli.main(["compare", "resnet18", "seresnet18", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
-    assert data["fields"] == {"se": ["None", "SqueezeExcite(ratio=0.0625, divisor=8)"]}
+    assert data["fields"] == {"se": ["None", "SqueezeRatio(ratio=0.0625, divisor=8)"]}
     assert len(data["tensors"]["only in the second"]) == 8 * 4
     assert data["tensors"]["equal"] == 102
     assert cli.main(["compare", "resnet50d", "resnet50d"]) == 0
