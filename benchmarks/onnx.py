@@ -13,7 +13,7 @@ from resnet_spec import ARCHITECTURES
 
 from benchmarks.provenance import Measured, Results
 from resnet_parity.errors import MissingFrameworkError, ParityError
-from resnet_parity.onnx_io.participant_names import EXPORTS
+from resnet_parity.onnx_io.reading import EXPORTS
 from resnet_parity.onnx_io.runtimes import ORT_LEVELS
 from resnet_parity.reports.onnx import WORST_FIRST
 

@@ -1,4 +1,4 @@
-"""Exports that several tests share, each made once per process."""
+"""Exports that several tests share, each created once per process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import onnx
 from onnx import ModelProto, numpy_helper
 
 from parity_tests.support import find
-from resnet_parity.onnx_io.export import Form, export
+from resnet_parity.onnx_io.export import export
+from resnet_parity.onnx_io.exporters import ExportOptions
 from resnet_parity.onnx_io.identify import Identified, identify
 from resnet_parity.onnx_io.reading import parse
 from resnet_parity.probes import random_weights
@@ -20,18 +21,18 @@ OPEN = ("batch", "size")
 def exported(name: str, framework: str, layout: str | None = None, fold: bool = True) -> bytes:
     """A small file with the random probe's weights, of any batch and size."""
     arch = find(name)
-    form = Form(framework=framework, dynamic=OPEN, layout=layout, fold=fold)  # pyright: ignore
-    return export(arch, random_weights(arch, 0, "float32"), form)
+    options = ExportOptions(framework, dynamic=OPEN, layout=layout, fold=fold)  # pyright: ignore
+    return export(arch, random_weights(arch, 0, "float32"), options)
 
 
 def identified(content: bytes) -> tuple[ModelProto, Identified]:
-    """A file as the checker takes it up."""
+    """A parsed and identified file."""
     proto = parse(content, "the file")
     return proto, identify(proto, "the file")
 
 
 def without_metadata(content: bytes) -> ModelProto:
-    """A model as someone else might have written it: it says nothing of itself."""
+    """A model as another tool might have written it: without metadata and checksum."""
     proto = onnx.load_model_from_string(content)
     proto.doc_string = proto.producer_name = ""
     del proto.metadata_props[:]
@@ -48,13 +49,13 @@ def structure(proto: ModelProto) -> list[tuple]:
 
 
 def _attributes(node: onnx.NodeProto) -> tuple:
-    """What is written, counts, and is no default of an operator that our graphs hold."""
+    """The attributes that have an effect and are not an operator's default."""
     defaults = {"group": 1, "alpha": 1.0, "beta": 1.0, "transA": 0, "auto_pad": b"NOTSET"}
     defaults |= {"dilations": [1, 1], "strides": [1, 1], "pads": [0, 0, 0, 0], "ceil_mode": 0}
     defaults |= {"storage_order": 0, "mode": b"constant", "training_mode": 0}
     written = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
     if not any(written.get("pads", ())):
-        written.pop("count_include_pad", None)  # there is none to count
+        written.pop("count_include_pad", None)  # there is no padding to count
     return tuple(sorted((k, str(v)) for k, v in written.items() if defaults.get(k) != v))
 
 

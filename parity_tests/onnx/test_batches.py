@@ -1,4 +1,4 @@
-"""Images of a graph: in batches as they are wanted, and together enough for a verdict."""
+"""Probes for a graph: batches of the given size, and enough images for a verdict."""
 
 from __future__ import annotations
 
@@ -29,40 +29,40 @@ VECTORS = replace(TINY, num_classes=0)
 
 
 def drawn(arch: Architecture, count: int = 7) -> list[Probe]:
-    """Probes of one image of that size."""
+    """Probes of one image each."""
     return batches.random_probes(arch, 3, SIZE, random_weights(arch, 0, "float32"), count)
 
 
-def test_images_are_enough_for_a_verdict():
-    """Whole batches of them, with 32 numbers or more in the least of what is returned."""
+def test_a_verdict_has_enough_images():
+    """Whole batches, with at least 32 values in every output."""
     five = replace(TINY, num_classes=5)
-    assert [batches.batches_needed(five, batch, SIZE) for batch in (1, 2, 3, 5, 9)] == [
+    assert [batches.images_needed(five, batch, SIZE) for batch in (1, 2, 3, 5, 9)] == [
         7,
         8,
         9,
         10,
         9,
     ]
-    assert batches.batches_needed(get_architecture("resnet18"), 2, SIZE) == 2
-    assert batches.batches_needed(MAPS, 1, SIZE) == 1
+    assert batches.images_needed(get_architecture("resnet18"), 2, SIZE) == 2
+    assert batches.images_needed(MAPS, 1, SIZE) == 1
 
 
 @pytest.mark.parametrize("arch", [TINY, MAPS, VECTORS], ids=["logits", "maps", "vectors"])
-def test_probes_together_are_one_of_all_their_images(arch):
-    """As the oracle has it: what is returned, and the sizes that errors are held against."""
+def test_concatenated_probes_equal_one_probe_of_all_images(arch):
+    """In outputs and in the sizes that errors are relative to, as the oracle computes them."""
     probe = batches.concatenate(drawn(arch), 2)
     assert probe.kind == "random 32x48, batch 2"
-    assert len(np.unique(probe.images[:, 0, 0, 0])) == 7, "no image stands there twice"
+    assert len(np.unique(probe.images[:, 0, 0, 0])) == 7, "no image is repeated"
     whole = make_probe(arch, 3, probe.weights, probe.images, "random")
     assert list(probe.expected) == list(probe.scales) == list(outputs(arch))
     for name, array in probe.expected.items():
         assert relative_error(whole.expected[name], array) <= limit("float64", "taps")
         scale, wanted = np.array(probe.scales[name]), np.array(whole.scales[name])
         assert relative_error(wanted, scale) <= limit("float64", "taps")
-    assert all(probe.scales.values()) == (arch is TINY), "few numbers, whose terms may cancel"
+    assert all(probe.scales.values()) == (arch is TINY), "few values, whose terms may cancel"
 
 
-def test_an_engine_is_given_one_batch_after_another():
+def test_an_engine_runs_one_batch_after_another():
     seen = []
 
     def run(model, images, mode):
@@ -71,16 +71,16 @@ def test_an_engine_is_given_one_batch_after_another():
 
     engine = Engine("some engine", cast(Adapter, SimpleNamespace(run=run)), "some mode")
     probe = batches.concatenate(drawn(TINY, 6), 3)
-    (given,) = batches.batched([engine], 3)
+    (given,) = batches.in_batches([engine], 3)
     found = given.run(2, probe, "taps")
     assert [len(images) for images in seen] == [3, 3]
     np.testing.assert_array_equal(np.concatenate(seen), probe.images)
-    assert list(found) == ["logits"], "what nothing is held against takes no memory"
+    assert list(found) == ["logits"], "what is not compared is not kept"
     np.testing.assert_array_equal(found["logits"], 2 * probe.images[:, 0, 0, :5])
 
 
 class Watched:
-    """PyTorch, and how many images it was given each time; any mode but its own is as NCHW."""
+    """PyTorch, with the number of images of each call; unknown modes run as NCHW."""
 
     def __init__(self) -> None:
         self.given: list[int] = []
@@ -96,8 +96,8 @@ class Watched:
         return torch_adapter().run(model, images, mode if mode in NOISE_FLOOR_MODES else "nchw")
 
 
-def test_a_graph_and_its_noise_floor_are_given_the_same_batches(monkeypatch):
-    """Of a file for three images at once; of ten classes those are not enough."""
+def test_a_graph_and_its_noise_floor_run_the_same_batches(monkeypatch):
+    """For a file of three images and ten classes, one batch is not enough."""
     graph, noise_floor = Watched(), Watched()
     monkeypatch.setattr(comparison, "torch_adapter", lambda: noise_floor)
     engine = Engine("a graph", cast(Adapter, graph), "some mode")

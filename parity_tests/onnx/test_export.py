@@ -1,4 +1,4 @@
-"""Exports: clean, named, sealed, equal from both frameworks, and none that is not proven."""
+"""Exports are canonical, equal from both frameworks, and written only once they are verified."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ from parity_tests.support import (
 )
 from resnet_parity import cli
 from resnet_parity.errors import ParityError
-from resnet_parity.onnx_io import opsets
-from resnet_parity.onnx_io.deviations import deviations
-from resnet_parity.onnx_io.export import ExportError, Form, export, export_proven
+from resnet_parity.onnx_io.export import ExportError, export, export_verified
+from resnet_parity.onnx_io.exporters import EXPORT_OPSETS, ExportOptions
 from resnet_parity.onnx_io.identify import identify
-from resnet_parity.onnx_io.inspect import count_operators, inspect
+from resnet_parity.onnx_io.operators import compare_operators, count_operators
 from resnet_parity.onnx_io.participants import compare_participants, of_file
-from resnet_parity.onnx_io.rewrite import clean, prepare
+from resnet_parity.onnx_io.reading import WORKING_OPSET
+from resnet_parity.onnx_io.rewrite import prepare, rewrite_model
 from resnet_parity.onnx_io.runtimes import start
-from resnet_parity.onnx_io.tensors import weights_of
+from resnet_parity.onnx_io.tensors import deviations, weights_of
 from resnet_parity.probes import random_weights
 from resnet_parity.tolerances import limit
 
@@ -59,17 +59,20 @@ QUICK = ["zero-border", EVERYTHING.name]
 
 
 EXPORTS = [
-    (net, framework, form) for net in NETS for framework in FRAMEWORKS for form in ("nchw", "nhwc")
+    (net, framework, layout)
+    for net in NETS
+    for framework in FRAMEWORKS
+    for layout in ("nchw", "nhwc")
 ]
 FEW = [(net, *way) for net in QUICK for way in (("torch", "nhwc"), ("keras", "nchw"))]
 
 
 @pytest.mark.parametrize(("name", "framework", "layout"), light(EXPORTS, FEW))
 def test_exports_are_canonical_and_exact(name, framework, layout):
-    """What a net needs and no more; the same bits at every level of optimisation."""
+    """No operator more than needed; the same bits at every optimization level."""
     proto, found = identified(exported(name, framework, layout))
     assert (found.architecture, found.match.layout) == (find(name), layout)
-    rows = inspect(proto, found.architecture, layout)
+    rows = compare_operators(proto, found.architecture, layout)
     assert [row for row in rows if row.found != row.needed] == []
     participant = of_file(
         name, proto, found, ["ort disabled", "ort basic", "ort extended", "ort all"]
@@ -82,9 +85,11 @@ def test_exports_are_canonical_and_exact(name, framework, layout):
 
 
 @pytest.mark.parametrize("level", ["ort disabled", "ort basic"])
-def test_onnx_runtime_takes_zeros_around_a_pool_for_nothing(level):
-    """Where the axes of the Pad are not written out: why exports write them. A mended runtime may
-    make this test fail."""
+def test_onnx_runtime_ignores_zeros_around_a_pool(level):
+    """Unless the Pad has explicit axes, which is why exports write them.
+
+    A fixed ONNX Runtime may make this test fail.
+    """
     image = onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [1, 1, 4, 4])
     pooled = onnx.helper.make_tensor_value_info("pooled", onnx.TensorProto.FLOAT, None)
     pads = onnx.numpy_helper.from_array(np.array([0, 0, 1, 1, 0, 0, 1, 1]), "pads")
@@ -100,29 +105,29 @@ def test_onnx_runtime_takes_zeros_around_a_pool_for_nothing(level):
 
 
 @pytest.mark.parametrize("name", light(NETS, QUICK))
-def test_both_frameworks_give_one_graph(name):
-    """Operators, names, attributes, shapes: all is alike but the roundings in folded tensors."""
+def test_both_frameworks_export_the_same_graph(name):
+    """Operators, names, attributes and shapes are the same; values are checked elsewhere."""
     files = [exported(name, framework, "nchw") for framework in FRAMEWORKS]
     ours, theirs = (structure(onnx.load_model_from_string(content)) for content in files)
     assert ours == theirs
 
 
-INSPECT = {
+OPERATORS = {
     "resnet20": {"Conv": 19, "Relu": 19, "Add": 9, **dict.fromkeys(("MaxPool", "Pad"), 2)},
     "resnet50": {"Conv": 53, "Relu": 49, "Add": 16, "MaxPool": 1, "ReduceMean": 1, "Gemm": 1},
 }
-"""Counted on paper; zero-padding shortcuts pick cells by a pool of one, and pad channels."""
-INSPECT["resnet20"] |= {"ReduceMean": 1, "Gemm": 1}
+"""Counted by hand; zero-padding shortcuts subsample with a 1x1 pool, and pad channels."""
+OPERATORS["resnet20"] |= {"ReduceMean": 1, "Gemm": 1}
 
 
-@pytest.mark.parametrize("name", light(list(INSPECT), ["resnet20"]))
-def test_the_inspect_is_the_same_from_both_frameworks(name, tmp_path, capsys):
+@pytest.mark.parametrize("name", light(list(OPERATORS), ["resnet20"]))
+def test_inspect_prints_the_same_for_both_frameworks(name, tmp_path, capsys):
     for framework in FRAMEWORKS:
         content = exported(name, framework, "nchw")
-        assert count_operators(onnx.load_model_from_string(content)) == INSPECT[name]
+        assert count_operators(onnx.load_model_from_string(content)) == OPERATORS[name]
         path = tmp_path / f"{framework}.onnx"
         path.write_bytes(content)
-        assert cli.main(["census", str(path), "--json"]) == 0
+        assert cli.main(["inspect", str(path), "--json"]) == 0
         report = json.loads(capsys.readouterr().out)
         assert (report["architecture"], report["canonical"]) == (name, True)
 
@@ -146,7 +151,7 @@ def test_names_are_canonical():
     assert extents == ["batch", 3, "height", "width"]
 
 
-def test_a_file_says_what_it_holds():
+def test_a_file_holds_metadata():
     proto = onnx.load_model_from_string(exported("everything", "torch", "nchw"))
     properties = {entry.key: entry.value for entry in proto.metadata_props}
     assert properties["resnet_parity.architecture"] == "everything"
@@ -158,8 +163,8 @@ def test_a_file_says_what_it_holds():
     assert proto.producer_name == "resnet-parity"
 
 
-def test_norms_are_kept_where_wanted():
-    """Then the file holds the very weights that it was made of."""
+def test_norms_are_kept_without_folding():
+    """The file holds the weights that it was exported with, bit for bit."""
     proto, found = identified(exported(SMALL.name, "torch", fold=False))
     assert count_operators(proto)["BatchNormalization"] == 21
     assert not found.match.folded
@@ -175,16 +180,16 @@ EXTENTS = {
     ("size",): [1, 3, "height", "width"],
     ("batch",): ["batch", 3, 40, 56],
 }
-"""What the image of a file has, by what is left open."""
+"""The shape of the image, by the dynamic axes."""
 OPEN = [(framework, dynamic) for framework in FRAMEWORKS for dynamic in EXTENTS]
 
 
 @pytest.mark.parametrize(
     ("framework", "dynamic"), light(OPEN, [each for each in OPEN if each != ("keras", ("batch",))])
 )
-def test_what_is_left_open(framework, dynamic):
-    form = Form(framework=framework, size=(40, 56), dynamic=dynamic, layout="nchw")
-    content, verdicts = export_proven(TINY, random_weights(TINY, 0, "float32"), form)
+def test_dynamic_axes(framework, dynamic):
+    options = ExportOptions(framework=framework, size=(40, 56), dynamic=dynamic, layout="nchw")
+    content, verdicts = export_verified(TINY, random_weights(TINY, 0, "float32"), options)
     (image,) = onnx.load_model_from_string(content).graph.input
     found = [dim.dim_param or dim.dim_value for dim in image.type.tensor_type.shape.dim]
     assert found == EXTENTS[dynamic]
@@ -201,62 +206,62 @@ WAYS = [(framework, layout) for framework in FRAMEWORKS for layout in ("nchw", "
 )
 @pytest.mark.parametrize("arch", light([MAPS, VECTORS], [MAPS]), ids=lambda arch: arch.name)
 def test_backbones(arch, framework, layout):
-    """Feature maps come in the layout of the image, vectors as they are."""
-    form = Form(framework=framework, dynamic=("batch", "size"), layout=layout)
-    content, verdicts = export_proven(arch, random_weights(arch, 0, "float32"), form)
+    """Feature maps have the layout of the image, vectors have no layout."""
+    options = ExportOptions(framework=framework, dynamic=("batch", "size"), layout=layout)
+    content, verdicts = export_verified(arch, random_weights(arch, 0, "float32"), options)
     assert {verdict.status for verdict in verdicts} == {"pass"}
     proto, found = identified(content)
-    rows = inspect(proto, arch, layout)
+    rows = compare_operators(proto, arch, layout)
     assert [row for row in rows if row.found != row.needed] == []
     assert found.match.layout == layout
 
 
-@pytest.mark.parametrize("returned", ["turned", "back", "turned back"])
+@pytest.mark.parametrize("returned", ["transposed", "back", "transposed back"])
 @pytest.mark.parametrize("back", [(0, 3, 1, 2), (0, 2, 3, 1)], ids=["to NCHW", "elsewhere"])
-def test_a_map_that_is_turned_and_back_is_itself(back, returned):
-    """Also where it is returned in between; the function stays what it was."""
+def test_a_transpose_and_its_inverse_are_removed(back, returned):
+    """Even if the map in between is an output; the function stays the same."""
     names = returned.split()
     nodes = [
         onnx.helper.make_node("Relu", ["image"], ["map"]),
-        onnx.helper.make_node("Transpose", ["map"], ["turned"], perm=(0, 2, 3, 1)),
-        onnx.helper.make_node("Transpose", ["turned"], ["again"], perm=back),
+        onnx.helper.make_node("Transpose", ["map"], ["transposed"], perm=(0, 2, 3, 1)),
+        onnx.helper.make_node("Transpose", ["transposed"], ["again"], perm=back),
         onnx.helper.make_node("Neg", ["again"], ["back"]),
     ]
     info, number = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
     image = info("image", number, [2, 3, 4, 5])
     outputs = [info(name, number, None) for name in names]
-    graph = onnx.helper.make_graph(nodes, "turned", [image], outputs)
-    opset = onnx.helper.make_opsetid("", opsets.WORKING)
+    graph = onnx.helper.make_graph(nodes, "transposes", [image], outputs)
+    opset = onnx.helper.make_opsetid("", WORKING_OPSET)
     proto = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10)
     model = ir.from_proto(proto)
     prepare(model)
-    clean(model, fold=False)
+    rewrite_model(model, fold=False)
     numbers = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype("float32")
     ways = [start("reference", p.SerializeToString())(numbers) for p in (proto, ir.to_proto(model))]
     for before, after in zip(*ways, strict=True):
         np.testing.assert_array_equal(before, after)
-    turns = sum(node.op_type == "Transpose" for node in model.graph)
+    transposes = sum(node.op_type == "Transpose" for node in model.graph)
     is_undone = back == (0, 3, 1, 2)
-    assert turns == ("turned" in names) + ("back" in names and not is_undone)
+    assert transposes == ("transposed" in names) + ("back" in names and not is_undone)
 
 
-def test_maps_of_another_layout_than_the_image_are_noticed():
-    """As a graph has them whose last transposition was cut away."""
-    form = Form(dynamic=("batch", "size"), layout="nhwc")
-    proto = without_metadata(export(MAPS, random_weights(MAPS, 0, "float32"), form))
-    makers = {node.output[0]: node for node in proto.graph.node}
+def test_maps_of_another_layout_than_the_image_are_refused():
+    """Such a graph results if its last transposes are removed."""
+    options = ExportOptions(dynamic=("batch", "size"), layout="nhwc")
+    proto = without_metadata(export(MAPS, random_weights(MAPS, 0, "float32"), options))
+    producers = {node.output[0]: node for node in proto.graph.node}
     for returned in proto.graph.output:
-        last = makers[returned.name]
+        last = producers[returned.name]
         returned.name = last.input[0]
         proto.graph.node.remove(last)
     with pytest.raises(ParityError, match="different layouts"):
         identify(proto, "the file", MAPS)
 
 
-@pytest.mark.parametrize("opset", light(list(opsets.WRITTEN), [opsets.WRITTEN[-1]]))
+@pytest.mark.parametrize("opset", light(list(EXPORT_OPSETS), [EXPORT_OPSETS[-1]]))
 def test_every_opset(opset):
-    form = Form(dynamic=("batch", "size"), opset=opset)
-    content, _ = export_proven(TINY, random_weights(TINY, 0, "float32"), form)
+    options = ExportOptions(dynamic=("batch", "size"), opset=opset)
+    content, _ = export_verified(TINY, random_weights(TINY, 0, "float32"), options)
     proto = onnx.load_model_from_string(content)
     assert [each.version for each in proto.opset_import] == [opset]
 
@@ -279,7 +284,7 @@ Change = Callable[[onnx.ModelProto], None]
 
 
 def change_exports(monkeypatch, framework: str, change: Change) -> None:
-    """The framework's exporter writes a graph that is then changed."""
+    """Make the framework's exporter write a changed graph."""
     adapter = importlib.import_module(f"resnet_parity.adapters.{framework}.export")
     honest = adapter.to_onnx
 
@@ -292,7 +297,7 @@ def change_exports(monkeypatch, framework: str, change: Change) -> None:
 
 
 def scale(kept: onnx.TensorProto, factor: float, channel: int | None = None) -> None:
-    """Change the numbers of a tensor, or of one of its channels, in place."""
+    """Scale the values of a tensor, or of one of its channels, in place."""
     numbers = onnx.numpy_helper.to_array(kept).copy()
     numbers[slice(None) if channel is None else channel] *= np.float32(factor)
     kept.CopyFrom(onnx.numpy_helper.from_array(numbers, kept.name))
@@ -300,10 +305,8 @@ def scale(kept: onnx.TensorProto, factor: float, channel: int | None = None) -> 
 
 @pytest.mark.parametrize("rank", [2, 4])
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_an_exporter_that_changes_numbers_is_refused(
-    framework, rank, tmp_path, monkeypatch, capsys
-):
-    """It changes the largest kernel, of the dense layer or of a convolution, but not the graph."""
+def test_an_exporter_that_changes_values_is_refused(framework, rank, tmp_path, monkeypatch, capsys):
+    """It changes the largest kernel (dense layer or convolution), but not the graph."""
 
     def change(proto):
         kernels = (each for each in proto.graph.initializer if len(each.dims) == rank)
@@ -312,56 +315,64 @@ def test_an_exporter_that_changes_numbers_is_refused(
     change_exports(monkeypatch, framework, change)
     out = tmp_path / "net.onnx"
     assert cli.main(["export", "resnet20", "--framework", framework, "--out", str(out)]) == 1
-    told = capsys.readouterr().err
+    error = capsys.readouterr().err
     assert (
-        f"the graph from {framework} has other numbers than the model, nothing was written" in told
+        f"the graph from {framework} has other values than the model, nothing was written" in error
     )
-    assert ("fc.weight is off by" if rank == 2 else ".weight is off by") in told
+    assert ("fc.weight is off by" if rank == 2 else ".weight is off by") in error
     assert not list(tmp_path.iterdir())
 
 
-def test_copies_that_an_exporter_leaves_are_collected(nothing_set_aside, monkeypatch):
-    """Before each optimiser of tf2onnx, or a wide net would take tens of gigabytes.
+def test_garbage_of_an_exporter_is_collected(nothing_set_aside, monkeypatch):
+    """Before each optimizer of tf2onnx, or a wide model would take tens of gigabytes.
 
-    What was there before is collected once and left out, or it would be looked through that often.
+    Objects that existed before are collected once and frozen, so that they are not scanned each
+    time.
     """
-    left_out = []
-    monkeypatch.setattr("gc.collect", lambda: left_out.append(gc.get_freeze_count()))
+    frozen = []
+    monkeypatch.setattr("gc.collect", lambda: frozen.append(gc.get_freeze_count()))
     logger = logging.getLogger("tf2onnx.optimizer")
     before = logger.level, logger.filters[:]
-    assert export(TINY, random_weights(TINY, 0, "float32"), Form(framework="keras"))
-    assert len(left_out) > 10
-    assert list(map(bool, left_out)) == [False, *[True] * (len(left_out) - 2), False]
+    assert export(TINY, random_weights(TINY, 0, "float32"), ExportOptions(framework="keras"))
+    assert len(frozen) > 10
+    assert list(map(bool, frozen)) == [
+        False,
+        *[True] * (len(frozen) - 2),
+        False,
+    ]
     assert (logger.level, logger.filters) == before
 
 
-def test_each_statistic_of_a_norm_that_stays_counts():
-    """In what it multiplies by or adds; a term of 1000 in another channel hides nothing."""
+def test_each_statistic_of_an_unfolded_norm_is_checked():
+    """In its factor or its term; a term of 1000 in another channel hides nothing."""
     weights = random_weights(TINY, 0, "float32")
     for leaf in ("bias", "running_mean"):
         weights[f"bn1.{leaf}"][[3, 5]] = 1, 1000
-    content = export(TINY, weights, Form(fold=False))
+    content = export(TINY, weights, ExportOptions(fold=False))
     most = limit("export", "tensors")
-    parts = ("multiplies by", "adds", "adds", "multiplies by")
+    parts = ("factor", "term", "term", "factor")
     for index, error in product(range(1, 5), (3e-7, 3e-6)):
         proto = without_metadata(content)
         norm = next(node for node in proto.graph.node if node.op_type == "BatchNormalization")
         scale(tensor(proto, norm.input[index]), 1 + error, channel=3)
         found = dict(deviations(identify(proto, "the file", TINY).match, weights))
         off = {name for name, value in found.items() if value > most}
-        assert bool(off) == (f"what bn1 {parts[index - 1]}" in off) == (error > most), (index, off)
+        assert bool(off) == (f"the {parts[index - 1]} of bn1" in off) == (error > most), (
+            index,
+            off,
+        )
 
 
-STAYING = [
-    ("torch", TINY.name, "BatchNormalization", 3, "adds"),
-    ("keras", "preact", "Mul", 1, "multiplies by"),
-    ("keras", "preact", "Add", 1, "adds"),
+UNFOLDED = [
+    ("torch", TINY.name, "BatchNormalization", 3, "term"),
+    ("keras", "preact", "Mul", 1, "factor"),
+    ("keras", "preact", "Add", 1, "term"),
 ]
 
 
-@pytest.mark.parametrize(("framework", "name", "operator", "index", "part"), STAYING)
-def test_a_norm_that_stays_is_checked_as_well(framework, name, operator, index, part, monkeypatch):
-    """Before the first convolution of a preactivated net there is none to fold it into."""
+@pytest.mark.parametrize(("framework", "name", "operator", "index", "part"), UNFOLDED)
+def test_an_unfolded_norm_is_checked(framework, name, operator, index, part, monkeypatch):
+    """The first norm of a preactivation network has no convolution to be folded into."""
 
     def change(proto):
         held = {each.name: each for each in proto.graph.initializer}
@@ -371,14 +382,14 @@ def test_a_norm_that_stays_is_checked_as_well(framework, name, operator, index, 
         )
 
     change_exports(monkeypatch, framework, change)
-    form = Form(framework=framework, fold=framework == "keras")
-    with pytest.raises(ExportError, match=rf"other numbers .*: what \S+ {part} is off by"):
-        export(find(name), random_weights(find(name), 0, "float32"), form)
+    options = ExportOptions(framework=framework, fold=framework == "keras")
+    with pytest.raises(ExportError, match=rf"other values .*: the {part} of \S+ is off by"):
+        export(find(name), random_weights(find(name), 0, "float32"), options)
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_terms_of_a_folded_norm_that_cancel_are_no_deviation(framework):
-    """Beta is what mean takes away but for a millionth; what is left is all rounding."""
+def test_terms_of_a_folded_norm_that_cancel_are_not_refused(framework):
+    """Beta and mean cancel to a millionth, so the folded bias is mostly rounding."""
     weights = random_weights(TINY, 0, "float32")
     for norm in (layer for layer in make_plan(TINY).layers if isinstance(layer, Norm)):
         gamma, mean, variance = (
@@ -387,54 +398,67 @@ def test_terms_of_a_folded_norm_that_cancel_are_no_deviation(framework):
         )
         beta = mean * gamma / np.sqrt(variance + norm.eps) * (1 + 1e-6)
         weights[f"{norm.name}.bias"] = beta.astype("float32")
-    assert export(TINY, weights, Form(framework=framework))
+    assert export(TINY, weights, ExportOptions(framework=framework))
 
 
-OTHER_FORMS = {
-    "batch": (Form(size=(64, 96), dynamic=()), r"\[1, 3, 64, 96\], \['batch', 3, 64, 96\] was"),
-    "size": (Form(size=(96, 64)), r"\['batch', 3, 96, 64\], \['batch', 3, 64, 96\] was asked"),
-    "layout": (Form(size=(64, 96), layout="nhwc"), r"has an image of \['batch', 64, 96, 3\]"),
-    "norms": (Form(size=(64, 96), fold=False), "has norms that are folded, kept was asked for"),
-    "opset": (Form(size=(64, 96), opset=20), r"has opset \[18\], \[20\] was asked for"),
+OTHER_OPTIONS = {
+    "batch": (
+        ExportOptions(size=(64, 96), dynamic=()),
+        r"\[1, 3, 64, 96\], \['batch', 3, 64, 96\] was",
+    ),
+    "size": (
+        ExportOptions(size=(96, 64)),
+        r"\['batch', 3, 96, 64\], \['batch', 3, 64, 96\] was asked",
+    ),
+    "layout": (
+        ExportOptions(size=(64, 96), layout="nhwc"),
+        r"has an image of \['batch', 64, 96, 3\]",
+    ),
+    "norms": (
+        ExportOptions(size=(64, 96), fold=False),
+        "has norms that are folded, kept was asked for",
+    ),
+    "opset": (ExportOptions(size=(64, 96), opset=20), r"has opset \[18\], \[20\] was asked for"),
 }
 
 
-@pytest.mark.parametrize("case", OTHER_FORMS)
-def test_a_graph_in_another_form_is_refused(case, monkeypatch):
-    """As of an exporter that leaves something out; the graph is right, so no check would see it."""
+@pytest.mark.parametrize("case", OTHER_OPTIONS)
+def test_a_graph_with_other_options_is_refused(case, monkeypatch):
+    """Such as from an exporter that ignores an option; the graph is right, so the checks pass."""
     from resnet_parity.onnx_io import export as module
 
-    other, message = OTHER_FORMS[case]
-    wanted = Form(size=(64, 96))
+    other, message = OTHER_OPTIONS[case]
+    wanted = ExportOptions(size=(64, 96))
     weights = random_weights(TINY, 0, "float32")
     if case == "norms":
-        clean = module.clean
-        monkeypatch.setattr(module, "clean", lambda model, fold: clean(model, fold=True))
+        change = lambda model, fold: rewrite_model(model, fold=True)  # noqa: E731
+        monkeypatch.setattr(module, "rewrite_model", change)
         wanted = other
     elif case == "opset":
         monkeypatch.setattr(module.version_converter, "convert_version", lambda *_, **__: None)
         wanted = other
     else:
-        honest = module._written
-        monkeypatch.setattr(module, "_written", lambda a, w, _, b: honest(a, w, other, b))
+        honest = module.exported_graph
+        monkeypatch.setattr(module, "exported_graph", lambda a, w, _, b: honest(a, w, other, b))
     with pytest.raises(ExportError, match=message):
         export(TINY, weights, wanted)
 
 
-def test_an_export_is_proven_in_other_batches_than_the_one_that_was_traced():
-    """A graph for two images alone, as PyTorch's exporter sees, would pass with two."""
-    _, verdicts = export_proven(
-        TINY, random_weights(TINY, 0, "float32"), Form(size=(64, 96), dynamic=("batch",))
+def test_an_export_is_verified_with_other_batches_than_the_traced_one():
+    """PyTorch's exporter traces two images; a graph for two alone would pass with two."""
+    _, verdicts = export_verified(
+        TINY, random_weights(TINY, 0, "float32"), ExportOptions(size=(64, 96), dynamic=("batch",))
     )
     probes = {verdict.probe for verdict in verdicts if verdict.check == "float32"}
     assert probes == {"random 64x96, batch 1", "random 64x96, batch 3"}
 
 
-def test_only_what_runs_takes_memory(tmp_path, monkeypatch, capsys):
+def test_the_memory_check_counts_only_what_runs(tmp_path, monkeypatch, capsys):
     """Three images of 640x640 are too many for a resnet50, one is not."""
     asked = []
     monkeypatch.setattr(
-        "resnet_parity.onnx_io.export.export_proven", lambda *_, **__: asked.append(1) or (b"", [])
+        "resnet_parity.onnx_io.export.export_verified",
+        lambda *_, **__: asked.append(1) or (b"", []),
     )
     out = ["--out", str(tmp_path / "net.onnx")]
     for dynamic, code in (("batch", 2), ("none", 0), ("size", 0), ("batch,size", 0)):
@@ -449,13 +473,13 @@ def test_only_what_runs_takes_memory(tmp_path, monkeypatch, capsys):
     [{"layout": "NCHW"}, {"dynamic": ("sizes",)}, {"framework": "tf"}, {"size": (0, 3)}],
     ids=str,
 )
-def test_a_form_that_cannot_be(wrong):
-    with pytest.raises(ParityError, match="cannot be"):
-        Form(**wrong)
+def test_unsupported_options(wrong):
+    with pytest.raises(ParityError, match="not supported"):
+        ExportOptions(**wrong)
 
 
-def test_an_export_that_is_another_function_is_refused(tmp_path, monkeypatch, capsys):
-    """What is written is not what was given."""
+def test_an_export_that_computes_something_else_is_refused(tmp_path, monkeypatch, capsys):
+    """The weights written are not the weights given."""
     from resnet_parity.onnx_io import export
 
     honest = export.put_weights
@@ -469,7 +493,7 @@ def test_an_export_that_is_another_function_is_refused(tmp_path, monkeypatch, ca
     assert not list(tmp_path.iterdir())
 
 
-def test_an_export_of_another_net_is_refused(monkeypatch):
+def test_an_export_of_another_model_is_refused(monkeypatch):
     import resnet_parity.adapters.torch.export as framework
 
     honest = framework.to_onnx
@@ -482,14 +506,14 @@ def test_an_export_of_another_net_is_refused(monkeypatch):
         return proto.SerializeToString()
 
     monkeypatch.setattr(framework, "to_onnx", careless)
-    with pytest.raises(ExportError, match=r"another net: maxpool: padding \(0, 0, 1, 1\)"):
-        export(TINY, random_weights(TINY, 0, "float32"), Form(dynamic=("batch", "size")))
+    with pytest.raises(ExportError, match=r"another model: maxpool: padding \(0, 0, 1, 1\)"):
+        export(TINY, random_weights(TINY, 0, "float32"), ExportOptions(dynamic=("batch", "size")))
 
 
 @pytest.mark.parametrize("name", light(NETS, ["preact"]))
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_fresh_models(name, framework):
-    """Whose biases and means are zero, and gammas one: exporters leave such things out."""
+    """Exporters omit biases and means of zeros, and gammas of ones."""
     import torch
 
     import resnet_torch
@@ -498,31 +522,32 @@ def test_fresh_models(name, framework):
     arch = find(name)
     weights = resnet_torch.get_weights(resnet_torch.create_model(arch))
     weights["fc.bias"][:] = 0
-    form = Form("torch" if framework == "torch" else "keras", dynamic=("batch", "size"))
-    _, verdicts = export_proven(arch, weights, form)
+    options = ExportOptions("torch" if framework == "torch" else "keras", dynamic=("batch", "size"))
+    _, verdicts = export_verified(arch, weights, options)
     assert {verdict.status for verdict in verdicts} == {"pass"}
 
 
 KERAS_ON_TORCH = """
 import sys
 from parity_tests.support import find
-from resnet_parity.onnx_io.export import Form, export_proven
+from resnet_parity.onnx_io.export import ExportOptions, export_verified
 from resnet_parity.probes import random_weights
 from resnet_parity.tolerances import limit
 for name in sys.argv[1:]:
     for layout in ("nchw", "nhwc"):
-        form = Form("keras", dynamic=("batch", "size"), layout=layout)
+        options = ExportOptions("keras", dynamic=("batch", "size"), layout=layout)
         weights = random_weights(find(name), 0, "float32")
-        _, verdicts = export_proven(find(name), weights, form, keras_backend="torch")
+        _, verdicts = export_verified(find(name), weights, options, keras_backend="torch")
         print(name, layout, *{verdict.status for verdict in verdicts})
 """
 
 
 @pytest.mark.full
 def test_keras_on_its_torch_backend():
-    """Through PyTorch's exporter and ONNX Runtime's optimiser.
+    """Through PyTorch's exporter and ONNX Runtime's optimizer.
 
-    Means that round up, and pools that see zeros beyond the edge, come out as others: refused.
+    Average pools that round up and max-pools with zero padding are exported as other operations,
+    and refused.
     """
     others = ("deep-stem", "zero-border")
     names = [name for name in NETS if name not in (*others, "averaging-dilated")]
@@ -539,13 +564,13 @@ def test_keras_on_its_torch_backend():
 
 BAD = {
     "unknown name": (["resnet51"], "did you mean"),
-    "opset": (["resnet20", "--opset", "17"], "opset 17 cannot be had; 18 to 23 can"),
+    "opset": (["resnet20", "--opset", "17"], "opset 17 is not supported; choose 18 to 23"),
     "no folder": (["resnet20", "--out", "nowhere/net.onnx"], "there is no folder"),
     "weights": (
         ["resnet20", "--weights", "nowhere.safetensors"],
         "nowhere.safetensors does not exist",
     ),
-    "keras folds": (["resnet20", "--framework", "keras", "--no-fold"], "folds every norm"),
+    "keras folds": (["resnet20", "--framework", "keras", "--no-fold"], "always folds norms"),
 }
 
 
@@ -561,13 +586,13 @@ def test_bad_input(case, tmp_path, monkeypatch, capsys):
 
 
 def test_weights_that_do_not_fit_are_named(tmp_path, capsys):
-    """Those of a row that says so too, though they may fit; a cut file says what to do."""
+    """Also weights of another architecture that fit; a truncated file is reported with the fix."""
     from resnet_parity.weights.files import write_weights
 
     row, path, out = find("plain20"), tmp_path / "w", tmp_path / "net.onnx"
     rest = ["--weights", str(path), "--out", str(out)]
     own = replace(row, name="mine")
-    for arch, told in (
+    for arch, error in (
         (row, "its metadata name 'plain20'"),
         (own, "layer1.3.bn1.bias is missing"),
     ):
@@ -575,7 +600,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path, capsys):
         assert cli.main(["export", "resnet32", *rest]) == 2
         error = capsys.readouterr().err
         assert "w does not hold a 'resnet32'" in error
-        assert told in error
+        assert error in error
     write_weights(path, row, random_weights(row, 0, "float32"))
     assert cli.main(["export", "resnet20", *rest]) == 2, "of the same shapes, and another function"
     assert "its metadata name 'plain20'" in capsys.readouterr().err
@@ -585,14 +610,14 @@ def test_weights_that_do_not_fit_are_named(tmp_path, capsys):
     assert not out.exists()
 
 
-def test_what_is_read_or_no_file_is_never_overwritten(tmp_path, capsys):
+def test_inputs_and_special_files_are_never_overwritten(tmp_path, capsys):
     path, pipe = tmp_path / "w", tmp_path / "pipe"
     path.write_bytes(b"trained")
     os.mkfifo(pipe)
-    for out, told in ((path, "holds the weights to export"), (pipe, "is not a regular file")):
+    for out, error in ((path, "holds the weights to export"), (pipe, "is not a regular file")):
         arguments = ["--weights", str(path), "--out", str(out)]
         assert cli.main(["export", "resnet20", *arguments]) == 2
-        assert told in capsys.readouterr().err
+        assert error in capsys.readouterr().err
     assert path.read_bytes() == b"trained"
     assert pipe.is_fifo()
 
@@ -608,8 +633,8 @@ def test_a_missing_exporter_is_named_with_its_install_line(monkeypatch, tmp_path
 
 
 def test_needed_operators_are_counted_from_the_spec():
-    """The inspect of a file says what is too much, and what may stand for something else."""
+    """Norms that are not folded are more than needed; the other operators are right."""
     proto = onnx.load_model_from_string(exported(TINY.name, "torch", fold=False))
-    rows = {row.operator: (row.found, row.needed) for row in inspect(proto, TINY, "nchw")}
+    rows = {row.operator: (row.found, row.needed) for row in compare_operators(proto, TINY, "nchw")}
     assert rows["BatchNormalization"] == (6, 0)
     assert Counter(found == needed for found, needed in rows.values()) == {True: 6, False: 1}

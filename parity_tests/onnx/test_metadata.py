@@ -1,4 +1,4 @@
-"""The checksum of a graph: the same for the same function, another for any other."""
+"""The checksum of a graph changes with what it computes, and with nothing else."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def order(model: ModelProto) -> None:
 
 
 def encoding(model: ModelProto) -> None:
-    """The same numbers, as a list of floats."""
+    """The same values, as a list of floats."""
     bias = tensor(model, "fc.bias")
     values = numpy_helper.to_array(bias).tolist()
     bias.ClearField("raw_data")
@@ -50,7 +50,7 @@ def encoding(model: ModelProto) -> None:
 
 
 @pytest.mark.parametrize("change", [producer, documentation, order, encoding])
-def test_what_computes_nothing_does_not_change_the_checksum(change, model):
+def test_changes_without_effect_keep_the_checksum(change, model):
     before = graph_checksum(model)
     change(model)
     assert graph_checksum(model) == before
@@ -76,7 +76,7 @@ def operator(model: ModelProto) -> None:
 
 
 def weight(model: ModelProto) -> None:
-    """One number, by the least that float32 can show."""
+    """One value, to the next float32."""
     bias = tensor(model, "fc.bias")
     values = numpy_helper.to_array(bias).copy()
     values[3] = np.nextafter(values[3], np.float32(9))
@@ -84,7 +84,7 @@ def weight(model: ModelProto) -> None:
 
 
 def shape(model: ModelProto) -> None:
-    """As many numbers in other rows."""
+    """The same values in another shape."""
     tensor(model, "fc.weight").dims[:] = tensor(model, "fc.weight").dims[::-1]
 
 
@@ -105,7 +105,7 @@ CHANGES = [stride, no_attribute, edge, operator, weight, shape, dtype, size, ops
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_another_function_has_another_checksum(change, model):
+def test_changes_with_an_effect_change_the_checksum(change, model):
     before = graph_checksum(model)
     change(model)
     assert graph_checksum(model) != before
@@ -132,8 +132,8 @@ OLDER_CPU = {
 
 @pytest.mark.parametrize("framework", light(["torch", "keras"], ["torch"]))
 def test_an_export_has_the_same_checksum_on_another_cpu(framework):
-    """Also where sets have another order; values are folded in float64, never by the frameworks."""
-    result = python("-W", "ignore", "-c", CHECKSUM, framework, **OLDER_CPU)
+    """Also with another order of sets: values are folded in float64, never by the frameworks."""
+    result = python("-W", "ignore", "-c", CHECKSUM, framework, **OLDER_CPU)  # pyright: ignore
     assert result.returncode == 0, result.stderr
     here = graph_checksum(onnx.load_model_from_string(exported(TINY.name, framework, "nchw")))
     assert result.stdout.strip() == here

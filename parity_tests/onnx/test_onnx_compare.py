@@ -1,4 +1,4 @@
-"""Frameworks and files in one matrix: what is equal passes, what is not is named."""
+"""Comparing frameworks and files: equal ones pass, others are named."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from resnet_parity.checks import CHECKS
 from resnet_parity.cli.options import console
 from resnet_parity.errors import ParityError
 from resnet_parity.limits import check_memory
-from resnet_parity.onnx_io import metadata as metadata
+from resnet_parity.onnx_io import metadata
 from resnet_parity.onnx_io import participants as comparison
 from resnet_parity.onnx_io.compare import ComparisonReport, compare_models
-from resnet_parity.onnx_io.export import Form, export
-from resnet_parity.onnx_io.participant_names import read_files
+from resnet_parity.onnx_io.export import export
+from resnet_parity.onnx_io.exporters import ExportOptions
 from resnet_parity.onnx_io.participants import Participant
+from resnet_parity.onnx_io.reading import read_files
 from resnet_parity.onnx_io.runtimes import ORT_LEVELS, RUNTIMES, unsupported_reason
 from resnet_parity.probes import random_weights
 from resnet_parity.reports.onnx import as_json, markdown, print_comparison, summary
@@ -36,14 +37,14 @@ LEVELS = tuple(ORT_LEVELS)
 
 
 def statuses(result) -> dict[str, set[str]]:
-    """By check, for every verdict."""
+    """The statuses of all verdicts, by check."""
     found: dict[str, set[str]] = {}
     for verdict in result.verdicts:
         found.setdefault(verdict.check, set()).add(verdict.status)
     return found
 
 
-def test_four_ways_in_every_runtime():
+def test_both_frameworks_and_their_exports_pass_in_every_runtime():
     """Both implementations and both exports, at three batches and two sizes."""
     mode, note = fallback_mode(keras_adapter(), "eager", "float32")
     result = compare_models(["torch", "keras", "torch.onnx", "keras.onnx"], {}, TINY)
@@ -73,8 +74,10 @@ def test_every_row_fits_in_memory_at_two_areas(name, kind):
         check_memory(arch, max(comparison.BATCHES), size)
 
 
-def test_a_net_without_an_exact_probe_is_proven_by_the_other_check():
-    verdict = replace(CHECKS["exact"].no_probe("too deep"), check="float32", engine="net.onnx ort all")
+def test_a_model_without_an_exact_probe_needs_the_float32_check_alone():
+    verdict = replace(
+        CHECKS["exact"].no_probe("too deep"), check="float32", engine="net.onnx ort all"
+    )
     held, missed = replace(verdict, status="pass"), replace(verdict, check="exact")
     verdicts = (CHECKS["exact"].no_probe("too deep"), held)
     report = ComparisonReport(TINY, ("net.onnx",), 0, {}, verdicts, {}, {})
@@ -83,8 +86,8 @@ def test_a_net_without_an_exact_probe_is_proven_by_the_other_check():
     assert not replace(report, verdicts=(*verdicts, missed)).passed, "there was a probe"
 
 
-def test_only_batches_that_run_take_memory():
-    """Of a file for one image of 640x640 the float32 check runs one."""
+def test_the_memory_check_counts_only_batches_that_run():
+    """For a file of one image of 640x640, the float32 check runs one image."""
     arch = get_architecture("resnet50")
     participant = Participant("net.onnx", (), (), {"n": 1, "c": 3, "h": 640, "w": 640})
     assert list(comparison._own_shapes(arch, [participant], (1, 2, 5), 2)) == [((640, 640), (1,))]
@@ -94,7 +97,7 @@ def test_only_batches_that_run_take_memory():
         )
 
 
-def test_what_a_runtime_cannot_run_is_reported_with_the_file(tmp_path, capsys, monkeypatch):
+def test_the_error_of_a_runtime_names_the_file(tmp_path, capsys, monkeypatch):
     from resnet_parity.onnx_io import runtimes
 
     def start(runtime, content):
@@ -104,20 +107,20 @@ def test_what_a_runtime_cannot_run_is_reported_with_the_file(tmp_path, capsys, m
     path = tmp_path / "net.onnx"
     path.write_bytes(exported(TINY.name, "torch"))
     assert cli.main(["onnx-compare", str(path), "--runtimes", "ort all"]) == 2
-    told = capsys.readouterr().err
-    assert f"{path}: ort all cannot run the graph: no kernel (an image of (1, 3, 32, 64))" in told
+    error = capsys.readouterr().err
+    assert f"{path}: ort all cannot run the graph: no kernel (an image of (1, 3, 32, 64))" in error
 
 
-def test_a_file_with_other_numbers_fails_in_float32(tmp_path):
-    """Were they off by but a little, in the bias of ten classes.
+def test_a_file_with_other_values_fails_in_float32(tmp_path):
+    """Even if they differ by 1e-5, in the bias of ten classes.
 
-    Its graph is right, so the exact check holds; the others are held to the first file.
+    The graph is right, so the exact check passes; the second file is compared with the first.
     """
     (tmp_path / "ours.onnx").write_bytes(exported(TINY.name, "torch"))
     proto = onnx.load_model_from_string(exported(TINY.name, "keras"))
     bias = tensor(proto, "fc.bias")
     bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + 1e-5, bias.name))
-    (tmp_path / "theirs.onnx").write_bytes(metadata.sign(proto))
+    (tmp_path / "theirs.onnx").write_bytes(metadata.add_checksum(proto))
     names = [str(tmp_path / "ours.onnx"), str(tmp_path / "theirs.onnx")]
     result = compare_models(names, read_files(names), runtimes=("ort all",))
     assert not result.passed
@@ -126,10 +129,10 @@ def test_a_file_with_other_numbers_fails_in_float32(tmp_path):
     assert {v.check for v in result.verdicts if v.status == "fail"} == {"float32"}
 
 
-def test_a_file_of_a_size_of_its_own(tmp_path):
-    """In float32 it runs at that size and batch; on the exact check at all sizes."""
+def test_a_file_of_a_fixed_size(tmp_path):
+    """The float32 check runs at that size and batch, the exact check at all sizes."""
     weights = random_weights(TINY, 0, "float32")
-    content = export(TINY, weights, Form(size=(48, 80), dynamic=()))
+    content = export(TINY, weights, ExportOptions(size=(48, 80), dynamic=()))
     (tmp_path / "net.onnx").write_bytes(content)
     names = [str(tmp_path / "net.onnx")]
     result = compare_models(names, read_files(names), runtimes=("ort all",))
@@ -138,8 +141,8 @@ def test_a_file_of_a_size_of_its_own(tmp_path):
     assert probes == ["random 48x80, batch 1"]
 
 
-def test_a_runtime_that_computes_otherwise_is_caught(monkeypatch):
-    """One that rounds its images to bfloat16: exact, for small integers fit, but not float32."""
+def test_a_runtime_that_computes_something_else_fails(monkeypatch):
+    """It rounds its images to bfloat16: exact, since small integers fit, but not float32."""
     from resnet_parity.onnx_io import runtimes
 
     honest = runtimes.start
@@ -157,7 +160,7 @@ def test_a_runtime_that_computes_otherwise_is_caught(monkeypatch):
 
 
 def test_the_command(tmp_path, monkeypatch, capsys):
-    """A table, JSON and Markdown of the same; weights from a file."""
+    """Prints a table, JSON and Markdown of the same verdicts; weights from a file."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "net.onnx").write_bytes(exported(TINY.name, "torch"))
     write_weights(tmp_path / "w", TINY, random_weights(TINY, 0, "float32"))
@@ -180,8 +183,8 @@ def test_the_command(tmp_path, monkeypatch, capsys):
 def test_a_mode_that_rounds_is_replaced_and_that_is_reported(held, rough_and_other, capsys):
     result = compare_models(["keras"], {}, TINY)
     note = (
-        "keras: other mode runs instead of rough, because 1 / sqrt(4) is 0.49999994 in rough mode on "
-        "this machine"
+        "keras: other mode runs instead of rough, because 1 / sqrt(4) is 0.49999994 in rough mode "
+        "on this machine"
     )
     exact = {"pass"} if "float32" in held else {"fail"}
     assert statuses(result) == {"exact": exact, "float32": {"pass"}}
@@ -194,7 +197,7 @@ def test_a_mode_that_rounds_is_replaced_and_that_is_reported(held, rough_and_oth
     assert f"note: {note}" in capsys.readouterr().out
 
 
-def test_a_participant_that_rounds_in_every_mode_is_not_proven(round_in, monkeypatch):
+def test_a_participant_that_rounds_in_every_mode_does_not_pass(round_in, monkeypatch):
     round_in("eager")
     monkeypatch.setattr("resnet_parity.adapters.keras.adapter.modes", lambda: ("eager",))
     result = compare_models(["torch", "keras"], {}, TINY)
@@ -204,8 +207,8 @@ def test_a_participant_that_rounds_in_every_mode_is_not_proven(round_in, monkeyp
 
 BAD = {
     "nothing says": (["torch", "keras"], "add --architecture NAME"),
-    "no file": (["torch", "nowhere.onnx"], "'nowhere.onnx' is no file that is there"),
-    "twice": (["torch", "torch", "--architecture", "resnet20"], "each of them is named once"),
+    "no file": (["torch", "nowhere.onnx"], "'nowhere.onnx' is not an existing file"),
+    "twice": (["torch", "torch", "--architecture", "resnet20"], "a name is given twice"),
     "runtime": (["torch", "--architecture", "resnet20", "--runtimes", "ort"], "runtimes are: ort"),
     "unknown": (["torch", "--architecture", "resnet21"], "did you mean"),
 }
@@ -223,4 +226,4 @@ def test_a_file_of_another_architecture(tmp_path, capsys):
     path = tmp_path / "net.onnx"
     path.write_bytes(without_metadata(exported("resnet20", "torch")).SerializeToString())
     assert cli.main(["onnx-compare", str(path), "--architecture", "resnet32"]) == 2
-    assert "it is no resnet32: layer3.2.conv1: kernel (64, 32, 3, 3)" in capsys.readouterr().err
+    assert "it is not resnet32: layer3.2.conv1: kernel (64, 32, 3, 3)" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Files of this project, of torchvision, of timm and of Keras: recognised, and brought back."""
+"""Files of this project, torchvision, timm and Keras are identified, and their weights read."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from parity_tests.support import SMALL, TINY, find, light, with_random_statistic
 from resnet_parity import cli
 from resnet_parity.adapters.loading import keras_adapter, torch_adapter
 from resnet_parity.errors import ParityError
-from resnet_parity.onnx_io import metadata as metadata
+from resnet_parity.onnx_io import metadata
 from resnet_parity.onnx_io.compare import compare_models
-from resnet_parity.onnx_io.export import Form, export, export_proven
+from resnet_parity.onnx_io.export import export, export_verified
+from resnet_parity.onnx_io.exporters import ExportOptions
 from resnet_parity.onnx_io.identify import identify
-from resnet_parity.onnx_io.imports import import_proven
+from resnet_parity.onnx_io.imports import import_verified
 from resnet_parity.onnx_io.match import inputs_of
-from resnet_parity.onnx_io.participant_names import read_files
-from resnet_parity.onnx_io.reading import read_model
-from resnet_parity.onnx_io.rewrite import clean
+from resnet_parity.onnx_io.reading import read_files, read_model
+from resnet_parity.onnx_io.rewrite import rewrite_model
 from resnet_parity.onnx_io.tensors import weights_of
 from resnet_parity.probes import random_weights
 from resnet_parity.probes.random import random_images
@@ -45,7 +45,7 @@ def test_every_operation_of_the_spec_can_be_identified():
 
 
 def written(model: torch.nn.Module, path, *, dynamo: bool = True, size=SIZE, **options) -> None:
-    """As their users export them."""
+    """Export a model as its users do."""
     torch.manual_seed(0)
     model = with_random_statistics(model).eval()
     image = torch.zeros(2, 3, *size)
@@ -54,8 +54,8 @@ def written(model: torch.nn.Module, path, *, dynamo: bool = True, size=SIZE, **o
 
 
 def taken_from(path):
-    """What `import` takes out of a file."""
-    return import_proven(read_model(path), str(path))
+    """The result of `import` for a file."""
+    return import_verified(read_model(path), str(path))
 
 
 def imported(path, tmp_path, capsys) -> dict:
@@ -71,7 +71,7 @@ TORCHVISION = [(name, dynamo) for name in ("resnet18", "resnet50") for dynamo in
 
 @pytest.mark.parametrize(("name", "dynamo"), light(TORCHVISION, TORCHVISION[:1]))
 def test_torchvision(name, dynamo, tmp_path, capsys):
-    """Its exporters fold the norms; what comes back is the same function in both implementations."""
+    """Exporters fold the norms; the weights read give the same function in both implementations."""
     model = getattr(torchvision.models, name)(num_classes=7)
     written(model, tmp_path / "net.onnx", dynamo=dynamo)
     report = imported(tmp_path / "net.onnx", tmp_path, capsys)
@@ -81,8 +81,8 @@ def test_torchvision(name, dynamo, tmp_path, capsys):
     check_both_frameworks(get_architecture(name, num_classes=7), report["weights"], model)
 
 
-def test_norms_that_were_kept_come_back(tmp_path, capsys):
-    """Then the tensors are torchvision's own, bit for bit."""
+def test_norms_that_were_not_folded_are_read(tmp_path, capsys):
+    """The tensors are torchvision's own, bit for bit."""
     model = torchvision.models.resnet18(num_classes=7)
     keep = {"training": torch.onnx.TrainingMode.PRESERVE, "do_constant_folding": False}
     written(model, tmp_path / "net.onnx", dynamo=False, **keep)
@@ -96,7 +96,7 @@ def test_norms_that_were_kept_come_back(tmp_path, capsys):
 @pytest.mark.full
 @pytest.mark.parametrize("name", ["resnet18d", "seresnet18", "resnetv2_50"])
 def test_timm(name, tmp_path, capsys):
-    """Other names, another head: the structure says what it is."""
+    """Files with other names and another head are identified by their structure."""
     model = timm.create_model(name, num_classes=7)
     written(model, tmp_path / "net.onnx")
     report = imported(tmp_path / "net.onnx", tmp_path, capsys)
@@ -105,7 +105,7 @@ def test_timm(name, tmp_path, capsys):
 
 
 def check_both_frameworks(arch, weights, theirs: torch.nn.Module) -> None:
-    """Both implementations, with what was brought back, give what the model gave, but for rounding."""
+    """Both implementations with the imported weights compute what the model computes."""
     images = random_images(arch, "import", SIZE).astype("float32")
     with torch.inference_mode():
         expected = theirs(torch.from_numpy(images)).numpy()
@@ -126,13 +126,13 @@ HOPS = [(name, framework) for name in (TINY.name, "gated") for framework in ("to
 
 @pytest.mark.parametrize(("name", "framework"), light(HOPS, HOPS[:1]))
 def test_torch_to_onnx_to_keras_and_back(name, framework, tmp_path):
-    """The function survives every hop; `import_proven` climbs the checks each time."""
+    """Every conversion keeps the function; `import_verified` runs the checks each time."""
     path = tmp_path / "net.onnx"
     path.write_bytes(exported(name, framework))
     taken = taken_from(path)
     assert taken.architecture == find(name)
-    form = Form("keras" if framework == "torch" else "torch", dynamic=("batch", "size"))
-    content, verdicts = export_proven(taken.architecture, taken.weights, form)
+    options = ExportOptions("keras" if framework == "torch" else "torch", dynamic=("batch", "size"))
+    content, verdicts = export_verified(taken.architecture, taken.weights, options)
     assert {verdict.status for verdict in verdicts} == {"pass"}
     _, found = identified(content)
     for name, array in weights_of(found.match).items():
@@ -141,12 +141,12 @@ def test_torch_to_onnx_to_keras_and_back(name, framework, tmp_path):
 
 
 @pytest.mark.full
-def test_what_nothing_tells_apart_is_said(tmp_path):
-    """Folded, a net with biases is one without them, whatever its epsilon."""
+def test_architectures_that_a_file_does_not_distinguish_are_reported(tmp_path):
+    """Once norms are folded, a model with biases equals one without, whatever its epsilon."""
     path = tmp_path / "net.onnx"
     path.write_bytes(without_metadata(exported("resnet50_v1", "torch")).SerializeToString())
     taken = taken_from(path)
-    assert (taken.architecture.name, taken.also) == ("resnet50_v1", ("keras_resnet50",))
+    assert (taken.architecture.name, taken.equivalents) == ("resnet50_v1", ("keras_resnet50",))
     assert "keras_resnet50" in next(taken.notes)
 
 
@@ -171,8 +171,8 @@ DEFECTS = {
 
 
 @pytest.mark.parametrize("case", DEFECTS)
-def test_a_graph_with_a_defect_is_no_resnet(case):
-    """Each is told with its place."""
+def test_a_graph_with_a_defect_is_refused(case):
+    """The message names the operation and the difference."""
     node, attributes, message = DEFECTS[case]
     proto = without_metadata(exported("resnet18", "torch", fold=False))
     change(proto, node, **attributes)
@@ -198,8 +198,8 @@ PICKS = [
 
 
 @pytest.mark.parametrize(("first", "second", "left"), PICKS)
-def test_a_pool_that_picks_is_taken_into_the_one_before(first, second, left):
-    """But where either rounds up, or is dilated."""
+def test_a_subsampling_pool_is_fused_into_the_one_before(first, second, left):
+    """Unless either rounds its size up or is dilated."""
     image, out = (
         helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
         for name, shape in (("image", ["n", 3, 32, 32]), ("out", ["n", 3, "h", "w"]))
@@ -213,12 +213,12 @@ def test_a_pool_that_picks_is_taken_into_the_one_before(first, second, left):
     graph = helper.make_graph(nodes, "g", [image], [out])
     opset = [helper.make_opsetid("", 18)]
     model = ir.from_proto(helper.make_model(graph, opset_imports=opset, ir_version=8))
-    clean(model, fold=False)
+    rewrite_model(model, fold=False)
     assert len([node for node in model.graph if node.op_type == "MaxPool"]) == left
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_a_dropout_does_nothing_but_in_training(training):
+def test_a_dropout_is_refused_in_training_mode_alone(training):
     proto = without_metadata(exported(TINY.name, "torch"))
     proto.graph.initializer.extend(
         numpy_helper.from_array(value, name)
@@ -229,27 +229,27 @@ def test_a_dropout_does_nothing_but_in_training(training):
     head.input[0] = "kept"
     proto.graph.node.insert(list(proto.graph.node).index(head), drop)
     if training:
-        with pytest.raises(ParityError, match="a Dropout drops, or may, as in training"):
-            recognised_as(proto)
+        with pytest.raises(ParityError, match="a Dropout is active, or may be, as in training"):
+            identified_as(proto)
     else:
-        assert recognised_as(proto) == TINY
+        assert identified_as(proto) == TINY
 
 
-def recognised_as(proto: onnx.ModelProto):
-    """Held to TINY, which is in no table."""
+def identified_as(proto: onnx.ModelProto):
+    """The architecture of a file that must be TINY, which is not in the registry."""
     return identify(proto, "the file", TINY).architecture
 
 
 @pytest.mark.parametrize("change_to", [{"keepdims": 1}, {"keepdims": 2**40}])
-def test_a_graph_that_does_not_fit_together(change_to):
-    """Its mean keeps two axes, which the classifier cannot take."""
+def test_an_inconsistent_graph_is_refused(change_to):
+    """Its mean keeps two axes, which the classifier does not accept."""
     proto = without_metadata(exported("resnet18", "torch", fold=False))
     change(proto, "avgpool", **change_to)
-    with pytest.raises(ParityError, match=r"does not fit together: |gives another rank"):
+    with pytest.raises(ParityError, match=r"is not a consistent graph: |of the wrong rank"):
         identified(proto.SerializeToString())
 
 
-def test_a_softmax_after_the_logits_is_no_resnet():
+def test_a_softmax_after_the_logits_is_refused():
     proto = without_metadata(exported("resnet18", "torch"))
     proto.graph.node[-1].output[0] = "before"
     proto.graph.node.append(helper.make_node("Softmax", ["before"], ["logits"]))
@@ -258,41 +258,47 @@ def test_a_softmax_after_the_logits_is_no_resnet():
 
 
 LIES = {
-    "width": ('"width":16,"stride":1', '"width":32,"stride":1', "it is not recognised; nearest is"),
+    "width": (
+        '"width":16,"stride":1',
+        '"width":32,"stride":1',
+        "it could not be identified; nearest is",
+    ),
     "blocks": ('"blocks":3', '"blocks":9999999', "more blocks than it has nodes"),
     "type": ('"blocks":3', '"blocks":"3"', "must be an integer"),
     "field": ('"stages"', '"stagse"', "takes the fields"),
     "name": (
         '"name":"small"',
         '"name":"resnet50"',
-        "calls itself 'resnet50', and describes another",
+        "names 'resnet50', but describes another",
     ),
 }
 
 
 @pytest.mark.parametrize("case", LIES)
-def test_metadata_that_lies_is_noticed(case):
-    """A file that calls itself another net than it is, or a net without end."""
+def test_wrong_metadata_is_refused(case):
+    """The metadata names another architecture, or one of too many blocks."""
     old, new, message = LIES[case]
     proto = onnx.load_model_from_string(exported(SMALL.name, "torch"))
-    (entry,) = (each for each in proto.metadata_props if each.key == metadata.SPEC)
+    (entry,) = (each for each in proto.metadata_props if each.key == metadata.SPEC_KEY)
     assert old in entry.value
     entry.value = entry.value.replace(old, new)
     with pytest.raises(ParityError, match=rf"(?s)the file: .*{message}"):
-        identified(metadata.sign(proto))
+        identified(metadata.add_checksum(proto))
 
 
-def test_onnx_has_two_names():
-    """The empty one, and "ai.onnx"."""
+def test_the_onnx_domain_has_two_names():
+    """They are the empty string and "ai.onnx"."""
     proto = without_metadata(exported(TINY.name, "torch"))
     for each in (*proto.opset_import, *proto.graph.node):
         each.domain = "ai.onnx"
-    assert recognised_as(proto) == TINY
+    assert identified_as(proto) == TINY
 
 
-def test_a_file_for_one_image_takes_more_on_the_exact_check(tmp_path):
+def test_a_file_for_one_image_takes_more_images_on_the_exact_check(tmp_path):
     """Its mean is reshaped to (1, channels)."""
-    content = export(TINY, random_weights(TINY, 0, "float32"), Form(size=(32, 48), dynamic=()))
+    content = export(
+        TINY, random_weights(TINY, 0, "float32"), ExportOptions(size=(32, 48), dynamic=())
+    )
     proto = without_metadata(content)
     (mean,) = (node for node in proto.graph.node if node.op_type == "ReduceMean")
     (head,) = (node for node in proto.graph.node if node.op_type == "Gemm")
@@ -313,20 +319,20 @@ def test_a_file_for_one_image_takes_more_on_the_exact_check(tmp_path):
     assert "random 32x48, batch 2" not in probes
 
 
-def test_weights_that_are_not_those_of_the_digest(tmp_path):
+def test_weights_that_do_not_match_their_checksum_are_refused(tmp_path):
     proto = onnx.load_model_from_string(exported(TINY.name, "torch", fold=False))
-    (entry,) = (each for each in proto.metadata_props if each.key == metadata.WEIGHTS)
+    (entry,) = (each for each in proto.metadata_props if each.key == metadata.WEIGHTS_KEY)
     entry.value = "0" * 64
-    (tmp_path / "net.onnx").write_bytes(metadata.sign(proto))
-    with pytest.raises(ParityError, match="are not those whose SHA-256 it names"):
+    (tmp_path / "net.onnx").write_bytes(metadata.add_checksum(proto))
+    with pytest.raises(ParityError, match="do not match the SHA-256 in its metadata"):
         taken_from(tmp_path / "net.onnx")
 
 
 def test_norms_that_keras_reduces_are_named(tmp_path):
-    """It writes a factor and a term where it cannot fold; nothing of the statistics is left."""
+    """Keras writes a factor and a term where it cannot fold, without the statistics."""
     (tmp_path / "net.onnx").write_bytes(exported("preact", "keras"))
     taken = taken_from(tmp_path / "net.onnx")
-    assert taken.reduced == ()  # an export of this project has them back
+    assert taken.reduced == ()  # an export of this project restores them
     proto = without_metadata(exported("preact", "keras"))
     for node in proto.graph.node:
         if node.op_type == "BatchNormalization":
@@ -336,8 +342,8 @@ def test_norms_that_keras_reduces_are_named(tmp_path):
                 array = np.full(tuple(each.dims), number, np.float32)
                 each.CopyFrom(numpy_helper.from_array(array, each.name))
     entries = onnx.load_model_from_string(exported("preact", "keras")).metadata_props
-    proto.metadata_props.extend(entry for entry in entries if entry.key == metadata.SPEC)
-    (tmp_path / "net.onnx").write_bytes(metadata.sign(proto))
+    proto.metadata_props.extend(entry for entry in entries if entry.key == metadata.SPEC_KEY)
+    (tmp_path / "net.onnx").write_bytes(metadata.add_checksum(proto))
     taken = taken_from(tmp_path / "net.onnx")
     assert len(taken.reduced) == 7
     assert any("of 7 norms a factor and a term are left" in note for note in taken.notes)
@@ -346,7 +352,7 @@ def test_norms_that_keras_reduces_are_named(tmp_path):
 @pytest.mark.full
 @pytest.mark.parametrize("opset", [13, 15, 17])
 def test_older_opsets(opset, tmp_path, capsys):
-    """Where axes and pads lie elsewhere, or are attributes."""
+    """In older opsets, axes and pads are attributes or other inputs."""
     model = timm.create_model("resnetv2_50", num_classes=7)
     written(model, tmp_path / "net.onnx", dynamo=False, opset_version=opset)
     report = imported(tmp_path / "net.onnx", tmp_path, capsys)
@@ -359,14 +365,14 @@ def test_nothing_is_overwritten(tmp_path, capsys):
     (tmp_path / "net.safetensors").write_bytes(b"trained")
     for options in (["--out", str(path)], []):
         assert cli.main(["import", str(path), *options]) == 2
-        assert "is there already; name another file with --out" in capsys.readouterr().err
+        assert "exists already; name another file with --out" in capsys.readouterr().err
     assert path.read_bytes() == exported(TINY.name, "torch")
     assert (tmp_path / "net.safetensors").read_bytes() == b"trained"
     assert cli.main(["import", str(tmp_path)]) == 2
     assert "is not a file" in capsys.readouterr().err
 
 
-def test_the_command_says_what_a_file_is(tmp_path, capsys):
+def test_the_command_prints_the_architecture(tmp_path, capsys):
     path = tmp_path / "net.onnx"
     path.write_bytes(exported("resnet20", "torch", fold=False))
     assert cli.main(["import", str(path)]) == 0

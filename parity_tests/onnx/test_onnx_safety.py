@@ -1,4 +1,4 @@
-"""Files that are damaged, or lie: each is refused with one error, and nothing is written."""
+"""Damaged and malicious files are refused with one error, and nothing is written."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from parity_tests.onnx.graphs import exported, identified, tensor, without_metad
 from parity_tests.support import TINY
 from resnet_parity import cli
 from resnet_parity.errors import ParityError
-from resnet_parity.onnx_io import metadata as metadata
-from resnet_parity.onnx_io import runtimes
+from resnet_parity.onnx_io import metadata, runtimes
 from resnet_parity.onnx_io.nodes import axes_of, flattens, zeros_of
 from resnet_parity.onnx_io.reading import parse, read_model
 
@@ -29,12 +28,12 @@ KERNEL = "layer1.0.conv1.weight"
 
 @pytest.fixture
 def model() -> onnx.ModelProto:
-    """A file without a seal, as anyone may write it."""
+    """A file without an embedded checksum, as another tool may write it."""
     return without_metadata(exported("resnet20", "torch"))
 
 
 def refused(model: onnx.ModelProto, tmp_path: Path, capsys) -> str:
-    """What `import` says of a file that it refuses; it writes nothing."""
+    """The message of `import` for a file that it refuses without writing anything."""
     path = tmp_path / "net.onnx"
     path.write_bytes(model.SerializeToString())
     before = sorted(tmp_path.iterdir())
@@ -67,8 +66,8 @@ def test_external_data_without_a_length_is_read_as_far_as_its_shape_says(model, 
     assert kernel_bytes(read_model(tmp_path / "net.onnx")) == data
 
 
-def test_external_data_beside_the_model_is_taken_in(model, tmp_path):
-    """As PyTorch's exporter writes it by default."""
+def test_external_data_beside_the_model_is_loaded(model, tmp_path):
+    """PyTorch's exporter writes it by default."""
     data = kernel_bytes(model)
     (tmp_path / "net.onnx.data").write_bytes(b"before" + data + b"after")
     outside(model, location="net.onnx.data", offset="6", length=str(len(data)))
@@ -111,7 +110,7 @@ def test_links(link, model, tmp_path, capsys):
     make(tmp_path / "secret", inside / "data")
     outside(model, location="data", length=str(len(data)))
     message = refused(model, inside, capsys)
-    assert f"tensor {KERNEL} lies in 'data'" in message
+    assert f"tensor {KERNEL} is stored in 'data'" in message
     assert "link" in message.lower()
 
 
@@ -122,7 +121,7 @@ ENTRIES = {
     "no number": ({"offset": "0x10"}, "at the offset '0x10'"),
     "too long": ({"length": str(2**31)}, "its shape needs 9,216"),
     "negative length": ({"length": "-1"}, "with a length of '-1'"),
-    "no file": ({"location": "elsewhere"}, "which is not there"),
+    "no file": ({"location": "elsewhere"}, "which does not exist"),
 }
 
 
@@ -136,7 +135,7 @@ def test_offsets_and_lengths(case, model, tmp_path, capsys):
 
 
 def huge(model):
-    """Two gigabytes that are not there."""
+    """Claim two gigabytes that the file does not hold."""
     kernel = tensor(model, KERNEL)
     kernel.dims[:] = [2**13, 2**16, 1, 1]
 
@@ -154,7 +153,7 @@ def negative(model):
     tensor(model, KERNEL).dims[0] = -16
 
 
-def twice(model):
+def values_twice(model):
     tensor(model, KERNEL).float_data.append(1.0)
 
 
@@ -197,14 +196,14 @@ def two_opsets(model):
     model.opset_import.add(domain="ai.onnx", version=18)
 
 
-def foreign_operator(model):
+def operator_of_another_domain(model):
     model.graph.node[1].domain = "com.evil"
 
 
-def operator_that_makes_much_out_of_little(model):
+def operator_with_a_huge_output(model):
     shape = helper.make_tensor("s", TensorProto.INT64, [1], [2**33])
     model.graph.initializer.append(shape)
-    model.graph.node.append(helper.make_node("ConstantOfShape", ["s"], ["much"]))
+    model.graph.node.append(helper.make_node("ConstantOfShape", ["s"], ["huge"]))
 
 
 def subgraph(model):
@@ -231,25 +230,25 @@ def not_finite(model):
     tensor(model, KERNEL).CopyFrom(numpy_helper.from_array(kernel, KERNEL))
 
 
-LIES = {
+MALICIOUS = {
     huge: "should hold 2,147,483,648 bytes and holds 9,216",
     huge_outside: "more than 2,147,483,647 bytes",
-    overflowing: "a larger extent",
+    overflowing: "too large an extent",
     negative: "has a negative extent",
-    twice: "should hold 9,216 bytes",
+    values_twice: "should hold 9,216 bytes",
     half: f"tensor {KERNEL} is FLOAT16; export the model in float32",
     sparse: "holds sparse tensors",
-    old_opset: "its opset is 9; 13 to",
-    future_opset: "its opset is 99; 13 to",
+    old_opset: "its opset is 9, not 13 to",
+    future_opset: "its opset is 99, not 13 to",
     no_opset: "its opset is none",
     two_opsets: "its opset is 18, 18",
-    foreign_operator: "com.evil",
-    operator_that_makes_much_out_of_little: "is a ConstantOfShape, which no ResNet here has",
+    operator_of_another_domain: "com.evil",
+    operator_with_a_huge_output: "is a ConstantOfShape, which no supported ResNet has",
     subgraph: "holds a graph",
     no_graph: "it holds no graph",
     loop: "topologically sorted",
     unknown_type: "of the unknown type 999",
-    many_axes: "more axes or a larger extent",
+    many_axes: "too many axes or too large an extent",
     many_integers: "holds 65 integers",
     missing_tensor: KERNEL,
     not_finite: f"{KERNEL} holds values that are not finite",
@@ -279,13 +278,13 @@ def node_of(operator: str, *arrays: np.ndarray) -> ir.Node:
 
 
 @pytest.mark.parametrize("case", STRANGE)
-def test_tensors_of_strange_shapes_say_nothing(case):
-    """Amounts, axes and shapes may be anything in a file."""
+def test_constants_of_unexpected_shapes_match_nothing(case):
+    """A file may hold pads, axes and shapes of any shape."""
     read, operator, *arrays = STRANGE[case]
     assert not read(node_of(operator, *arrays))
 
 
-def test_tensors_of_the_usual_shapes_say_something():
+def test_constants_of_the_expected_shapes_match():
     assert zeros_of(node_of("Pad", ONES, ZERO)) == (1,) * 8
     assert zeros_of(node_of("Pad", ONES[:4], ZERO, np.array([2, 3]))) == (0, 0, 1, 1) * 2
     assert flattens(node_of("Reshape", np.array([-1, 7])), 7)
@@ -293,8 +292,8 @@ def test_tensors_of_the_usual_shapes_say_something():
     assert axes_of(node_of("ReduceMean", np.array([[2], [3]]))) == (2, 3)
 
 
-class Stumbling(RewriteRuleClassBase):
-    """A rule that did not think of everything."""
+class FailingRule(RewriteRuleClassBase):
+    """A rule that fails on an unexpected graph."""
 
     def pattern(self, op, x):
         return op.Relu(x)
@@ -303,34 +302,34 @@ class Stumbling(RewriteRuleClassBase):
         raise TypeError("only integer scalar arrays")
 
 
-def test_what_no_rule_thought_of_is_one_error(monkeypatch, model, tmp_path, capsys):
-    """Which says what it was, and not that some pass within a pass had one."""
-    monkeypatch.setattr("resnet_parity.onnx_io.rewrite.RULES", (Stumbling.rule(),))
-    told = " holds what is not understood: only integer scalar arrays"
-    assert refused(model, tmp_path, capsys).startswith(told)
+def test_an_error_in_a_rule_is_one_error(monkeypatch, model, tmp_path, capsys):
+    """The message is that of the rule, not that of the passes around it."""
+    monkeypatch.setattr("resnet_parity.onnx_io.rewrite.RULES", (FailingRule.rule(),))
+    message = " holds a graph that could not be read: only integer scalar arrays"
+    assert refused(model, tmp_path, capsys).startswith(message)
 
 
-@pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.__name__)
-def test_lies(lie, model, tmp_path, capsys):
-    lie(model)
-    assert LIES[lie] in refused(model, tmp_path, capsys)
+@pytest.mark.parametrize("change", MALICIOUS, ids=lambda change: change.__name__)
+def test_malicious_files(change, model, tmp_path, capsys):
+    change(model)
+    assert MALICIOUS[change] in refused(model, tmp_path, capsys)
 
 
-def test_a_file_that_is_none(tmp_path, capsys):
-    for content, word in ((b"", "no graph"), (b"PK\3\4 not a model", "no ONNX file")):
+def test_files_that_are_not_onnx(tmp_path, capsys):
+    for content, word in ((b"", "no graph"), (b"PK\3\4 not a model", "not an ONNX file")):
         path = tmp_path / "net.onnx"
         path.write_bytes(content)
-        assert cli.main(["census", str(path)]) == 2
+        assert cli.main(["inspect", str(path)]) == 2
         assert word in capsys.readouterr().err
-    assert cli.main(["census", str(tmp_path)]) == 2
+    assert cli.main(["inspect", str(tmp_path)]) == 2
     assert "is not a file" in capsys.readouterr().err
-    assert cli.main(["census", str(tmp_path / "nowhere.onnx")]) == 2
+    assert cli.main(["inspect", str(tmp_path / "nowhere.onnx")]) == 2
     assert "does not exist" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("sealed", [True, False])
-def test_truncated_files(sealed, model):
-    content = exported(TINY.name, "torch") if sealed else model.SerializeToString()
+@pytest.mark.parametrize("has_checksum", [True, False])
+def test_truncated_files(has_checksum, model):
+    content = exported(TINY.name, "torch") if has_checksum else model.SerializeToString()
     identified(content)
     for length in np.linspace(1, len(content) - 1, 50).astype(int):
         with pytest.raises(ParityError):
@@ -343,8 +342,8 @@ def flip(content: bytes, place: int, bit: int) -> bytes:
     return bytes(flipped)
 
 
-def test_any_flipped_bit_of_our_own_files_is_noticed():
-    """For a file of this project knows its own digest, and that it has one."""
+def test_any_flipped_bit_of_an_export_is_noticed():
+    """An export holds its own checksum, and is refused without it."""
     content = exported(TINY.name, "keras")
     parse(content, "the file")
     generator = np.random.default_rng(0)
@@ -355,8 +354,8 @@ def test_any_flipped_bit_of_our_own_files_is_noticed():
             parse(flip(content, place, int(generator.integers(8))), "the file")
 
 
-def test_flipped_bits_of_others_files_are_read_or_refused(model):
-    """In a file without a digest a weight may change unseen; only its structure is tried here."""
+def test_flipped_bits_of_other_files_are_read_or_refused(model):
+    """Without a checksum a changed weight is not noticed; only the structure is changed here."""
     content = model.SerializeToString()
     identified(content)
     structure = np.ones(len(content), bool)
@@ -375,17 +374,17 @@ def test_flipped_bits_of_others_files_are_read_or_refused(model):
 
 
 def claimed(arch, nodes, tensors) -> onnx.ModelProto:
-    """A file that says it is that net, of any size."""
+    """A file whose metadata names that architecture, for images of any size."""
     image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, "h", "w"])
     logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", arch.num_classes])
     graph = helper.make_graph(nodes, "claimed", [image], [logits], tensors)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    helper.set_model_props(model, {metadata.SPEC: to_json(arch)})
+    helper.set_model_props(model, {metadata.SPEC_KEY: to_json(arch)})
     return model
 
 
-def test_a_graph_that_can_be_read_in_many_ways():
-    """Both ways into every sum are branches: two to the power of forty, if each were followed."""
+def test_a_graph_whose_sums_have_many_orders():
+    """Both inputs of every sum are branches: 2^40 orders, if each were tried."""
     arch = Architecture("ways", "basic", (Stage(40, 1),), stem=Stem(1, 1, 1, None), num_classes=1)
     nodes, tensors, x = [], [], "image"
 
@@ -414,11 +413,11 @@ def test_a_graph_that_can_be_read_in_many_ways():
     tensors.append(numpy_helper.from_array(np.zeros((1, 1), np.float32), "fc"))
     nodes.append(helper.make_node("Gemm", ["flat", "fc"], ["logits"]))
     with pytest.raises(ParityError, match="nearest is ways"):
-        identified(metadata.sign(claimed(arch, nodes, tensors)))
+        identified(metadata.add_checksum(claimed(arch, nodes, tensors)))
 
 
-def test_shapes_that_a_file_claims_are_not_believed(model):
-    """A reshape that is nothing at one size, where the file says that there is no other."""
+def test_shapes_that_a_file_claims_are_ignored(model):
+    """A reshape has no effect at the one size that the file claims, and is refused all the same."""
     first = next(node for node in model.graph.node if node.name == "layer1.0.conv1")
     target = numpy_helper.from_array(np.array([0, 16, -1, 48]), "target")
     model.graph.initializer.append(target)
@@ -430,8 +429,8 @@ def test_shapes_that_a_file_claims_are_not_believed(model):
         identified(model.SerializeToString())
 
 
-def test_numbers_that_grow_are_not_computed(model):
-    """A chain of a few nodes whose shape would have 64 to the power of eight numbers."""
+def test_large_constants_are_not_computed(model):
+    """A chain of eight nodes would compute a shape of 64^8 numbers."""
     model.graph.initializer.append(numpy_helper.from_array(np.ones(64, np.int64), "few"))
     for level in range(8):
         before = "few" if level == 0 else f"more{level - 1}"
@@ -444,8 +443,8 @@ def test_numbers_that_grow_are_not_computed(model):
         identified(model.SerializeToString())
 
 
-def test_runtimes_get_bytes_and_no_path(monkeypatch):
-    """A path would let a runtime follow what a file points to."""
+def test_runtimes_get_bytes_instead_of_a_path(monkeypatch):
+    """With a path, a runtime would load external data that the file points to."""
     import onnxruntime
 
     given = []

@@ -1,4 +1,4 @@
-"""`export`: a model as an ONNX file that is proven before it gets its name."""
+"""`export`: write a model as an ONNX file, after the checks passed."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from resnet_parity.cli.options import (
     Result,
     add_architecture,
     add_command,
+    add_keras_backend,
     chosen_architecture,
     console,
 )
 
-_NEEDED = ("onnx", "onnxruntime", "onnxscript")
+_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
 
 def add(commands: Any) -> None:
     """The parser of `export`."""
     parser = add_command(
-        commands, "export", _export, "write a model as an ONNX file, proven on the checks"
+        commands, "export", _export, "write a model as an ONNX file, verified by the checks"
     )
     add_architecture(
         parser, "height and width of the image in pixels (default: the row's own, see `list`)"
@@ -29,16 +30,16 @@ def add(commands: Any) -> None:
         "--framework",
         choices=("torch", "keras"),
         default="torch",
-        help="whose exporter (default: torch)",
+        help="the framework whose exporter is used (default: torch)",
     )
     parser.add_argument(
         "--weights",
         type=Path,
         metavar="FILE",
-        help="a safetensors file with canonical names (default: the random probe's, to try out)",
+        help="a safetensors file with canonical names (default: random weights, for a trial)",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="the file (default: NAME.FRAMEWORK.onnx)"
+        "--out", type=Path, metavar="FILE", help="the file to write (default: NAME.FRAMEWORK.onnx)"
     )
     parser.add_argument("--opset", type=int, default=18, metavar="N", help="18 (default) to 23")
     parser.add_argument(
@@ -46,28 +47,24 @@ def add(commands: Any) -> None:
         type=_dynamic,
         default=("batch",),
         metavar="batch,size",
-        help="what is left open: batch (default), size, batch,size or none",
+        help="the dynamic axes: batch (default), size, batch,size or none",
     )
     parser.add_argument(
         "--input-layout",
         choices=("nchw", "nhwc"),
-        help="of the image, and of feature maps (default: the framework's own)",
+        help="layout of the image and of feature maps (default: the framework's own)",
     )
     parser.add_argument(
         "--fold",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="fold norms into the convolutions before them (default); with Keras always",
+        help="fold norms into the convolutions before them (default; Keras always does)",
     )
-    parser.add_argument(
-        "--keras-backend",
-        choices=("tensorflow", "torch"),
-        help="what Keras runs on (default: KERAS_BACKEND, else tensorflow)",
-    )
+    add_keras_backend(parser)
 
 
 def _dynamic(text: str) -> tuple[str, ...]:
-    """Words between commas, for argparse."""
+    """Parse the names of dynamic axes between commas."""
     words = tuple(text.split(","))
     if words == ("none",):
         return ()
@@ -93,18 +90,19 @@ def _export(arguments: argparse.Namespace) -> Result:
         check_readable(given)
     path = arguments.out or Path(f"{arch.name}.{arguments.framework}.onnx")
     if path.exists() and arguments.out is None:
-        raise ParityError(f"{path} is there already; name another file with --out")
+        raise ParityError(f"{path} exists already; name another file with --out")
     if given and path.exists() and path.samefile(given):
         raise ParityError(f"{path} holds the weights to export; name another file with --out")
     check_writable(path)
-    # PyTorch in any case: its own error is what float32 is held against.
-    for module in (*_NEEDED, "torch", *(["tf2onnx"] if arguments.framework == "keras" else [])):
+    # PyTorch in any case: the noise floor of the float32 check is its own error.
+    for module in (*_PACKAGES, "torch", *(["tf2onnx"] if arguments.framework == "keras" else [])):
         require(module)
 
-    from resnet_parity.onnx_io.export import Form, export_proven
-    from resnet_parity.onnx_io.proof import BATCHES
+    from resnet_parity.onnx_io.export import export_verified
+    from resnet_parity.onnx_io.exporters import ExportOptions
+    from resnet_parity.onnx_io.participants import FILE_BATCHES
 
-    form = Form(
+    options = ExportOptions(
         framework=arguments.framework,
         size=size,
         dynamic=arguments.dynamic,
@@ -112,12 +110,12 @@ def _export(arguments: argparse.Namespace) -> Result:
         opset=arguments.opset,
         fold=arguments.fold,
     )
-    if "size" not in form.dynamic:  # else it is proven at the size of all probes
-        check_memory(arch, max(BATCHES) if "batch" in form.dynamic else 1, size)
+    if "size" not in options.dynamic:  # else it is verified at the default size of probes
+        check_memory(arch, max(FILE_BATCHES) if "batch" in options.dynamic else 1, size)
     weights = read_weights(given, arch) if given else random_weights(arch, 0, "float32")
     with progress_line() as progress:
-        content, verdicts = export_proven(
-            arch, weights, form, keras_backend=arguments.keras_backend, progress=progress
+        content, verdicts = export_verified(
+            arch, weights, options, keras_backend=arguments.keras_backend, progress=progress
         )
     write_atomically(path, content)
 
@@ -127,7 +125,7 @@ def _export(arguments: argparse.Namespace) -> Result:
             line += f" ({verdict.reason})" if verdict.reason else ""
             console().print(line, soft_wrap=True, markup=False)
         numbers = f"the weights of {given}" if given else "random weights"
-        norms = ", norms folded (--no-fold keeps them)" if form.fold else ""
+        norms = ", norms folded (--no-fold keeps them)" if options.fold else ""
         line = f"{path} holds {arch.name} with {numbers}{norms}, {len(content):,} bytes"
         console().print(line, soft_wrap=True, markup=False)
 

@@ -1,4 +1,4 @@
-"""`import`: the weights of an ONNX file, under canonical names, for either implementation."""
+"""`import`: read the weights of an ONNX file, for either implementation."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from resnet_parity.cli.options import Result, add_command, console, print_json
 def add(commands: Any) -> None:
     """The parser of `import`."""
     parser = add_command(
-        commands, "import", _import, "say which ResNet an ONNX file holds, and take out its weights"
+        commands,
+        "import",
+        _import,
+        "identify the ResNet in an ONNX file, and write its weights under canonical names",
     )
     parser.add_argument("file", metavar="FILE", type=Path, help="an ONNX file")
     parser.add_argument(
         "--out",
         type=Path,
         metavar="FILE",
-        help="the safetensors file (default: beside FILE, of the same name)",
+        help="the safetensors file to write (default: FILE with the suffix .safetensors)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -33,24 +36,24 @@ def _import(arguments: argparse.Namespace) -> Result:
     check_readable(file)
     path = arguments.out or file.with_suffix(".safetensors")
     if path.exists() and (path.samefile(file) or arguments.out is None):
-        raise ParityError(f"{path} is there already; name another file with --out")
-    if path.suffix != ".safetensors":  # nor would it be external data of the file, say
-        raise ParityError(f"{path} would hold weights; give it a name that ends in .safetensors")
+        raise ParityError(f"{path} exists already; name another file with --out")
+    if path.suffix != ".safetensors":  # nor can it be external data of the file
+        raise ParityError(f"--out {path} must end in .safetensors, the format of the weights")
     check_writable(path)
-    # PyTorch as well: its own error is what float32 is held against.
+    # PyTorch as well: the noise floor of the float32 check is its own error.
     for module in ("onnx", "onnxruntime", "onnxscript", "torch"):
         require(module)
 
     from resnet_parity.onnx_io.reading import read_model
 
-    proto = read_model(file)  # before what takes seconds to import
+    proto = read_model(file)  # before imports that take seconds
 
-    from resnet_parity.onnx_io.imports import import_proven
+    from resnet_parity.onnx_io.imports import import_verified
     from resnet_parity.progress import progress_line
     from resnet_parity.weights.files import write_weights
 
     with progress_line() as progress:
-        taken = import_proven(proto, str(file), progress)
+        taken = import_verified(proto, str(file), progress)
     write_weights(path, taken.architecture, taken.weights)
 
     def show() -> None:
@@ -58,7 +61,7 @@ def _import(arguments: argparse.Namespace) -> Result:
             print_json(
                 {
                     "architecture": taken.architecture.name,
-                    "also": list(taken.also),
+                    "equivalents": list(taken.equivalents),
                     "folded": list(taken.folded),
                     "reduced": list(taken.reduced),
                     "file": str(path),

@@ -1,4 +1,4 @@
-"""`onnx-compare`: frameworks and ONNX files in one matrix."""
+"""`onnx-compare`: compare frameworks, their exports and ONNX files."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from resnet_parity.cli.options import (
     print_json,
 )
 
-_HELP = """each is a framework (torch, keras), its export (torch.onnx, keras.onnx), or an ONNX
-file of anyone's. On the exact check a file takes the probe's weights in the place of its own; on
-that of float32 it runs as it is, and all are held to the weights of the first file."""
+_HELP = """Compare frameworks (torch, keras), their exports (torch.onnx, keras.onnx) and ONNX files.
+On the exact check a file gets the probe's weights in place of its own; on the float32 check it
+keeps its own, and all are compared with the weights of the first file."""
 
 
 def add(commands: Any) -> None:
     """The parser of `onnx-compare`."""
     parser = add_command(
-        commands, "onnx-compare", _compare, "frameworks and ONNX files in one matrix"
+        commands, "onnx-compare", _compare, "compare frameworks, their exports and ONNX files"
     )
     parser.description = _HELP
     parser.add_argument(
@@ -35,19 +35,19 @@ def add(commands: Any) -> None:
         help="torch, keras, torch.onnx, keras.onnx, or a file",
     )
     parser.add_argument(
-        "--architecture", metavar="NAME", help="needed unless a file among them shows it"
+        "--architecture", metavar="NAME", help="the architecture; required unless a file is given"
     )
     parser.add_argument(
         "--weights",
         type=Path,
         metavar="FILE",
-        help="a safetensors file that all are held to (default: those of the first file)",
+        help="a safetensors file with the expected weights (default: those of the first file)",
     )
     parser.add_argument(
         "--runtimes",
         type=lambda text: tuple(text.split(",")),
         metavar="NAME,...",
-        help="which of: ort disabled, ort basic, ort extended, ort all, reference, openvino "
+        help="some of: ort disabled, ort basic, ort extended, ort all, reference, openvino "
         "(default: all that are installed)",
     )
     add_seed(parser)
@@ -66,9 +66,9 @@ def _compare(arguments: argparse.Namespace) -> Result:
     for module in ("onnx", "onnxruntime", "onnxscript"):
         require(module)
 
-    from resnet_parity.onnx_io.participant_names import read_files
+    from resnet_parity.onnx_io.reading import read_files
 
-    protos = read_files(arguments.participants)  # before what takes seconds to import
+    protos = read_files(arguments.participants)  # before imports that take seconds
 
     from resnet_parity.onnx_io.compare import compare_models
     from resnet_parity.progress import progress_line

@@ -1,1 +1,1 @@
-"""ONNX files: read with care, recognised as a ResNet of the spec, run, compared, exported."""
+"""Read, identify, run, compare, import and export ONNX files."""

@@ -1,4 +1,4 @@
-"""Who is compared: frameworks, their exports and files, by the names that a user gives them."""
+"""Compare frameworks, their exports and ONNX files, by the names that a user gives them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from resnet_parity.adapters.loading import eager_mode, keras_adapter, require, t
 from resnet_parity.adapters.protocol import fallback_mode
 from resnet_parity.checks.engine import NOISE_FLOOR_MODES
 from resnet_parity.errors import ParityError
-from resnet_parity.onnx_io.export import Form, export
+from resnet_parity.onnx_io.export import export
+from resnet_parity.onnx_io.exporters import ExportOptions
 from resnet_parity.onnx_io.identify import Identified, identify
-from resnet_parity.onnx_io.inspect import count_operators
 from resnet_parity.onnx_io.metadata import graph_checksum
-from resnet_parity.onnx_io.participant_names import FRAMEWORKS
+from resnet_parity.onnx_io.operators import count_operators
 from resnet_parity.onnx_io.participants import (
     Participant,
     Weights,
@@ -26,7 +26,7 @@ from resnet_parity.onnx_io.participants import (
     of_file,
     of_framework,
 )
-from resnet_parity.onnx_io.reading import parse
+from resnet_parity.onnx_io.reading import FRAMEWORKS, parse
 from resnet_parity.onnx_io.runtimes import RUNTIMES, unsupported_reason, versions
 from resnet_parity.onnx_io.tensors import weights_of
 from resnet_parity.probes import random_weights
@@ -37,10 +37,11 @@ from resnet_parity.weights.files import read_weights
 
 @dataclass(frozen=True)
 class ComparisonReport:
-    """Everything that a comparison found, as data.
+    """The results of a comparison as data.
 
-    `operators` counts those of each graph, `graphs` holds the checksum of each.
-    `left_out` says why a runtime did not run, `notes` which mode stands in for which.
+    `operators` holds the number of operators of each type and `graphs` the checksum of each graph,
+    by participant. `skipped_runtimes` holds the reason for each runtime that did not run; `notes`
+    name a mode that replaces the default one.
     """
 
     architecture: Architecture
@@ -50,19 +51,19 @@ class ComparisonReport:
     verdicts: tuple[Verdict, ...]
     operators: dict[str, dict[str, int]]
     graphs: dict[str, str]
-    left_out: tuple[str, ...] = ()
+    skipped_runtimes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """Nothing failed, and both checks are proven, of every subject in an engine.
+        """No verdict failed, and each participant passed both checks in at least one engine.
 
-        A net that has no exact probe is proven by the other check alone.
+        A model without an exact probe needs to pass the float32 check alone.
         """
         is_failed = any(verdict.status == "fail" for verdict in self.verdicts)
-        return not is_failed and all(map(self._is_proven, self.participants))
+        return not is_failed and all(map(self._passed_checks, self.participants))
 
-    def _is_proven(self, participant: str) -> bool:
+    def _passed_checks(self, participant: str) -> bool:
         own = [each for each in self.verdicts if each.engine.startswith(f"{participant} ")]
         tried = {verdict.check for verdict in own}
         return "float32" in tried and tried == {v.check for v in own if v.status == "pass"}
@@ -79,19 +80,19 @@ def compare_models(
     keras_backend: str | None = None,
     progress: Progress = lambda step, total: None,
 ) -> ComparisonReport:
-    """Compare what those names stand for; `protos` are the files among them, see `read_files`.
+    """Compare the participants of those names; `protos` are the files among them, see `read_files`.
 
-    Raises `ParityError` for a file that is not recognised, files of several architectures, or where
-    nothing says which architecture it is.
+    Raises `ParityError` for a file that could not be identified, for files of several
+    architectures, or if there is neither a file nor `arch`.
     """
-    chosen, left_out = _runtimes(runtimes)
+    chosen, skipped_runtimes = _runtimes(runtimes)
     files: dict[str, tuple[ModelProto, Identified]] = {}
     for name, proto in protos.items():
         files[name] = proto, identify(proto, name, arch)
         arch = arch or files[name][1].architecture
     if arch is None:
-        raise ParityError("no file says which architecture it is; add --architecture NAME")
-    held = _weights(arch, files, weights, seed)
+        raise ParityError("no file names the architecture; add --architecture NAME")
+    expected = _weights(arch, files, weights, seed)
     participants: list[Participant] = []
     for name in names:
         progress(f"preparing {name}", len(names))
@@ -99,11 +100,13 @@ def compare_models(
             participants.append(_framework(name, keras_backend))
             continue
         if name not in files:
-            content = _exported(name, arch, held, keras_backend)
+            content = _exported(name, arch, expected, keras_backend)
             proto = parse(content, name)
             files[name] = proto, identify(proto, name, arch)
         participants.append(of_file(name, *files[name], chosen))
-    verdicts = tuple(compare_participants(arch, participants, held, seed=seed, progress=progress))
+    verdicts = tuple(
+        compare_participants(arch, participants, expected, seed=seed, progress=progress)
+    )
     operators = {name: dict(count_operators(proto)) for name, (proto, _) in files.items()}
     return ComparisonReport(
         architecture=arch,
@@ -113,13 +116,13 @@ def compare_models(
         verdicts=verdicts,
         operators=operators,
         graphs={name: graph_checksum(proto) for name, (proto, _) in files.items()},
-        left_out=left_out,
+        skipped_runtimes=skipped_runtimes,
         notes=tuple(note for participant in participants for note in participant.notes),
     )
 
 
 def _runtimes(wanted: Sequence[str] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Those to run, and why others are left out; one that was asked for must be there."""
+    """The runtimes to run, and why others are skipped; one that was asked for must be installed."""
     unknown = [name for name in wanted or () if name not in RUNTIMES]
     if unknown:
         raise ParityError(f"unknown runtime {unknown[0]!r}; runtimes are: {', '.join(RUNTIMES)}")
@@ -127,10 +130,8 @@ def _runtimes(wanted: Sequence[str] | None) -> tuple[tuple[str, ...], tuple[str,
         require("openvino")
     named = RUNTIMES if wanted is None else tuple(wanted)
     reasons = {name: unsupported_reason(name) for name in named}
-    return (
-        tuple(name for name in named if reasons[name] is None),
-        tuple(str(reason) for reason in reasons.values() if reason),
-    )
+    available = tuple(name for name in named if reasons[name] is None)
+    return available, tuple(reason for reason in reasons.values() if reason)
 
 
 def _weights(
@@ -139,7 +140,7 @@ def _weights(
     path: Path | None,
     seed: int,
 ) -> Weights:
-    """Those that all are held to."""
+    """The weights that every participant is compared with."""
     if path is not None:
         return read_weights(path, arch)
     for _, identified in files.values():
@@ -151,19 +152,19 @@ def _framework(name: str, keras_backend: str | None) -> Participant:
     if name == "torch":
         return of_framework(name, torch_adapter(), NOISE_FLOOR_MODES)
     adapter = keras_adapter(keras_backend)
-    # Not compiled, or every batch and size would be compiled anew. Where that mode rounds, another
-    # stands in on both checks: norms that a user brings may all have one variance, as where they
-    # only add, and then every channel is off by the same, which adds up from norm to norm.
+    # Eager, because a compiled mode would compile every batch and size again. If that mode rounds
+    # square roots, another one replaces it on both checks: norms of a user's weights may all have
+    # the same variance, and then every channel has the same error, which adds up over the norms.
     mode, note = fallback_mode(adapter, eager_mode(adapter), "float32")
     return of_framework(name, adapter, [mode], (f"{name}: {note}",) if note else ())
 
 
 def _exported(name: str, arch: Architecture, weights: Weights, keras_backend: str | None) -> bytes:
-    form = Form(framework="torch", dynamic=("batch", "size"))
     if name == "keras.onnx":
         require("tf2onnx")
-        form = Form(framework="keras", dynamic=("batch", "size"))
-    return export(arch, weights, form, keras_backend=keras_backend)
+    framework = "keras" if name == "keras.onnx" else "torch"
+    options = ExportOptions(framework, dynamic=("batch", "size"))
+    return export(arch, weights, options, keras_backend=keras_backend)
 
 
 def _versions(participants: Sequence[Participant]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A graph as an engine of the checks: with a probe's weights for its own, or as it is."""
+"""Adapters that let the checks run a graph: with given weights, or with its own."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from resnet_parity.errors import ParityError
 from resnet_parity.onnx_io import runtimes
 from resnet_parity.onnx_io.identify import Identified
 from resnet_parity.onnx_io.match import Match
-from resnet_parity.onnx_io.nodes import move_aside
+from resnet_parity.onnx_io.nodes import number_names
 from resnet_parity.onnx_io.tensors import open_batch, put_weights
 
 
 class Sessions:
-    """The bytes of a graph, called `name` in messages, and every runtime that was started on them.
+    """The bytes of a graph, called `name` in messages, and a session per runtime, started once.
 
-    What a runtime cannot run is a `ParityError`.
+    Raises `ParityError` where a runtime fails.
     """
 
     def __init__(self, name: str, content: bytes, match: Match) -> None:
@@ -31,7 +31,7 @@ class Sessions:
         self._started: dict[str, runtimes.Run] = {}
 
     def run(self, images: np.ndarray, runtime: str) -> dict[str, np.ndarray]:
-        """What the graph returns for images (N, C, H, W), in canonical layout."""
+        """Return the outputs for images (N, C, H, W), in canonical layout."""
         is_nhwc = self.match.layout == "nhwc"
         image = np.ascontiguousarray(np.einsum("nchw->nhwc", images)) if is_nhwc else images
         names = outputs(self.match.architecture)
@@ -47,60 +47,60 @@ class Sessions:
 
 
 class _GraphAdapter:
-    """What the checker asks of an implementation, of a graph: only what it returns can be seen."""
+    """The adapter protocol for a graph, of which only the outputs can be compared."""
 
     def modes(self) -> tuple[str, ...]:
         return runtimes.RUNTIMES
 
     def unsupported_reason(self, mode: str, check: str) -> str | None:
         if check not in ("exact", "float32"):
-            return "a graph gives outputs in the dtype that it was exported in, and no gradients"
+            return "an ONNX graph computes in the dtype of its export, and has no gradients"
         return runtimes.unsupported_reason(mode)
 
     def versions(self) -> dict[str, str]:
         return runtimes.versions()
 
     def float64_unsupported_reason(self) -> str | None:
-        return "a graph computes in float32"
+        return "an ONNX graph computes in float32"
 
     def norm_of_ones(self, mode: str, dtype: str) -> np.ndarray:
-        """Halves: no runtime is measured, so that none is excused."""
+        """Exact values: the rounding of runtimes is not measured, so no waiver applies to them."""
         return np.full(1, 0.5, dtype)
 
     def run(self, model: Sessions, images: np.ndarray, mode: str) -> dict[str, np.ndarray]:
         return model.run(images, mode)
 
 
-class GraphOfWeights(_GraphAdapter):
-    """A graph that holds whatever weights it is built with, for images of any size."""
+class GraphWithGivenWeights(_GraphAdapter):
+    """A graph that is built with given weights, for images of any size."""
 
     def __init__(self, name: str, identified: Identified) -> None:
         self.name = name
         self.identified = identified
         _open_shapes(identified.model.graph, identified.match.layout)
         open_batch(identified.model.graph, identified.match)
-        move_aside(identified.model.graph)
+        number_names(identified.model.graph)
 
     def build(self, architecture: Architecture, weights: Taps, dtype: str) -> Sessions:
-        """The graph with those weights; the numbers that it had are gone."""
+        """The graph with those weights in place of its own."""
         put_weights(self.identified.model.graph, self.identified.match, weights)
         content = ir.to_proto(self.identified.model).SerializeToString()
         return Sessions(self.name, content, self.identified.match)
 
 
-class FileAsItIs(_GraphAdapter):
-    """A file, untouched: its own weights, its own shapes."""
+class GraphWithOwnWeights(_GraphAdapter):
+    """A file, unchanged: with its own weights and shapes."""
 
     def __init__(self, name: str, content: bytes, match: Match) -> None:
         self.sessions = Sessions(name, content, match)
 
     def build(self, architecture: Architecture, weights: Taps, dtype: str) -> Sessions:
-        """The file itself; the weights must be those that it holds."""
+        """The file itself; its own weights are used."""
         return self.sessions
 
 
 class CachedBuild:
-    """An adapter that builds no model twice in a row: the parts of a probe share their weights."""
+    """An adapter that reuses its last model when the next probe has the same weights."""
 
     def __init__(self, adapter: Adapter) -> None:
         self._adapter = adapter
@@ -111,7 +111,7 @@ class CachedBuild:
         return getattr(self._adapter, name)
 
     def build(self, architecture: Architecture, weights: Taps, dtype: str) -> Any:
-        """The model of the last call, where it was for the same weights."""
+        """Return the model of the last call if it was for the same weights, else build one."""
         if weights is not self._weights:
             self._model = self._adapter.build(architecture, weights, dtype)
             self._weights = weights
@@ -119,7 +119,7 @@ class CachedBuild:
 
 
 def _open_shapes(graph: ir.Graph, layout: str) -> None:
-    """Forget of which size images were: the operators of a ResNet take any."""
+    """Remove the image size from all shapes; the operators of a ResNet take any size."""
     (image,) = graph.inputs
     channels = layout.index("c")
     known = None if image.shape is None else image.shape[channels]
@@ -133,7 +133,7 @@ def _open_shapes(graph: ir.Graph, layout: str) -> None:
 
 
 def own_shape(graph: ir.Graph, layout: str) -> dict[str, int | None]:
-    """The extents that a file prescribes for its image, by axis; None for those that are open."""
+    """The extents that a file fixes for its image, by axis; None for those that are dynamic."""
     (image,) = graph.inputs
     shape = image.shape if image.shape is not None else [None] * 4
     extents = (extent if isinstance(extent, int) else None for extent in shape)

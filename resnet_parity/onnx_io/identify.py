@@ -1,4 +1,4 @@
-"""Which ResNet a graph holds: what the file says, else every row of the table that could be it."""
+"""Identify the ResNet in a graph: by the file's metadata, else by trying every architecture."""
 
 from __future__ import annotations
 
@@ -21,22 +21,21 @@ from resnet_spec import (
 )
 
 from resnet_parity.errors import ParityError
-from resnet_parity.onnx_io import metadata as metadata
-from resnet_parity.onnx_io import opsets
+from resnet_parity.onnx_io import metadata
 from resnet_parity.onnx_io.match import Match, MismatchError
 from resnet_parity.onnx_io.nodes import constant
-from resnet_parity.onnx_io.reading import brief
-from resnet_parity.onnx_io.rewrite import clean, prepare
+from resnet_parity.onnx_io.reading import WORKING_OPSET, brief
+from resnet_parity.onnx_io.rewrite import prepare, rewrite_model
 from resnet_parity.onnx_io.search import match
 
 
 @dataclass(frozen=True)
 class Identified:
-    """A graph, what it is, and the other rows of the table that compute the same."""
+    """A graph, its match, and the other architectures of the registry that it fits as well."""
 
     model: ir.Model
     match: Match
-    also: tuple[str, ...] = ()
+    equivalents: tuple[str, ...] = ()
 
     @property
     def architecture(self) -> Architecture:
@@ -44,22 +43,21 @@ class Identified:
 
 
 def identify(proto: ModelProto, name: str, wanted: Architecture | None = None) -> Identified:
-    """Say which architecture a model is; the operators that exporters leave over are removed.
+    """Identify the architecture of a model; its graph is rewritten to the operators of the spec.
 
-    `name` is that of its file, in messages; with `wanted` it must be that architecture.
-
-    Raises `ParityError` that says where the nearest architecture and the graph part.
+    `name` is the name of its file in messages. With `wanted` it must be that architecture. Raises a
+    `ParityError` that names the nearest architecture and the first difference.
     """
     try:
         return _identify(_model(proto, name), proto, name, wanted)
     except (PassError, ArithmeticError, LookupError, TypeError, ValueError) as error:
-        # A file that the checker lets pass can still hold what no rule thought of.
-        told = brief(_cause(error))
-        raise ParityError(f"{name} holds what is not understood: {told}") from error
+        # A valid file can still hold something that no rule expects.
+        reason = brief(_cause(error))
+        raise ParityError(f"{name} holds a graph that could not be read: {reason}") from error
 
 
 def _cause(error: Exception) -> Exception:
-    """What went wrong in a pass; of passes within passes each says only that one did."""
+    """The first error in nested passes; the outer errors only say that a pass failed."""
     while isinstance(error, PassError) and isinstance(error.__cause__, Exception):
         error = error.__cause__
     return error
@@ -68,7 +66,7 @@ def _cause(error: Exception) -> Exception:
 def _identify(
     model: ir.Model, proto: ModelProto, name: str, wanted: Architecture | None
 ) -> Identified:
-    clean(model, fold=False)
+    rewrite_model(model, fold=False)
     found: list[Match] = []
     nearest: tuple[str, MismatchError] | None = None
     for arch in [wanted] if wanted else _candidates(proto, model.graph, name):
@@ -84,35 +82,37 @@ def _identify(
 
 
 def _model(proto: ModelProto, name: str) -> ir.Model:
-    """The model, with shapes that follow from the image alone: what the file claims is dropped.
+    """The model with shapes inferred from the image alone; shapes that the file claims are dropped.
 
-    One of an older opset is converted, so that rules and matching know one form of each operator.
+    A model of an older opset is converted, so that the rules see one form of each operator.
     """
     bare = ModelProto()
     bare.CopyFrom(proto)
     for each in (*bare.opset_import, *bare.graph.node):
-        each.domain = "" if each.domain == "ai.onnx" else each.domain  # two words for one thing
+        each.domain = "" if each.domain == "ai.onnx" else each.domain  # two names of one domain
     del bare.graph.value_info[:]
     for value in bare.graph.output:
         value.type.tensor_type.ClearField("shape")
     try:
-        if next(each.version for each in bare.opset_import if not each.domain) < opsets.WORKING:
-            bare = version_converter.convert_version(bare, opsets.WORKING)
+        if next(each.version for each in bare.opset_import if not each.domain) < WORKING_OPSET:
+            bare = version_converter.convert_version(bare, WORKING_OPSET)
         inferred = shape_inference.infer_shapes(bare, check_type=True, strict_mode=True)
     except (shape_inference.InferenceError, version_converter.ConvertError, RuntimeError) as error:
-        raise ParityError(f"{name} does not fit together: {brief(error)}") from error
+        raise ParityError(f"{name} is not a consistent graph: {brief(error)}") from error
     model = ir.from_proto(inferred)
     prepare(model)
     return model
 
 
 def _check_image(graph: ir.Graph, found: Match, name: str) -> None:
-    """Raise `ParityError` for an image that the net cannot take, or none could."""
+    """Raise `ParityError` for an input that is not a float32 image of the right channels."""
     (image,) = graph.inputs
     extents = [None] * 4 if image.shape is None else list(image.shape)
     known = [extent for extent in extents if isinstance(extent, int)]
     if image.dtype != ir.DataType.FLOAT or len(extents) != 4 or any(e < 1 for e in known):
-        raise ParityError(f"{name}: its image is {image.dtype} of shape {image.shape}")
+        raise ParityError(
+            f"{name}: its input is {image.dtype} of shape {image.shape}, not a float32 image"
+        )
     channels = extents[found.layout.index("c")]
     wanted = found.architecture.in_channels
     if isinstance(channels, int) and channels != wanted:
@@ -121,18 +121,18 @@ def _check_image(graph: ir.Graph, found: Match, name: str) -> None:
 
 def _refusal(nearest: tuple[str, MismatchError] | None, wanted: Architecture | None) -> str:
     if nearest is not None and wanted is not None:
-        return f"it is no {nearest[0]}: {nearest[1]}"
+        return f"it is not {nearest[0]}: {nearest[1]}"
     if nearest is None:
         return (
-            "no architecture of the table has convolutions of these shapes; a net of your own is "
-            "recognised if this project exported it"
+            "no architecture of the registry has convolutions of these shapes; an architecture of "
+            "your own is identified only in a file that `resnet-parity export` wrote"
         )
-    return f"it is not recognised; nearest is {nearest[0]}, but {nearest[1]}"
+    return f"it could not be identified; nearest is {nearest[0]}, but {nearest[1]}"
 
 
 def _candidates(proto: ModelProto, graph: ir.Graph, name: str) -> Iterator[Architecture]:
-    """The architecture that the file names, or all with convolutions of the same shapes."""
-    spec = metadata.properties(proto).get(metadata.SPEC)
+    """The architecture in the metadata, else all with convolutions of the same shapes."""
+    spec = metadata.read_metadata(proto).get(metadata.SPEC_KEY)
     if spec is not None:
         yield _named(spec, graph, name)
         return
@@ -150,23 +150,23 @@ def _candidates(proto: ModelProto, graph: ir.Graph, name: str) -> Iterator[Archi
 
 
 def _named(spec: str, graph: ir.Graph, name: str) -> Architecture:
-    """The architecture of the metadata, which is held to the graph like any other."""
-    mend = "export it again, or take its metadata out"
+    """The architecture in the metadata; it is matched with the graph like any other."""
+    fix = "export it again, or remove its metadata"
     try:
         arch = from_json(spec)
     except ArchitectureError as error:
         raise ParityError(
-            f"{name}: its metadata names an architecture that cannot be: {error}; {mend}"
+            f"{name}: its metadata holds an invalid architecture: {error}; {fix}"
         ) from error
     if sum(stage.blocks for stage in arch.stages) > len(graph):
         raise ParityError(
-            f"{name}: its metadata names an architecture with more blocks than it has nodes; {mend}"
+            f"{name}: its metadata holds an architecture with more blocks than it has nodes; {fix}"
         )
     ends = ("num_classes", "in_channels", "output_stride", "out_indices")
     row = ARCHITECTURES.get(arch.name)
     if row is not None and replace(row, **{end: getattr(arch, end) for end in ends}) != arch:
         raise ParityError(
-            f"{name}: its metadata calls itself {arch.name!r}, and describes another net; {mend}"
+            f"{name}: its metadata names {arch.name!r}, but describes another architecture; {fix}"
         )
     return arch
 
@@ -177,7 +177,7 @@ def _kernels(graph: ir.Graph):
 
 
 def _ends(graph: ir.Graph) -> dict[str, Any]:
-    """Image channels and classes, as far as a graph shows them."""
+    """The image channels and classes that the graph shows."""
     kernels = _kernels(graph)
     ends = {"in_channels": int(kernels[0].shape[1])} if kernels else {}
     heads = [node for node in graph if node.op_type == "Gemm"]

@@ -1,4 +1,4 @@
-"""From a file back to weights: recognised, taken out, and proven to be the same function."""
+"""Read the weights of an ONNX file: identify its architecture, and verify what was read."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from onnx import ModelProto
 from resnet_spec import Architecture
 
 from resnet_parity.errors import ParityError
-from resnet_parity.onnx_io import metadata as metadata
+from resnet_parity.onnx_io import metadata
 from resnet_parity.onnx_io.export import ExportError
 from resnet_parity.onnx_io.identify import Identified, identify
 from resnet_parity.onnx_io.nodes import is_plain_affine
-from resnet_parity.onnx_io.proof import prove, unproven
+from resnet_parity.onnx_io.participants import first_failure, verify_file
 from resnet_parity.onnx_io.tensors import weights_of
 from resnet_parity.progress import Progress
 from resnet_parity.weights.files import check_float32
@@ -23,82 +23,83 @@ from resnet_parity.weights.files import check_float32
 
 @dataclass(frozen=True)
 class Imported:
-    """What a file holds: its architecture, its weights, and what a user should know of them.
+    """The architecture and weights of a file.
 
-    `also` are other rows of the table that the graph would fit, `folded` the norms that have gone
-    into convolutions, `reduced` those of which a factor and a term are left. `unproven` says which
-    check could not be climbed.
+    `equivalents` are other architectures that the graph fits, `folded` the norms that were folded
+    into convolutions, `reduced` those of which only a factor and a term are left. `not_verified`
+    names the checks that were skipped, with their reasons.
     """
 
     architecture: Architecture
     weights: dict[str, np.ndarray]
-    also: tuple[str, ...]
+    equivalents: tuple[str, ...]
     folded: tuple[str, ...]
     reduced: tuple[str, ...]
-    unproven: tuple[str, ...] = ()
+    not_verified: tuple[str, ...] = ()
 
     @property
     def notes(self) -> Iterator[str]:
-        """In words."""
+        """Sentences for the user."""
         name = self.architecture.name
-        if self.also:
+        if self.equivalents:
             yield (
-                f"it would fit {', '.join(self.also)} as well: nothing in the file tells "
-                f"them from {name}"
+                f"it fits {', '.join(self.equivalents)} as well: nothing in the file "
+                f"distinguishes them from {name}"
             )
         if self.folded:
             yield (
-                f"{len(self.folded)} norms were folded into convolutions; they come back as norms "
-                "that only add their beta. Such a model runs and compares as it is; fine-tuning "
-                "starts without the statistics, gammas and scales of its training"
+                f"{len(self.folded)} norms were folded into convolutions; they are read as norms "
+                "that only add their beta. Such a model computes the same; fine-tuning starts "
+                "without the statistics, gammas and scales of its training"
             )
         if self.reduced:
             yield (
-                f"of {len(self.reduced)} norms a factor and a term are left; they come back as "
+                f"of {len(self.reduced)} norms a factor and a term are left; they are read as "
                 "gamma and beta. Fine-tuning starts without the statistics of their training"
             )
-        yield from (f"not proven: {reason}" for reason in self.unproven)
+        yield from (f"not verified: {reason}" for reason in self.not_verified)
 
 
-def import_proven(
+def import_verified(
     proto: ModelProto, name: str, progress: Progress = lambda step, total: None
 ) -> Imported:
-    """What a model holds, once the oracle gives with these weights what the model gives.
+    """Read a model, and verify that the oracle with these weights computes what the model computes.
 
-    `name` is that of its file, in messages. Raises `ParityError` for a model not recognised,
-    and `ExportError` where the checks does not hold.
+    `name` is the name of its file in messages. Raises `ParityError` for a model that could not be
+    identified, and `ExportError` where a check fails.
     """
-    progress(f"recognising {name}", 5)
+    progress(f"identifying {name}", 5)
     found = identify(proto, name)
-    taken = _taken(found)
+    taken = _read_weights(found)
     check_float32(name, taken.architecture, taken.weights)
-    _check_digest(name, proto, taken)
-    # Only as it is written: that an optimiser may change what it computes is no fault of the file.
+    _check_weights(name, proto, taken)
+    # Without optimization: what an optimizer changes in the results is not a fault of the file.
     options = {"runtimes": ["ort disabled"], "sizes": 2}
-    verdicts = list(prove(name, proto, found, taken.weights, progress, **options))
-    trouble = unproven(verdicts)
-    if trouble:
+    verdicts = list(verify_file(name, proto, found, taken.weights, progress, **options))
+    if failure := first_failure(verdicts):
         raise ExportError(
-            f"{name} is not the function that its weights make, nothing was written: {trouble}"
+            f"{name} does not compute what its weights define, nothing was written: {failure}"
         )
     reasons = {f"{v.check} check, {v.reason}": None for v in verdicts if v.status == "skipped"}
-    return replace(taken, unproven=tuple(reasons))
+    return replace(taken, not_verified=tuple(reasons))
 
 
-def _taken(found: Identified) -> Imported:
+def _read_weights(found: Identified) -> Imported:
     folded = tuple(norm.name for norm in found.match.folded.values())
     reduced = tuple(
         name
         for name, node in found.match.nodes.items()
         if node.op_type == "BatchNormalization" and is_plain_affine(node)
     )
-    return Imported(found.architecture, weights_of(found.match), found.also, folded, reduced)
+    return Imported(found.architecture, weights_of(found.match), found.equivalents, folded, reduced)
 
 
-def _check_digest(name: str, proto: ModelProto, taken: Imported) -> None:
-    """Where a file names the digest of its weights, and holds them all, they must be those."""
-    said = metadata.properties(proto).get(metadata.WEIGHTS)
-    if said is None or taken.folded or taken.reduced:
+def _check_weights(name: str, proto: ModelProto, taken: Imported) -> None:
+    """Raise `ParityError` if a file that holds all weights has a checksum that is not theirs."""
+    checksum = metadata.read_metadata(proto).get(metadata.WEIGHTS_KEY)
+    if checksum is None or taken.folded or taken.reduced:
         return
-    if said != metadata.weights_digest(taken.architecture, taken.weights):
-        raise ParityError(f"{name}: its weights are not those whose SHA-256 it names")
+    if checksum != metadata.weights_checksum(taken.architecture, taken.weights):
+        raise ParityError(
+            f"{name}: its weights do not match the SHA-256 in its metadata; export it again"
+        )

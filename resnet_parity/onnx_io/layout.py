@@ -1,7 +1,7 @@
-"""A graph without the transpositions that Keras' torch backend puts around every convolution.
+"""Remove the transposes that Keras' torch backend puts around every convolution.
 
-ONNX Runtime's optimiser takes out most of them, and leaves some behind the last branches. The rules
-here move those towards the end, where they vanish, and the optimiser goes over it again.
+ONNX Runtime's optimizer removes most of them, and leaves some after the last branches. The rules
+here move those towards the end, where the optimizer removes them in a second run.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from resnet_parity.onnx_io.rewrite import prepare
 
 
 class UnaryBeforeTranspose(RewriteRuleClassBase):
-    """A function of every number of a transposed map."""
+    """An elementwise function of a transposed map is computed before the transpose."""
 
     def __init__(self, operator: str) -> None:
         super().__init__(f"UnaryBeforeTranspose{operator}")
         self.operator = operator
 
     def pattern(self, op, x):
-        turned = op.Transpose(x, _allow_other_attributes=True, _outputs=["turned"])
-        return getattr(op, self.operator)(turned)
+        transposed = op.Transpose(x, _allow_other_attributes=True, _outputs=["transposed"])
+        return getattr(op, self.operator)(transposed)
 
-    def check(self, context, x, turned) -> MatchResult:
-        result, turns = MatchResult(), transposes(turned.producer(), TO_NHWC)
-        return result if turns else result.fail("it is another transposition")
+    def check(self, context, x, transposed) -> MatchResult:
+        result, turns = MatchResult(), transposes(transposed.producer(), TO_NHWC)
+        return result if turns else result.fail("it is another transpose")
 
-    def rewrite(self, op, x, turned):
+    def rewrite(self, op, x, transposed):
         return op.Transpose(getattr(op, self.operator)(x), perm=list(TO_NHWC))
 
 
 class BinaryBeforeTranspose(RewriteRuleClassBase):
-    """The sum or product of two transposed maps."""
+    """The sum or product of two transposed maps is computed before the transposes."""
 
     def __init__(self, operator: str) -> None:
         super().__init__(f"BinaryBeforeTranspose{operator}")
@@ -54,61 +54,65 @@ class BinaryBeforeTranspose(RewriteRuleClassBase):
     def check(self, context, x, y, first, second) -> MatchResult:
         result = MatchResult()
         are_both = transposes(first.producer(), TO_NHWC) and transposes(second.producer(), TO_NHWC)
-        return result if are_both else result.fail("they are other transpositions")
+        return result if are_both else result.fail("they are other transposes")
 
     def rewrite(self, op, x, y, first, second):
         return op.Transpose(getattr(op, self.operator)(x, y), perm=list(TO_NHWC))
 
 
-class AffineBeforeTranspose(RewriteRuleClassBase):
-    """A number per channel added to a transposed map, taken from it, or multiplied with it."""
+class ChannelConstantBeforeTranspose(RewriteRuleClassBase):
+    """A constant per channel is added, subtracted or multiplied before the transpose."""
 
     def __init__(self, operator: str) -> None:
-        super().__init__(f"AffineBeforeTranspose{operator}")
+        super().__init__(f"ChannelConstantBeforeTranspose{operator}")
         self.operator = operator
 
     def pattern(self, op, x, number):
-        turned = op.Transpose(x, _allow_other_attributes=True, _outputs=["turned"])
-        return getattr(op, self.operator)(turned, number, _outputs=["result"])
+        transposed = op.Transpose(x, _allow_other_attributes=True, _outputs=["transposed"])
+        return getattr(op, self.operator)(transposed, number, _outputs=["result"])
 
-    def check(self, context, x, number, turned, result) -> MatchResult:
+    def check(self, context, x, number, transposed, result) -> MatchResult:
         answer = MatchResult()
         array = constant(result.producer(), 1)
-        if not transposes(turned.producer(), TO_NHWC) or array is None or array.ndim not in (1, 4):
-            return answer.fail("it is no constant, or another transposition")
+        if (
+            not transposes(transposed.producer(), TO_NHWC)
+            or array is None
+            or array.ndim not in (1, 4)
+        ):
+            return answer.fail("it is not a constant, or another transpose")
         is_per_channel = array.shape[:-1] in ((), (1, 1, 1)) and array.size > 1
         return answer if is_per_channel else answer.fail("it is not one number per channel")
 
-    def rewrite(self, op, x, number, turned, result):
+    def rewrite(self, op, x, number, transposed, result):
         array = constant(result.producer(), 1)
-        assert array is not None  # the check has seen it
+        assert array is not None  # `check` saw it
         tensor = ir.tensor(array.reshape(1, -1, 1, 1))
         moved = op.initializer(tensor, name=f"{result.name}.per_channel")
         return op.Transpose(getattr(op, self.operator)(x, moved), perm=list(TO_NHWC))
 
 
 class PadAfterTranspose(RewriteRuleClassBase):
-    """Zeros around an NHWC map that is then turned to NCHW."""
+    """Zeros around an NHWC map are added after its transpose to NCHW."""
 
     def pattern(self, op, x):
         padded = op.Pad(x, _allow_other_inputs=True, _allow_other_attributes=True, _outputs=["pad"])
-        return op.Transpose(padded, _allow_other_attributes=True, _outputs=["turned"])
+        return op.Transpose(padded, _allow_other_attributes=True, _outputs=["transposed"])
 
-    def check(self, context, x, pad, turned) -> MatchResult:
+    def check(self, context, x, pad, transposed) -> MatchResult:
         result = MatchResult()
-        if zeros_of(pad.producer()) is None or not transposes(turned.producer(), TO_NCHW):
-            return result.fail("these are no zeros, or another transposition")
+        if zeros_of(pad.producer()) is None or not transposes(transposed.producer(), TO_NCHW):
+            return result.fail("it pads with other values, or is another transpose")
         return result
 
-    def rewrite(self, op, x, pad, turned):
+    def rewrite(self, op, x, pad, transposed):
         zeros = zeros_of(pad.producer()) or ()
         moved = [zeros[axis] for axis in TO_NCHW] + [zeros[axis + 4] for axis in TO_NCHW]
-        amounts = op.initializer(ir.tensor(np.array(moved)), name=f"{turned.name}.pads")
+        amounts = op.initializer(ir.tensor(np.array(moved)), name=f"{transposed.name}.pads")
         return op.Pad(op.Transpose(x, perm=list(TO_NCHW)), amounts)
 
 
-class CentredIsNorm(RewriteRuleClassBase):
-    """A mean per channel taken away, then a factor, then a term: a norm."""
+class SubMulAddToMulAdd(RewriteRuleClassBase):
+    """(x - mean) * factor + term per channel becomes x * factor + term."""
 
     def pattern(self, op, x, mean, factor, term):
         return op.Add(op.Mul(op.Sub(x, mean), factor), term)
@@ -117,10 +121,10 @@ class CentredIsNorm(RewriteRuleClassBase):
         result = MatchResult()
         arrays = [value.const_value for value in (mean, factor, term)]
         if any(array is None for array in arrays):
-            return result.fail("these are no constants")
+            return result.fail("they are not constants")
         shapes = {array.numpy().shape for array in arrays if array is not None}
         if len(shapes) != 1 or (shape := shapes.pop())[2:] != (1, 1) or len(shape) != 4:
-            return result.fail("these are no numbers per channel")
+            return result.fail("they are not numbers per channel")
         return result
 
     def rewrite(self, op, x, mean, factor, term):
@@ -131,41 +135,41 @@ class CentredIsNorm(RewriteRuleClassBase):
 
 
 _RULES = (
-    CentredIsNorm.rule(),
+    SubMulAddToMulAdd.rule(),
     UnaryBeforeTranspose.rule("Relu"),
     UnaryBeforeTranspose.rule("Sigmoid"),
     BinaryBeforeTranspose.rule("Add"),
     BinaryBeforeTranspose.rule("Mul"),
-    AffineBeforeTranspose.rule("Add"),
-    AffineBeforeTranspose.rule("Sub"),
-    AffineBeforeTranspose.rule("Mul"),
+    ChannelConstantBeforeTranspose.rule("Add"),
+    ChannelConstantBeforeTranspose.rule("Sub"),
+    ChannelConstantBeforeTranspose.rule("Mul"),
     PadAfterTranspose.rule(),
 )
 
 
-def without_transpositions(proto: ModelProto) -> ModelProto:
-    """The same function in NCHW throughout, but for what turns the image and what comes out."""
-    proto = _optimised(proto)
+def remove_transposes(proto: ModelProto) -> ModelProto:
+    """Return the same function in NCHW, with transposes at the image and the outputs alone."""
+    proto = _optimized(proto)
     for _ in range(2):
         model = ir.from_proto(proto)
         prepare(model)
-        for _ in model.graph:  # at most one step per node
+        for _ in model.graph:  # at most one rewrite per node
             if not RewriteRuleSet(_RULES).apply_to_model(model):
                 break
         passes.RemoveUnusedNodesPass()(model)
-        proto = _optimised(ir.to_proto(model))
+        proto = _optimized(ir.to_proto(model))
     return proto
 
 
-def _optimised(proto: ModelProto) -> ModelProto:
-    """What ONNX Runtime makes of a graph before it looks at the processor: ONNX's own operators."""
+def _optimized(proto: ModelProto) -> ModelProto:
+    """Run ONNX Runtime's basic optimizer, which keeps ONNX's own operators on every CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.log_severity_level = 3  # errors, and no warnings
+    options.log_severity_level = 3  # errors only
     with TemporaryDirectory() as folder:
-        path = Path(folder, "optimised.onnx")
+        path = Path(folder, "optimized.onnx")
         options.optimized_model_filepath = str(path)
         content = proto.SerializeToString()
         onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -1,6 +1,6 @@
-"""Whether a value of a graph is what an operation of the spec gives, and what its inputs then are.
+"""Match one value of a graph with one operation of the spec, and return what its inputs must be.
 
-One function per operation; what does not fit raises `MismatchError`, which says it in words.
+One function per operation; each raises a `MismatchError` that names the operation and what differs.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ from resnet_parity.onnx_io.nodes import (
     zeros_of,
 )
 
-_PASSED = ("Identity", "Dropout")
-"""Operators that do nothing when a net predicts."""
+_NO_OPS = ("Identity", "Dropout")
+"""Operators without effect in evaluation mode."""
 
 _RESHAPING = ("Flatten", "Reshape", "Squeeze")
 
 
 class MismatchError(Exception):
-    """Where a graph is not that architecture; `reached` is how many operations agreed."""
+    """A graph is not that architecture; `reached` is the number of operations that matched."""
 
     def __init__(self, message: str, reached: int = 0) -> None:
         super().__init__(message)
@@ -55,11 +55,11 @@ class MismatchError(Exception):
 
 @dataclass
 class Match:
-    """Which node of a graph computes which operation of the spec.
+    """The nodes of a graph by the operation of the spec that they compute.
 
-    `values` has the value that each operation gives; `nodes` the nodes that hold its weights or do
-    its work, one unless noted. `folded` are the norms that have gone into the convolution before
-    them, `layouts` what was found of the layout of image and maps.
+    `values` holds the output of each operation; `nodes` the node that computes it, and helper nodes
+    under names such as `avgpool.flat`. `folded` holds each norm that was folded, by the name of its
+    convolution; `layouts` the layouts found for image and feature maps.
     """
 
     architecture: Architecture
@@ -71,7 +71,7 @@ class Match:
     layouts: set[str] = field(default_factory=set)
 
     def copy(self) -> Match:
-        """For what may turn out wrong: what is found from now on is not seen here."""
+        """A copy for a search that may fail; its changes do not reach this one."""
         return replace(
             self,
             values=dict(self.values),
@@ -86,18 +86,21 @@ class Match:
         return next(iter(self.layouts))
 
 
-Pairs = list[tuple[str, ir.Value]]
-"""Operations and the values that must be what they give."""
+InputPairs = list[tuple[str, ir.Value]]
+"""Names of operations, each with the value that must be its output."""
 
 
 @singledispatch
-def inputs_of(operation: Any, node: Node, value: ir.Value, found: Match) -> list[Pairs]:
-    """What the inputs must be, if the producer of the value does the same; else `MismatchError`."""
-    raise TypeError(f"nothing says how a graph computes {operation}")
+def inputs_of(operation: Any, node: Node, value: ir.Value, found: Match) -> list[InputPairs]:
+    """Return the possible pairs of inputs if the value computes the operation.
+
+    Raises `MismatchError` if it does not.
+    """
+    raise TypeError(f"no rule matches the operation {operation}")
 
 
 @inputs_of.register
-def _(operation: Conv, node: Node, value: ir.Value, found: Match) -> list[Pairs]:
+def _(operation: Conv, node: Node, value: ir.Value, found: Match) -> list[InputPairs]:
     conv = _producer(value, "Conv", operation.name, found)
     kernel = constant(conv, 1)
     per_group = operation.in_channels // operation.groups
@@ -116,20 +119,22 @@ def _(operation: Conv, node: Node, value: ir.Value, found: Match) -> list[Pairs]
     if len(conv.inputs) > 2 and conv.inputs[2] is not None and bias is None:
         raise MismatchError(f"{operation.name} computes its bias")
     if operation.name not in found.folded and not operation.bias and bias is not None:
-        raise MismatchError(f"{operation.name} has a bias, and no norm that it could come from")
+        raise MismatchError(
+            f"{operation.name} has a bias, but neither the spec nor a norm adds one"
+        )
     found.nodes[operation.name] = conv
     return [[(node.inputs[0], input_of(conv, 0))]]
 
 
 @inputs_of.register
-def _(operation: Norm, node: Node, value: ir.Value, found: Match) -> list[Pairs]:
+def _(operation: Norm, node: Node, value: ir.Value, found: Match) -> list[InputPairs]:
     producer = value.producer()
     if producer is None or producer.op_type != "BatchNormalization":
         if not isinstance(found.operations[node.inputs[0]].operation, Conv):
             raise MismatchError(
-                f"{operation.name} is {in_words(value)} instead of BatchNormalization"
+                f"{operation.name} is {describe(value)} instead of BatchNormalization"
             )
-        # It can only have gone into the convolution before it, which will be looked for there.
+        # It can only be folded into the convolution before it, which is matched next.
         found.folded[node.inputs[0]] = operation
         return [[(node.inputs[0], value)]]
     found.used.add(producer)
@@ -138,7 +143,7 @@ def _(operation: Norm, node: Node, value: ir.Value, found: Match) -> list[Pairs]
         shape = None if tensor is None else tensor.shape
         _check(operation.name, what, (operation.channels,), shape)
     if producer.attributes.get_int("training_mode", 0):
-        raise MismatchError(f"{operation.name} norms by the batch, as in training")
+        raise MismatchError(f"{operation.name} uses batch statistics, as in training")
     eps = producer.attributes.get_float("epsilon", 1e-5)
     if np.float32(eps) != np.float32(operation.eps) and not is_plain_affine(producer):
         raise MismatchError(f"{operation.name} has epsilon {eps:g} instead of {operation.eps:g}")
@@ -147,19 +152,19 @@ def _(operation: Norm, node: Node, value: ir.Value, found: Match) -> list[Pairs]
 
 
 @inputs_of.register
-def _(operation: Relu, node: Node, value: ir.Value, found: Match) -> list[Pairs]:
+def _(operation: Relu, node: Node, value: ir.Value, found: Match) -> list[InputPairs]:
     relu = _producer(value, "Relu", operation.name, found)
     found.nodes[operation.name] = relu
     return [[(node.inputs[0], input_of(relu, 0))]]
 
 
 @inputs_of.register
-def _(operation: Identity, node: Node, value: ir.Value, found: Match) -> list[Pairs]:
+def _(operation: Identity, node: Node, value: ir.Value, found: Match) -> list[InputPairs]:
     return [[(node.inputs[0], value)]]
 
 
 @inputs_of.register
-def _(operation: Add, node: Node, value: ir.Value, found: Match) -> list[Pairs]:
+def _(operation: Add, node: Node, value: ir.Value, found: Match) -> list[InputPairs]:
     add = _producer(value, "Add", operation.name, found)
     found.nodes[operation.name] = add
     first, second = input_of(add, 0), input_of(add, 1)
@@ -171,7 +176,7 @@ def _(operation: Add, node: Node, value: ir.Value, found: Match) -> list[Pairs]:
 
 
 @inputs_of.register
-def _(operation: Gate, node: Node, value: ir.Value, found: Match) -> list[Pairs]:
+def _(operation: Gate, node: Node, value: ir.Value, found: Match) -> list[InputPairs]:
     product = _producer(value, "Mul", operation.name, found)
     found.nodes[operation.name] = product
     factors = [input_of(product, 0), input_of(product, 1)]
@@ -181,11 +186,11 @@ def _(operation: Gate, node: Node, value: ir.Value, found: Match) -> list[Pairs]
             found.used.add(sigmoid)
             found.nodes[f"{operation.name}.sigmoid"] = sigmoid
             return [[(node.inputs[0], x), (node.inputs[1], input_of(sigmoid, 0))]]
-    raise MismatchError(f"{operation.name} is no product with a sigmoid")
+    raise MismatchError(f"{operation.name} is not a product with a sigmoid")
 
 
 @inputs_of.register
-def _(operation: MaxPool, node: Node, value: ir.Value, found: Match) -> list[Pairs]:
+def _(operation: MaxPool, node: Node, value: ir.Value, found: Match) -> list[InputPairs]:
     pool = _producer(value, "MaxPool", operation.name, found)
     found.nodes[operation.name] = pool
     source = input_of(pool, 0)
@@ -194,7 +199,7 @@ def _(operation: MaxPool, node: Node, value: ir.Value, found: Match) -> list[Pai
     if zeros is not None and not any(padded or (1,)):
         padded, source = zeros
     elif operation.border == "zero" and operation.padding:
-        raise MismatchError(f"{operation.name} does not see zeros beyond the edge")
+        raise MismatchError(f"{operation.name} does not pad with zeros")
     _check_pool(operation.name, pool, operation.kernel, operation.stride)
     _check(operation.name, "ceil_mode", 0, pool.attributes.get_int("ceil_mode", 0))
     _check(operation.name, "padding", (operation.padding,) * 4, padded)
@@ -202,7 +207,7 @@ def _(operation: MaxPool, node: Node, value: ir.Value, found: Match) -> list[Pai
 
 
 @inputs_of.register
-def _(operation: AveragePool, node: Node, value: ir.Value, found: Match) -> list[Pairs]:
+def _(operation: AveragePool, node: Node, value: ir.Value, found: Match) -> list[InputPairs]:
     pool = _producer(value, "AveragePool", operation.name, found)
     found.nodes[operation.name] = pool
     source = input_of(pool, 0)
@@ -219,13 +224,13 @@ def _(operation: AveragePool, node: Node, value: ir.Value, found: Match) -> list
     rounds_up = same or pool.attributes.get_int("ceil_mode", 0)
     if counts or not rounds_up or (not same and any(pads(pool) or ())):
         raise MismatchError(
-            f"{operation.name} does not round up, or counts what is beyond the edge"
+            f"{operation.name} does not round its size up, or counts padding in its means"
         )
     return [[(node.inputs[0], source)]]
 
 
 @inputs_of.register
-def _(operation: ChannelPad, node: Node, value: ir.Value, found: Match) -> list[Pairs]:
+def _(operation: ChannelPad, node: Node, value: ir.Value, found: Match) -> list[InputPairs]:
     pad = _producer(value, "Pad", operation.name, found)
     found.nodes[operation.name] = pad
     expected = (0, operation.before, 0, 0, 0, operation.after, 0, 0)
@@ -234,33 +239,33 @@ def _(operation: ChannelPad, node: Node, value: ir.Value, found: Match) -> list[
 
 
 @inputs_of.register
-def _(operation: GlobalAverage, node: Node, value: ir.Value, found: Match) -> list[Pairs]:
+def _(operation: GlobalAverage, node: Node, value: ir.Value, found: Match) -> list[InputPairs]:
     producer = value.producer()
     flattened = False
     if operation.flat and producer is not None and producer.op_type in _RESHAPING:
         *_, last = make_plan(found.architecture).blocks
         width = last.out_channels
         if not flattens(producer, width):
-            raise MismatchError(f"{operation.name} is reshaped to something else than (N, {width})")
+            raise MismatchError(f"{operation.name} is reshaped, but not to (N, {width})")
         found.used |= {producer, *ancestors(producer.inputs[1:])}
         found.nodes[f"{operation.name}.flat"] = producer
         value, flattened = input_of(producer, 0), True
         producer = value.producer()
     if producer is None or producer.op_type not in ("GlobalAveragePool", "ReduceMean"):
-        raise MismatchError(f"{operation.name} is {in_words(value)} instead of a global average")
+        raise MismatchError(f"{operation.name} is {describe(value)} instead of a global average")
     keeps = True
     if producer.op_type == "ReduceMean":
         _check(operation.name, "axes", (2, 3), axes_of(producer))
         keeps = bool(producer.attributes.get_int("keepdims", 1))
     if keeps == (operation.flat and not flattened) or (flattened and not keeps):
-        raise MismatchError(f"{operation.name} gives another rank than it should")
+        raise MismatchError(f"{operation.name} returns a tensor of the wrong rank")
     found.used.add(producer)
     found.nodes[operation.name] = producer
     return [[(node.inputs[0], input_of(producer, 0))]]
 
 
 @inputs_of.register
-def _(operation: Linear, node: Node, value: ir.Value, found: Match) -> list[Pairs]:
+def _(operation: Linear, node: Node, value: ir.Value, found: Match) -> list[InputPairs]:
     gemm = _producer(value, "Gemm", operation.name, found)
     found.nodes[operation.name] = gemm
     attributes = gemm.attributes
@@ -282,7 +287,7 @@ def _(operation: Linear, node: Node, value: ir.Value, found: Match) -> list[Pair
 def _zeros_before(
     name: str, value: ir.Value, found: Match
 ) -> tuple[tuple[int, ...], ir.Value] | None:
-    """The zeros around a map, as (top, left, bottom, right), and the map without them."""
+    """The zeros around a map as (top, left, bottom, right), and the map without them; else None."""
     pad = value.producer()
     if pad is None or pad.op_type != "Pad":
         return None
@@ -303,17 +308,17 @@ def _check_pool(name: str, pool: ir.Node, kernel: int, stride: int) -> None:
 def _producer(value: ir.Value, op_type: str, name: str, found: Match) -> ir.Node:
     node = value.producer()
     if node is None or node.op_type != op_type:
-        raise MismatchError(f"{name} is {in_words(value)} instead of {op_type}")
+        raise MismatchError(f"{name} is {describe(value)} instead of {op_type}")
     found.used.add(node)
     return node
 
 
 def source_of(value: ir.Value, found: Match) -> ir.Value:
-    """The value behind operators that do nothing."""
-    while (node := value.producer()) is not None and node.op_type in _PASSED:
+    """The value without the Identity and Dropout nodes after it."""
+    while (node := value.producer()) is not None and node.op_type in _NO_OPS:
         training = constant(node, 2)
         if len(node.inputs) > 2 and node.inputs[2] and (training is None or training.any()):
-            raise MismatchError("a Dropout drops, or may, as in training")
+            raise MismatchError("a Dropout is active, or may be, as in training")
         found.used.add(node)
         value = input_of(node, 0)
     return value
@@ -332,6 +337,6 @@ def _check(name: str, what: str, expected: Any, actual: Any) -> None:
         raise MismatchError(f"{name}: {what} {shown} instead of {expected}")
 
 
-def in_words(value: ir.Value) -> str:
+def describe(value: ir.Value) -> str:
     node = value.producer()
     return f"the input {value.name!r}" if node is None else node.op_type

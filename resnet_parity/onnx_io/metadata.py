@@ -1,7 +1,7 @@
-"""What a file of this project says of itself: its architecture, its weights, its own digest.
+"""The metadata of an exported file: its architecture, and checksums of its weights and itself.
 
-The digest is the SHA-256 of the whole file, with zeros in the place of the digest itself, so that
-a change of any bit is noticed.
+The file's checksum is the SHA-256 of all its bytes, with zeros in place of the checksum itself, so
+that a change of any bit is noticed.
 """
 
 from __future__ import annotations
@@ -19,74 +19,81 @@ from resnet_spec import Architecture, parameters, to_json
 from resnet_parity.errors import ParityError
 
 PRODUCER = "resnet-parity"
-NAME, SPEC, WEIGHTS = (f"resnet_parity.{key}" for key in ("architecture", "spec", "weights_sha256"))
+NAME_KEY = "resnet_parity.architecture"
+SPEC_KEY = "resnet_parity.spec"
+WEIGHTS_KEY = "resnet_parity.weights_sha256"
 _MARK = "resnet_parity.file_sha256="
 _BLANK = "0" * 64
 
 
-def metadata(model: ModelProto, arch: Architecture, weights: Mapping[str, np.ndarray]) -> bytes:
-    """The file of a model, with all that it says of itself."""
-    helper.set_model_props(
-        model, {NAME: arch.name, SPEC: to_json(arch), WEIGHTS: weights_digest(arch, weights)}
-    )
-    return sign(model)
+def add_metadata(model: ModelProto, arch: Architecture, weights: Mapping[str, np.ndarray]) -> bytes:
+    """Return the bytes of a file with its metadata and its checksum; changes the model."""
+    checksum = weights_checksum(arch, weights)
+    values = {NAME_KEY: arch.name, SPEC_KEY: to_json(arch), WEIGHTS_KEY: checksum}
+    helper.set_model_props(model, values)
+    return add_checksum(model)
 
 
-def sign(model: ModelProto) -> bytes:
-    """The file of a model, with its own digest."""
+def add_checksum(model: ModelProto) -> bytes:
+    """Return the bytes of a file with its own checksum in the doc string; changes the model."""
     model.doc_string = _MARK + _BLANK
     content = model.SerializeToString(deterministic=True)
-    place = _place(content)
-    digest = hashlib.sha256(content).hexdigest().encode()
-    return content[:place] + digest + content[place + len(digest) :]
+    start = _checksum_start(content)
+    checksum = hashlib.sha256(content).hexdigest().encode()
+    return content[:start] + checksum + content[start + len(checksum) :]
 
 
-def check(content: bytes) -> None:
-    """Raise `ParityError` where a file has a digest, and it is not that of the file."""
-    place = _place(content)
-    if place < 0:
+def verify_checksum(content: bytes) -> None:
+    """Raise `ParityError` if the bytes of a file hold a checksum that is not theirs."""
+    start = _checksum_start(content)
+    if start < 0:
         return
-    end = place + len(_BLANK)
-    blank = hashlib.sha256(content[:place] + _BLANK.encode() + content[end:]).hexdigest()
-    if blank.encode() != content[place:end]:
-        raise ParityError("it is damaged, or was changed: its SHA-256 is not the one that it names")
+    end = start + len(_BLANK)
+    checksum = hashlib.sha256(content[:start] + _BLANK.encode() + content[end:]).hexdigest()
+    if checksum.encode() != content[start:end]:
+        raise ParityError(
+            "its embedded SHA-256 does not match its content; it was damaged or changed: copy or "
+            "export it again"
+        )
 
 
-def check_marked(model: ModelProto) -> None:
-    """Raise `ParityError` where a file says that it is of this project, and has no digest."""
+def require_checksum(model: ModelProto) -> None:
+    """Raise `ParityError` if a file of this project has lost its checksum."""
     is_ours = model.producer_name == PRODUCER or any(
         entry.key.startswith("resnet_parity.") for entry in model.metadata_props
     )
     if is_ours and not str(model.doc_string).startswith(_MARK):
-        raise ParityError("it is damaged, or was changed: it has lost its SHA-256")
+        raise ParityError(
+            "its embedded SHA-256 is missing; it was damaged or changed: copy or export it again"
+        )
 
 
-def _place(content: bytes) -> int:
-    """Where the digest begins; negative where there is none."""
-    at = content.find(_MARK.encode())
-    return at if at < 0 else at + len(_MARK)
+def _checksum_start(content: bytes) -> int:
+    """The offset of the checksum; -1 if there is none."""
+    start = content.find(_MARK.encode())
+    return start if start < 0 else start + len(_MARK)
 
 
-def properties(model: ModelProto) -> dict[str, str]:
-    """What the file says of itself, by key."""
+def read_metadata(model: ModelProto) -> dict[str, str]:
+    """The metadata of a file, by key."""
     return {entry.key: entry.value for entry in model.metadata_props}
 
 
-def weights_digest(arch: Architecture, weights: Mapping[str, np.ndarray]) -> str:
+def weights_checksum(arch: Architecture, weights: Mapping[str, np.ndarray]) -> str:
     """The SHA-256 of every tensor in canonical order and layout, as little-endian float32."""
-    digest = hashlib.sha256()
+    checksum = hashlib.sha256()
     for parameter in parameters(arch):
-        digest.update(np.ascontiguousarray(weights[parameter.name], "<f4").tobytes())
-    return digest.hexdigest()
+        checksum.update(np.ascontiguousarray(weights[parameter.name], "<f4").tobytes())
+    return checksum.hexdigest()
 
 
 def graph_checksum(model: ModelProto) -> str:
-    """The SHA-256 of the function that a graph describes; for an export, the same on every machine.
+    """The SHA-256 of what a graph computes; for an export, the same on every machine.
 
-    Counted are operators, attributes, edges by name, initializers with their values, the image's
-    name, type and shape, and the opset. Producer, metadata, doc strings, node names, IR version,
-    and the order of nodes, attributes and initializers are not. An export has canonical names,
-    and weights that were folded in float64 with operations that IEEE 754 rounds correctly.
+    It covers operators, attributes, edges by name, initializers with their values, the image's
+    name, type and shape, and the opset. It ignores producer, metadata, doc strings, node names, IR
+    version, and the order of nodes, attributes and initializers. An export has canonical names, and
+    its norms are folded in float64 with operations that IEEE 754 rounds correctly.
     """
     graph = model.graph
     content = {

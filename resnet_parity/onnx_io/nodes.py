@@ -1,4 +1,4 @@
-"""What a node of a graph says of itself."""
+"""Read the attributes and constant inputs of a graph's nodes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ TO_NCHW = (0, 3, 1, 2)
 
 
 def transposes(node: ir.Node | None, axes: tuple[int, ...]) -> bool:
-    """Whether it moves the axes of a map so."""
+    """Whether a node is a Transpose with this order of axes."""
     return node is not None and tuple(node.attributes.get_ints("perm", ())) == axes
 
 
 def constant(node: ir.Node, index: int) -> np.ndarray | None:
-    """An input that is written in the file; None where there is none, or it is computed."""
+    """The value of an input that is stored in the file; None if it is absent or computed."""
     value = node.inputs[index] if index < len(node.inputs) else None
     if value is None or value.const_value is None or value.is_graph_input():
         return None
@@ -25,7 +25,7 @@ def constant(node: ir.Node, index: int) -> np.ndarray | None:
 
 
 def is_plain_affine(norm: ir.Node) -> bool:
-    """Whether the statistics of a norm do nothing: mean zero, and one for the variance plus eps."""
+    """Whether a norm has no effect but gamma and beta: mean 0, and variance + eps = 1."""
     mean, variance = constant(norm, 3), constant(norm, 4)
     if mean is None or variance is None:
         return False
@@ -34,15 +34,15 @@ def is_plain_affine(norm: ir.Node) -> bool:
 
 
 def pads(node: ir.Node) -> tuple[int, ...] | None:
-    """Rows and columns beyond the edge, as (top, left, bottom, right); None where they vary."""
-    way = node.attributes.get_string("auto_pad", "NOTSET")
-    if way != "NOTSET":
-        return (0, 0, 0, 0) if way == "VALID" else None
+    """The padding in pixels as (top, left, bottom, right); None where it depends on the size."""
+    mode = node.attributes.get_string("auto_pad", "NOTSET")
+    if mode != "NOTSET":
+        return (0, 0, 0, 0) if mode == "VALID" else None
     return tuple(node.attributes.get_ints("pads", (0, 0, 0, 0)))
 
 
 def zeros_of(pad: ir.Node) -> tuple[int, ...] | None:
-    """The zeros that a Pad adds to a map, before the four axes and behind them; None if others."""
+    """The zeros that a Pad adds before, then after each of four axes; None for other values."""
     amounts, value, axes = constant(pad, 1), constant(pad, 2), constant(pad, 3)
     has_value = len(pad.inputs) > 2 and pad.inputs[2] is not None
     has_axes = len(pad.inputs) > 3 and pad.inputs[3] is not None
@@ -64,14 +64,14 @@ def zeros_of(pad: ir.Node) -> tuple[int, ...] | None:
 
 
 def axes_of(mean: ir.Node) -> tuple[int, ...]:
-    """The axes of a mean over a map, counted from the front; none where they are computed."""
+    """The axes of a mean over a feature map, from 0 to 3; empty where they are computed."""
     axes = constant(mean, 1)
     given = axes.ravel() if axes is not None else mean.attributes.get_ints("axes", ())
     return tuple(sorted(int(axis) % 4 for axis in given))
 
 
 def flattens(node: ir.Node, channels: int) -> bool:
-    """Whether it makes (N, channels) of (N, channels, 1, 1), whatever N is."""
+    """Whether a node reshapes (N, channels, 1, 1) to (N, channels) for any N."""
     if node.op_type == "Flatten":
         return node.attributes.get_int("axis", 1) == 1
     target = constant(node, 1)
@@ -83,22 +83,22 @@ def flattens(node: ir.Node, channels: int) -> bool:
         before = node.inputs[0].shape if node.inputs[0] is not None else None
         batch = before[0] if before is not None and isinstance(before[0], int) else 0
         return len(target) == 2 and target[0] in (0, -1, batch) and target[1] in (channels, -1)
-    # [any number, channels]: of so many numbers there is but one way to make that.
+    # [computed, channels]: the number of elements leaves one possible value.
     concat = node.inputs[1].producer() if len(node.inputs) > 1 and node.inputs[1] else None
     if concat is None or concat.op_type != "Concat" or len(concat.inputs) != 2:
         return False
     width = constant(concat, 1)
     makers = ancestors(concat.inputs[:1])
-    is_small = len(makers) <= 8 and all(maker.op_type in _SMALL for maker in makers)
+    is_small = len(makers) <= 8 and all(maker.op_type in _SHAPE_OPERATORS for maker in makers)
     return is_small and width is not None and width.tolist() == [channels]
 
 
-_SMALL = ("Shape", "Gather", "Slice", "Squeeze", "Unsqueeze", "Reshape", "Cast")
-"""What may compute one number of a shape: none gives more than it takes."""
+_SHAPE_OPERATORS = ("Shape", "Gather", "Slice", "Squeeze", "Unsqueeze", "Reshape", "Cast")
+"""Operators that may compute one extent of a shape: no output is larger than its input."""
 
 
 def ancestors(values: Iterable[ir.Value | None]) -> set[ir.Node]:
-    """All nodes that values are computed by."""
+    """All nodes that the values depend on."""
     found: set[ir.Node] = set()
     todo = [value.producer() for value in values if value is not None]
     while todo:
@@ -109,8 +109,8 @@ def ancestors(values: Iterable[ir.Value | None]) -> set[ir.Node]:
     return found
 
 
-def move_aside(graph: ir.Graph) -> None:
-    """Name all nodes and what they give by number, so that no name is taken that is to be given."""
+def number_names(graph: ir.Graph) -> None:
+    """Name all nodes and their outputs by number, so that no canonical name is taken."""
     for index, node in enumerate(graph):
         node.name = f"node_{index}"
         for place, value in enumerate(node.outputs):

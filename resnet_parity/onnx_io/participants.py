@@ -1,7 +1,7 @@
-"""Frameworks and files in one matrix: every graph held to the oracle, in every runtime.
+"""Run the exact and float32 checks for frameworks and files, in every mode and runtime.
 
-On the exact check a graph takes the probe's weights in the place of its own; on that of float32 it
-runs as it is, and is held to what the oracle says of the weights that all are to have.
+On the exact check a graph gets the probe's weights in place of its own. On the float32 check it
+keeps its own, and is compared with the oracle for the weights that all participants should have.
 """
 
 from __future__ import annotations
@@ -22,14 +22,19 @@ from resnet_parity.checks.engine import NOISE_FLOOR_MODES, Engine
 from resnet_parity.errors import ProbeError
 from resnet_parity.limits import check_memory
 from resnet_parity.onnx_io.batches import (
-    batched,
-    batches_needed,
     concatenate,
-    first,
+    first_images,
+    images_needed,
+    in_batches,
+    outputs_only,
     random_probes,
-    returned,
 )
-from resnet_parity.onnx_io.graph_adapters import CachedBuild, FileAsItIs, GraphOfWeights, own_shape
+from resnet_parity.onnx_io.graph_adapters import (
+    CachedBuild,
+    GraphWithGivenWeights,
+    GraphWithOwnWeights,
+    own_shape,
+)
 from resnet_parity.onnx_io.identify import Identified
 from resnet_parity.probes import Probe, default_size, exact_probe
 from resnet_parity.progress import Progress
@@ -37,21 +42,27 @@ from resnet_parity.verdict import Verdict
 
 BATCHES = (1, 2, 5)
 
+FILE_BATCHES = (1, 3)
+"""For one file. PyTorch's exporter traces a batch of two: a graph for that alone must not pass."""
+
+FILE_RUNTIMES = ("ort disabled", "ort all")
+"""For one file: ONNX Runtime without any optimization, and with all."""
+
 Weights = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Participant:
-    """What is compared: an implementation, which takes any weights, or a file, which has its own.
+    """An implementation, which takes any weights, or a file, which has its own.
 
-    `exact` and `as_it_is` are its engines on the exact check and on that of float32. `shape` is what
-    a file prescribes for its image, by axis; None for what it leaves open. `notes` say which mode
-    stands in for which.
+    `exact` and `float32` are its engines on each check. `shape` holds the extents that a file fixes
+    for its image, by axis; None for those that are dynamic. `notes` name a mode that replaces the
+    default one.
     """
 
     name: str
     exact: tuple[Engine, ...]
-    as_it_is: tuple[Engine, ...]
+    float32: tuple[Engine, ...]
     shape: Mapping[str, int | None]
     notes: tuple[str, ...] = ()
 
@@ -59,25 +70,25 @@ class Participant:
 def of_framework(
     name: str, adapter: Adapter, modes: Sequence[str], notes: tuple[str, ...] = ()
 ) -> Participant:
-    """A framework, in those modes."""
-    kept = cast(Adapter, CachedBuild(adapter))
-    engines = tuple(Engine(f"{name} {mode}", kept, mode) for mode in modes)
+    """A framework, in the given modes."""
+    cached = cast(Adapter, CachedBuild(adapter))
+    engines = tuple(Engine(f"{name} {mode}", cached, mode) for mode in modes)
     return Participant(name, engines, engines, {}, notes)
 
 
 def of_file(
     name: str, proto: ModelProto, found: Identified, runtimes: Sequence[str]
 ) -> Participant:
-    """A file, in those runtimes."""
+    """A file, in the given runtimes."""
     shape = own_shape(found.model.graph, found.match.layout)
-    as_it_is = FileAsItIs(name, proto.SerializeToString(), found.match)
-    # Adapters but for gradients and half precision, which their unsupported reason keep the checker from.
-    adapters = (CachedBuild(cast(Adapter, GraphOfWeights(name, found))), as_it_is)
-    exact, own = (
+    own_weights = GraphWithOwnWeights(name, proto.SerializeToString(), found.match)
+    # Their unsupported reasons keep the checks from gradients and halves, which they do not have.
+    given_weights = CachedBuild(cast(Adapter, GraphWithGivenWeights(name, found)))
+    exact, float32 = (
         tuple(Engine(f"{name} {runtime}", cast(Adapter, adapter), runtime) for runtime in runtimes)
-        for adapter in adapters
+        for adapter in (given_weights, own_weights)
     )
-    return Participant(name, exact, own, shape)
+    return Participant(name, exact, float32, shape)
 
 
 def compare_participants(
@@ -90,9 +101,9 @@ def compare_participants(
     sizes: int = 2,
     progress: Progress = lambda step, total: None,
 ) -> Iterator[Verdict]:
-    """A verdict per engine, batch and size, on the exact check and then on that of float32.
+    """Yield a verdict per engine, batch and size, of the exact check and then of the float32 check.
 
-    `weights` are those that all subjects hold as they are.
+    `weights` are the weights that all participants should have.
     """
     shapes = _own_shapes(arch, participants, batches, sizes)
     total = sizes + len(shapes)
@@ -101,30 +112,68 @@ def compare_participants(
         progress(f"exact check, {size[0]}x{size[1]}", total)
         most = max(batches)
         try:
-            probe = returned(exact_probe(arch, seed, "float32", size, batch=most, backward=False))
+            probe = outputs_only(
+                exact_probe(arch, seed, "float32", size, batch=most, backward=False)
+            )
         except ProbeError as error:
             yield CHECKS["exact"].no_probe(str(error))
             continue
         engines = tuple(engine for participant in participants for engine in participant.exact)
         for batch in batches:
-            yield from run_check("exact", first(probe, batch), engines)
-    noise_floor = of_framework("torch", torch_adapter(), NOISE_FLOOR_MODES).as_it_is
+            yield from run_check("exact", first_images(probe, batch), engines)
+    noise_floor = of_framework("torch", torch_adapter(), NOISE_FLOOR_MODES).float32
     for (size, own_batches), group in shapes.items():
         progress(f"float32 check, {size[0]}x{size[1]}", total)
-        counts = {batch: batches_needed(arch, batch, size) for batch in own_batches}
+        counts = {batch: images_needed(arch, batch, size) for batch in own_batches}
         probes = random_probes(arch, seed, size, weights, max(counts.values()))
-        engines = tuple(engine for participant in group for engine in participant.as_it_is)
+        engines = tuple(engine for participant in group for engine in participant.float32)
         for batch, count in counts.items():
             probe = concatenate(probes[:count], batch)
             yield from _with_noise_floor(
-                probe, batched(engines, batch), batched(noise_floor, batch)
+                probe, in_batches(engines, batch), in_batches(noise_floor, batch)
             )
+
+
+def verify_file(
+    name: str,
+    proto: ModelProto,
+    found: Identified,
+    weights: Weights,
+    progress: Progress = lambda step, total: None,
+    *,
+    runtimes: Sequence[str] = FILE_RUNTIMES,
+    sizes: int = 1,
+) -> Iterator[Verdict]:
+    """Yield the verdicts for one exported or imported file, which should have those weights."""
+    participant = of_file(name, proto, found, runtimes)
+    yield from compare_participants(
+        found.architecture,
+        [participant],
+        weights,
+        batches=FILE_BATCHES,
+        sizes=sizes,
+        progress=progress,
+    )
+
+
+def first_failure(verdicts: Sequence[Verdict]) -> str:
+    """Describe the first verdict that keeps a file from being verified; "" if there is none.
+
+    A model without an exact probe is verified by the float32 check alone.
+    """
+    for verdict in verdicts:
+        if verdict.status == "fail" or (verdict.status == "skipped" and verdict.check == "float32"):
+            reason = f" ({verdict.reason})" if verdict.reason else ""
+            where = f"{verdict.check} check, {verdict.engine}, {verdict.probe}"
+            return f"{where}: {verdict.figure}{reason}"
+    has_float32 = any(verdict.check == "float32" for verdict in verdicts)
+    return "" if has_float32 else "the float32 check was not run"
 
 
 def _with_noise_floor(
     probe: Probe, engines: tuple[Engine, ...], noise_floor: tuple[Engine, ...]
 ) -> Iterator[Verdict]:
-    """Verdicts of the engines; PyTorch runs along, for it makes the noise floor."""
+    """Verdicts of the engines; PyTorch runs with them, because its error is the noise floor."""
     asked = {engine.name for engine in engines}
     others = tuple(engine for engine in engines if not engine.sets_noise_floor)
     for verdict in run_check("float32", probe, (*noise_floor, *others)):
@@ -133,9 +182,10 @@ def _with_noise_floor(
 
 
 def _sizes(arch: Architecture, kind: str) -> list[tuple[int, int]]:
-    """That of all probes, and one of another area, or a mean over a constant would go unseen.
+    """The default size of a probe, and one of another area, which shows a mean over a fixed area.
 
-    An exact one's area is a power of two; twice as large the deepest net would not fit in memory.
+    The area of an exact probe is a power of two; twice the default, the deepest architecture would
+    not fit in memory.
     """
     height, width = default_size(arch, kind)
     return [(height, width), (height, height if kind == "exact" else height + width)]
@@ -147,7 +197,7 @@ Shapes = dict[tuple[tuple[int, int], tuple[int, ...]], list[Participant]]
 def _own_shapes(
     arch: Architecture, participants: Sequence[Participant], batches: Sequence[int], sizes: int
 ) -> Shapes:
-    """Which subjects run at which size and batches: the two, unless a file prescribes its own."""
+    """The participants by size and batches; the default ones, unless a file fixes its own."""
     shapes: Shapes = {}
     for participant in participants:
         height, width, batch = (participant.shape.get(axis) for axis in "hwn")

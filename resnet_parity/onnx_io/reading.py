@@ -1,13 +1,13 @@
-"""ONNX files of anyone, read with care: nothing is run, and nothing allocated, that a file claims.
+"""ONNX files from any source, read safely: nothing is run, and no claimed size is allocated.
 
-What is refused is refused with one `ParityError` that names the file and the reason.
+A file is refused with one `ParityError` that names the file and the reason.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import onnx
@@ -17,22 +17,31 @@ from onnx.external_data_helper import load_external_data_for_tensor, uses_extern
 
 from resnet_parity.errors import ParityError
 from resnet_parity.files import check_readable
-from resnet_parity.onnx_io import metadata as metadata
-from resnet_parity.onnx_io import opsets
+from resnet_parity.onnx_io import metadata
 
-LARGEST = 2**31 - 1
-"""Bytes of a file together with its external data; protobuf knows no larger message."""
+READABLE_OPSETS = range(13, 24)
+"""Before 13 axes are encoded otherwise; one-year-old runtimes support none after 23."""
 
-_MOST_AXES = 8
-_MOST_INTEGERS = 64
-"""Integers are shapes, axes and amounts; no ResNet needs many."""
+WORKING_OPSET = 18
+"""The opset in which graphs are exported, rewritten and matched; older ones are converted first."""
+
+FRAMEWORKS = ("torch", "keras")
+EXPORTS = ("torch.onnx", "keras.onnx")
+"""The names under which frameworks and their exports are compared."""
+
+MAX_BYTES = 2**31 - 1
+"""The size of a file together with its external data; a protobuf message cannot be larger."""
+
+_MAX_AXES = 8
+_MAX_INTEGERS = 64
+"""Integers are shapes, axes and pads; no ResNet needs many."""
 
 _KINDS: dict[int, tuple[str, int]] = {
     TensorProto.FLOAT: ("float_data", 4),
     TensorProto.INT64: ("int64_data", 8),
     TensorProto.INT32: ("int32_data", 4),
 }
-"""Where a tensor without raw data lists its numbers, and the bytes of one."""
+"""The field that holds the values of a tensor without raw data, and the bytes of one value."""
 
 _OPERATORS = {
     "Add",
@@ -63,34 +72,54 @@ _OPERATORS = {
     "Transpose",
     "Unsqueeze",
 }
-"""What a ResNet is made of, and what exporters put around it."""
+"""The operators of ResNets, and those that exporters add around them."""
+
+
+def read_files(names: Sequence[str]) -> dict[str, ModelProto]:
+    """Read the names that are files; a file that has the name of an export is read.
+
+    Raises `ParityError` for a name that is no file, no framework and no export, or is given twice,
+    and as `read_model` does.
+    """
+    if len(set(names)) != len(names):
+        raise ParityError("a name is given twice; name each file, framework and export once")
+    return {name: read_model(Path(name)) for name in names if _is_file(name)}
+
+
+def _is_file(name: str) -> bool:
+    if name in FRAMEWORKS or (name in EXPORTS and not Path(name).exists()):
+        return False
+    if not Path(name).exists():
+        known = ", ".join((*FRAMEWORKS, *EXPORTS))
+        raise ParityError(f"{name!r} is not an existing file, and not one of: {known}")
+    return True
 
 
 def read_model(path: Path) -> ModelProto:
-    """The model of a file, with its external data inside.
+    """Return the model in a file, with its external data inside.
 
-    Raises `ParityError` for what is no ONNX file, is damaged, claims more than it holds, points
-    outside its folder, or holds what no ResNet does.
+    Raises `ParityError` for a file that is not ONNX, is damaged, claims more than it holds, points
+    outside its folder, or holds operators or tensors that no ResNet has.
     """
     return parse(_read_bytes(path), str(path), path.parent)
 
 
 def parse(content: bytes, name: str, folder: Path | None = None) -> ModelProto:
-    """The model in those bytes, called `name` in messages; see `read_model`.
+    """Return the model in those bytes, called `name` in messages; see `read_model`.
 
-    Without a folder it may have no external data.
+    Without a folder the model must have no external data.
     """
     try:
-        metadata.check(content)
+        metadata.verify_checksum(content)
         model = onnx.load_model_from_string(content)
         _check_model(model)
-        metadata.check_marked(model)
-        _load_tensors(model, folder, LARGEST - len(content))
+        metadata.require_checksum(model)
+        _load_tensors(model, folder, MAX_BYTES - len(content))
         onnx.checker.check_model(model)
     except ParityError as error:
         raise ParityError(f"{name}: {error}") from error
     except (DecodeError, UnicodeDecodeError) as error:
-        raise ParityError(f"{name} is no ONNX file, or a damaged one: {brief(error)}") from error
+        raise ParityError(f"{name} is not an ONNX file, or is damaged: {brief(error)}") from error
     except onnx.checker.ValidationError as error:
         raise ParityError(f"{name} is not valid: {brief(error)}") from error
     return model
@@ -99,37 +128,39 @@ def parse(content: bytes, name: str, folder: Path | None = None) -> ModelProto:
 def _read_bytes(path: Path) -> bytes:
     check_readable(path)
     try:
-        if path.stat().st_size > LARGEST:
-            raise ParityError(f"{path} has more than {LARGEST:,} bytes")
+        if path.stat().st_size > MAX_BYTES:
+            raise ParityError(f"{path} has more than {MAX_BYTES:,} bytes")
         return path.read_bytes()
     except OSError as error:
         raise ParityError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _check_model(model: ModelProto) -> None:
-    """What can be said before any tensor is looked at."""
+    """Check everything but the tensors."""
     if not model.graph.node:
-        raise ParityError("it holds no graph; it is no ONNX file, or a damaged one")
+        raise ParityError("it holds no graph; it is not an ONNX file, or is damaged")
     versions = [each.version for each in model.opset_import if each.domain in ("", "ai.onnx")]
-    if len(versions) != 1 or versions[0] not in opsets.READ:
+    if len(versions) != 1 or versions[0] not in READABLE_OPSETS:
         named = ", ".join(map(str, versions)) or "none"
-        first, last = opsets.READ[0], opsets.READ[-1]
-        raise ParityError(f"its opset is {named}; {first} to {last} can be read")
+        first, last = READABLE_OPSETS[0], READABLE_OPSETS[-1]
+        raise ParityError(
+            f"its opset is {named}, not {first} to {last}; export it with another opset"
+        )
     if model.graph.sparse_initializer:
-        raise ParityError("it holds sparse tensors, which no ResNet here has")
+        raise ParityError("it holds sparse tensors, which no supported ResNet has")
     if model.functions or model.training_info:
         raise ParityError("it holds functions or a training graph; export the model for inference")
     for node in model.graph.node:
         if node.domain not in ("", "ai.onnx") or node.op_type not in _OPERATORS:
             name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-            raise ParityError(f"node {node.name!r} is a {name}, which no ResNet here has")
+            raise ParityError(f"node {node.name!r} is a {name}, which no supported ResNet has")
         for attribute in node.attribute:
             if attribute.HasField("g") or attribute.graphs or attribute.HasField("sparse_tensor"):
                 raise ParityError(f"node {node.name!r} holds a graph or a sparse tensor")
 
 
 def _load_tensors(model: ModelProto, folder: Path | None, room: int) -> None:
-    """Check that every tensor holds what its shape says; take in those that lie outside."""
+    """Check that every tensor has the size of its shape; load external data."""
     for tensor in _tensors(model):
         name = tensor.name or "of a constant"
         if tensor.data_type not in _KINDS:
@@ -138,19 +169,19 @@ def _load_tensors(model: ModelProto, folder: Path | None, room: int) -> None:
             raise ParityError(f"tensor {name} is {kind}; export the model in float32")
         if any(extent < 0 for extent in tensor.dims):
             raise ParityError(f"tensor {name} has a negative extent")
-        if len(tensor.dims) > _MOST_AXES or any(extent > LARGEST for extent in tensor.dims):
-            raise ParityError(f"tensor {name} has more axes or a larger extent than any can have")
+        if len(tensor.dims) > _MAX_AXES or any(extent > MAX_BYTES for extent in tensor.dims):
+            raise ParityError(f"tensor {name} has too many axes or too large an extent")
         count = math.prod(tensor.dims)
-        if tensor.data_type != TensorProto.FLOAT and count > _MOST_INTEGERS:
+        if tensor.data_type != TensorProto.FLOAT and count > _MAX_INTEGERS:
             raise ParityError(f"tensor {name} holds {count:,} integers, which no ResNet needs")
         field, item = _KINDS[tensor.data_type]
         size = count * item
         if uses_external_data(tensor):
             if folder is None:
-                raise ParityError(f"tensor {name} lies in another file")
+                raise ParityError(f"tensor {name} is stored in another file")
             room -= size
             if room < 0:
-                raise ParityError(f"its tensors have more than {LARGEST:,} bytes")
+                raise ParityError(f"its tensors have more than {MAX_BYTES:,} bytes")
             _load_external(tensor, name, size, folder)
         held = len(tensor.raw_data) if tensor.HasField("raw_data") else None
         listed = len(getattr(tensor, field))
@@ -171,24 +202,23 @@ def _tensors(model: ModelProto) -> Iterator[TensorProto]:
 
 
 def _load_external(tensor: TensorProto, name: str, size: int, folder: Path) -> None:
-    """Take in a tensor that lies in another file, a plain one in the same folder."""
+    """Load a tensor from another file, which must be a regular file in the same folder."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
-    where = f"tensor {name} lies in {entries.get('location')!r}"
+    where = f"tensor {name} is stored in {entries.get('location')!r}"
     location = entries.get("location", "")
-    if not location or location in (".", "..") or Path(location).name != location:
-        raise ParityError(f"{where}, which is not a file name in the model's own folder")
-    if "\\" in location or "\0" in location:
+    is_name = location not in ("", ".", "..") and Path(location).name == location
+    if not is_name or "\\" in location or "\0" in location:
         raise ParityError(f"{where}, which is not a file name in the model's own folder")
     offset, length = entries.get("offset", "0"), entries.get("length", str(size))
     if not (offset.isascii() and offset.isdecimal() and len(offset) < 19):
-        raise ParityError(f"{where} at the offset {offset[:40]!r}, which is none")
+        raise ParityError(f"{where} at the offset {offset[:40]!r}, which is not a valid number")
     if length != str(size):
-        raise ParityError(f"{where} with a length of {length[:40]!r}, its shape needs {size:,}")
-    if "length" not in entries:  # else all that is behind the offset would be read
+        raise ParityError(f"{where} with a length of {length[:40]!r}, but its shape needs {size:,}")
+    if "length" not in entries:  # else everything after the offset would be read
         tensor.external_data.add(key="length", value=str(size))
     path = folder / location
     if not path.is_file() or path.stat().st_size < int(offset) + size:
-        raise ParityError(f"{where}, which is not there or ends before the tensor does")
+        raise ParityError(f"{where}, which does not exist or ends before the tensor does")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -198,6 +228,6 @@ def _load_external(tensor: TensorProto, name: str, size: int, folder: Path) -> N
 
 
 def brief(error: Exception) -> str:
-    """The first line of a message, and not all of a long one."""
+    """The first line of a message, shortened if it is long."""
     line = str(error).strip().partition("\n")[0]
     return line if len(line) <= 200 else f"{line[:200]} ..."

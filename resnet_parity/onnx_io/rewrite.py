@@ -1,7 +1,7 @@
-"""What exporters leave over, removed.
+"""Rewrite a graph to the operators that its architecture needs.
 
-Nothing of it changes what a graph computes, but for roundings where a norm is folded; the checks
-proves that for every file.
+The graph computes the same afterwards, except for rounding where norms are folded; the checks
+verify that for every file.
 """
 
 from __future__ import annotations
@@ -11,27 +11,27 @@ from onnxscript import ir, optimizer
 from onnxscript.rewriter import rewrite
 from onnxscript.rewriter.rules import common
 
-from resnet_parity.onnx_io.rewrite_rules import LEFT_ALONE, RULES
+from resnet_parity.onnx_io.rewrite_rules import LEFTOVER_RULES, RULES
 
 
 def fold_constants(model: ir.Model) -> None:
-    """Compute what does not depend on the image, for a graph that an exporter has just written."""
+    """Compute what does not depend on the image, in a graph that an exporter has just written."""
     optimizer.fold_constants_ir(model, onnx_shape_inference=True)
 
 
 def prepare(model: ir.Model) -> None:
-    """Constants where the rules look for them, shapes where they can be known; nothing is run."""
+    """Make constants initializers, as the rules expect, and infer shapes; nothing is run."""
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     passes.ShapeInferencePass(data_prop=False)(model)
 
 
-def clean(model: ir.Model, *, fold: bool) -> None:
-    """Rewrite a model in place, into what its net needs and no more; norms are folded if wanted."""
-    # PyTorch's exporter gives every convolution a bias; what a norm leaves behind comes later.
+def rewrite_model(model: ir.Model, *, fold: bool) -> None:
+    """Rewrite a model in place; with `fold`, norms are folded into convolutions."""
+    # PyTorch's exporter gives every convolution a bias of zeros; removed before norms add theirs.
     rewrite(model, pattern_rewrite_rules=[common.remove_optional_bias_from_conv_rule])
     folding = (common.fuse_batchnorm_into_conv_rule,) if fold else ()
-    for rules in (RULES, RULES, LEFT_ALONE, RULES):
-        # What one rule leaves another may take up, once shapes are known again.
+    for rules in (RULES, RULES, LEFTOVER_RULES, RULES):
+        # Repeated, because a rule may apply only after another one, once shapes are inferred.
         rewrite(model, pattern_rewrite_rules=(*rules, *folding))
         prepare(model)
     passes.IdentityEliminationPass()(model)

@@ -1,4 +1,4 @@
-"""Rules that rewrite what exporters leave over, beside those that onnxscript brings."""
+"""Rules that rewrite what exporters write into the operators of the spec, besides onnxscript's."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from resnet_parity.onnx_io.nodes import (
 )
 
 
-class PadIntoMaxPool(RewriteRuleClassBase):
-    """Zeros around a map that holds nothing negative, seen by a pool: as if nothing were there."""
+class FuseZeroPadIntoMaxPool(RewriteRuleClassBase):
+    """Zeros around a map without negative values become the padding of the max-pool after them."""
 
     def pattern(self, op, x):
         padded = op.Pad(x, _allow_other_inputs=True, _outputs=["padded"])
@@ -28,13 +28,13 @@ class PadIntoMaxPool(RewriteRuleClassBase):
     def check(self, context, x, padded, pooled) -> MatchResult:
         result, pool, before = MatchResult(), pooled.producer(), x.producer()
         if before is None or before.op_type != "Relu":
-            return result.fail("something in the map may be negative")
+            return result.fail("the map may hold negative values")
         zeros = zeros_of(padded.producer())
         if zeros is None or any(zeros[:2] + zeros[4:6]) or any(pads(pool) or (1,)):
-            return result.fail("these are no zeros around a map, or the pool has its own")
+            return result.fail("it does not pad a map with zeros, or the pool pads as well")
         kernel = pool.attributes.get_ints("kernel_shape")
         if any(amount >= extent for amount in zeros for extent in kernel):
-            return result.fail("a window would see nothing but zeros")
+            return result.fail("a window would hold nothing but zeros")
         return result
 
     def rewrite(self, op, x, padded, pooled):
@@ -44,21 +44,21 @@ class PadIntoMaxPool(RewriteRuleClassBase):
         return op.op("MaxPool", x, **attributes)
 
 
-class PickAfterMaxPool(RewriteRuleClassBase):
-    """Every n-th window of a pool that gives them all: a pool that strides."""
+class FuseSubsamplingIntoMaxPool(RewriteRuleClassBase):
+    """A max-pool with stride 1, subsampled by a 1x1 max-pool, becomes a max-pool with a stride."""
 
     def pattern(self, op, x):
         windows = op.MaxPool(x, _allow_other_attributes=True, _outputs=["windows"])
-        return op.MaxPool(windows, _allow_other_attributes=True, _outputs=["picked"])
+        return op.MaxPool(windows, _allow_other_attributes=True, _outputs=["subsampled"])
 
-    def check(self, context, x, windows, picked) -> MatchResult:
-        result, first, second = MatchResult(), windows.producer(), picked.producer()
+    def check(self, context, x, windows, subsampled) -> MatchResult:
+        result, first, second = MatchResult(), windows.producer(), subsampled.producer()
         if len(windows.uses()) > 1:
-            return result.fail("something else takes all windows")
+            return result.fail("another node uses the first pool")
         if tuple(first.attributes.get_ints("strides", (1, 1))) != (1, 1):
-            return result.fail("the first pool strides")
+            return result.fail("the first pool has a stride")
         if tuple(second.attributes.get_ints("kernel_shape")) != (1, 1) or any(pads(second) or (1,)):
-            return result.fail("the second pool does more than pick")
+            return result.fail("the second pool does more than subsample")
         for pool in (first, second):
             if pool.attributes.get_int("ceil_mode", 0):
                 return result.fail("a pool rounds up")
@@ -68,8 +68,8 @@ class PickAfterMaxPool(RewriteRuleClassBase):
             return result.fail("the first pool does not keep the size of the map")
         return result
 
-    def rewrite(self, op, x, windows, picked):
-        first, second = windows.producer(), picked.producer()
+    def rewrite(self, op, x, windows, subsampled):
+        first, second = windows.producer(), subsampled.producer()
         return op.op(
             "MaxPool",
             x,
@@ -80,7 +80,7 @@ class PickAfterMaxPool(RewriteRuleClassBase):
 
 
 def _symmetric_pads(pool: ir.Node) -> tuple[int, ...] | None:
-    """The pads of a pool at stride 1 that keeps the size; None where it does not."""
+    """The padding of a pool with stride 1 that keeps the size; None if it does not."""
     kernel = pool.attributes.get_ints("kernel_shape", ())
     half = tuple(extent // 2 for extent in kernel) * 2
     if any(extent % 2 == 0 for extent in kernel):
@@ -89,8 +89,8 @@ def _symmetric_pads(pool: ir.Node) -> tuple[int, ...] | None:
     return half if is_same or pads(pool) == half else None
 
 
-class SameAveragePool(RewriteRuleClassBase):
-    """Means of cells that do not overlap, at the far edge of those that there are."""
+class SameAveragePoolToCeilMode(RewriteRuleClassBase):
+    """An average pool with SAME padding becomes one that rounds its size up."""
 
     def pattern(self, op, x):
         return op.AveragePool(x, auto_pad="SAME_UPPER", _outputs=["pooled"])
@@ -100,7 +100,7 @@ class SameAveragePool(RewriteRuleClassBase):
         kernel = tuple(attributes.get_ints("kernel_shape", ()))
         counts = attributes.get_int("count_include_pad", 0)
         if counts or kernel != (2, 2) or tuple(attributes.get_ints("strides", (1, 1))) != kernel:
-            return MatchResult().fail("cells overlap, or zeros count")
+            return MatchResult().fail("its windows overlap, or padding counts")
         return MatchResult()
 
     def rewrite(self, op, x, pooled):
@@ -110,12 +110,12 @@ class SameAveragePool(RewriteRuleClassBase):
         )
 
 
-class TurnedBack(RewriteRuleClassBase):
-    """A map turned into NHWC and back, where it is returned in between, as a backbone does."""
+class TransposeRoundTrip(RewriteRuleClassBase):
+    """Transposes to NHWC and back are removed, even if the NHWC map is an output of a backbone."""
 
     def __init__(self) -> None:
-        # What is returned stays; else the rule would apply only where nothing takes it.
-        super().__init__("TurnedBack", remove_nodes=False)
+        # The first one may be an output; by default the rule applies only if nothing else uses it.
+        super().__init__("TransposeRoundTrip", remove_nodes=False)
 
     def pattern(self, op, x):
         return op.Transpose(op.Transpose(x, perm=list(TO_NHWC)), perm=list(TO_NCHW))
@@ -124,13 +124,13 @@ class TurnedBack(RewriteRuleClassBase):
         return op.Identity(x)
 
 
-class MeanOfTransposed(RewriteRuleClassBase):
-    """A mean over height and width of a map that was turned into NHWC for it."""
+class MeanWithoutTranspose(RewriteRuleClassBase):
+    """A mean over height and width of a map in NHWC becomes one of the map in NCHW."""
 
     def pattern(self, op, x):
-        turned = op.Transpose(x, perm=list(TO_NHWC))
+        transposed = op.Transpose(x, perm=list(TO_NHWC))
         return op.ReduceMean(
-            turned, _allow_other_inputs=True, _allow_other_attributes=True, _outputs=["mean"]
+            transposed, _allow_other_inputs=True, _allow_other_attributes=True, _outputs=["mean"]
         )
 
     def check(self, context, x, mean) -> MatchResult:
@@ -145,8 +145,8 @@ class MeanOfTransposed(RewriteRuleClassBase):
         return _mean_of_map(op, x)
 
 
-class FlatMean(RewriteRuleClassBase):
-    """A mean that keeps two axes of one cell, and loses them at once."""
+class FuseReshapeIntoMean(RewriteRuleClassBase):
+    """A mean that keeps its axes, then a reshape to (N, C), becomes a mean that drops them."""
 
     def pattern(self, op, x):
         mean = op.ReduceMean(
@@ -159,10 +159,10 @@ class FlatMean(RewriteRuleClassBase):
     def check(self, context, x, mean, flat) -> MatchResult:
         result, node = MatchResult(), mean.producer()
         if axes_of(node) != (2, 3) or not node.attributes.get_int("keepdims", 1):
-            return result.fail("it is no mean over height and width that keeps them")
+            return result.fail("it is not a mean over height and width that keeps them")
         channels = None if mean.shape is None else mean.shape[1]
         if not isinstance(channels, int) or not flattens(flat.producer(), channels):
-            return result.fail("it moves more than two axes of one cell")
+            return result.fail("it does more than drop two axes of extent 1")
         return result
 
     def rewrite(self, op, x, mean, flat):
@@ -174,11 +174,11 @@ def _mean_of_map(op, x):
     return op.ReduceMean(x, op.Constant(value=ir.tensor(np.array([2, 3]))), keepdims=0)
 
 
-class ConvHead(RewriteRuleClassBase):
-    """A classifier that is a 1x1 convolution of one cell (timm's heads): a dense layer."""
+class ConvHeadToGemm(RewriteRuleClassBase):
+    """A 1x1 convolution of a map of one pixel, as in timm's heads, becomes a dense layer."""
 
     def __init__(self, flattener: str) -> None:
-        super().__init__(f"ConvHead{flattener}")
+        super().__init__(f"ConvHeadToGemm{flattener}")
         self.flattener = flattener
 
     def pattern(self, op, x):
@@ -199,7 +199,7 @@ class ConvHead(RewriteRuleClassBase):
         if attributes.get_int("group", 1) != 1 or set(attributes.get_ints("strides", (1,))) != {1}:
             return result.fail("it has groups or a stride")
         if not flattens(flat.producer(), kernel.shape[0]):
-            return result.fail("it moves more than two axes of one cell")
+            return result.fail("it does more than drop two axes of extent 1")
         if before.op_type == "ReduceMean" and not before.attributes.get_int("keepdims", 1):
             return result.fail("it does not take one cell")
         return result
@@ -207,62 +207,68 @@ class ConvHead(RewriteRuleClassBase):
     def rewrite(self, op, x, head, flat):
         node = head.producer()
         kernel = constant(node, 1)
-        assert kernel is not None  # the check has seen it
+        assert kernel is not None  # `check` saw it
         weight = op.initializer(ir.tensor(kernel[:, :, 0, 0]), name=f"{node.inputs[1].name}.dense")
         mean = _mean_of_map(op, x.producer().inputs[0])
         return op.Gemm(mean, weight, *node.inputs[2:], transB=1)
 
 
-class AffineIsNorm(RewriteRuleClassBase):
-    """A factor and then a term per channel: a norm whose statistics do nothing.
+class MulAddToBatchNorm(RewriteRuleClassBase):
+    """A factor, then a term per channel become a norm with mean 0 and variance 1 - eps.
 
-    So Keras' exporter writes all norms that it cannot fold.
+    Keras' exporter writes every norm that it cannot fold as these two.
     """
 
     def pattern(self, op, x, factor, term):
         return op.Add(op.Mul(x, factor), term)
 
     def check(self, context, x, factor, term) -> MatchResult:
-        result, are_both = MatchResult(), _fits(x, factor) and _fits(x, term)
-        return result if are_both else result.fail("these are no two constants per channel")
+        result, are_both = MatchResult(), _is_per_channel(x, factor) and _is_per_channel(x, term)
+        return result if are_both else result.fail("they are not two constants per channel")
 
     def rewrite(self, op, x, factor, term):
         scale, bias = (value.const_value.numpy().ravel() for value in (factor, term))
         return _plain_norm(op, x, factor.name, scale, bias)
 
 
-class FactorIsNorm(RewriteRuleClassBase):
-    """A factor per channel alone: a norm whose term is zero, which Keras' exporter leaves out."""
+class MulToBatchNorm(RewriteRuleClassBase):
+    """A factor per channel becomes a norm; Keras' exporter omits a term of zeros."""
 
     def pattern(self, op, x, factor):
         return op.Mul(x, factor)
 
     def check(self, context, x, factor) -> MatchResult:
         result = MatchResult()
-        return result if _fits(x, factor) else result.fail("this is no constant per channel")
+        return (
+            result
+            if _is_per_channel(x, factor)
+            else result.fail("it is not a constant per channel")
+        )
 
     def rewrite(self, op, x, factor):
         scale = factor.const_value.numpy().ravel()
         return _plain_norm(op, x, factor.name, scale, np.zeros_like(scale))
 
 
-class TermIsNorm(RewriteRuleClassBase):
-    """A term per channel alone: a norm whose factor is one, which Keras' exporter leaves out."""
+class AddToBatchNorm(RewriteRuleClassBase):
+    """A term per channel becomes a norm; Keras' exporter omits a factor of ones."""
 
     def pattern(self, op, x, term):
         return op.Add(x, term)
 
     def check(self, context, x, term) -> MatchResult:
         result = MatchResult()
-        return result if _fits(x, term) else result.fail("this is no constant per channel")
+        return (
+            result if _is_per_channel(x, term) else result.fail("it is not a constant per channel")
+        )
 
     def rewrite(self, op, x, term):
         bias = term.const_value.numpy().ravel()
         return _plain_norm(op, x, term.name, np.ones_like(bias), bias)
 
 
-class DenseWithoutBias(RewriteRuleClassBase):
-    """A classifier whose bias is zero, which Keras' exporter leaves out."""
+class MatMulToGemm(RewriteRuleClassBase):
+    """A matrix product becomes a dense layer; Keras' exporter omits a bias of zeros."""
 
     def pattern(self, op, x, kernel):
         return op.MatMul(x, kernel)
@@ -270,17 +276,17 @@ class DenseWithoutBias(RewriteRuleClassBase):
     def check(self, context, x, kernel) -> MatchResult:
         result, array = MatchResult(), kernel.const_value
         if array is None or len(array.numpy().shape) != 2 or kernel.is_graph_input():
-            return result.fail("its kernel is no constant matrix")
+            return result.fail("its kernel is not a constant matrix")
         if x.shape is None or x.shape.rank() != 2:
-            return result.fail("its input is no matrix")
+            return result.fail("its input is not a matrix")
         return result
 
     def rewrite(self, op, x, kernel):
         return op.Gemm(x, kernel)
 
 
-def _fits(x: ir.Value, number: ir.Value) -> bool:
-    """Whether it is a constant with a number for every channel of a map."""
+def _is_per_channel(x: ir.Value, number: ir.Value) -> bool:
+    """Whether a value is a constant with one number per channel of the map."""
     channels = _channels(number)
     if channels is None or x.shape is None:
         return False
@@ -288,7 +294,7 @@ def _fits(x: ir.Value, number: ir.Value) -> bool:
 
 
 def _plain_norm(op, x, name: str, scale: np.ndarray, bias: np.ndarray):
-    """A norm with those, whose statistics do nothing."""
+    """A norm with that gamma and beta, mean 0 and variance 1 - eps."""
     eps = np.float32(1e-5)
     arrays = {"scale": scale, "bias": bias, "mean": np.zeros_like(scale)}
     arrays["variance"] = np.full_like(scale, 1 - eps)
@@ -300,7 +306,7 @@ def _plain_norm(op, x, name: str, scale: np.ndarray, bias: np.ndarray):
 
 
 def _channels(value: ir.Value) -> int | None:
-    """How many channels a constant has one number for; None for any other value."""
+    """The channels of a constant with one number per channel; None for any other value."""
     if value.const_value is None or value.is_graph_input():
         return None
     shape = value.const_value.numpy().shape
@@ -308,8 +314,8 @@ def _channels(value: ir.Value) -> int | None:
     return shape[-3] if is_per_channel else None
 
 
-class SameShape(RewriteRuleClassBase):
-    """A map given the shape that it has."""
+class RemoveReshapeToSameShape(RewriteRuleClassBase):
+    """A reshape to the same shape is removed."""
 
     def pattern(self, op, x, shape):
         return op.Reshape(x, shape, _allow_other_attributes=True, _outputs=["reshaped"])
@@ -317,7 +323,7 @@ class SameShape(RewriteRuleClassBase):
     def check(self, context, x, shape, reshaped) -> MatchResult:
         result, wanted = MatchResult(), constant(reshaped.producer(), 1)
         if wanted is None or x.shape is None or len(wanted) != x.shape.rank():
-            return result.fail("one of the shapes is not known, or their ranks differ")
+            return result.fail("a shape is not known, or the ranks differ")
         extents = zip(wanted.tolist(), x.shape, strict=True)
         guessed = [extent == -1 for extent in wanted.tolist()]
         if sum(guessed) > 1 or not all(w in (0, -1) or w == e for w, e in extents):
@@ -328,45 +334,45 @@ class SameShape(RewriteRuleClassBase):
         return op.Identity(x)
 
 
-class OneChannelToNchw(RewriteRuleClassBase):
-    """Images of one channel turned to NCHW by giving them another shape: a transposition."""
+class OneChannelReshapeToTranspose(RewriteRuleClassBase):
+    """A reshape of one-channel images from NHWC to NCHW becomes a transpose."""
 
     def pattern(self, op, x, before, shape):
         wider = op.Unsqueeze(x, before, _outputs=["wider"])
-        return op.Reshape(wider, shape, _allow_other_attributes=True, _outputs=["turned"])
+        return op.Reshape(wider, shape, _allow_other_attributes=True, _outputs=["transposed"])
 
-    def check(self, context, x, before, shape, wider, turned) -> MatchResult:
+    def check(self, context, x, before, shape, wider, transposed) -> MatchResult:
         result = MatchResult()
-        axes, wanted = constant(wider.producer(), 1), constant(turned.producer(), 1)
+        axes, wanted = constant(wider.producer(), 1), constant(transposed.producer(), 1)
         if x.shape is None or x.shape.rank() != 4 or x.shape[3] != 1:
-            return result.fail("this is no NHWC image of one channel")
+            return result.fail("it is not an NHWC image of one channel")
         pair = [None if array is None else array.tolist() for array in (axes, wanted)]
         if pair != [[0], [-1, 1, 0, 0]]:
-            return result.fail("it becomes something else")
+            return result.fail("it is another reshape")
         return result
 
-    def rewrite(self, op, x, before, shape, wider, turned):
+    def rewrite(self, op, x, before, shape, wider, transposed):
         return op.Transpose(x, perm=[0, 3, 1, 2])
 
 
 RULES = (
-    OneChannelToNchw.rule(),
-    AffineIsNorm.rule(),
-    SameShape.rule(),
+    OneChannelReshapeToTranspose.rule(),
+    MulAddToBatchNorm.rule(),
+    RemoveReshapeToSameShape.rule(),
     common.fuse_pad_into_conv_rule,
     common.normalize_pad_format_conv_rule,
     common.no_op_transpose_rule,
     common.transpose_transpose_rule,
-    TurnedBack.rule(),
+    TransposeRoundTrip.rule(),
     common.matmul_add_to_gemm_rule,
-    PadIntoMaxPool.rule(),
-    PickAfterMaxPool.rule(),
-    SameAveragePool.rule(),
-    MeanOfTransposed.rule(),
-    ConvHead.rule("Reshape"),
-    ConvHead.rule("Flatten"),
-    FlatMean.rule(),
+    FuseZeroPadIntoMaxPool.rule(),
+    FuseSubsamplingIntoMaxPool.rule(),
+    SameAveragePoolToCeilMode.rule(),
+    MeanWithoutTranspose.rule(),
+    ConvHeadToGemm.rule("Reshape"),
+    ConvHeadToGemm.rule("Flatten"),
+    FuseReshapeIntoMean.rule(),
 )
 
-LEFT_ALONE = (FactorIsNorm.rule(), TermIsNorm.rule(), DenseWithoutBias.rule())
-"""For what is left when those have been tried: part of a norm or of a dense layer."""
+LEFTOVER_RULES = (MulToBatchNorm.rule(), AddToBatchNorm.rule(), MatMulToGemm.rule())
+"""Applied after the others, to norms and dense layers that exporters wrote in part."""

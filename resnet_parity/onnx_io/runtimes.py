@@ -1,4 +1,4 @@
-"""What runs a graph: ONNX Runtime at its levels of optimisation, ONNX's reference, OpenVINO.
+"""Run a graph in ONNX Runtime at each optimization level, ONNX's reference, or OpenVINO.
 
 Each gets the bytes of a graph, never a path, and images in the layout that the graph takes.
 """
@@ -25,11 +25,11 @@ ORT_LEVELS = {
 RUNTIMES = (*ORT_LEVELS, "reference", "openvino")
 
 Run = Callable[[np.ndarray], list[np.ndarray]]
-"""An image to what the graph returns."""
+"""A function from images to the outputs of a graph."""
 
 
 def unsupported_reason(runtime: str) -> str | None:
-    """Why it cannot be asked here; None where it can."""
+    """Why a runtime is not available here; None if it is."""
     try:
         require("openvino" if runtime == "openvino" else "onnxruntime")
     except MissingFrameworkError as error:
@@ -38,15 +38,15 @@ def unsupported_reason(runtime: str) -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """The runtimes that are installed, by name and version."""
+    """The versions of the installed packages, by name."""
     names = ("onnx", "onnxruntime", "onnxscript", "openvino")
     return {name: import_module(name).__version__ for name in names if find_spec(name)}
 
 
 def start(runtime: str, content: bytes) -> Run:
-    """A function that runs the graph; what is slow (parsing, compiling) is done once, here.
+    """Parse and compile a graph once, and return a function that runs it.
 
-    It, and the function, raise `ParityError` where the runtime cannot.
+    Both raise `ParityError` where the runtime fails.
     """
     with _failures_reported(runtime):
         if runtime in ORT_LEVELS:
@@ -54,16 +54,16 @@ def start(runtime: str, content: bytes) -> Run:
         else:
             run = {"reference": _reference, "openvino": _openvino}[runtime](content)
 
-    def told(image: np.ndarray) -> list[np.ndarray]:
+    def run_reporting(image: np.ndarray) -> list[np.ndarray]:
         with _failures_reported(runtime):
             return run(image)
 
-    return told
+    return run_reporting
 
 
 @contextmanager
 def _failures_reported(runtime: str) -> Iterator[None]:
-    """Every runtime has errors of its own, which share no class but this one."""
+    """Raise `ParityError` for any error, because the runtimes' errors share no base class."""
     try:
         yield
     except Exception as error:
@@ -76,7 +76,7 @@ def _onnxruntime(level: str, content: bytes) -> Run:
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
-    options.log_severity_level = 4  # it raises what it would log
+    options.log_severity_level = 4  # errors are raised, too
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     (image,) = (value.name for value in session.get_inputs())
     return lambda array: list(map(np.asarray, session.run(None, {image: array})))
@@ -94,7 +94,7 @@ def _reference(content: bytes) -> Run:
 def _openvino(content: bytes) -> Run:
     import openvino
 
-    # Its default may compute in a narrower type where the processor is faster at it.
+    # The default precision is narrower on some CPUs.
     options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     compiled: Any = openvino.compile_model(openvino.Core().read_model(content, b""), "CPU", options)
     return lambda array: [np.array(value) for value in compiled(array).values()]

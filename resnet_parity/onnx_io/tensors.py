@@ -1,8 +1,8 @@
-"""The weights of a matched graph: read out under canonical names, or put in place of its own.
+"""The weights of a matched graph: read, replaced, and compared with those of a model.
 
-A norm that has gone into the convolution before it (its scale into the kernel, the rest into the
-bias) comes back as a norm that does nothing but add: gamma one, mean zero, variance 1 - eps, beta
-the bias. That is the same function, and fits the architecture as it is.
+A norm that was folded into the convolution before it (its scale into the kernel, the rest into the
+bias) is read as a norm that only adds: gamma one, mean zero, variance 1 - eps, beta the bias. That
+is the same function, and it fits the architecture unchanged.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from onnxscript import ir
 
-from resnet_spec import Conv, Linear, Norm, layer_parameters, make_plan
+from resnet_spec import Conv, Linear, Norm, layer_parameters, make_plan, parameters
 from resnet_spec.layers import Weighted
 
 from resnet_parity.onnx_io.match import Match
@@ -20,9 +20,12 @@ from resnet_parity.onnx_io.nodes import constant, is_plain_affine
 
 Weights = Mapping[str, np.ndarray]
 
+_MIN_SIZE = float(np.finfo("float32").tiny) * 2**24
+"""Products of two numbers below this lose bits in float32, as do gammas that decay made tiny."""
+
 
 def weights_of(match: Match) -> dict[str, np.ndarray]:
-    """Every tensor of the architecture, in canonical layout, from the numbers in the graph."""
+    """Return every tensor of the architecture in canonical layout, with the graph's values."""
     weights: dict[str, np.ndarray] = {}
     for layer in make_plan(match.architecture).layers:
         if isinstance(layer, Conv):
@@ -31,43 +34,40 @@ def weights_of(match: Match) -> dict[str, np.ndarray]:
             weights |= _linear_weights(layer, match.nodes[layer.name])
         elif layer.name in match.nodes:
             weights |= _norm_weights(layer, match.nodes[layer.name])
-    return {p.name: weights[p.name] for p in _parameters(match)}
+    return {parameter.name: weights[parameter.name] for parameter in parameters(match.architecture)}
 
 
 def _conv_weights(layer: Conv, match: Match) -> Iterator[tuple[str, np.ndarray]]:
     node = match.nodes[layer.name]
-    kernel = read(node, 1)
+    kernel = _array(node, 1)
     bias = constant(node, 2)
     bias = np.zeros(layer.out_channels, kernel.dtype) if bias is None else bias.copy()
     yield f"{layer.name}.weight", kernel
     norm = match.folded.get(layer.name)
-    if norm is None:
-        if layer.bias:
-            yield f"{layer.name}.bias", bias
-        return
     if layer.bias:
-        yield f"{layer.name}.bias", np.zeros_like(bias)
-    yield f"{norm.name}.weight", np.ones_like(bias)
-    yield f"{norm.name}.bias", bias
-    yield f"{norm.name}.running_mean", np.zeros_like(bias)
-    yield f"{norm.name}.running_var", _unit_variance(norm, bias)
+        yield f"{layer.name}.bias", bias if norm is None else np.zeros_like(bias)
+    if norm is not None:
+        yield f"{norm.name}.weight", np.ones_like(bias)
+        yield f"{norm.name}.bias", bias
+        yield f"{norm.name}.running_mean", np.zeros_like(bias)
+        yield f"{norm.name}.running_var", _unit_variance(norm, bias)
 
 
 def _norm_weights(layer: Norm, node: ir.Node) -> Iterator[tuple[str, np.ndarray]]:
-    arrays = [read(node, index) for index in range(1, 5)]
-    if is_plain_affine(node):  # whatever its eps
+    arrays = _norm_arrays(node)
+    if is_plain_affine(node):  # with any eps
         arrays[3] = _unit_variance(layer, arrays[3])
     names = (parameter.name for parameter in layer_parameters(layer))
     yield from zip(names, arrays, strict=True)
 
 
 def _unit_variance(norm: Norm, like: np.ndarray) -> np.ndarray:
-    """A variance that plus eps is one."""
+    """The variance that gives 1 when eps is added."""
     return np.full_like(like, 1 - like.dtype.type(norm.eps))
 
 
 def _linear_weights(layer: Linear, node: ir.Node) -> Iterator[tuple[str, np.ndarray]]:
-    kernel = read(node, 1)
+    kernel = _array(node, 1)
     bias = constant(node, 2)
     if not node.attributes.get_int("transB", 0):
         kernel = np.einsum("io->oi", kernel).copy()
@@ -75,49 +75,62 @@ def _linear_weights(layer: Linear, node: ir.Node) -> Iterator[tuple[str, np.ndar
     yield f"{layer.name}.bias", np.zeros(len(kernel), kernel.dtype) if bias is None else bias.copy()
 
 
-def read(node: ir.Node, index: int) -> np.ndarray:
-    """A tensor input of a matched node."""
+def _array(node: ir.Node, index: int) -> np.ndarray:
+    """A copy of a tensor input of a matched node."""
     array = constant(node, index)
-    assert array is not None  # the match has seen it
+    assert array is not None  # `match` checked it
     return array.copy()
 
 
-def _parameters(match: Match):
-    return [p for layer in make_plan(match.architecture).layers for p in layer_parameters(layer)]
+def _norm_arrays(node: ir.Node) -> list[np.ndarray]:
+    """Gamma, beta, mean and variance of a BatchNormalization node."""
+    return [_array(node, index) for index in range(1, 5)]
 
 
-def put_weights(
-    graph: ir.Graph,
-    match: Match,
-    weights: Weights | None = None,
-) -> None:
-    """Give every tensor of the graph its canonical name, and these weights, or keep its own.
+def put_weights(graph: ir.Graph, match: Match, weights: Weights | None = None) -> None:
+    """Give every tensor of the graph its canonical name, and the value in `weights` if given.
 
-    Norms are folded as the graph has them folded, in float64, rounded once.
+    Norms that the graph has folded are folded in float64 and rounded once.
     """
     for layer in make_plan(match.architecture).layers:
         node = match.nodes.get(layer.name)
-        if node is None:  # a norm that is folded
+        if node is None:  # a folded norm
             continue
         if isinstance(layer, Norm) and weights is not None:
             node.attributes["epsilon"] = ir.AttrFloat32("epsilon", layer.eps)
-        for index, (name, array) in enumerate(tensors(layer, node, match, weights), start=1):
-            _put(graph, node, index, name, array)
-    _drop_unused(graph)
+        for index, (name, array) in enumerate(_tensors(layer, node, match, weights), start=1):
+            put_tensor(graph, node, index, name, array)
+    for name, value in list(graph.initializers.items()):
+        if not value.uses() and not value.is_graph_output():
+            del graph.initializers[name]
+
+
+def put_tensor(graph: ir.Graph, node: ir.Node, index: int, name: str, array: np.ndarray) -> None:
+    """Make an initializer of that name the input of a node; another of that name is renamed."""
+    other = graph.initializers.pop(name, None)
+    tensor = ir.tensor(array, name=name)
+    shape, dtype = ir.Shape(array.shape), ir.TensorType(tensor.dtype)
+    value = ir.Value(name=name, shape=shape, type=dtype, const_value=tensor)
+    graph.initializers[name] = value
+    node.resize_inputs(max(len(node.inputs), index + 1))
+    node.replace_input_with(index, value)
+    if other is not None and other.uses():
+        other.name = f"{name}.before"
+        graph.initializers[other.name] = other
 
 
 def open_batch(graph: ir.Graph, match: Match) -> None:
-    """Let means that are reshaped to (1, channels), of one image, be reshaped for any number."""
+    """Let a global average that is reshaped to (1, channels) take any number of images."""
     *_, last = make_plan(match.architecture).blocks
     for name, node in match.nodes.items():
         if name.endswith(".flat") and node.op_type == "Reshape" and constant(node, 1) is not None:
-            _put(graph, node, 1, f"{name}.shape", np.array([-1, last.out_channels]))
+            put_tensor(graph, node, 1, f"{name}.shape", np.array([-1, last.out_channels]))
 
 
-def tensors(
+def _tensors(
     layer: Weighted, node: ir.Node, match: Match, weights: Weights | None
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """The tensor inputs of a node, in their order."""
+    """The tensor inputs of a node in order: its own, or what `weights` make of them."""
     names = [parameter.name for parameter in layer_parameters(layer)]
     if isinstance(layer, Conv) and len(names) == 1 and layer.name in match.folded:
         names.append(f"{layer.name}.bias")
@@ -134,60 +147,79 @@ def tensors(
 
 
 def _folded(layer: Conv, norm: Norm | None, weights: Weights) -> Iterator[np.ndarray]:
-    """Kernel and bias of a convolution that does the norm's work as well."""
+    """Kernel and bias of a convolution, with the norm that is folded into it, if any."""
     kernel, bias = weights[f"{layer.name}.weight"], weights.get(f"{layer.name}.bias")
     if norm is None:
         yield kernel
         if bias is not None:
             yield bias
         return
-    factor, _ = affine(statistics_of(norm, weights), norm.eps)
+    factor, _ = _affine(_statistics(norm, weights), norm.eps)
     yield (kernel * factor[:, None, None, None]).astype(kernel.dtype)
-    yield summands(layer, norm, weights).sum(axis=0).astype(kernel.dtype)
+    yield _bias_terms(layer, norm, weights).sum(axis=0).astype(kernel.dtype)
 
 
-def summands(layer: Conv, norm: Norm, weights: Weights) -> np.ndarray:
-    """What a folded bias is the sum of, in float64: (2 or 3, channels)."""
-    factor, added = affine(statistics_of(norm, weights), norm.eps)
+def _bias_terms(layer: Conv, norm: Norm, weights: Weights) -> np.ndarray:
+    """The terms of a folded bias in float64: (2 or 3, channels)."""
+    factor, terms = _affine(_statistics(norm, weights), norm.eps)
     bias = weights.get(f"{layer.name}.bias")
-    return added if bias is None else np.stack([bias * factor, *added])
+    return terms if bias is None else np.stack([bias * factor, *terms])
 
 
-def affine(statistics: Sequence[np.ndarray], eps: float) -> tuple[np.ndarray, np.ndarray]:
-    """A norm as a factor (channels) and what it adds, two summands (2, channels), in float64."""
+def _affine(statistics: Sequence[np.ndarray], eps: float) -> tuple[np.ndarray, np.ndarray]:
+    """A norm as a factor (channels) and the two terms that it adds (2, channels), in float64."""
     dtype = statistics[3].dtype
     gamma, beta, mean, _ = (array.astype("float64") for array in statistics)
-    # The sum is rounded as every engine rounds it, or the norms of an exact probe were inexact.
+    # variance + eps is rounded as every engine rounds it; else norms of exact probes were inexact.
     factor = gamma / np.sqrt((statistics[3] + dtype.type(eps)).astype("float64"))
     return factor, np.stack([beta, -mean * factor])
 
 
-def statistics_of(norm: Norm, weights: Weights) -> list[np.ndarray]:
+def _statistics(norm: Norm, weights: Weights) -> list[np.ndarray]:
     """Gamma, beta, mean and variance."""
     return [weights[parameter.name] for parameter in layer_parameters(norm)]
 
 
-def _put(graph: ir.Graph, node: ir.Node, index: int, name: str, array: np.ndarray) -> None:
-    old = node.inputs[index] if index < len(node.inputs) else None
-    if old is not None and graph.initializers.get(name) is old and len(old.uses()) == 1:
-        old.const_value = ir.tensor(array, name=name)
-        return
-    tensor = ir.tensor(array, name=name)
-    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
-    value.const_value = tensor
-    if name in graph.initializers:  # the name of another tensor, which gets its own in its turn
-        other = graph.initializers.pop(name)
-        other.name = f"{name}.before"
-        graph.initializers[other.name] = other
-    graph.initializers[name] = value
-    if index < len(node.inputs):
-        node.replace_input_with(index, value)
-    else:
-        node.resize_inputs(index + 1)
-        node.replace_input_with(index, value)
+def deviations(match: Match, weights: Weights) -> Iterator[tuple[str, float]]:
+    """Yield each tensor's name and the largest relative error of one of its channels.
+
+    Kernels and biases are compared with `weights` as the graph has them folded. A norm that is not
+    folded is compared by its factor and its term, because an exporter may have reduced it to those.
+    The error of a sum is relative to the size of its terms, because these may cancel.
+    """
+    for layer in make_plan(match.architecture).layers:
+        node = match.nodes.get(layer.name)
+        if node is None:  # a folded norm
+            continue
+        if isinstance(layer, Norm):
+            eps = node.attributes.get_float("epsilon", 1e-5)
+            factor, terms = _affine(_norm_arrays(node), eps)
+            wanted_factor, wanted_terms = _affine(_statistics(layer, weights), layer.eps)
+            yield f"the factor of {layer.name}", _channel_error(factor, wanted_factor[None])
+            yield f"the term of {layer.name}", _channel_error(terms.sum(axis=0), wanted_terms)
+            continue
+        own = dict(_tensors(layer, node, match, None))
+        norm = match.folded.get(layer.name)
+        for name, wanted in _tensors(layer, node, match, weights):
+            found = own.get(name, np.zeros_like(wanted))  # exporters omit a bias of zeros
+            terms = wanted[None]
+            if isinstance(layer, Conv) and norm and name == f"{layer.name}.bias":
+                terms = _bias_terms(layer, norm, weights)
+            yield name, _channel_error(found, terms)
 
 
-def _drop_unused(graph: ir.Graph) -> None:
-    for name, value in list(graph.initializers.items()):
-        if not value.uses() and not value.is_graph_output():
-            del graph.initializers[name]
+def _channel_error(found: np.ndarray, terms: np.ndarray) -> float:
+    """The largest error of a channel, relative to the norm of its terms (n, channels, ...).
+
+    Channels are compared one by one, because a large one would hide the error of a small one.
+    """
+    wanted = terms.sum(axis=0)
+    if not (np.isfinite(found).all() and np.isfinite(wanted).all()):
+        return float("inf")
+    difference = _norms(found.astype("float64") - wanted)
+    size = _norms(np.moveaxis(terms.astype("float64"), 0, -1))
+    return float((difference / np.maximum(size, _MIN_SIZE)).max())
+
+
+def _norms(array: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(array.reshape(len(array), -1), axis=1)

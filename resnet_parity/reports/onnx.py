@@ -1,4 +1,4 @@
-"""A comparison of graphs as data, as Markdown, as a table for people."""
+"""A comparison of ONNX graphs as data, as Markdown and as a printed table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def as_json(result: ComparisonReport) -> dict[str, Any]:
         "seed": result.seed,
         "versions": result.versions,
         "passed": result.passed,
-        "left_out": list(result.left_out),
+        "skipped_runtimes": list(result.skipped_runtimes),
         "notes": list(result.notes),
         "operators": result.operators,
         "graphs": result.graphs,
@@ -33,7 +33,7 @@ def as_json(result: ComparisonReport) -> dict[str, Any]:
 
 
 def summary(data: dict[str, Any]) -> list[tuple[str, dict[str, tuple[str, str]]]]:
-    """For every engine and check the worst status over batches and sizes, and a figure for all."""
+    """For every engine and check, the worst status over batches and sizes, and one figure."""
     rows: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for verdict in data["verdicts"]:
         checks = rows.setdefault(verdict["engine"], {})
@@ -45,7 +45,7 @@ def summary(data: dict[str, Any]) -> list[tuple[str, dict[str, tuple[str, str]]]
 
 
 def _of_all(check: str, verdicts: list[dict[str, Any]]) -> tuple[str, str]:
-    """All numbers that differ on the exact check, elsewhere the worst figure; in how many runs."""
+    """The worst status and a figure: all elements that differ (exact), or the worst figure."""
     status = min((each["status"] for each in verdicts), key=WORST_FIRST.index)
     runs = f"{len(verdicts)} run" + "s" * (len(verdicts) > 1)
     if check == "exact" and all(each["value"] is not None for each in verdicts):
@@ -56,7 +56,7 @@ def _of_all(check: str, verdicts: list[dict[str, Any]]) -> tuple[str, str]:
 
 
 def markdown(data: dict[str, Any]) -> str:
-    """The matrix as a Markdown table, and notes."""
+    """The comparison as a Markdown table, and the notes."""
     lines = [f"| {data['architecture']} | exact | float32 |", "| --- | --- | --- |"]
     for engine, checks in summary(data):
         cells = (checks.get(check, ("", "")) for check in _CHECKS)
@@ -66,7 +66,7 @@ def markdown(data: dict[str, Any]) -> str:
 
 
 def print_comparison(console: Console, data: dict[str, Any]) -> None:
-    """The matrix, what failed, and what was left out."""
+    """Print the comparison, the verdicts that did not pass, and the runtimes that were skipped."""
     versions = ", ".join(f"{name} {number}" for name, number in data["versions"].items())
     console.print(f"{data['architecture']}, seed {data['seed']}\n{versions}\n", soft_wrap=True)
     table = new_table("engine", *_CHECKS)
@@ -82,10 +82,10 @@ def print_comparison(console: Console, data: dict[str, Any]) -> None:
         console.print(text, style=COLOUR[verdict["status"]], soft_wrap=True, markup=False)
     for note in data["notes"]:
         console.print(f"note: {note}", markup=False, soft_wrap=True)
-    for reason in data["left_out"]:
-        console.print(f"left out: {reason}", style="yellow", soft_wrap=True, markup=False)
+    for reason in data["skipped_runtimes"]:
+        console.print(f"skipped: {reason}", style="yellow", soft_wrap=True, markup=False)
     count = len(data["verdicts"])
     passing = sum(verdict["status"] == "pass" for verdict in data["verdicts"])
-    word = "parity holds" if data["passed"] else "parity FAILED or is not proven"
+    word = "parity holds" if data["passed"] else "parity FAILED or was not checked"
     style = "bold green" if data["passed"] else "bold red"
     console.print(f"{word}: {passing} of {count} verdicts pass", style=style)

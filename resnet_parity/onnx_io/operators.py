@@ -1,4 +1,4 @@
-"""The operators of a graph, counted, beside those that its net needs and no more."""
+"""Count the operators of a graph, and those that its architecture needs."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ _OPERATORS = {
     Linear: ("Gemm",),
 }
 
-_SAME = {"GlobalAveragePool": "ReduceMean"}
-"""Operators that do the work of another, and are as good."""
+_EQUIVALENT = {"GlobalAveragePool": "ReduceMean"}
+"""Operators that may replace another one."""
 
-_ONE_FOR_FREE = ("Flatten", "Reshape", "Squeeze")
-"""One of these may stand behind the global average."""
+_FLATTENING = ("Flatten", "Reshape", "Squeeze")
+"""One of these may follow the global average."""
 
 
 @dataclass(frozen=True)
-class Count:
-    """How often an operator stands in a graph, and how often its net needs it."""
+class OperatorCount:
+    """The number of operators of a type in a graph, and the number that its architecture needs."""
 
     operator: str
     found: int
@@ -53,21 +53,21 @@ class Count:
 
 
 def count_operators(proto: ModelProto) -> Counter[str]:
-    """The operators of a graph, by name."""
+    """The number of operators of each type in a graph."""
     return Counter(node.op_type for node in proto.graph.node)
 
 
 def needed_operators(arch: Architecture, layout: str) -> Counter[str]:
-    """What a net needs: a norm that alone takes up a convolution is folded into it."""
+    """The operators that an architecture needs, with norms folded where a convolution allows it."""
     nodes = {node.name: node for node in make_graph(arch)}
-    takers = Counter(name for node in nodes.values() for name in node.inputs)
+    uses = Counter(name for node in nodes.values() for name in node.inputs)
     needed: Counter[str] = Counter()
     for node in nodes.values():
         operation = node.operation
         if isinstance(operation, Norm):
             before = nodes.get(node.inputs[0])
             follows = before is not None and isinstance(before.operation, Conv)
-            needed["BatchNormalization"] += not (follows and takers[node.inputs[0]] == 1)
+            needed["BatchNormalization"] += not (follows and uses[node.inputs[0]] == 1)
             continue
         needed.update(_OPERATORS.get(type(operation), ()))
         if isinstance(operation, MaxPool):
@@ -79,28 +79,30 @@ def needed_operators(arch: Architecture, layout: str) -> Counter[str]:
     return +needed
 
 
-def inspect(proto: ModelProto, arch: Architecture | None, layout: str) -> list[Count]:
-    """A row per operator; without an architecture nothing is known to be needed."""
+def compare_operators(
+    proto: ModelProto, arch: Architecture | None, layout: str
+) -> list[OperatorCount]:
+    """Return a row per operator type; without an architecture `needed` is 0."""
     found = count_operators(proto)
     if arch is None:
-        return [Count(operator, number, 0) for operator, number in sorted(found.items())]
+        return [OperatorCount(operator, number, 0) for operator, number in sorted(found.items())]
     needed = needed_operators(arch, layout)
-    free = 1
+    may_flatten = True
     rows = []
-    for operator in sorted({*found, *needed} - set(_SAME)):
-        same = [other for other, kept in _SAME.items() if kept == operator and found[other]]
-        number = found[operator] + sum(found[other] for other in same)
-        remark = f"as {', '.join(same)}" if same else ""
-        if operator in _ONE_FOR_FREE and free and _flattens_the_mean(proto, operator):
-            free, remark = 0, "one may stand behind the global average"
-            rows.append(Count(operator, number, 1, remark))
+    for operator in sorted({*found, *needed} - set(_EQUIVALENT)):
+        others = [other for other, same in _EQUIVALENT.items() if same == operator and found[other]]
+        number = found[operator] + sum(found[other] for other in others)
+        remark = f"as {', '.join(others)}" if others else ""
+        if operator in _FLATTENING and may_flatten and _flattens_the_mean(proto, operator):
+            may_flatten, remark = False, "one may follow the global average"
+            rows.append(OperatorCount(operator, number, 1, remark))
         else:
-            rows.append(Count(operator, number, needed[operator], remark))
+            rows.append(OperatorCount(operator, number, needed[operator], remark))
     return rows
 
 
 def _flattens_the_mean(proto: ModelProto, operator: str) -> bool:
-    """Whether one of them stands behind the global average."""
-    means = ("ReduceMean", *_SAME)
+    """Whether an operator of this type follows the global average."""
+    means = ("ReduceMean", *_EQUIVALENT)
     made = {name for node in proto.graph.node if node.op_type in means for name in node.output}
     return any(node.op_type == operator and node.input[0] in made for node in proto.graph.node)
