@@ -147,7 +147,7 @@ def channel_padding() -> Impact:
 
     def plant(patch: pytest.MonkeyPatch) -> None:
         def channel_pad(x, spec):
-            return layers.ZeroPadding2D(((0, 0), (spec.before, spec.behind)))(x)
+            return layers.ZeroPadding2D(((0, 0), (spec.before, spec.after)))(x)
 
         patch.setitem(
             resnet_keras.blocks.SHORTCUT_LAYERS, resnet_keras.layers.ChannelPad, channel_pad
