@@ -221,7 +221,7 @@ def in_training(name: str) -> Callable[[], Impact]:
 
 def _training_impact(mutant: TrainingMutant) -> Impact:
     """The error in the kind of quantity that the mutant changes first, after that step."""
-    count = mutant.departs + 1
+    count = mutant.diverges_at + 1
     error = after_steps(mutant, count)[mutant.kind]
     steps = "one step" if count == 1 else f"{count} steps"
     return error, f"relative error {{}} in the {mutant.kind} after {steps} of a small net"

@@ -42,7 +42,7 @@ def text() -> str:
     lines += ["", "| defect of training | killed by | shows first in | after steps |"]
     lines.append("| --- | --- | --- | --- |")
     for mutant in TRAINING_MUTANTS:
-        after = str(mutant.departs + 1)
+        after = str(mutant.diverges_at + 1)
         lines.append(f"| {mutant.name} | lockstep | {mutant.kind} | {after} |")
     return "\n".join(lines) + "\n"
 

@@ -1,4 +1,4 @@
-"""Training in lockstep: the healthy pair keeps step, every mutant is noticed, and the command."""
+"""Training in lockstep: sound implementations pass, every mutant is detected; the command."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from resnet_spec import Architecture, Recipe
 
-import resnet_parity.lockstep as judge
+import resnet_parity.lockstep as lockstep_package
 import resnet_parity.lockstep.plot as plotting
 from parity_tests.lockstep.training_mutants import FULL, TRAINING_MUTANTS, TrainingMutant
 from parity_tests.support import EVERYTHING, TINY, python
@@ -22,7 +22,7 @@ from resnet_parity.adapters.torch import training_state as torch_state
 from resnet_parity.cli.options import console
 from resnet_parity.compare import relative_error
 from resnet_parity.errors import ParityError
-from resnet_parity.lockstep import Lockstep, Trial
+from resnet_parity.lockstep import Lockstep, Trial, lockstep
 from resnet_parity.lockstep.free import TrainingStep, free_steps
 from resnet_parity.lockstep.single import _of_loss
 from resnet_parity.lockstep.workload import KINDS, LOSS, errors_of, kinds_of, make_workload
@@ -36,7 +36,7 @@ ROUNDING = limit("float64", "taps")
 
 @pytest.fixture
 def eagerly():
-    """Without graphs, whose making takes longer than a few steps of a small net."""
+    """Run TensorFlow without graphs, which take longer to make than a few steps of a small net."""
     tensorflow = import_module("tensorflow")
     tensorflow.config.run_functions_eagerly(True)
     yield
@@ -60,7 +60,7 @@ RECIPES = {
 
 @pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
-def test_the_healthy_pair_keeps_step(recipe: Recipe):
+def test_sound_implementations_stay_together(recipe: Recipe):
     steps = train(recipe)
     assert all(step.furthest.error < ROUNDING for step in steps)
     expected = set(KINDS) - (set() if recipe.momentum else {"momentum buffers"})
@@ -68,20 +68,20 @@ def test_the_healthy_pair_keeps_step(recipe: Recipe):
     assert [step.learning_rate for step in steps] == [recipe.learning_rate_at(i) for i in range(4)]
 
 
-def test_a_net_with_everything_keeps_step():
-    """Gradients of biases before norms vanish: what is left of them is all rounding.
+def test_an_architecture_with_everything_stays_together():
+    """Gradients of biases before norms vanish and consist of rounding alone.
 
-    It has groups, whose gradients TensorFlow has on a CPU in a graph alone.
+    It has groups, whose gradients TensorFlow computes on a CPU only in a graph.
     """
-    assert not any(step.departed for step in train(FULL, EVERYTHING, count=2))
+    assert not any(step.diverged for step in train(FULL, EVERYTHING, count=2))
 
 
 @pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("mutant", TRAINING_MUTANTS, ids=lambda mutant: mutant.name)
-def test_a_mutant_is_noticed(mutant: TrainingMutant, monkeypatch):
+def test_a_mutant_is_detected(mutant: TrainingMutant, monkeypatch):
     mutant.plant(monkeypatch)
-    steps = train(FULL, count=mutant.departs + 1)
-    assert [step.departed for step in steps] == [False] * mutant.departs + [True]
+    steps = train(FULL, count=mutant.diverges_at + 1)
+    assert [step.diverged for step in steps] == [False] * mutant.diverges_at + [True]
     assert steps[-1].worst[mutant.kind].error > MOST
 
 
@@ -90,21 +90,21 @@ HIDDEN = [mutant for mutant in TRAINING_MUTANTS if mutant.hidden_from]
 
 @pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("mutant", HIDDEN, ids=lambda mutant: mutant.name)
-def test_a_poorer_recipe_would_miss_it(mutant: TrainingMutant, monkeypatch):
-    """Why the recipe that tests the implementations must have every part of the rule."""
+def test_a_simpler_recipe_would_miss_it(mutant: TrainingMutant, monkeypatch):
+    """Why the recipe of these tests has every part: mutants hide from simpler ones."""
     mutant.plant(monkeypatch)
     assert mutant.hidden_from
-    assert not any(step.departed for step in train(mutant.hidden_from, count=3))
+    assert not any(step.diverged for step in train(mutant.hidden_from, count=3))
 
 
 def test_a_longer_run_in_a_graph():
     steps = train(replace(FULL, schedule="constant"), count=24)
-    assert not any(step.departed for step in steps)
+    assert not any(step.diverged for step in steps)
     losses = [step.torch_loss for step in steps]
     assert np.mean(losses[-4:]) < 0.5 * np.mean(losses[:4])
 
 
-def test_quantities_are_in_the_order_of_their_making():
+def test_quantities_are_in_the_order_of_computation():
     kinds = kinds_of(TINY)
     assert list(dict.fromkeys(kinds.values())) == [
         "running statistics",
@@ -117,7 +117,7 @@ def test_quantities_are_in_the_order_of_their_making():
 
 
 def test_errors_are_relative_to_the_largest_of_a_layer():
-    """But statistics to themselves, and what is no number is infinitely far off."""
+    """Errors of statistics are relative to themselves; NaN is an infinite error."""
     state = {name: np.ones(4) for name in kinds_of(TINY)}
     off = state | {"fc.bias.momentum": np.zeros(4), "bn1.running_mean": np.zeros(4)}
     large = {"fc.weight.momentum": np.full(4, 10.0), "bn1.running_var": np.full(4, 10.0)}
@@ -128,39 +128,37 @@ def test_errors_are_relative_to_the_largest_of_a_layer():
     assert errors_of(TINY, state, state | {LOSS: np.array(np.nan)})[LOSS] == float("inf")
 
 
-def test_float32_steps_hold_and_a_mutant_does_not(monkeypatch):
-    healthy = judge.lockstep(TINY, steps=0, single_steps=3)
-    assert healthy.passed
-    assert [trial.engine for trial in healthy.trials] == ["torch", "keras"]
+def test_float32_steps_pass_and_a_mutant_fails(monkeypatch):
+    sound = lockstep(TINY, steps=0, single_steps=3)
+    assert sound.passed
+    assert [trial.engine for trial in sound.trials] == ["torch", "keras"]
     TRAINING_MUTANTS[0].plant(monkeypatch)
-    (torch, keras) = judge.lockstep(TINY, steps=0, single_steps=1).trials
+    (torch, keras) = lockstep(TINY, steps=0, single_steps=1).trials
     assert (torch.status, keras.status) == ("pass", "fail")
     assert keras.furthest.endswith("running_var")
 
 
-def test_one_weight_that_stays_is_noticed_in_float32(monkeypatch):
-    """A step moves a weight by little; it is held against what rounding leaves in weights."""
-    import resnet_parity.adapters.keras.training_state as framework
-
-    held: dict[str, np.ndarray] = {}
-    set_state, get_state = framework.set_state, framework.get_state
+def test_one_weight_that_stays_is_detected_in_float32(monkeypatch):
+    """A step changes a weight little; its error is compared with the rounding error of weights."""
+    first: dict[str, np.ndarray] = {}
+    set_state, get_state = keras_state.set_state, keras_state.get_state
 
     def remember(training_state, state):
-        held.update({"layer2.0.conv1.weight": state["layer2.0.conv1.weight"]})
+        first.update({"layer2.0.conv1.weight": state["layer2.0.conv1.weight"]})
         set_state(training_state, state)
 
-    monkeypatch.setattr(framework, "set_state", remember)
+    monkeypatch.setattr(keras_state, "set_state", remember)
     monkeypatch.setattr(
-        framework, "get_state", lambda training_state: get_state(training_state) | held
+        keras_state, "get_state", lambda training_state: get_state(training_state) | first
     )
-    (torch, keras) = judge.lockstep(TINY, steps=0, single_steps=1).trials
+    (torch, keras) = lockstep(TINY, steps=0, single_steps=1).trials
     assert (torch.status, keras.status) == ("pass", "fail")
     assert keras.furthest == "layer2.0.conv1.weight"
 
 
-def test_near_a_kink_nothing_is_checked(monkeypatch):
+def test_no_step_near_a_kink_is_compared(monkeypatch):
     monkeypatch.setattr("resnet_parity.lockstep.single.is_far_from_kinks", lambda *_: False)
-    result = judge.lockstep(TINY, steps=1, single_steps=1)
+    result = lockstep(TINY, steps=1, single_steps=1)
     free, single = result.trials
     assert (free.status, single.status) == ("pass", "skipped")
     assert "only 0 of 1 steps in float32" in single.reason
@@ -168,7 +166,7 @@ def test_near_a_kink_nothing_is_checked(monkeypatch):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.25])
-def test_the_terms_of_a_step_are_those_of_pytorchs_loss(smoothing):
+def test_the_gradient_of_the_loss_is_pytorchs(smoothing):
     generator = np.random.default_rng(0)
     logits, labels = generator.normal(size=(4, 7)), generator.integers(0, 7, 4)
     tensor = torch.from_numpy(logits).requires_grad_()
@@ -184,7 +182,7 @@ def test_a_float64_that_cannot_be_is_reported(monkeypatch):
     import resnet_parity.adapters.keras.adapter as adapter
 
     monkeypatch.setattr(adapter, "float64_unsupported_reason", lambda: "it rounds")
-    alone = judge.lockstep(TINY, steps=2, single_steps=0)
+    alone = lockstep(TINY, steps=2, single_steps=0)
     assert [(trial.status, trial.reason) for trial in alone.trials] == [("skipped", "it rounds")]
     assert not alone.passed
 
@@ -218,11 +216,11 @@ def test_on_the_other_backends_of_keras(backend):
         ({"size": (60000, 60000)}, "take a smaller size"),
     ],
 )
-def test_what_cannot_be_trained_is_refused(options, message):
+def test_invalid_arguments_are_refused(options, message):
     with pytest.raises(ParityError, match=message):
-        judge.lockstep(TINY, **options)
+        lockstep(TINY, **options)
     with pytest.raises(ParityError, match="no logits"):
-        judge.lockstep(replace(TINY, num_classes=0))
+        lockstep(replace(TINY, num_classes=0))
 
 
 COMMAND = ["lockstep", "resnet20", "--size", "32x48", "--steps", "2", "--single-steps", "0"]
@@ -243,12 +241,12 @@ def test_the_command_prints_json_and_draws(tmp_path, capsys):
     assert captured.err.splitlines()[-1] == "float64, step 2 of 2 ..."
 
 
-def test_the_command_fails_with_one(monkeypatch, capsys):
+def test_the_command_exits_with_1(monkeypatch, capsys):
     TRAINING_MUTANTS[0].plant(monkeypatch)
     assert cli.main(COMMAND) == 1
     output = capsys.readouterr().out
-    assert "the implementations part behind step 1, furthest in layer" in output
-    assert "do NOT keep step" in output
+    assert "the implementations diverge at step 1, most in layer" in output
+    assert "do NOT train alike" in output
 
 
 def test_steps_are_whole_numbers_on_the_axis():
@@ -257,7 +255,7 @@ def test_steps_are_whole_numbers_on_the_axis():
     assert all(tick == round(tick) for tick in distances.get_xticks())
 
 
-HEALTHY = Trial("float32", "keras", "pass", 1.0, 2.0, "loss")
+SOUND = Trial("float32", "keras", "pass", 1.0, 2.0, "loss")
 
 
 def printed(capsys, *trials: Trial) -> str:
@@ -266,18 +264,22 @@ def printed(capsys, *trials: Trial) -> str:
     return capsys.readouterr().out
 
 
-def test_a_noise_floor_that_is_none_is_explained(capsys):
-    """Two images may leave hardly a gradient behind the norms, and PyTorch itself is far off."""
+def test_a_noise_floor_over_its_limit_is_explained(capsys):
+    """Two images may leave hardly any gradient, so that PyTorch's own error is large."""
     noise_floor = Trial("float32", "torch", "fail", 8.5e-3, 2e-4, "conv1.weight.momentum")
-    output = printed(capsys, noise_floor, HEALTHY)
-    assert "PyTorch itself, whose error is the noise floor, is further off" in output
-    assert "further off" not in printed(capsys, replace(noise_floor, status="pass"), HEALTHY)
+    output = printed(capsys, noise_floor, SOUND)
+    assert (
+        "the error of PyTorch itself, which is the noise floor, is larger than rounding" in output
+    )
+    assert "larger than rounding" not in printed(capsys, replace(noise_floor, status="pass"), SOUND)
 
 
-def test_what_was_not_run_is_reported_last(capsys):
+def test_a_skipped_dtype_is_reported_last(capsys):
     without = Trial("float64", "keras", "skipped", reason="no float64")
-    assert "both implementations keep step, in float64 not run" in printed(capsys, without, HEALTHY)
-    assert "both implementations keep step\n" in printed(capsys, HEALTHY)
+    assert "both implementations train alike; float64 was skipped" in printed(
+        capsys, without, SOUND
+    )
+    assert "both implementations train alike\n" in printed(capsys, SOUND)
 
 
 @pytest.mark.parametrize(
@@ -287,17 +289,21 @@ def test_what_was_not_run_is_reported_last(capsys):
         (["--learning-rate", "-1"], "learning_rate must be positive"),
         (["--plot", "no/such/folder/curve.png"], "cannot be written"),
         (["--plot", "curve.pdf"], "no PNG file"),
-        (["--plot", "curve.png", "--steps", "0"], "asks for none"),
+        (["--plot", "curve.png", "--steps", "0"], "takes none"),
     ],
 )
-def test_a_mistake_is_reported_before_anything_is_trained(options, message, monkeypatch, capsys):
-    monkeypatch.setattr(judge, "torch_adapter", lambda: pytest.fail("a framework was loaded"))
+def test_a_mistake_is_reported_before_training(options, message, monkeypatch, capsys):
+    monkeypatch.setattr(
+        lockstep_package, "torch_adapter", lambda: pytest.fail("a framework was loaded")
+    )
     assert cli.main([*COMMAND, *options]) == 2
     assert message in capsys.readouterr().err
 
 
 def test_without_matplotlib_the_install_line_comes_first(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(judge, "torch_adapter", lambda: pytest.fail("a framework was loaded"))
+    monkeypatch.setattr(
+        lockstep_package, "torch_adapter", lambda: pytest.fail("a framework was loaded")
+    )
     monkeypatch.setattr(plotting, "find_spec", lambda name: None)
     assert cli.main([*COMMAND, "--plot", str(tmp_path / "curve.png")]) == 3
     assert "python -m pip install 'matplotlib>=3.9'" in capsys.readouterr().err

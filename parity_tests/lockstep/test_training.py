@@ -1,4 +1,4 @@
-"""The rule of training, and what either implementation offers to train by it."""
+"""Recipes, and how both implementations train by them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ GENERATOR = np.random.default_rng(0)
         ({"decay_all": 1}, "decay_all must be True or False"),
     ],
 )
-def test_a_recipe_that_cannot_be_followed(fields: dict[str, Any], message: str):
+def test_an_invalid_recipe(fields: dict[str, Any], message: str):
     with pytest.raises(RecipeError, match=message):
         Recipe(**fields)
 
@@ -62,14 +62,14 @@ def test_learning_rates():
     assert np.abs(rates - [0.5, 0.25, 0, 0]).max() < least_noise_floor()
 
 
-def test_what_is_decayed():
+def test_which_tensors_are_decayed():
     assert Recipe().decays((64,))
     assert Recipe(decay_all=False).decays((10, 64))
     assert not Recipe(decay_all=False).decays((64,))
 
 
 def trained(framework):
-    """A model of that hand and its optimiser, after one step."""
+    """A model of that framework and its optimiser, after one step."""
     dtype: Any = torch.float32 if framework is resnet_torch else "float32"
     model = framework.create_model(TINY, dtype=dtype)
     framework.set_weights(model, random_weights(TINY, 0, "float32"))
@@ -84,7 +84,7 @@ def trained(framework):
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS, ids=lambda framework: framework.__name__)
-def test_momentum_goes_out_and_in(framework):
+def test_momentum_is_read_and_set(framework):
     model, optimizer = trained(framework)
     buffers = framework.optimizer.get_momentum(model, optimizer)
     names = [name for name in framework.get_weights(model) if "running" not in name]
@@ -104,7 +104,7 @@ def test_momentum_goes_out_and_in(framework):
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS, ids=lambda framework: framework.__name__)
-def test_before_the_first_step_buffers_are_zero_and_without_momentum_none(framework):
+def test_buffers_are_zero_before_the_first_step_and_absent_without_momentum(framework):
     model = framework.training.for_training(framework.create_model(TINY))
     fresh = framework.optimizer.get_momentum(model, framework.optimizer.sgd(model, Recipe()))
     assert fresh
@@ -114,8 +114,8 @@ def test_before_the_first_step_buffers_are_zero_and_without_momentum_none(framew
     framework.optimizer.set_momentum(model, none, {})
 
 
-def test_what_others_get_are_stock_layers(tmp_path):
-    """Training swaps the norms of a copy; its weights go back into the model that it came from."""
+def test_saved_models_have_stock_layers(tmp_path):
+    """Training replaces the norms of a copy, whose weights fit the original model."""
     stock = resnet_keras.create_model(TINY, dtype="float32")
     before = resnet_keras.get_weights(stock)
     model, _ = trained(resnet_keras)
@@ -125,7 +125,7 @@ def test_what_others_get_are_stock_layers(tmp_path):
     images = GENERATOR.normal(size=(2, 32, 48, 3)).astype("float32")
     np.testing.assert_array_equal(stock(images, training=False), model(images, training=False))
     resnet_keras.set_weights(stock, before)
-    path = tmp_path / "checkpoint.keras"  # our own, in the middle of a training
+    path = tmp_path / "checkpoint.keras"  # for this project, in the middle of training
     model.save(path)
     loaded: Any = keras.models.load_model(path)
     np.testing.assert_array_equal(loaded(images, training=False), model(images, training=False))
@@ -133,8 +133,8 @@ def test_what_others_get_are_stock_layers(tmp_path):
     assert loaded.optimizer.l2 == Recipe().weight_decay
 
 
-def test_fit_takes_them():
-    """Keras' own loop, its callbacks and its metrics work with model, optimiser and loss."""
+def test_keras_fit_trains():
+    """Keras' own loop and callbacks work with this model, optimiser and loss."""
     model = resnet_keras.training.for_training(resnet_keras.create_model(TINY, dtype="float32"))
     recipe = Recipe(0.05, nesterov=True, label_smoothing=0.1)
     optimizer = resnet_keras.optimizer.sgd(model, recipe)
@@ -159,7 +159,7 @@ def test_the_fused_norm_is_the_unfused_one(monkeypatch):
         resnet_keras.training, "_fused", lambda *given: calls.append(1) or fused(*given)
     )
     (ours, layer), (exact, wide) = norm(x), norm(x.astype("float64"), "float64")
-    assert len(calls) == 1, "it is for float32 alone"
+    assert len(calls) == 1, "only float32 is fused"
     close = limit("float32", "noise floor of taps")
     assert relative_error(exact, ours) < close
     expected = 0.5 + 0.5 * x.astype("float64").var(axis=(0, 1, 2), ddof=1)

@@ -1,7 +1,7 @@
-"""THE table of mutants of training: each a Keras implementation that trains by a rule a little different.
+"""The mutants of training: Keras implementations that train by a slightly different rule.
 
-The check `lockstep` must notice each, at the step and in the kind of quantity that the table says.
-Some are real frameworks' own rules: stock Keras' variance, its folded learning rate, its decay.
+`lockstep` must detect each, at the step and in the kind of quantity that the table gives. Some are
+rules of real frameworks: stock Keras' variance, its folded learning rate, its decay.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from resnet_keras.optimizer import CoupledSGD
 from resnet_parity.adapters.keras import training_state as training_state
 
 PLAIN = Recipe(0.05, weight_decay=0.0)
-"""Momentum and nothing else: what many of the mutants hide behind."""
+"""Momentum and nothing else: a recipe under which many mutants are correct."""
 
 FULL = Recipe(
     0.05,
@@ -29,25 +29,26 @@ FULL = Recipe(
     schedule="step",
     period=2,
 )
-"""Every part of the rule at once; the learning rate changes behind the second step."""
+"""Every part of the rule at once; the learning rate changes after the second step."""
 
 
 @dataclass(frozen=True)
 class TrainingMutant:
-    """A defect: how it is planted, in which kind of quantity it shows first, and after which step.
+    """A defect: how it is planted, and the kind of quantity in which it shows first.
 
-    `hidden_from` is a recipe under which the implementation is the right one.
+    `diverges_at` is the step, from 0, after which it shows. `hidden_from` is a recipe under which
+    the mutant is correct.
     """
 
     name: str
     plant: Callable[[pytest.MonkeyPatch], None]
     kind: str
-    departs: int = 0
+    diverges_at: int = 0
     hidden_from: Recipe | None = None
 
 
 def _with_recipe(part: str, change: Callable[[Recipe], Recipe]):
-    """A part of the implementation that follows another recipe than it is given."""
+    """A part of the implementation that follows a changed recipe."""
 
     def plant(patch: pytest.MonkeyPatch) -> None:
         right = getattr(training_state, part)
@@ -57,7 +58,7 @@ def _with_recipe(part: str, change: Callable[[Recipe], Recipe]):
 
 
 def _with_update(update: Callable[..., None]):
-    """An optimiser with another rule."""
+    """An optimiser with a different rule."""
     return lambda patch: patch.setattr(CoupledSGD, "update_step", update)
 
 
@@ -94,7 +95,7 @@ def _dampened(self, gradient, variable, learning_rate):
 
 
 def _folded(patch: pytest.MonkeyPatch) -> None:
-    """Keras' own rule; its buffers are told in gradients, as if the rate had never changed."""
+    """Keras' own rule; its buffers are converted as if the learning rate had never changed."""
 
     def update_step(self, gradient, variable, learning_rate):
         if self.decay_all or len(variable.shape) > 1:
@@ -138,7 +139,7 @@ TRAINING_MUTANTS = (
     TrainingMutant("frozen statistics", _with_norm_momentum(lambda m: 1.0), STATISTICS),
     TrainingMutant("decoupled decay", _with_update(_decoupled), BUFFERS, hidden_from=PLAIN),
     TrainingMutant(
-        "learning rate folded into the buffer", _folded, BUFFERS, departs=2, hidden_from=PLAIN
+        "learning rate folded into the buffer", _folded, BUFFERS, diverges_at=2, hidden_from=PLAIN
     ),
     TrainingMutant(
         "dropped Nesterov",

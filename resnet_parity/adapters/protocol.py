@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +12,7 @@ from resnet_spec import Architecture
 from resnet_parity.tolerances import limit
 
 Taps = Mapping[str, np.ndarray]
+State = Mapping[str, np.ndarray]
 
 NOISE_FLOOR_MODES = ("nchw", "channels_last")
 """PyTorch's memory layouts on a CPU: the larger error of the two is the noise floor."""
@@ -41,6 +42,25 @@ class Adapter(Protocol):
         mode: str,
         dtype: str,
     ) -> dict[str, np.ndarray]: ...
+
+
+class TrainingAdapter(Protocol):
+    """An implementation as `lockstep` trains it.
+
+    The modules `resnet_parity.adapters.torch.training_state` and `.keras.training_state` are
+    training adapters.
+    """
+
+    @property
+    def start(self) -> Callable[..., Any]:
+        """(architecture, weights, recipe, dtype) -> training state; PyTorch also takes `layout`."""
+        ...
+
+    def step(
+        self, training_state: Any, images: np.ndarray, labels: np.ndarray, learning_rate: float
+    ) -> float: ...
+    def get_state(self, training_state: Any) -> dict[str, np.ndarray]: ...
+    def set_state(self, training_state: Any, state: State) -> None: ...
 
 
 def rounding(adapter: Adapter, mode: str, dtype: str) -> str | None:

@@ -1,4 +1,4 @@
-"""`lockstep`: do both models train alike?"""
+"""`lockstep`: train both models and compare them after every step."""
 
 from __future__ import annotations
 
@@ -22,22 +22,23 @@ from resnet_parity.errors import ParityError
 
 _NUMBERS = {
     "learning-rate": (float, 0.001, "of the first step"),
-    "momentum": (float, 0.9, "share of the buffer that stays"),
-    "weight-decay": (float, 1e-4, "L2, coupled: it passes through the buffer"),
+    "momentum": (float, 0.9, "share of the buffer that is kept"),
+    "weight-decay": (float, 1e-4, "L2, coupled: added to the gradient, before the buffer"),
     "label-smoothing": (float, 0.0, "share of each label that is spread over all classes"),
-    "period": (int, 100, "steps until the schedule divides by ten, or has come to zero"),
+    "period": (int, 100, "steps until the schedule divides by ten, or reaches zero"),
 }
 
 
 def add(commands: Any) -> None:
-    """The parser of `lockstep`."""
-    text = "train both models alike and prove that they stay the same, step by step"
+    """Add the parser of `lockstep`."""
+    text = "train both models and prove that they stay the same, step by step"
     parser = add_command(commands, "lockstep", _lockstep, text)
     add_architecture(
-        parser, "height and width of the images in pixels (default: what suits the net, 64x96)"
+        parser,
+        "height and width of the images in pixels (default: 64x96, or what suits the architecture)",
     )
     _number(parser, "--steps", 20, "free steps in float64; 0 for none")
-    _number(parser, "--single-steps", 3, "float32 steps, each from one state; 0 for none")
+    _number(parser, "--single-steps", 3, "float32 steps, each from a common state; 0 for none")
     _number(parser, "--batch", 4, "images in a batch")
     parser.add_argument(
         "--seed", type=seed_type, default=0, metavar="N", help="seed of weights and images"
@@ -45,7 +46,7 @@ def add(commands: Any) -> None:
     for name, (kind, default, text) in _NUMBERS.items():
         text = f"{text} (default: {default})"
         parser.add_argument(f"--{name}", type=kind, default=default, metavar="X", help=text)
-    parser.add_argument("--nesterov", action="store_true", help="look ahead along the momentum")
+    parser.add_argument("--nesterov", action="store_true", help="use Nesterov momentum")
     decay = parser.add_mutually_exclusive_group()
     decay.add_argument(
         "--decay-all", action="store_true", default=True, help="decay every tensor (the default)"
@@ -57,15 +58,20 @@ def add(commands: Any) -> None:
         help="decay neither biases nor the gammas and betas of norms",
     )
     parser.add_argument(
-        "--schedule", choices=SCHEDULES, default="constant", help="of the learning rate"
+        "--schedule",
+        choices=SCHEDULES,
+        default="constant",
+        help="schedule of the learning rate (default: constant)",
     )
-    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the curve")
-    parser.add_argument("--json", action="store_true", help="print JSON, every step in it")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE.png", help="draw both losses and their distance"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON with every step")
     add_keras_backend(parser)
 
 
 def _number(parser: argparse.ArgumentParser, flag: str, default: int, text: str) -> None:
-    """An option that takes a whole number."""
+    """Add an option that takes a whole number."""
     text = f"{text} (default: {default})"
     parser.add_argument(flag, type=int, default=default, metavar="N", help=text)
 
@@ -81,7 +87,7 @@ def _lockstep(arguments: argparse.Namespace) -> Result:
 
     if arguments.plot:
         if not arguments.steps:
-            raise ParityError("--plot draws the free steps; --steps 0 asks for none")
+            raise ParityError("--plot draws the free steps, but --steps 0 takes none")
         check_plot(arguments.plot)
     with progress_line() as progress:
         result = lockstep(
@@ -104,7 +110,7 @@ def _lockstep(arguments: argparse.Namespace) -> Result:
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:
-    """The rule that was asked for; raises `ParityError` when it cannot be followed."""
+    """The recipe that the options describe; raises `ParityError` if it is invalid."""
     try:
         return Recipe(
             learning_rate=arguments.learning_rate,

@@ -1,7 +1,7 @@
-"""Training in lockstep: both implementations train alike, and every step all their numbers are compared.
+"""Training in lockstep: both implementations train, and after every step all numbers are compared.
 
-Every loss, weight, running statistic and momentum buffer: over many free steps in float64, and in
-float32 over single steps from one state.
+These are loss, weights, running statistics and momentum buffers: over many free steps in float64,
+and in float32 over single steps from one state.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from typing import cast
 from resnet_spec import Architecture, Recipe, get_architecture
 
 from resnet_parity.adapters.loading import keras_adapter, torch_adapter
+from resnet_parity.adapters.protocol import TrainingAdapter
 from resnet_parity.errors import ParityError, ProbeError
 from resnet_parity.limits import check_memory
 from resnet_parity.lockstep.free import TrainingStep, Worst, free_steps
 from resnet_parity.lockstep.single import noise_floor_of, synchronised
-from resnet_parity.lockstep.workload import TrainingAdapter, Workload, make_workload
+from resnet_parity.lockstep.workload import Workload, make_workload
 from resnet_parity.probes import blind_spots, default_size, random_weights
 from resnet_parity.probes.training import training_weights
 from resnet_parity.progress import Progress
@@ -27,24 +28,22 @@ from resnet_parity.verdict import Status
 
 __all__ = ["DEFAULT", "Lockstep", "TrainingStep", "Trial", "Worst", "lockstep"]
 
-Hands = tuple[TrainingAdapter, TrainingAdapter]
-
 DEFAULT = Recipe(learning_rate=0.001)
-"""The rule unless another is asked for. Training amplifies roundings, the more the higher the rate:
-at 0.01 PyTorch in one memory layout and PyTorch in the other part by 1e-10 in 10 steps of resnet50,
-and so do both implementations; at 0.05 in 54 steps of resnet18."""
+"""The default recipe. Training amplifies roundings, more so at a higher learning rate: at 0.01,
+PyTorch in its two memory layouts diverges by 1e-10 in 10 steps of resnet50, as do the two
+implementations; at 0.05 in 54 steps of resnet18."""
 
 _REPORTS = 10
-_MORE_BATCHES = 8  # for steps that come near a kink
+_SPARE_BATCHES = 8  # for steps that come near a kink
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What one implementation showed in one dtype.
+    """The result of one implementation (`engine`, or "both") in one dtype.
 
-    `value` is the largest error, in float32 Keras' largest ratio to the noise floor, `limit` what it may
-    be, and `furthest` the quantity that has it. `departed` is the first free step, from 0, behind
-    which something was off. `reason` explains a "cannot".
+    `value` is the largest error (for Keras in float32 its largest ratio to the noise floor),
+    `limit` its tolerance and `furthest` the quantity that has it. `diverged_at` is the first free
+    step, from 0, after which an error was over the limit. `reason` says why it was skipped.
     """
 
     dtype: str
@@ -53,13 +52,13 @@ class Trial:
     value: float = math.inf
     limit: float = 0.0
     furthest: str = ""
-    departed: int | None = None
+    diverged_at: int | None = None
     reason: str = ""
 
 
 @dataclass(frozen=True)
 class Lockstep:
-    """Everything that a training in lockstep showed, as data."""
+    """The result of training in lockstep."""
 
     architecture: Architecture
     recipe: Recipe
@@ -73,7 +72,7 @@ class Lockstep:
 
     @property
     def passed(self) -> bool:
-        """Nothing failed, and what was asked for last, or alone, is proven."""
+        """Whether nothing failed, and the last trial, or the only one, passed."""
         statuses = [trial.status for trial in self.trials]
         return "fail" not in statuses and statuses[-1] == "pass"
 
@@ -90,11 +89,12 @@ def lockstep(
     keras_backend: str | None = None,
     progress: Progress = lambda step, total: None,
 ) -> Lockstep:
-    """Train both implementations: `steps` free steps in float64, `single_steps` from one state in float32.
+    """Train both implementations and compare all their numbers after every step.
 
-    `size` is height and width of the images in pixels.
+    `steps` is the number of free steps in float64, `single_steps` that of float32 steps that each
+    start from one state. `size` is height and width of the images in pixels.
 
-    Raises `ParityError` (a framework is missing, there are no classes to train for, a number is out
+    Raises `ParityError` (a framework is missing, the architecture has no classes, a number is out
     of range) and `resnet_spec.ArchitectureError`.
     """
     arch = get_architecture(architecture)
@@ -103,7 +103,7 @@ def lockstep(
     total = 1 + min(steps, _REPORTS) + (single_steps > 0)
     progress("loading the frameworks", total)
     adapters = torch_adapter(), keras_adapter(keras_backend)
-    frameworks = _framework("torch"), _framework("keras")
+    training_adapters = _training_adapter("torch"), _training_adapter("keras")
     workload = make_workload(arch, recipe, seed, size, batch)
     ran: list[TrainingStep] = []
     trials: list[Trial] = []
@@ -111,16 +111,17 @@ def lockstep(
     if steps and unsupported_reason:
         trials.append(Trial("float64", "keras", "skipped", reason=unsupported_reason))
     elif steps:
-        for step in free_steps(workload, frameworks, random_weights(arch, seed, "float64"), steps):
+        weights = random_weights(arch, seed, "float64")
+        for step in free_steps(workload, training_adapters, weights, steps):
             ran.append(step)
             if step.index % math.ceil(steps / _REPORTS) == 0:
                 progress(f"float64, step {len(ran)} of {steps}", total)
         trials.append(_free_trial(ran))
     if single_steps:
         progress(f"float32, {single_steps} synchronised steps", total)
-        tried = make_workload(arch, recipe, seed, size, batch, single_steps + _MORE_BATCHES)
+        longer = make_workload(arch, recipe, seed, size, batch, single_steps + _SPARE_BATCHES)
         try:
-            trials += _single_trials(tried, frameworks, seed, single_steps)
+            trials += _single_trials(longer, training_adapters, seed, single_steps)
         except ProbeError as error:
             trials.append(Trial("float32", "both", "skipped", reason=str(error)))
     return Lockstep(
@@ -136,23 +137,27 @@ def lockstep(
     )
 
 
-def _framework(package: str) -> TrainingAdapter:
-    return cast(TrainingAdapter, import_module(f"resnet_parity.adapters.{package}.training_state"))
+def _training_adapter(framework: str) -> TrainingAdapter:
+    return cast(
+        TrainingAdapter, import_module(f"resnet_parity.adapters.{framework}.training_state")
+    )
 
 
 def _free_trial(steps: list[TrainingStep]) -> Trial:
-    departed = next((step.index for step in steps if step.departed), None)
-    # What departs first has the cause in it; what is furthest off later is only its echo.
-    told = max(steps, key=lambda s: s.furthest.error) if departed is None else steps[departed]
-    worst = told.furthest
-    status: Status = "pass" if departed is None else "fail"
+    first = next((step.index for step in steps if step.diverged), None)
+    # The first divergence contains the cause; larger errors of later steps follow from it.
+    shown = max(steps, key=lambda s: s.furthest.error) if first is None else steps[first]
+    worst = shown.furthest
+    status: Status = "pass" if first is None else "fail"
     most = limit("lockstep", "float64")
-    return Trial("float64", "both", status, worst.error, most, worst.name, departed)
+    return Trial("float64", "both", status, worst.error, most, worst.name, first)
 
 
-def _single_trials(workload: Workload, frameworks: Hands, seed: int, count: int) -> list[Trial]:
+def _single_trials(
+    workload: Workload, adapters: tuple[TrainingAdapter, TrainingAdapter], seed: int, count: int
+) -> list[Trial]:
     weights = training_weights(workload.architecture, seed, "float32")
-    ours, theirs = synchronised(workload, frameworks, weights, count)
+    ours, theirs = synchronised(workload, adapters, weights, count)
     noise_floor = noise_floor_of(workload.architecture, ours)
     ratios = {name: error / noise_floor[name] for name, error in theirs.items()}
 
@@ -171,7 +176,7 @@ def _check(
     arch: Architecture, steps: int, single_steps: int, seed: int, size: tuple[int, int], batch: int
 ) -> None:
     if arch.out_indices is not None or not arch.num_classes:
-        raise ParityError(f"{arch.name!r} gives no logits to train; leave it its classes")
+        raise ParityError(f"{arch.name!r} returns no logits to train; it needs classes")
     if min(steps, single_steps, seed) < 0 or steps + single_steps == 0:
         raise ParityError("there must be at least one step, in float64 or in float32")
     if batch < 2:

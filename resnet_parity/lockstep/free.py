@@ -1,4 +1,4 @@
-"""Free steps in float64: both implementations go their own way from the same weights, and must not part."""
+"""Free steps in float64: both implementations train from the same weights and must not diverge."""
 
 from __future__ import annotations
 
@@ -6,20 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from resnet_parity.lockstep.workload import (
-    LOSS,
-    State,
-    TrainingAdapter,
-    Workload,
-    errors_of,
-    kinds_of,
-)
+from resnet_parity.adapters.protocol import State, TrainingAdapter
+from resnet_parity.lockstep.workload import LOSS, Workload, errors_of, kinds_of
 from resnet_parity.tolerances import limit
 
 
 @dataclass(frozen=True)
 class Worst:
-    """What is furthest off, and by how much."""
+    """The quantity with the largest relative error, and that error."""
 
     name: str
     error: float
@@ -27,7 +21,7 @@ class Worst:
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """One step of both implementations: the losses before it, and what is furthest off behind it, by kind."""
+    """One step of both implementations: the losses before it, the worst of each kind after it."""
 
     index: int
     learning_rate: float
@@ -37,32 +31,34 @@ class TrainingStep:
 
     @property
     def distance(self) -> float:
-        """How far the losses are apart."""
+        """The absolute difference of the losses."""
         return abs(self.torch_loss - self.keras_loss)
 
     @property
     def furthest(self) -> Worst:
+        """The worst of all kinds."""
         return max(self.worst.values(), key=lambda worst: worst.error)
 
     @property
-    def departed(self) -> bool:
+    def diverged(self) -> bool:
+        """Whether the largest error is over the limit, or not a number."""
         return not self.furthest.error <= limit("lockstep", "float64")
 
 
 def free_steps(
     workload: Workload,
-    frameworks: tuple[TrainingAdapter, TrainingAdapter],
+    adapters: tuple[TrainingAdapter, TrainingAdapter],
     weights: State,
     count: int,
 ) -> Iterator[TrainingStep]:
-    """PyTorch's step and Keras', compared, then the next ones from where each has come to."""
+    """Compare PyTorch's step with Keras', again and again; each goes on from its own state."""
     arch, recipe = workload.architecture, workload.recipe
     kinds = kinds_of(arch)
     runs: list[tuple[TrainingAdapter, Any]] = [
-        (framework, framework.start(arch, weights, recipe, "float64")) for framework in frameworks
+        (adapter, adapter.start(arch, weights, recipe, "float64")) for adapter in adapters
     ]
     for index in range(count):
-        ours, theirs = (workload.step(framework, run, index, "float64") for framework, run in runs)
+        ours, theirs = (workload.step(adapter, run, index, "float64") for adapter, run in runs)
         worst: dict[str, Worst] = {}
         for name, error in errors_of(arch, ours, theirs).items():
             kind = kinds[name]

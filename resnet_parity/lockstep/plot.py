@@ -1,4 +1,4 @@
-"""The curve of both losses and their distance, drawn with matplotlib into a PNG file."""
+"""Draws both losses and their distance with matplotlib into a PNG file."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from resnet_parity.lockstep import Lockstep
 
 
 def check_plot(path: Path) -> None:
-    """Raise what would keep the plot from being drawn: before the training, not behind it.
+    """Raise, before the training, what would prevent the plot after it.
 
     Raises `MissingFrameworkError` without matplotlib, `ParityError` for a path that cannot be
     written.
     """
     if path.suffix.lower() != ".png":
-        raise ParityError(f"{path} is no PNG file; give a name that ends in .png")
+        raise ParityError(f"{path} is no PNG file; choose a name that ends in .png")
     check_writable(path)
     if find_spec("matplotlib") is None:
         raise MissingFrameworkError(
@@ -29,9 +29,9 @@ def check_plot(path: Path) -> None:
 
 
 def draw(result: Lockstep, path: Path) -> None:
-    """Both losses, and below them their distance on a logarithmic axis; the file is whole or not.
+    """Draw both losses, and below them their distance on a logarithmic axis.
 
-    matplotlib keeps its caches in a folder of their own, that goes again.
+    The file is written whole or not at all. matplotlib's caches live in a temporary folder.
     """
     with tempfile.TemporaryDirectory() as folder:
         os.environ.setdefault("MPLCONFIGDIR", folder)

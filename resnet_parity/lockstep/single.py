@@ -1,9 +1,9 @@
-"""Synchronised steps in float32: each starts both implementations from one state, and is judged by itself.
+"""Synchronised steps in float32: each starts from one state and is compared by itself.
 
-Free steps in float32 show nothing, for training makes chaos of their roundings. Here the state
-before each step is that of a float64 run, rounded; that run's next state is what must come out. The
-weights are those of a training probe; a step that comes near the kink of a ReLU or a maximum,
-behind which any engine may go, is not judged, and the next takes its place.
+Free steps in float32 show nothing, because training amplifies roundings into chaos. Here the state
+before each step is that of a float64 run, rounded; that run's next state is the expected result.
+The weights are those of a training probe. A step near the kink of a ReLU or a maximum, where a
+rounding decides which way an engine goes, is skipped, and the next takes its place.
 """
 
 from __future__ import annotations
@@ -16,15 +16,9 @@ import numpy as np
 
 from resnet_spec import IMAGE, Architecture, Recipe, momentum_name, outputs
 
+from resnet_parity.adapters.protocol import State, TrainingAdapter
 from resnet_parity.errors import ProbeError
-from resnet_parity.lockstep.workload import (
-    FORWARDS,
-    State,
-    TrainingAdapter,
-    Workload,
-    errors_of,
-    kinds_of,
-)
+from resnet_parity.lockstep.workload import FORWARDS, Workload, errors_of, kinds_of
 from resnet_parity.probes import is_far_from_kinks
 from resnet_parity.reference import derivatives, oracle
 from resnet_parity.reference.values import Value
@@ -35,18 +29,18 @@ Errors = dict[str, float]
 
 def synchronised(
     workload: Workload,
-    frameworks: tuple[TrainingAdapter, TrainingAdapter],
+    adapters: tuple[TrainingAdapter, TrainingAdapter],
     weights: State,
     count: int,
 ) -> tuple[Errors, Errors]:
-    """PyTorch's largest error in every quantity over its layouts and steps, and Keras'.
+    """The largest error of every quantity, of PyTorch over both its layouts, and of Keras.
 
-    The course has as many batches as steps may be tried.
+    The workload has one batch for each step that may be tried, of which `count` are compared.
 
-    Raises `ProbeError` where too many steps come near a kink.
+    Raises `ProbeError` if too many steps come near a kink.
     """
     arch, recipe = workload.architecture, workload.recipe
-    torch, keras = frameworks
+    torch, keras = adapters
     exact = torch.start(arch, _cast(weights, "float64"), recipe, "float64")
     runs: list[tuple[TrainingAdapter, Any]] = [
         (torch, torch.start(arch, weights, recipe, "float32")),
@@ -56,9 +50,9 @@ def synchronised(
     errors: list[Errors] = [{} for _ in runs]
     for index, state, scales in _steps(workload, torch, exact, count):
         expected = workload.step(torch, exact, index, "float64")
-        for (framework, run), found in zip(runs, errors, strict=True):
-            framework.set_state(run, state)
-            actual = workload.step(framework, run, index, "float32")
+        for (adapter, run), found in zip(runs, errors, strict=True):
+            adapter.set_state(run, state)
+            actual = workload.step(adapter, run, index, "float32")
             for name, error in errors_of(arch, expected, actual, scales).items():
                 found[name] = max(error, found.get(name, 0.0))
     ours, other, theirs = errors
@@ -66,35 +60,35 @@ def synchronised(
 
 
 def _steps(
-    workload: Workload, framework: TrainingAdapter, exact: Any, count: int
+    workload: Workload, adapter: TrainingAdapter, exact: Any, count: int
 ) -> Iterator[tuple[int, State, dict[str, float]]]:
-    """The steps to checker: index, state before, and the scales of what follows.
+    """The steps to compare: index, state before it, scales of the momentum buffers after it.
 
-    The float64 run stands in that state when a step is given, and behind it for the next.
+    When a step is yielded, the float64 run is in the state before it; the caller takes the step.
     """
-    judged = 0
+    compared = 0
     for index in range(len(workload.images)):
-        if judged == count:
+        if compared == count:
             return
-        state = _cast(framework.get_state(exact), "float32")
-        framework.set_state(exact, _cast(state, "float64"))
+        state = _cast(adapter.get_state(exact), "float32")
+        adapter.set_state(exact, _cast(state, "float64"))
         scales = _scales(workload, state, index)
         if scales is None:
-            workload.step(framework, exact, index, "float64")
+            workload.step(adapter, exact, index, "float64")
             continue
-        judged += 1
+        compared += 1
         yield index, state, scales
-    if judged < count:
+    if compared < count:
         raise ProbeError(
-            f"only {judged} of {count} steps in float32 stay away from the kinks of ReLUs and "
-            "maxima, behind which a rounding decides; take another seed, or fewer or smaller images"
+            f"only {compared} of {count} steps in float32 stay away from the kinks of ReLUs and "
+            "maxima, where a rounding decides; take another seed, or fewer or smaller images"
         )
 
 
 def _scales(workload: Workload, state: State, index: int) -> dict[str, float] | None:
-    """How large the terms are that each momentum buffer sums, from the oracle.
+    """The size of the terms that each momentum buffer sums, by the oracle; None near a kink.
 
-    Behind a norm they cancel, as in the gradients of a training probe. None near a kink.
+    Where a norm follows they cancel, as in the gradients of a training probe.
     """
     arch = workload.architecture
     images, labels = workload.batch(index)
@@ -111,7 +105,7 @@ def _scales(workload: Workload, state: State, index: int) -> dict[str, float] | 
 
 
 def _of_loss(recipe: Recipe, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The gradient of the mean cross-entropy: softmax less what the labels say, (N, classes)."""
+    """The gradient of the mean cross-entropy, (N, classes): softmax minus the smoothed labels."""
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     wanted = (1 - recipe.label_smoothing) * np.eye(logits.shape[1])[labels]
     wanted += recipe.label_smoothing / logits.shape[1]
@@ -119,12 +113,12 @@ def _of_loss(recipe: Recipe, logits: np.ndarray, labels: np.ndarray) -> np.ndarr
 
 
 def noise_floor_of(arch: Architecture, errors: Mapping[str, float]) -> Errors:
-    """What rounding does to each quantity, from PyTorch's errors in the order of their making.
+    """The noise floor of each quantity, from PyTorch's errors in the order of computation.
 
-    Forwards it never falls from one to the next, for rounding travels on, and an error over a
-    handful of numbers would be small by chance; nor does it rise above what rounding can be. Every
-    momentum buffer has the rounding of the whole net in it, as gradients have; a step then adds
-    little of it to a weight, so the largest error of any counts there.
+    In the forward pass it never falls from one quantity to the next, because rounding errors
+    propagate, and an error over a handful of numbers may be small by chance. It is capped at what
+    rounding can be. Every momentum buffer contains the rounding of the whole net, as gradients do,
+    and a step adds little of it to a weight; for both kinds the largest error of the kind counts.
     """
     kinds, most = kinds_of(arch), limit("lockstep", "noise floor in float32")
     largest: dict[str, float] = defaultdict(least_noise_floor)

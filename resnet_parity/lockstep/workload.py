@@ -1,23 +1,22 @@
-"""What both implementations train on, and what is compared: images, labels, quantities and their scales."""
+"""The images and labels of lockstep training, and the errors of the quantities it compares."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from resnet_spec import Architecture, Recipe, momentum_name, parameters
 
+from resnet_parity.adapters.protocol import State, TrainingAdapter
 from resnet_parity.compare import relative_error
 from resnet_parity.probes.splitmix import Stream
 
-State = Mapping[str, np.ndarray]
-
 BATCHES = 4
-"""So many batches take turns, so that the loss falls."""
+"""The number of batches that alternate; few, so that the loss falls."""
 
 LOSS = "loss"
 KINDS = (LOSS, "weights", "running statistics", "momentum buffers")
@@ -25,24 +24,12 @@ FORWARDS = (LOSS, "running statistics")
 _SHARED = ("weights", "momentum buffers")
 
 
-class TrainingAdapter(Protocol):
-    """What the checker asks of an implementation in training; `resnet_parity.adapters.torch.training_state`, `resnet_parity.adapters.keras.training_state`."""
-
-    @property
-    def start(self) -> Callable[..., Any]:
-        """From (architecture, weights, recipe, dtype); PyTorch's also takes a memory `layout`."""
-        ...
-
-    def step(
-        self, training_state: Any, images: np.ndarray, labels: np.ndarray, learning_rate: float
-    ) -> float: ...
-    def get_state(self, training_state: Any) -> dict[str, np.ndarray]: ...
-    def set_state(self, training_state: Any, state: State) -> None: ...
-
-
 @dataclass(frozen=True)
 class Workload:
-    """Batches of images (N, C, H, W) and labels (N,), which take turns, and the rule."""
+    """The recipe, and the batches that alternate.
+
+    `images` is (batches, N, C, H, W), `labels` is (batches, N).
+    """
 
     architecture: Architecture
     recipe: Recipe
@@ -50,18 +37,18 @@ class Workload:
     labels: np.ndarray
 
     def batch(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """The images and labels of a step."""
+        """The images (N, C, H, W) and labels (N,) of a step."""
         turn = index % len(self.images)
         return self.images[turn], self.labels[turn]
 
     def step(
-        self, framework: TrainingAdapter, training_state: Any, index: int, dtype: str
+        self, adapter: TrainingAdapter, training_state: Any, index: int, dtype: str
     ) -> dict[str, np.ndarray]:
-        """The state of a training state behind one more step, and the loss before it."""
+        """Take one step; return the state after it and the loss before it."""
         images, labels = self.batch(index)
         rate = self.recipe.learning_rate_at(index)
-        loss = framework.step(training_state, images.astype(dtype), labels, rate)
-        return {LOSS: np.array(loss)} | framework.get_state(training_state)
+        loss = adapter.step(training_state, images.astype(dtype), labels, rate)
+        return {LOSS: np.array(loss)} | adapter.get_state(training_state)
 
 
 def make_workload(
@@ -81,7 +68,7 @@ def make_workload(
 
 
 def kinds_of(arch: Architecture) -> dict[str, str]:
-    """What kind of quantity each name in a state is: in the order in which a step makes them.
+    """The kind of each quantity in a state, in the order in which a step computes them.
 
     Statistics come with the forward pass, then the loss, then buffers and weights with the backward
     pass, from the last layer to the first.
@@ -99,9 +86,9 @@ def errors_of(
 ) -> dict[str, float]:
     """The relative error of every quantity, in the order of `kinds_of`.
 
-    A gradient may vanish (that of a bias before a norm always does), and then all of it is
-    rounding. So a trained tensor and its buffer are held against the largest size per element in
-    their layer, where that is larger than their own, or against one of `scales` where that is.
+    A gradient may vanish (that of a bias before a norm always does) and then consists of rounding
+    alone. So the error of a trained tensor or its buffer is relative to the largest of three: its
+    own size, the largest root mean square in its layer, and its entry in `scales`.
     """
     sizes: dict[tuple[str, str], float] = {}
     kinds = {name: kind for name, kind in kinds_of(arch).items() if name in expected}
@@ -118,5 +105,5 @@ def errors_of(
 
 
 def _layer(name: str) -> str:
-    """The layer that a tensor or its buffer belongs to."""
+    """The layer of a tensor or its momentum buffer."""
     return name.removesuffix(momentum_name("")).rpartition(".")[0]

@@ -1,4 +1,4 @@
-"""What a training in lockstep showed, as text for people (rich) and as JSON for programs."""
+"""Prints the result of training in lockstep: as text (rich) or as JSON data."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from resnet_parity.reports.tables import COLOUR, finite, new_table
 
 _ROWS = 12
 _NO_NOISE_FLOOR = (
-    "float32: PyTorch itself, whose error is the noise floor, is further off than rounding may bring it. "
-    "Where float64 passes, the images do that and no implementation: so few, or of such a size, they leave "
-    "hardly a gradient behind the norms. Take --batch 4 or more, or another --seed."
+    "float32: the error of PyTorch itself, which is the noise floor, is larger than rounding "
+    "explains. If float64 passes, the images are the reason, not an implementation: so few, or of "
+    "this size, let hardly any gradient pass the norms. Take --batch 4 or more or another --seed."
 )
 
 
 def as_json(result: Lockstep) -> dict[str, Any]:
-    """All of it as plain data; infinities become null. Steps count from 1."""
+    """The result as JSON data; infinities become null. Steps count from 1."""
     return {
         "architecture": result.architecture.name,
         "recipe": asdict(result.recipe),
@@ -36,7 +36,7 @@ def as_json(result: Lockstep) -> dict[str, Any]:
             asdict(trial)
             | {
                 "value": finite(trial.value),
-                "departed": None if trial.departed is None else trial.departed + 1,
+                "diverged_at": None if trial.diverged_at is None else trial.diverged_at + 1,
             }
             for trial in result.trials
         ],
@@ -58,7 +58,7 @@ def as_json(result: Lockstep) -> dict[str, Any]:
 
 
 def print_report(console: Console, result: Lockstep) -> None:
-    """The curve of both losses and their distance, and what was furthest off."""
+    """Print both losses, their distance and the largest errors."""
     recipe = ", ".join(f"{name} {value}" for name, value in asdict(result.recipe).items())
     height, width = result.size
     title = f"{result.architecture.name}: batches of {result.batch} images of {height}x{width}"
@@ -66,9 +66,9 @@ def print_report(console: Console, result: Lockstep) -> None:
     console.print(", ".join(f"{name} {number}" for name, number in result.versions.items()))
     console.print(f"{recipe}\n", soft_wrap=True)
     if result.steps:
-        console.print(_curve(result.steps, result.trials[0].departed))
+        console.print(_curve(result.steps, result.trials[0].diverged_at))
         console.print()
-    table = new_table("dtype", "framework", "furthest off", "figure", "verdict")
+    table = new_table("dtype", "framework", "largest error in", "figure", "verdict")
     for trial in result.trials:
         verdict = Text(trial.status, COLOUR[trial.status])
         table.add_row(trial.dtype, trial.engine, trial.furthest, _figure(trial), verdict)
@@ -78,17 +78,19 @@ def print_report(console: Console, result: Lockstep) -> None:
     for warning in result.warnings:
         console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
     if result.passed:
-        unseen = [f"in {each.dtype} not run" for each in result.trials if each.status == "skipped"]
-        console.print(Text(", ".join(["both implementations keep step", *unseen]), "green"))
+        skipped = [
+            f"{each.dtype} was skipped" for each in result.trials if each.status == "skipped"
+        ]
+        console.print(Text("; ".join(["both implementations train alike", *skipped]), "green"))
     else:
-        console.print(Text("the implementations do NOT keep step, or it is not proven", "red"))
+        console.print(Text("the implementations do NOT train alike, or it is not proven", "red"))
 
 
-def _curve(steps: Sequence[TrainingStep], departed: int | None) -> Table:
-    """Some steps, the first and the last among them, and the one where they part."""
-    table = new_table("step", "torch loss", "keras loss", "distance", "furthest off", "error")
+def _curve(steps: Sequence[TrainingStep], diverged_at: int | None) -> Table:
+    """A table of some steps: the first, the last, a few between, and the first divergence."""
+    table = new_table("step", "torch loss", "keras loss", "distance", "largest error in", "error")
     last = len(steps) - 1
-    shown = {round(index * last / (_ROWS - 1)) for index in range(_ROWS)} | {departed}
+    shown = {round(index * last / (_ROWS - 1)) for index in range(_ROWS)} | {diverged_at}
     for step in steps:
         if step.index in shown:
             table.add_row(
@@ -97,7 +99,7 @@ def _curve(steps: Sequence[TrainingStep], departed: int | None) -> Table:
                 f"{step.keras_loss:.6f}",
                 f"{step.distance:.1e}",
                 step.furthest.name,
-                Text(f"{step.furthest.error:.1e}", "red" if step.departed else ""),
+                Text(f"{step.furthest.error:.1e}", "red" if step.diverged else ""),
             )
     return table
 
@@ -112,13 +114,13 @@ def _figure(trial: Trial) -> str:
 
 def _print_trouble(console: Console, trial: Trial) -> None:
     if trial.reason:
-        text = f"{trial.dtype}: cannot hold. {trial.reason}."
+        text = f"{trial.dtype}: skipped: {trial.reason}"
         console.print(text, style="yellow", soft_wrap=True)
     if (trial.dtype, trial.engine, trial.status) == ("float32", "torch", "fail"):
         console.print(_NO_NOISE_FLOOR, style="red", markup=False, soft_wrap=True)
-    if trial.departed is not None:
+    if trial.diverged_at is not None:
         console.print(
-            f"{trial.dtype}: the implementations part behind step {trial.departed + 1}, furthest in "
+            f"{trial.dtype}: the implementations diverge at step {trial.diverged_at + 1}, most in "
             f"{trial.furthest}: relative error {trial.value:.1e}",
             style="red",
             markup=False,
