@@ -1,6 +1,6 @@
 """Convolution
 
-The image and the kernel keep their axes in another order; the numbers are the same."""
+Images and kernels have their axes in another order; the numbers are the same."""
 
 # --- shared
 import numpy as np

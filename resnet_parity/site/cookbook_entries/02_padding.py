@@ -1,6 +1,6 @@
 """Padding at stride 2
 
-Keras' "same" pads an even size on the right and below alone: pad by a layer instead."""
+Keras' "same" pads an even size only on the right and below; use a padding layer instead."""
 
 # --- shared
 import numpy as np
@@ -34,5 +34,5 @@ agree(theirs.transpose(0, 3, 1, 2), ours)
 same = keras.ops.conv(
     image.transpose(0, 2, 3, 1), kernel.transpose(2, 3, 1, 0), strides=2, padding="same"
 )
-assert same.shape == theirs.shape  # no warning, and yet
+assert same.shape == theirs.shape  # no warning, but other values
 assert np.abs(keras.ops.convert_to_numpy(same) - theirs).max() > 1

@@ -1,6 +1,6 @@
-"""Batch normalisation, predicting
+"""Batch normalisation in inference
 
-Keras' epsilon is 1e-3 unless told; PyTorch's is 1e-5. Weights have other names."""
+The default epsilon is 1e-5 in PyTorch and 1e-3 in Keras. The weights have other names."""
 
 # --- shared
 import numpy as np

@@ -1,6 +1,6 @@
 """Running statistics
 
-PyTorch's momentum weighs the new value, Keras' the old one. PyTorch keeps the unbiased variance."""
+PyTorch's momentum weighs the new value, Keras' the old one. PyTorch tracks the unbiased variance."""
 
 # --- shared
 import numpy as np

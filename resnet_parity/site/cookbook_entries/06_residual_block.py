@@ -1,6 +1,6 @@
 """A residual sum
 
-A module that is called, beside a function of tensors. In Keras a layer is found by its name."""
+A module in PyTorch, a function of tensors in Keras, where a layer is found by its name."""
 
 # --- shared
 import numpy as np

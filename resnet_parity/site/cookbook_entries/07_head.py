@@ -1,6 +1,6 @@
 """Global average and classifier
 
-Both give (N, C), so the order of axes ends here; the dense kernel is transposed still."""
+Both return (N, C), so the layouts agree from here on; only the dense kernel is transposed."""
 
 # --- shared
 import numpy as np

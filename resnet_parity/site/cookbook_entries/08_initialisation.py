@@ -1,6 +1,6 @@
 """Kaiming initialisation
 
-Keras' `HeNormal` is truncated, and over the fan-in. The generators differ: only the law agrees."""
+Keras' `HeNormal` is truncated and uses the fan-in. Generators differ; the distributions agree."""
 
 # --- shared
 import numpy as np
@@ -20,8 +20,8 @@ ours = conv.weight.detach().numpy()
 import keras
 from keras import initializers
 
-law = initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal", seed=0)
-theirs = keras.ops.convert_to_numpy(law((3, 3, 128, 256)))
+initializer = initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal", seed=0)
+theirs = keras.ops.convert_to_numpy(initializer((3, 3, 128, 256)))
 
 # --- agree
 expected = np.sqrt(2 / fan_out)

@@ -1,4 +1,4 @@
-"""Training or predicting
+"""Training or inference
 
 A state of the module in PyTorch, an argument of the call in Keras."""
 

@@ -1,6 +1,6 @@
 """Gradients
 
-Autograd fills `.grad`. Keras has no function for it: take the backend's, here TensorFlow's."""
+Autograd fills `.grad`. Keras has no function for it; use the backend's, here TensorFlow's."""
 
 # --- shared
 import numpy as np

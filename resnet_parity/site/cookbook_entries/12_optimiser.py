@@ -1,11 +1,11 @@
 """Stochastic gradient descent with momentum
 
-The same while the rate stays. Keras' buffer holds gradients times the rate, with the other sign."""
+Equal while the rate is constant. Keras' buffer holds gradients times the rate, negated."""
 
 # --- shared
 import numpy as np
 
-# Keras' SGD rounds rate and momentum to float32: these are the same there.
+# Keras' SGD rounds rate and momentum to float32, which holds these exactly.
 rate, momentum = 0.125, 0.875
 generator = np.random.default_rng(0)
 start = generator.standard_normal(5)

@@ -1,6 +1,6 @@
 """A schedule of the learning rate
 
-The same cosine: an object to call after every step, and a function of the step."""
+The same cosine: an object that is stepped in PyTorch, a function of the step in Keras."""
 
 # --- shared
 steps = 8
@@ -26,4 +26,4 @@ theirs = [float(schedule(step)) for step in range(steps)]
 # --- agree
 from resnet_parity.site.cookbook import agree
 
-agree(theirs, ours, "float32")  # Keras' are
+agree(theirs, ours, "float32")  # Keras computes rates in float32

@@ -1,11 +1,11 @@
 """Weight decay
 
-PyTorch's SGD adds it to the gradient, Keras' shrinks the weight beside the step: add it."""
+PyTorch's SGD adds decay to the gradient; Keras' SGD shrinks the weight instead."""
 
 # --- shared
 import numpy as np
 
-# Keras rounds them to float32: these are the same there.
+# Keras rounds them to float32, which holds these exactly.
 rate, momentum, decay = 0.125, 0.875, 2**-6
 generator = np.random.default_rng(0)
 start = generator.standard_normal(5)

@@ -1,6 +1,6 @@
 """Cross-entropy with smoothed labels
 
-PyTorch smooths labels given as numbers; Keras needs vectors, and to be told that it gets logits."""
+PyTorch takes class indices; Keras needs one-hot labels and `from_logits=True`."""
 
 # --- shared
 import numpy as np

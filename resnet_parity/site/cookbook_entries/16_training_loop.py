@@ -1,6 +1,6 @@
 """A training loop, and `fit`
 
-With the learning rate fixed, no weight decay and no norms, two stock optimisers walk together."""
+With a fixed learning rate, no weight decay and no norms, the stock optimisers agree."""
 
 # --- shared
 import numpy as np
@@ -47,4 +47,4 @@ keras.config.set_floatx("float32")
 from resnet_parity.site.cookbook import agree
 
 agree(theirs.T, ours)
-assert np.abs(ours - kernel).max() > 0.1  # it has learnt something
+assert np.abs(ours - kernel).max() > 0.1  # the weights have changed

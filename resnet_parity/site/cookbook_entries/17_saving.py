@@ -1,6 +1,6 @@
 """Saving and loading
 
-safetensors goes to both, and holds no code. Never unpickle what a stranger sends."""
+Both read safetensors, which holds no code. Never unpickle a file that you do not trust."""
 
 # --- shared
 from pathlib import Path

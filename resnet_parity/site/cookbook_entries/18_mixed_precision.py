@@ -1,6 +1,6 @@
 """Mixed precision
 
-A context around the call in PyTorch, a policy of the layers in Keras; weights stay float32."""
+A context of the call in PyTorch, a policy of the layers in Keras; weights stay float32."""
 
 # --- shared
 import numpy as np

@@ -1,6 +1,6 @@
 """Images as data
 
-The same pixels, channels first or last: RGB, scaled to 0 ... 1, then mean and deviation."""
+RGB scaled to 0 ... 1, then normalised by mean and deviation; channels are first or last."""
 
 # --- shared
 import numpy as np

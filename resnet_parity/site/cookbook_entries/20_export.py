@@ -1,6 +1,6 @@
 """Export
 
-Both makers' exporters write ONNX; `resnet-parity export` cleans their graphs and proves them."""
+Both frameworks export ONNX; `resnet-parity export` makes the graphs canonical and proves them."""
 
 # --- shared
 from pathlib import Path
@@ -34,7 +34,7 @@ import keras
 
 x = keras.Input((8, 10, 3))
 model = keras.Model(x, keras.layers.Conv2D(4, 3, use_bias=False)(x))
-model(image.transpose(0, 2, 3, 1))  # its exporter wants a model that was called
+model(image.transpose(0, 2, 3, 1))  # the exporter needs a model that was called
 model.set_weights([kernel.transpose(2, 3, 1, 0)])
 file = Path(folder.name, "keras.onnx")
 model.export(file, format="onnx", verbose=False)
