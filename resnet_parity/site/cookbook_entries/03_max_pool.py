@@ -1,6 +1,6 @@
 """Max-pool with a border
 
-PyTorch pads with minus infinity. After a ReLU zeros do the same; elsewhere they may be the maximum."""
+PyTorch pads with minus infinity. After a ReLU zeros do the same; elsewhere they may win."""
 
 # --- shared
 import numpy as np

@@ -1,6 +1,6 @@
 """Running statistics
 
-PyTorch's momentum weighs the new value, Keras' the old one. PyTorch tracks the unbiased variance."""
+PyTorch's momentum weighs the new value, Keras' the old. PyTorch tracks unbiased variances."""
 
 # --- shared
 import numpy as np
