@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from types import ModuleType
 
 import keras
 import numpy as np
@@ -14,11 +15,17 @@ from resnet_keras.model import deep_recursion, floatx
 from resnet_keras.optimizer import CoupledSGD
 
 
+def tensorflow() -> ModuleType | None:
+    """TensorFlow if Keras runs on it, else None. No other module of the Keras side names it."""
+    name = "tensorflow"
+    return import_module(name) if keras.backend.backend() == name else None
+
+
 @keras.saving.register_keras_serializable("resnet_keras")
 class BatchNormalization(keras.layers.BatchNormalization):
-    """The stock layer, but for the variance that it tracks in training: the unbiased one.
+    """The stock layer, except that it tracks the unbiased variance in training.
 
-    It is for maps (N, H, W, C), with gamma and beta, on one device; others raise `ValueError`.
+    Raises `ValueError` unless it normalises maps (N, H, W, C), with gamma and beta, on one device.
     """
 
     def build(self, input_shape):
@@ -31,8 +38,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
         if not (training and self.trainable):
             return super().call(inputs, training=training, mask=mask)
         x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
-        fused = keras.backend.backend() == "tensorflow" and x.dtype == "float32"
-        y, mean, variance = (_fused if fused else _unfused)(x, self)
+        tf = tensorflow()
+        y, mean, variance = (
+            _fused(tf, x, self) if tf and x.dtype == "float32" else _unfused(x, self)
+        )
         self.moving_mean.assign(self.moving_mean * self.momentum + mean * (1 - self.momentum))
         self.moving_variance.assign(
             self.moving_variance * self.momentum + variance * (1 - self.momentum)
@@ -40,16 +49,16 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return ops.cast(y, self.compute_dtype)
 
 
-def _fused(x, layer: BatchNormalization) -> tuple:
-    """Output, mean and unbiased variance, from TensorFlow's one operation for all three."""
-    result = import_module("tensorflow").raw_ops.FusedBatchNormV3(
+def _fused(tf: ModuleType, x, layer: BatchNormalization) -> tuple:
+    """Output, mean and unbiased variance, all from one operation of TensorFlow."""
+    result = tf.raw_ops.FusedBatchNormV3(
         x=x, scale=layer.gamma, offset=layer.beta, mean=[], variance=[], epsilon=layer.epsilon
     )
     return result.y, result.batch_mean, result.batch_variance
 
 
 def _unfused(x, layer: BatchNormalization) -> tuple:
-    """Output, mean and unbiased variance; that of a single value is zero."""
+    """Output, mean and unbiased variance, which is zero for a single value per channel."""
     mean = ops.mean(x, axis=(0, 1, 2))
     deviation = x - mean
     variance = ops.mean(ops.square(deviation), axis=(0, 1, 2))
@@ -61,8 +70,8 @@ def _unfused(x, layer: BatchNormalization) -> tuple:
 def for_training(model: keras.Model) -> keras.Model:
     """A copy of the model, weights included, that tracks the unbiased variance.
 
-    Its layers have the same names, so `get_weights` gives what the stock model takes in
-    `set_weights`; that one is for others.
+    Its layers have the same names, so the stock model takes its weights (`get_weights`,
+    `set_weights`). Save the stock model for others: it loads without this package.
     """
 
     # DIFFERS(bn-variance): torch tracks the unbiased variance, Keras' stock layer the biased one.
@@ -78,9 +87,9 @@ def for_training(model: keras.Model) -> keras.Model:
 
 
 def cross_entropy(model: keras.Model, recipe: Recipe) -> keras.losses.Loss:
-    """The loss from labels (N, classes), one-hot, and logits (N, classes): a mean over the batch.
+    """The loss from one-hot labels (N, classes) and logits (N, classes): a mean over the batch.
 
-    It is of the model's own dtype.
+    It has the dtype of the model.
     """
     # DIFFERS(labels): torch smooths labels given as numbers, Keras only those given as vectors.
     with floatx(model):
@@ -97,11 +106,11 @@ def train_step(
     labels: np.ndarray,
     learning_rate: float,
 ) -> float:
-    """One step on images (N, H, W, C) and labels (N,); the loss before it."""
+    """Train one step on images (N, H, W, C) and labels (N,); return the loss before it."""
     with floatx(model):
-        held = getattr(model, "optimizer", None)
-        held = getattr(held, "inner_optimizer", held)  # float16 wraps it, to scale the loss
-        if held is not optimizer or model.loss is not loss:
+        current = getattr(model, "optimizer", None)
+        current = getattr(current, "inner_optimizer", current)  # float16 wraps it to scale the loss
+        if current is not optimizer or model.loss is not loss:
             model.compile(optimizer, loss)
         optimizer.learning_rate = learning_rate
         one_hot = keras.utils.to_categorical(labels, model.output_shape[-1])

@@ -12,7 +12,7 @@ from resnet_torch.model import ResNet
 
 
 def for_training(model: ResNet) -> ResNet:
-    """The model itself, in training mode."""
+    """The same model, in training mode."""
     # DIFFERS(bn-variance): torch tracks the unbiased variance, Keras' stock layer the biased one.
     return model.train()
 
@@ -31,7 +31,7 @@ def train_step(
     labels: np.ndarray,
     learning_rate: float,
 ) -> float:
-    """One step on images (N, C, H, W) and labels (N,); the loss before it."""
+    """Train one step on images (N, C, H, W) and labels (N,); return the loss before it."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
     device = next(model.parameters()).device

@@ -231,7 +231,7 @@ def test_the_modes_of_the_matrix_are_those_of_the_adapters():
         for framework, m in MODES.items()
         if framework != "torch"
     }
-    assert keras == keras_modes.MODES
+    assert keras == {"tensorflow": keras_modes.TENSORFLOW_MODES, **keras_modes.MODES}
 
 
 def torch_engines(*modes: str) -> tuple[Engine, ...]:

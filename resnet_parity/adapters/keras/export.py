@@ -6,13 +6,13 @@ import logging
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import keras
 
 from resnet_keras.model import deep_recursion, functional
+from resnet_keras.training import tensorflow
 
 OPSET = 18
 """The opset of both exporters: Keras' knows no newer one, so a newer graph is converted from it."""
@@ -47,7 +47,7 @@ def without_compiled_layers(model: keras.Model) -> keras.Model:
     Keras compiles them with XLA, because TensorFlow has no CPU kernel for them; ONNX cannot
     represent compiled code.
     """
-    if keras.backend.backend() != "tensorflow" or model.architecture.groups == 1:
+    if tensorflow() is None or model.architecture.groups == 1:
         return model
     plain = keras.models.clone_model(model, clone_function=plain_layer)
     plain.set_weights(model.get_weights())
@@ -64,8 +64,11 @@ class PlainConv2D(keras.layers.Conv2D):
     """A convolution without padding: (N, H, W, in) -> (N, H', W', out)."""
 
     def convolution_op(self, inputs, kernel):
-        convolution = import_module("tensorflow").nn.convolution
-        return convolution(inputs, kernel, self.strides, "VALID", dilations=self.dilation_rate)
+        tf = tensorflow()
+        assert tf is not None
+        return tf.nn.convolution(
+            inputs, kernel, self.strides, "VALID", dilations=self.dilation_rate
+        )
 
 
 def channels_first(model: keras.Model, shape: tuple[int | None, ...]) -> keras.Model:

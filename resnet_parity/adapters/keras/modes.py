@@ -9,13 +9,16 @@ import keras
 import numpy as np
 
 from resnet_keras.model import functional
+from resnet_keras.training import tensorflow
 
-MODES = {"tensorflow": ("graph", "eager", "xla"), "jax": ("jit",), "torch": ("eager",)}
+TENSORFLOW_MODES = ("graph", "eager", "xla")
+MODES = {"jax": ("jit",), "torch": ("eager",)}
+"""The modes of the other backends."""
 
 
 def modes() -> tuple[str, ...]:
     """The modes in which this framework can run a model, the default first."""
-    return MODES[keras.backend.backend()]
+    return TENSORFLOW_MODES if tensorflow() else MODES[keras.backend.backend()]
 
 
 def unsupported_reason(mode: str, check: str) -> str | None:
@@ -27,9 +30,9 @@ def unsupported_reason(mode: str, check: str) -> str | None:
 
 def float64_unsupported_reason() -> str | None:
     """Why a float64 model does not compute in float64; None if it does."""
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
+    if tensorflow():
         return None
+    backend = keras.backend.backend()
     return f"Keras {keras.__version__} on {backend} computes parts of a float64 model in float32"
 
 
