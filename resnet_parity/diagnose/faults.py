@@ -15,13 +15,14 @@ class Fault:
 
     what: str
     torch: str
-    keras: str
+    keras: str = ""
+    """The fix in Keras, if it is not the same as in PyTorch."""
     training_only: bool = False
     """Whether the models differ in training only."""
 
     def fix(self, framework: str) -> str:
         """The fix for that framework."""
-        return self.torch if framework == "torch" else self.keras
+        return self.keras if framework == "keras" and self.keras else self.torch
 
 
 _PADDED = (
@@ -32,8 +33,10 @@ _SAME = (
     "; SAME adds max((ceil(n / stride) - 1) * stride + kernel - n, 0) to n rows, the larger half "
     "after them"
 )
-_BY_NAME = "copy weights by name, not by order of creation"
-_NORMALISE = "normalise in both or in neither, with the same mean and standard deviation"
+_MOMENTUM = (
+    "BatchNorm2d(momentum=1 - {a}): PyTorch's momentum is the weight of the NEW statistics",
+    "BatchNormalization(momentum={a}): Keras' momentum is the weight of the OLD statistics",
+)
 
 FAULTS: dict[str, Fault] = {
     "same-padding": Fault(
@@ -103,15 +106,13 @@ FAULTS: dict[str, Fault] = {
     ),
     "momentum": Fault(
         "in training, the weight of the old running statistics is {a} in A and {b} in B",
-        "BatchNorm2d(momentum=1 - {a}): PyTorch's momentum is the weight of the NEW statistics",
-        "BatchNormalization(momentum={a}): Keras' momentum is the weight of the OLD statistics",
+        *_MOMENTUM,
         training_only=True,
     ),
     "momentum-inverted": Fault(
         "B's momentum has the other framework's meaning: in training, the weight of the old "
         "running statistics is {a} in A and {b} in B",
-        "BatchNorm2d(momentum=1 - {a}): PyTorch's momentum is the weight of the NEW statistics",
-        "BatchNormalization(momentum={a}): Keras' momentum is the weight of the OLD statistics",
+        *_MOMENTUM,
         training_only=True,
     ),
     "biased-variance": Fault(
@@ -152,11 +153,11 @@ FAULTS: dict[str, Fault] = {
         "images[..., ::-1], or reverse the input channels of the first kernel",
     ),
     "preprocessing": Fault(
-        "the models preprocess the image differently: A has {a}, B has {b}", _NORMALISE, _NORMALISE
+        "the models preprocess the image differently: A has {a}, B has {b}",
+        "normalise in both or in neither, with the same mean and standard deviation",
     ),
     "rescaled": Fault(
         "a tensor inside the model is scaled or shifted differently: A has {a}, B has {b}",
-        "scale and shift it as A does",
         "scale and shift it as A does",
     ),
     "softmax": Fault(
@@ -181,10 +182,12 @@ FAULTS: dict[str, Fault] = {
         "or beta at 0",
         "BatchNormalization(scale=..., center=...) as in A: gamma and beta",
     ),
-    "swapped-layers": Fault("B's layer has the weights of A's layer {b}", _BY_NAME, _BY_NAME),
+    "swapped-layers": Fault(
+        "B's layer has the weights of A's layer {b}",
+        "copy weights by name, not by order of creation",
+    ),
     "shared-layer": Fault(
         "B uses one layer, {b}, where A has several layers",
-        "create a layer for each place",
         "create a layer for each place",
     ),
     "weights": Fault(
@@ -192,23 +195,17 @@ FAULTS: dict[str, Fault] = {
         "copy A's tensors; `resnet_torch.set_weights` names what does not fit",
         "copy A's tensors; `resnet_keras.set_weights` names what does not fit",
     ),
-    "activation": Fault(
-        "the activation differs: A has {a}, B has {b}", "use A's activation", "use A's activation"
-    ),
+    "activation": Fault("the activation differs: A has {a}, B has {b}", "use A's activation"),
     "block-order": Fault(
         "the layers of a block are in another order: {a} in A, {b} in B",
         "apply them in A's order",
-        "apply them in A's order",
     ),
-    "missing-layer": Fault("B lacks {a}", "add it", "add it"),
-    "extra-layer": Fault("B has {b} that A does not have", "remove it", "remove it"),
-    "different-layer": Fault("B has {b} where A has {a}", "use A's layer", "use A's layer"),
+    "missing-layer": Fault("B lacks {a}", "add it"),
+    "extra-layer": Fault("B has {b} that A does not have", "remove it"),
+    "different-layer": Fault("B has {b} where A has {a}", "use A's layer"),
     "wiring": Fault(
         "the layer reads the output of {a} in A, but that of {b} in B",
         "connect it as A does",
-        "connect it as A does",
     ),
-    "setting": Fault(
-        "a setting of the layer differs: A has {a}, B has {b}", "use A's value", "use A's value"
-    ),
+    "setting": Fault("a setting of the layer differs: A has {a}, B has {b}", "use A's value"),
 }

@@ -97,14 +97,11 @@ def _proven_candidates(
         return
     is_explained = False
     for candidate in candidates(a, b, record):
-        error = error_between(expected, try_evaluate(_with_values_of(a, b, candidate.keys), inputs))
+        error = error_between(expected, _try_with(a, b, candidate.keys, inputs))
         if error <= largest:
             continue
-        if (
-            wrong is None
-            or error_between(wrong, try_evaluate(_with_values_of(b, a, candidate.keys), inputs))
-            > largest
-        ):
+        without = None if wrong is None else _try_with(b, a, candidate.keys, inputs)
+        if wrong is None or error_between(wrong, without) > largest:
             is_explained = True
             yield candidate, error
     if not is_explained:
@@ -112,11 +109,13 @@ def _proven_candidates(
         yield Candidate("different-layer", (), *names), error_between(expected, wrong)
 
 
-def _with_values_of(step: RecordedStep, other: RecordedStep, keys: Sequence[str]) -> RecordedStep:
-    """The step with those settings and tensors of the other one."""
+def _try_with(
+    step: RecordedStep, other: RecordedStep, keys: Sequence[str], inputs: Sequence[Array]
+) -> Array | None:
+    """Evaluate the step with those settings and tensors of the other one; None if it fails."""
     parts = {key: other.settings.get(key, other.tensors.get(key)) for key in keys}
-    changed = step.changed(**parts)
-    return replace(changed, call=other.call if "operation" in keys else step.call)
+    call = other.call if "operation" in keys else step.call
+    return try_evaluate(replace(step.changed(**parts), call=call), inputs)
 
 
 def _training_findings(index: int, a: RecordedStep, b: RecordedStep, x: Array) -> Iterator[Finding]:
@@ -153,10 +152,8 @@ def _merge_swapped_strides(found: list[Finding], a: Record) -> list[Finding]:
     ends = [index for index, step in enumerate(a.steps) if step.kind == ADD]
     blocks: dict[int, list[Finding]] = {}
     for each in found:
-        if (
-            each.fault in ("extra-stride", "missing-stride")
-            and a.steps[int(each.index)].kind == CONV
-        ):
+        is_stride = each.fault in ("extra-stride", "missing-stride")
+        if is_stride and a.steps[int(each.index)].kind == CONV:
             block = next((end for end in ends if end > each.index), -1)
             blocks.setdefault(block, []).append(each)
     for both in blocks.values():

@@ -6,6 +6,7 @@ that any remaining difference comes from the structure alone.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -113,19 +114,11 @@ def _moved(gaps: list[Gap], a: Record, b: Record) -> tuple[list[tuple[Gap, Gap]]
     moved: list[tuple[Gap, Gap]] = []
     rest = list(gaps)
     for gap in gaps:
-        for other in rest:
-            is_near = abs(gap.index_a - other.index_a) <= _NEAR
-            is_open = gap is not other and gap in rest
-            lost = sorted(a.steps[each].kind for each in gap.missing)
+        lost = sorted(a.steps[each].kind for each in gap.missing)
+        for other in rest if lost and not gap.extra and gap in rest else ():
             gained = sorted(b.steps[each].kind for each in other.extra)
-            if (
-                is_open
-                and is_near
-                and lost
-                and lost == gained
-                and not gap.extra
-                and not other.missing
-            ):
+            is_near = abs(gap.index_a - other.index_a) <= _NEAR
+            if is_near and lost == gained and gap is not other and not other.missing:
                 moved.append((gap, other))
                 rest = [each for each in rest if each is not gap and each is not other]
                 break
@@ -193,11 +186,8 @@ def _format_steps(steps: list[RecordedStep]) -> str:
         return "nothing"
     if len(steps) == 1 and steps[0].kind == AFFINE:
         return format_affine(steps[0])
-    kinds = [str(step.settings.get("operation", step.kind)) for step in steps]
-    counted = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
-    return ", ".join(
-        f"{count if count > 1 else _article(kind)} {kind}" for kind, count in counted.items()
-    )
+    kinds = Counter(str(step.settings.get("operation", step.kind)) for step in steps)
+    return ", ".join(f"{n if n > 1 else _article(kind)} {kind}" for kind, n in kinds.items())
 
 
 def _article(word: str) -> str:
