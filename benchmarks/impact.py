@@ -328,8 +328,10 @@ def observed(run: Callable[[], Impact]) -> tuple[Impact, bool]:
     try:
         with warnings.catch_warnings(record=True) as caught, redirect_stderr(text):
             warnings.simplefilter("always")
-            # Keras itself warns of this in correct models, too.
+            # Correct models meet these warnings, too: Keras' own, and that of the first backward
+            # pass of a PyTorch that was built for CUDA and finds none.
             warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+            warnings.filterwarnings("ignore", "CUDA initialization", UserWarning)
             found = run()
     finally:
         for logger in loggers:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any
 
 from resnet_spec import ARCHITECTURES
@@ -16,6 +17,9 @@ from resnet_parity.errors import MissingFrameworkError, ParityError
 from resnet_parity.onnx_io.reading import EXPORTS
 from resnet_parity.onnx_io.runtimes import ORT_LEVELS
 from resnet_parity.reports.onnx import WORST_FIRST
+
+EXPORTERS = ("torch", "keras", "tensorflow", "tf2onnx")
+"""Packages that write the graphs; the command reports the versions of those that run them."""
 
 
 def measure(name: str) -> Measured:
@@ -37,10 +41,11 @@ def measure(name: str) -> Measured:
     if result.returncode > 1 or not result.stdout:
         raise ParityError(f"onnx-compare failed: {reason}")
     data = json.loads(result.stdout)
-    return Measured(_figures(data), data["versions"], data["passed"])
+    exporters = {package: version(package) for package in EXPORTERS}
+    return Measured(figures(data), exporters | data["versions"], data["passed"])
 
 
-def _figures(data: Mapping[str, Any]) -> dict[str, Any]:
+def figures(data: Mapping[str, Any]) -> dict[str, Any]:
     """The operators and the checksum of each export, and for each check the worst of all runs."""
     exports: dict[str, Any] = {}
     for verdict in data["verdicts"]:
@@ -53,8 +58,12 @@ def _figures(data: Mapping[str, Any]) -> dict[str, Any]:
             cell |= {"status": verdict["status"], "reason": verdict["reason"]}
         values = (cell["value"], verdict["value"])
         cell["value"] = None if None in values else max(values[0], round(values[1], 2))
-    names = ("graphs", "passed", "operators")
-    return {**{name: data[name] for name in names if name in data}, "exports": exports}
+    return {
+        "graphs": data["graphs"],
+        "passed": data["passed"],
+        "operators": data["operators"],
+        "exports": exports,
+    }
 
 
 RESULTS = Results("onnx", 1, ARCHITECTURES, measure)

@@ -4,6 +4,11 @@ A row is stale, alone, when it is missing, when it could not be measured, or whe
 from today's: its schema number, which a person raises, or the hash of the spec it was measured on.
 The date, the machine and the versions are recorded and shown; they make nothing stale, and neither
 does the code that measured.
+
+A row of onnx.json also holds `graphs`, the checksum of each exported graph (`graph_checksum`: its
+operators, edges, attributes and weights, all of which are the same on every machine). To see
+whether they still hold, a graph has to be exported: the sentinel tests do so for one row, and a
+full measuring for all. Rows of before there were checksums have none.
 """
 
 from __future__ import annotations

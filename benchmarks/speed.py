@@ -1,11 +1,10 @@
-#!/usr/bin/env python
-"""Compares the eager forward pass with torchvision's: `python scripts/benchmark.py [NAME ...]`.
+"""Compares the eager forward pass with torchvision's: `python -m benchmarks.speed [NAME ...]`.
 
-With `--norms` it compares a training step in Keras on TensorFlow: our batch normalisation, which is
-one operation, with the stock layer.
+`--norms` compares a training step in Keras on TensorFlow: this project's batch normalisation, a
+single operation, with the stock layer.
 
-Both models run in turn, in changing order, in one process, so that a busy machine slows both; what
-counts is the ratio of the medians, with the quartiles of the ratios of neighbouring runs beside it.
+Both models run in turns, in alternating order, in one process, so that a busy machine slows both.
+The result is the ratio of the medians, with the quartiles of the ratios of neighbouring runs.
 """
 
 from __future__ import annotations
@@ -29,10 +28,13 @@ from resnet_parity.adapters.loading import keras_adapter
 
 
 def main() -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=["resnet18", "resnet50"], metavar="NAME")
-    parser.add_argument("--rounds", type=int, default=30, metavar="N")
-    parser.add_argument("--batch", type=int, default=4, metavar="N")
+    parser.add_argument("--rounds", type=int, default=30, metavar="N", help="default: 30")
+    parser.add_argument(
+        "--batch", type=int, default=4, metavar="N", help="images in a batch (default: 4)"
+    )
     parser.add_argument("--norms", action="store_true", help="compare training steps in Keras")
     arguments = parser.parse_args()
     if arguments.norms:
@@ -47,7 +49,7 @@ def main() -> None:
 
 
 def compare(name: str, rounds: int, batch: int) -> str:
-    """One line: how long ours takes per unit of theirs, on images of 224x224."""
+    """One line: this project's time over torchvision's, on images of 224x224."""
     ours = getattr(resnet_torch, name)().eval()
     theirs = getattr(torchvision.models, name)().eval()
     ours.load_state_dict(theirs.state_dict())
@@ -60,7 +62,7 @@ def compare(name: str, rounds: int, batch: int) -> str:
 
 
 def compare_norms(name: str, rounds: int, batch: int) -> str:
-    """One line: how long a step takes per unit of one with stock norms, on images of 224x224."""
+    """One line: the time of a training step over that with stock norms, on images of 224x224."""
     framework, training = import_module("resnet_keras"), import_module("resnet_keras.training")
     sgd = import_module("resnet_keras.optimizer").sgd
     stock = getattr(framework, name)()
@@ -91,6 +93,7 @@ def ratio(ours: Callable[[], object], theirs: Callable[[], object], rounds: int)
 
 
 def seconds(run: Callable[[], object]) -> float:
+    """The time of one run."""
     start = time.perf_counter()
     run()
     return time.perf_counter() - start

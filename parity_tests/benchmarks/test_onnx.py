@@ -51,9 +51,11 @@ def test_the_readme_counts_rows_and_setups(surveyed):
     texts = ["2 on some, 2 cores, Linux, onnx 1", "1 on other, 2 cores, Linux, onnx 1"]
     assert list(onnx_setups(data)) == texts
     printed = readme.onnx()
-    assert f"2 of the 3 rows surveyed pass, of {len(ARCHITECTURES)} in the table (" in printed
     assert (
-        "the same operators in 3 of them. Rows that are missing were not run, or gave no answer."
+        f"2 of 3 surveyed architectures pass, of {len(ARCHITECTURES)} in the registry (" in printed
+    )
+    assert (
+        "the same operators in 3 of them. Missing architectures were not run or gave no answer."
         in printed
     )
     assert "; ".join(texts) in printed
@@ -61,7 +63,7 @@ def test_the_readme_counts_rows_and_setups(surveyed):
 
 def test_a_survey_of_nothing_is_reported(surveyed):
     surveyed(SOME)
-    assert "0 of the 0 rows surveyed pass" in readme.onnx()
+    assert "0 of 0 surveyed architectures pass" in readme.onnx()
 
 
 def answers(monkeypatch, stdout: str, code: int, stderr: str = "") -> None:
@@ -76,7 +78,7 @@ def test_a_cell_is_the_worst_of_its_runs(monkeypatch):
         {"engine": engine, "check": "float32", "status": s, "value": v, "reason": f"a {s}"}
         for s, v in values
     ]
-    data = {"passed": False, "operators": {}, "versions": {}, "verdicts": verdicts}
+    data = {"passed": False, "operators": {}, "graphs": {}, "versions": {}, "verdicts": verdicts}
     answers(monkeypatch, json.dumps(data), 1)
     found = survey.measure("resnet20")
     assert not found.passed
