@@ -49,15 +49,16 @@ class _Options(TypedDict, total=False):
     source: str
 
 def create_model(architecture: str | Architecture, **options: Unpack[_Options]) -> keras.Model:
-    """A ResNet as a functional model of stock layers, freshly initialised.
+    """Build a ResNet with initial weights, as a functional model of stock layers.
 
     `num_classes` (0: pooled features), `in_channels` and `overrides` (such as `output_stride=8`)
-    replace fields of the architecture. `features_only` gives the feature maps of `out_indices`
-    (0 is the stem, 1 the first stage; all unless given). `dtype` is a Keras dtype policy, the
-    global one unless given. Images (N, H, W, in_channels) give logits (N, num_classes).
+    replace fields of the architecture. With `features_only` the model returns the feature maps of
+    `out_indices` (0 is the stem, 1 the first stage; default: all). `dtype` is a Keras dtype
+    policy and defaults to the global one. Images (N, H, W, in_channels) give logits
+    (N, num_classes).
 
-    Keras walks a model by recursion. Where it does so outside this function, to load, clone or cut
-    a net of hundreds of blocks, raise Python's limit first: `sys.setrecursionlimit(100_000)`.
+    Keras walks a model by recursion. Before you load, clone or cut a network of hundreds of blocks,
+    raise Python's limit: `sys.setrecursionlimit(100_000)`.
 
     Raises `resnet_spec.ArchitectureError` for an unknown name or field, or a combination that
     cannot be built.

@@ -33,7 +33,7 @@ def conv(x: KerasTensor, spec: Conv) -> KerasTensor:
     # DIFFERS(conv-padding): torch pads inside the convolution, Keras with a layer before it.
     if spec.padding:
         x = zero_pad(x, spec.pad)
-    # DIFFERS(conv-init): Keras' HeNormal is truncated and over the fan-in; ours is neither.
+    # DIFFERS(conv-init): Keras' HeNormal is truncated and uses the fan-in; ours does neither.
     kaiming = initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
     return layers.Conv2D(
         spec.out_channels,
@@ -99,7 +99,7 @@ def max_pool(x: KerasTensor, spec: MaxPool) -> KerasTensor:
 
 def average_pool(x: KerasTensor, spec: AveragePool) -> KerasTensor:
     """A mean of cells: (N, H, W, C) -> (N, H/stride, W/stride, C), rounded up."""
-    # DIFFERS(average-edge): torch rounds up by ceil_mode, Keras by "same"; both skip what is not.
+    # DIFFERS(average-edge): torch rounds up by ceil_mode, Keras by "same"; neither counts padding.
     if spec.zeros:
         x = zero_pad(x, spec.pad)
     edge, name = "valid" if spec.zeros else "same", keras_layer_name(spec.name)
@@ -108,7 +108,7 @@ def average_pool(x: KerasTensor, spec: AveragePool) -> KerasTensor:
 
 def channel_pad(x: KerasTensor, spec: ChannelPad) -> KerasTensor:
     """Channels of zeros: (N, H, W, C) -> (N, H, W, before + C + after)."""
-    # DIFFERS(channel-padding): torch pads any axis, Keras' layer two, so channels stand in as one.
+    # DIFFERS(channel-padding): torch pads any axis, Keras two, so channels swap with the width.
     x = layers.Permute((1, 3, 2), name=keras_layer_name(spec.name, "hcw"))(x)
     x = zero_pad(x, spec.pad)
     return layers.Permute((1, 3, 2), name=keras_layer_name(spec.name))(x)
@@ -126,7 +126,7 @@ def residual_add(x: KerasTensor, shortcut: KerasTensor, spec: Add) -> KerasTenso
 
 def global_average_pool(x: KerasTensor, spec: GlobalAverage) -> KerasTensor:
     """The mean over the feature map: (N, H, W, C) -> (N, C), or (N, 1, 1, C) if not flat."""
-    # DIFFERS(layout): torch keeps channels before height and width, Keras behind them.
+    # DIFFERS(layout): torch keeps channels before height and width, Keras after them.
     return layers.GlobalAveragePooling2D(
         data_format=LAYOUT, keepdims=not spec.flat, name=keras_layer_name(spec.name)
     )(x)

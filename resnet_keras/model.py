@@ -25,14 +25,14 @@ BLOCKS = {
 """By kind, and whether the block is preactivated."""
 
 _DEEPEST = 100_000
-"""Calls that may be nested while Keras builds a model; ResNet-1202 has 5,400 layers in a row."""
+"""The recursion limit while Keras walks a model; ResNet-1202 has 5,400 layers in a row."""
 
 
 def resnet(image: KerasTensor, architecture: Architecture) -> KerasTensor | list[KerasTensor]:
     """Images to logits: (N, H, W, in_channels) -> (N, num_classes), any H and W.
 
-    Without classes the pooled features (N, C); as a backbone a list of feature maps (N, H, W, C),
-    of which `feature_info` of the model has the names, channels and reductions.
+    Without classes it returns the pooled features (N, C); as a backbone a list of feature maps
+    (N, H, W, C), whose names, channels and reductions are in `feature_info` of the model.
     """
     plan = make_plan(architecture)
     x = stem_conv(image, plan.stem)
@@ -66,15 +66,16 @@ def create_model(
     dtype: str | None = None,
     **overrides: Any,
 ) -> keras.Model:
-    """A ResNet as a functional model of stock layers, freshly initialised.
+    """Build a ResNet with initial weights, as a functional model of stock layers.
 
     `num_classes` (0: pooled features), `in_channels` and `overrides` (such as `output_stride=8`)
-    replace fields of the architecture. `features_only` gives the feature maps of `out_indices`
-    (0 is the stem, 1 the first stage; all unless given). `dtype` is a Keras dtype policy, the
-    global one unless given. Images (N, H, W, in_channels) give logits (N, num_classes).
+    replace fields of the architecture. With `features_only` the model returns the feature maps of
+    `out_indices` (0 is the stem, 1 the first stage; default: all). `dtype` is a Keras dtype
+    policy and defaults to the global one. Images (N, H, W, in_channels) give logits
+    (N, num_classes).
 
-    Keras walks a model by recursion. Where it does so outside this function, to load, clone or cut
-    a net of hundreds of blocks, raise Python's limit first: `sys.setrecursionlimit(100_000)`.
+    Keras walks a model by recursion. Before you load, clone or cut a network of hundreds of blocks,
+    raise Python's limit: `sys.setrecursionlimit(100_000)`.
 
     Raises `resnet_spec.ArchitectureError` for an unknown name or field, or a combination that
     cannot be built.
@@ -98,14 +99,14 @@ def create_model(
 
 
 def functional(inputs: KerasTensor, outputs: Any, **options: Any) -> keras.Model:
-    """A `keras.Model`, however deep: Keras finds its layers by recursion, one call for each."""
+    """A `keras.Model` of any depth: Keras finds its layers by recursion, one call for each."""
     with deep_recursion():
         return keras.Model(inputs, outputs, **options)
 
 
 @contextmanager
 def deep_recursion() -> Iterator[None]:
-    """Room for the calls that Keras nests where it walks a model; the old limit comes back."""
+    """Raise Python's recursion limit inside, for Keras to walk a deep model; restore it after."""
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, _DEEPEST))
     try:
@@ -116,7 +117,7 @@ def deep_recursion() -> Iterator[None]:
 
 @contextmanager
 def _dtype_policy(dtype: str | None) -> Iterator[Any]:
-    """The dtype policy that every layer built inside takes up; the old one comes back."""
+    """Set the dtype policy of every layer built inside; restore the global one after."""
     previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy(dtype or previous)
     try:
@@ -127,7 +128,7 @@ def _dtype_policy(dtype: str | None) -> Iterator[Any]:
 
 @contextmanager
 def floatx(model: keras.Model) -> Iterator[None]:
-    """Inside, Keras' default float is that of the model: rates and losses are made of it."""
+    """Set Keras' default float to that of the model inside, for learning rates and losses."""
     previous = keras.config.floatx()
     keras.config.set_floatx(model.input.dtype)
     try:

@@ -1,4 +1,4 @@
-"""Stochastic gradient descent by the rule of `resnet_spec.recipe`, in Keras."""
+"""Stochastic gradient descent by the rule of `resnet_spec.recipe` in Keras."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from resnet_keras.weights import variables_of
 
 @keras.saving.register_keras_serializable("resnet_keras")
 class CoupledSGD(keras.optimizers.SGD):
-    """The stock optimiser, but for its rule: see `resnet_spec.recipe`."""
+    """The stock optimiser with the update rule of `resnet_spec.recipe`."""
 
     def __init__(self, *args: Any, l2: float = 0.0, decay_all: bool = True, **options: Any):
         super().__init__(*args, **options)
@@ -37,9 +37,9 @@ class CoupledSGD(keras.optimizers.SGD):
 
 
 def sgd(model: keras.Model, recipe: Recipe) -> CoupledSGD:
-    """Stochastic gradient descent over the model's tensors, by the rule of the recipe."""
+    """The optimiser of a model by the rule of `resnet_spec.recipe`."""
     # DIFFERS(momentum-buffer): torch's buffer holds gradients, Keras' holds them times the rate.
-    # DIFFERS(weight-decay): torch's decay is part of the gradient, Keras' goes beside it.
+    # DIFFERS(weight-decay): torch's decay is part of the gradient, Keras' is applied apart from it.
     with floatx(model):
         optimizer = CoupledSGD(
             recipe.learning_rate_at(0),
@@ -53,9 +53,9 @@ def sgd(model: keras.Model, recipe: Recipe) -> CoupledSGD:
 
 
 def get_momentum(model: keras.Model, optimizer: CoupledSGD) -> dict[str, np.ndarray]:
-    """The buffer of each trained tensor, by canonical name and in canonical layout.
+    """The momentum buffer of each trained tensor, by canonical name and in canonical layout.
 
-    Before the first step they are zero; without momentum there are none.
+    Buffers are zero before the first step. Without momentum there are none.
     """
     arrays = {p: ops.convert_to_numpy(value) for p, value in _buffers(model, optimizer).items()}
     return {p.name: np.einsum(p.to_torch, array).copy() for p, array in arrays.items()}
@@ -64,7 +64,7 @@ def get_momentum(model: keras.Model, optimizer: CoupledSGD) -> dict[str, np.ndar
 def set_momentum(
     model: keras.Model, optimizer: CoupledSGD, buffers: Mapping[str, np.ndarray]
 ) -> None:
-    """Set every buffer, or none of them; `buffers` are as `get_momentum` gives them.
+    """Set every buffer, or none if an error is raised; `buffers` are as from `get_momentum`.
 
     Raises `resnet_spec.WeightsError` that names every missing, extra or mis-shaped buffer.
     """
@@ -78,7 +78,7 @@ def set_momentum(
 
 
 def _buffers(model: keras.Model, optimizer: CoupledSGD) -> dict[Parameter, keras.Variable]:
-    """The optimiser's variable for each trained tensor of the model."""
+    """The optimiser's buffer for each trained tensor."""
     if not optimizer.momentum:
         return {}
     of = {id(v): m for v, m in zip(model.trainable_variables, optimizer.momentums, strict=True)}

@@ -1,4 +1,4 @@
-"""Training by a `resnet_spec.Recipe`, in Keras."""
+"""Training with a `resnet_spec.Recipe` in Keras."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def cross_entropy(model: keras.Model, recipe: Recipe) -> keras.losses.Loss:
 
     It has the dtype of the model.
     """
-    # DIFFERS(labels): torch smooths labels given as numbers, Keras only those given as vectors.
+    # DIFFERS(labels): torch smooths labels given as indices, Keras only one-hot labels.
     with floatx(model):
         return keras.losses.CategoricalCrossentropy(
             from_logits=True, label_smoothing=recipe.label_smoothing

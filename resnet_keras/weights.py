@@ -1,4 +1,4 @@
-"""Weights in and out of a Keras model, under canonical names and in canonical layout."""
+"""Get and set the weights of a Keras model, by canonical name and in canonical layout."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from resnet_spec import (
 def get_weights(
     model: keras.Model, architecture: str | Architecture | None = None
 ) -> dict[str, np.ndarray]:
-    """Every tensor of the model as its own copy: kernels (out, in, H, W), dense (out, in).
+    """A copy of every tensor of the model: kernels (out, in, H, W), dense kernels (out, in).
 
     `architecture` is needed only for a model that this package did not build.
 
-    Raises `resnet_spec.WeightsError` when the model's tensors are not those of the architecture.
+    Raises `resnet_spec.WeightsError` if the model's tensors are not those of the architecture.
     """
     variables = variables_of(model, architecture_of(model, architecture))
     # DIFFERS(kernel-layout): torch keeps a kernel as (out, in, H, W), Keras as (H, W, in, out).
@@ -38,7 +38,7 @@ def set_weights(
     weights: Mapping[str, np.ndarray],
     architecture: str | Architecture | None = None,
 ) -> None:
-    """Set every tensor of the model, or none of them; `weights` are only read.
+    """Set every tensor of the model, or none if an error is raised.
 
     `architecture` is needed only for a model that this package did not build.
 
@@ -55,9 +55,9 @@ def set_weights(
 
 
 def variables_of(model: keras.Model, arch: Architecture) -> dict[Parameter, keras.Variable]:
-    """Each parameter of the architecture with the model's variable for it, one to one."""
+    """The variable of the model for each parameter of the architecture, one to one."""
     if not isinstance(model, keras.Model):
-        raise WeightsError("this is no Keras model", [f"it is a {type(model).__name__}"])
+        raise WeightsError("this is not a Keras model", [f"it is a {type(model).__name__}"])
     found = {
         f"{each.name}/{value.name}": value for each in model.layers for value in each.variables
     }

@@ -1,7 +1,7 @@
-"""What a ResNet *is*: one frozen row per architecture.
+"""What a ResNet *is*: one frozen row per architecture, and what a row must not be.
 
-Only what differs from the default is written in a row; everything that follows from a row
-(widths, strides per block, shortcuts, shapes, counts) is derived once, in `plan`.
+A row states only what differs from the default. `plan` derives the rest from it once: widths,
+strides per block, shortcuts, shapes and counts.
 """
 
 from __future__ import annotations
@@ -30,30 +30,31 @@ _MAY_BE_ZERO = ("padding", "num_classes", "out_indices")
 
 
 class ArchitectureError(ValueError):
-    """An architecture that cannot be built; the message names every problem and its mend."""
+    """An architecture that cannot be built; the message names every problem and its fix."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """One row of the table, or one of a user's own; every field can be combined with every other.
+    """A row of the registry, or an architecture of a user.
 
-    * `preactivation`: norm and ReLU stand before each convolution (He et al. 2016);
-    * `residual`: False for a plain net, whose blocks have no way around them;
-    * `shortcut`, `zero_padding`: what that way is, see `parts`;
-    * `avg_down`: projections average 2x2 cells and then do not stride (He et al. 2019, "D");
-    * `stride_in_1x1`: bottlenecks stride in their first 1x1, as in 2015, not in their 3x3;
+    * `preactivation`: norm and ReLU precede each convolution (He et al. 2016);
+    * `residual`: False for a plain network, whose blocks have no shortcut;
+    * `shortcut`, `zero_padding`: the kind of shortcut, see `components`;
+    * `avg_down`: projections average 2x2 cells instead of striding (He et al. 2019, "ResNet-D");
+    * `stride_in_1x1`: bottlenecks stride in their first 1x1 convolution (v1), not in their 3x3
+      (v1.5);
     * `stride_in_last_block`: the last block of a stage strides, not the first;
-    * `se`: a squeeze-and-excitation gate behind the last layer of each block, before the sum;
-    * `bn_decay` is the weight of the OLD running statistic in an update, `bn_eps` is added to the
-      variance;
-    * `num_classes`: 0 for a net that ends with the pooled features;
+    * `se`: a squeeze-and-excitation gate after the last layer of each block, before the sum;
+    * `bn_decay`, `bn_eps`: the weight of the OLD running statistic in an update, and the number
+      added to the variance;
+    * `num_classes`: 0 for a network that returns the pooled features;
     * `output_stride`: image pixels per cell of the last map, along one side. Strides beyond it
-      turn into dilation, so that the same weights fit;
-    * `out_indices`: for a backbone, which feature maps come out, 0 for the stem's, 1 for that of
+      become dilation, so that the same weights fit;
+    * `out_indices`: the feature maps that a backbone returns, 0 for that of the stem, 1 for that of
       the first stage, and so on; None for a classifier;
     * `zero_init_residual`: the last gamma of each block starts at zero (Goyal et al. 2017, section
       5.1), with preactivation the last kernel;
-    * `image_size`: the side in pixels that MACs are quoted at.
+    * `image_size`: the side of the image, in pixels, that MACs are counted for.
 
     Raises `ArchitectureError` when the row cannot be built.
     """
@@ -96,9 +97,9 @@ class Architecture:
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Image pixels per cell, along one side, behind the stem and behind each stage.
+        """Image pixels per cell, along one side, after the stem and after each stage.
 
-        As the strides say; `output_stride` is not counted in.
+        `output_stride` is not taken into account.
         """
         pool = self.stem.pool.stride if self.stem.pool else 1
         steps = (self.stem.stride * pool, *(stage.stride for stage in self.stages))
@@ -106,16 +107,16 @@ class Architecture:
 
     @property
     def reduction(self) -> int:
-        """How many image pixels, along one side, one cell of the last feature map stands for."""
+        """Image pixels per cell of the last feature map, along one side."""
         return self.output_stride or self.strides[-1]
 
     def block_width(self, stage: Stage) -> int:
-        """Channels of the 3x3 convolution: `width_per_group` scaled to the stage, times groups."""
+        """Channels of the 3x3 convolution: `width_per_group`, scaled to the stage, times groups."""
         return stage.width * self.width_per_group // REFERENCE_WIDTH * self.groups
 
 
 def _mistakes(arch: Architecture) -> Iterator[str]:
-    """One message per problem; a group of checks runs only if the groups before it found nothing."""
+    """One message per problem; each kind is checked only if those before it found nothing."""
     for check in (_type_mistakes, _number_mistakes, _combination_mistakes):
         found = list(check(arch))
         yield from found
@@ -130,7 +131,7 @@ def _type_mistakes(arch: Architecture) -> Iterator[str]:
 
 
 def _number_mistakes(arch: Architecture) -> Iterator[str]:
-    """Single fields out of range."""
+    """Fields that are out of range."""
     for where, value in integers(arch):
         least = 0 if where.rpartition(".")[2].partition("[")[0] in _MAY_BE_ZERO else 1
         if value < least:
@@ -149,7 +150,7 @@ def _number_mistakes(arch: Architecture) -> Iterator[str]:
     if arch.se and not 0.0 < arch.se.ratio <= 1.0:
         yield (
             f"se.ratio must be above 0 and at most 1 (1/16 is usual), not {arch.se.ratio}; "
-            "a net without gates has se=None"
+            "a network without gates has se=None"
         )
 
 
@@ -167,12 +168,12 @@ def _shortcut_mistakes(arch: Architecture) -> Iterator[str]:
     if not arch.residual:
         if arch.shortcut != "B":
             yield (
-                f"shortcut {arch.shortcut!r} on a plain net: it has no shortcuts; leave the field "
-                "at 'B', or set residual=True"
+                f"shortcut {arch.shortcut!r} on a plain network: it has no shortcuts; leave the "
+                "field at 'B', or set residual=True"
             )
         for field in ("avg_down", "zero_init_residual"):
             if getattr(arch, field):
-                yield f"{field} is about shortcuts and a plain net has none; set residual=True"
+                yield f"{field} is about shortcuts and a plain network has none; set residual=True"
     if arch.shortcut == "A" and arch.avg_down:
         yield "avg_down is about projections and shortcut 'A' has none; take 'B' or 'C'"
     if arch.shortcut != "A" and arch.zero_padding != "after":
@@ -191,12 +192,12 @@ def _stage_mistakes(arch: Architecture, index: int, stage: Stage) -> Iterator[st
     if stage.width * arch.width_per_group % REFERENCE_WIDTH:
         yield (
             f"stages[{index}].width {stage.width} times width_per_group {arch.width_per_group} "
-            f"is not a multiple of {REFERENCE_WIDTH}, so a group would have a broken width"
+            f"is not a multiple of {REFERENCE_WIDTH}, so a group would have a fractional width"
         )
     if stage.dilation > 1 and stage.stride > 1:
-        yield f"stages[{index}] has both stride and dilation; a convolution takes one of them"
+        yield f"stages[{index}] has both stride and dilation; a convolution takes only one"
     if arch.block == "basic" and arch.groups > 1:
-        # The two 3x3 of a basic block also read and write the block's ends, in groups.
+        # Both 3x3 convolutions of a basic block are grouped, so its input must divide too.
         before = arch.stem.channels if index == 0 else arch.stages[index - 1].width
         for what, channels in (("input", before), ("width", stage.width)):
             if channels % arch.groups:
@@ -209,8 +210,8 @@ def _output_mistakes(arch: Architecture) -> Iterator[str]:
         *others, last = map(str, reachable)
         valid = f"{', '.join(others)} or {last}" if others else last
         yield (
-            f"output_stride {arch.output_stride} cannot be had: the stem has stride "
-            f"{reachable[0]}, the whole net {reachable[-1]}, so it may be {valid}"
+            f"output_stride {arch.output_stride} cannot be reached: the stem has stride "
+            f"{reachable[0]}, the whole network {reachable[-1]}, so it may be {valid}"
         )
     if arch.out_indices is not None:
         levels = range(len(arch.stages) + 1)

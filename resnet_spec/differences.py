@@ -28,7 +28,7 @@ class Difference:
 DIFFERENCES: tuple[Difference, ...] = (
     Difference(
         "layout",
-        "torch keeps channels before height and width, Keras behind them.",
+        "torch keeps channels before height and width, Keras after them.",
         "(N, C, H, W)",
         "(N, H, W, C)",
         "a shape error at best; with square maps of C = H a wrong answer",
@@ -58,22 +58,22 @@ DIFFERENCES: tuple[Difference, ...] = (
         "pool-padding",
         "torch pads a max-pool with -inf; Keras has no such layer.",
         "MaxPool2d(3, 2, padding=1)",
-        'behind a ReLU ZeroPadding2D(1), MaxPooling2D(3, 2); else MaxPooling2D(3, 1, "same"), '
+        'after a ReLU ZeroPadding2D(1), MaxPooling2D(3, 2); else MaxPooling2D(3, 1, "same"), '
         "MaxPooling2D(1, 2)",
-        "equal behind a ReLU; before one, with preactivation, zeros win against a negative border",
+        "equal after a ReLU; without one, with preactivation, zeros win against negative numbers",
     ),
     Difference(
         "average-edge",
-        'torch rounds up by ceil_mode, Keras by "same"; both skip what is not.',
+        'torch rounds up by ceil_mode, Keras by "same"; neither counts padding.',
         "AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False)",
         'AveragePooling2D(2, 2, padding="same")',
         "by default both drop the last row of an odd map, and the shortcut no longer fits",
     ),
     Difference(
         "channel-padding",
-        "torch pads any axis, Keras' layer two, so channels stand in as one.",
-        "ZeroPad3d((0, 0, 0, 0, before, behind))",
-        "Permute, ZeroPadding2D(((0, 0), (before, behind))), Permute",
+        "torch pads any axis, Keras two, so channels swap with the width.",
+        "ZeroPad3d((0, 0, 0, 0, before, after))",
+        "Permute, ZeroPadding2D(((0, 0), (before, after))), Permute",
         "without the permutations the width is padded; an Add may even broadcast it away",
     ),
     Difference(
@@ -81,35 +81,35 @@ DIFFERENCES: tuple[Difference, ...] = (
         "torch's momentum weighs the new statistic, Keras' the old one.",
         "BatchNorm2d(momentum=0.1)",
         "BatchNormalization(momentum=0.9)",
-        "0.1 copied to Keras forgets nine tenths of its history at every step",
+        "0.1 copied to Keras forgets nine tenths of the history at every step",
     ),
     Difference(
         "bn-variance",
         "torch tracks the unbiased variance, Keras' stock layer the biased one.",
         "running_var: n / (n - 1) times the batch's",
         "moving_variance: the batch's own; for_training: n / (n - 1) times that",
-        "the running variances part at the first training step, most in the last, small maps",
+        "the running variances differ from the first training step, most in the last, small maps",
     ),
     Difference(
         "momentum-buffer",
         "torch's buffer holds gradients, Keras' holds them times the rate.",
         "v = momentum * v + g; w -= lr * v",
         "keras.optimizers.SGD: v = momentum * v - lr * g; w += v",
-        "equal while the rate stays; once it has changed Keras' buffer still holds the old one",
+        "equal while the rate is constant; after a change Keras' buffer still holds the old rate",
     ),
     Difference(
         "weight-decay",
-        "torch's decay is part of the gradient, Keras' goes beside it.",
+        "torch's decay is part of the gradient, Keras' is applied apart from it.",
         "SGD(weight_decay=1e-4): g += weight_decay * w",
         "keras.optimizers.SGD(weight_decay=1e-4): w -= lr * weight_decay * w",
         "with momentum 0.9 the same number decays ten times less in Keras",
     ),
     Difference(
         "labels",
-        "torch smooths labels given as numbers, Keras only those given as vectors.",
+        "torch smooths labels given as indices, Keras only one-hot labels.",
         "CrossEntropyLoss(label_smoothing=0.1)",
         "CategoricalCrossentropy(from_logits=True, label_smoothing=0.1) of one-hot labels",
-        "Keras' loss takes probabilities unless told so; logits give another number, or NaN",
+        "Keras' loss takes probabilities by default; logits give another number, or NaN",
     ),
     Difference(
         "one-feature",
@@ -120,7 +120,7 @@ DIFFERENCES: tuple[Difference, ...] = (
     ),
     Difference(
         "conv-init",
-        "Keras' HeNormal is truncated and over the fan-in; ours is neither.",
+        "Keras' HeNormal is truncated and uses the fan-in; ours does neither.",
         'kaiming_normal_(mode="fan_out")',
         'VarianceScaling(2.0, "fan_out", "untruncated_normal")',
         "training starts from another distribution, without any message",

@@ -1,16 +1,16 @@
-"""How a ResNet is trained, as data: one rule for both implementations, whatever their frameworks' own.
+"""How a ResNet is trained, as data: one update rule for both implementations.
 
-One step, for each trained tensor w with its gradient g and, with momentum, its buffer v:
+One step for each trained tensor w with its gradient g and, with momentum, its buffer v:
 
     g = g + weight_decay * w          L2, coupled: the decay passes through the buffer
     v = momentum * v + g              from zero; it holds gradients, never a learning rate
     w = w - learning_rate * v         Nesterov: w - learning_rate * (g + momentum * v)
 
-So a learning rate that changes acts on the whole buffer at once. It is the rule of PyTorch's SGD.
-That of Sutskever et al. 2013, section 2, which Keras follows, has the learning rate inside the
-buffer, which is the same only while the rate is constant; and Keras' decay goes beside the buffer.
+A changed learning rate therefore acts on the whole buffer at once. This is the rule of PyTorch's
+SGD. Keras follows Sutskever et al. 2013, section 2, which keeps the learning rate inside the
+buffer: the same only while the rate is constant. Keras also applies the decay outside the buffer.
 
-The loss is the mean over the batch of the cross-entropy against smoothed labels: a share
+The loss is the mean over the batch of the cross-entropy with smoothed labels: a fraction
 `label_smoothing` of each label is spread evenly over all classes (Szegedy et al. 2015,
 arXiv:1512.00567, section 7).
 
@@ -35,17 +35,17 @@ SCHEDULES: tuple[str, ...] = get_args(Schedule)
 
 
 class RecipeError(ValueError):
-    """A recipe that cannot be trained by; the message names every problem."""
+    """A recipe that cannot be used; the message names every problem."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train, by the rule above; the defaults are those of He et al. 2015, section 3.4.
+    """The options of the rule above; the defaults are those of He et al. 2015, section 3.4.
 
-    * `decay_all`: False exempts every tensor of one axis, all biases, gammas and betas;
-    * `schedule`: the learning rate stays ("constant"), is divided by ten after every `period` steps
-      ("step"), or falls to zero along half a cosine over `period` steps ("cosine", Loshchilov and
-      Hutter 2016, arXiv:1608.03983, equation 5).
+    * `decay_all`: False exempts every tensor with one axis (biases, gammas and betas);
+    * `schedule`: the learning rate is constant ("constant"), divided by ten after every `period`
+      steps ("step"), or falls to zero along half a cosine over `period` steps ("cosine", Loshchilov
+      and Hutter 2016, arXiv:1608.03983, equation 5).
 
     Raises `RecipeError` when a field is out of range.
     """
@@ -62,10 +62,10 @@ class Recipe:
     def __post_init__(self) -> None:
         problems = list(_mistakes(self))
         if problems:
-            raise RecipeError("\n".join(["the recipe cannot be followed:", *problems]))
+            raise RecipeError("\n".join(["the recipe cannot be used:", *problems]))
 
     def learning_rate_at(self, step: int) -> float:
-        """The learning rate of a step; the first is step 0."""
+        """The learning rate of a step, counted from 0."""
         if self.schedule == "step":
             return self.learning_rate / 10.0 ** (step // self.period)
         if self.schedule == "cosine":
@@ -74,12 +74,12 @@ class Recipe:
         return self.learning_rate
 
     def decays(self, shape: Sequence[int]) -> bool:
-        """Whether a tensor of that shape is decayed."""
+        """Whether weight decay applies to a tensor of that shape."""
         return self.decay_all or len(shape) > 1
 
 
 def momentum_name(name: str) -> str:
-    """What the momentum buffer of a tensor is called."""
+    """The canonical name of the momentum buffer of a tensor."""
     return f"{name}.momentum"
 
 

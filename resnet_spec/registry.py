@@ -1,4 +1,7 @@
-"""THE table: every architecture that this project builds, one row each, in groups."""
+"""THE registry: every architecture of this project, one row each, in groups.
+
+A new row needs no other edit: both packages make a function of its name.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ _BLOCKS = {
 
 
 def _row(name: str, depth: int, source: str, **different: Any) -> Architecture:
-    """A net of the paper's table 1: basic blocks up to 34 layers, then bottlenecks."""
+    """A network of He et al. 2015, table 1: basic blocks up to 34 layers, then bottlenecks."""
     block = "basic" if depth < 50 else "bottleneck"
     return Architecture(name, block, stages(*_BLOCKS[depth]), source=source, **different)
 
@@ -56,8 +59,8 @@ _D: dict[str, Any] = {"stem": DEEP_STEM, "avg_down": True}
 _SMALL: dict[str, Any] = {"stem": SMALL_STEM, "num_classes": 10, "image_size": 32}
 
 GROUPS: dict[str, tuple[Architecture, ...]] = {
-    # A bottleneck strides in its 3x3 convolution, not in the first 1x1 as the paper has it. This
-    # is what torchvision builds and what published weights expect.
+    # A bottleneck strides in its 3x3 convolution, not in the first 1x1 as in the paper (v1).
+    # torchvision builds these, and published weights expect them.
     "torchvision (v1.5)": (
         *(_row(f"resnet{depth}", depth, _HE) for depth in _BLOCKS),
         _row("resnext50_32x4d", 50, _XIE, groups=32, width_per_group=4),
@@ -98,8 +101,7 @@ GROUPS: dict[str, tuple[Architecture, ...]] = {
         _row(f"resnetv2_{depth}", depth, f"{_TIMM} {_HE_V2}", preactivation=True)
         for depth in _BLOCKS
     ),
-    # Its stages keep the size of their first map until the last block, and the last stage keeps it
-    # to the end.
+    # The last block of a stage strides, except in the last stage.
     "Keras Applications v2": tuple(
         Architecture(
             f"keras_resnet{depth}v2",
@@ -178,18 +180,17 @@ def get_architecture(
 ) -> Architecture:
     """The row of that name, or the given row, with some fields replaced.
 
-    `num_classes` and `in_channels` stay as they are unless given. `features_only` makes it a
-    backbone, without classes, that gives the feature maps of `out_indices`, of every level unless
-    given (0 is the stem, 1 the first stage).
+    `features_only` makes it a backbone, without classes, that returns the feature maps of
+    `out_indices` (0 is the stem, 1 the first stage; default: all).
 
-    Raises `ArchitectureError` for an unknown name (with the nearest known ones), an unknown
-    field, or a combination that cannot be built.
+    Raises `ArchitectureError` for an unknown name or field (with the nearest known ones), or a
+    combination that cannot be built.
     """
     row = _find(architecture)
     is_backbone = features_only or row.out_indices is not None
     if is_backbone and num_classes:
         raise ArchitectureError(
-            "a backbone gives feature maps and no classes; leave num_classes out"
+            "a backbone returns feature maps and no classes; leave num_classes out"
         )
     known = [field.name for field in fields(Architecture)]
     for name in overrides:
@@ -207,7 +208,7 @@ def get_architecture(
             return replace(row, out_indices=tuple(levels))
         except TypeError:
             raise ArchitectureError(
-                f"out_indices are several, as in (1, 4) or (4,), not {levels!r}"
+                f"out_indices must be a sequence, as in (1, 4) or (4,), not {levels!r}"
             ) from None
     if out_indices is not None:
         raise ArchitectureError("out_indices needs features_only=True")

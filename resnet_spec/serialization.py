@@ -1,4 +1,4 @@
-"""An architecture as JSON, and back: what a file carries to say which net it holds."""
+"""An architecture as JSON and back. Files of weights and graphs carry it as metadata."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from typing import Any, get_args, get_origin, get_type_hints
 from resnet_spec.architecture import Architecture, ArchitectureError
 
 _LONGEST = 20_000
-"""Characters; resnet152 takes 700."""
+"""In characters; resnet152 takes 700."""
 
 
 def to_json(arch: Architecture) -> str:
-    """Every field of an architecture, also those that have their default."""
+    """Every field of an architecture, those with their default included."""
     return json.dumps(asdict(arch), separators=(",", ":"))
 
 
 def from_json(text: str) -> Architecture:
-    """The architecture that `to_json` wrote; nothing in the text is trusted.
+    """The architecture that `to_json` wrote; the text may come from an untrusted file.
 
-    Raises `ArchitectureError` for what is no JSON, has other fields, or cannot be built.
+    Raises `ArchitectureError` if it is not JSON, has other fields, or cannot be built.
     """
     if len(text) > _LONGEST:
-        raise ArchitectureError(f"a spec of {len(text)} characters is no architecture")
+        raise ArchitectureError(f"a spec of {len(text)} characters is too long for an architecture")
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ArchitectureError(f"the spec is no JSON: {error}") from error
+        raise ArchitectureError(f"the spec is not JSON: {error}") from error
     return _built("the spec", data, Architecture)
 
 
 def _built(where: str, value: Any, kind: Any) -> Any:
-    """A value of JSON as what the annotation asks for; what does not fit is left to the checks."""
+    """Convert a JSON value to the annotated type; `Architecture` refuses what does not fit."""
     options = [each for each in get_args(kind) if each is not NoneType]
     if NoneType in get_args(kind):
         return None if value is None else _built(where, value, options[0])

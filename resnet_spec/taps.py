@@ -1,7 +1,8 @@
-"""Taps: the named places at which two models are compared, with shapes and costs.
+"""Taps: the named tensors in which two models are compared, with shapes and costs.
 
-A tap is the output of every convolution, norm, pool, gate and block, the stem's ReLU, the global
-average and the classifier. Shapes are canonical: (channels, height, width), or (features,).
+The outputs of all convolutions, norms, pools, gates and blocks are taps, and those of the stem's
+ReLU, the global average and the classifier. Shapes are canonical: (channels, height, width), or
+(features,).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Tap:
-    """One place in the net; `macs` are the multiply-accumulates of one image that it costs."""
+    """A named tensor; `macs` is the number of multiply-accumulates that it costs for one image."""
 
     name: str
     shape: Shape
@@ -37,7 +38,7 @@ class Tap:
 
 
 def output_size(layer: Conv | MaxPool, size: Size) -> Size:
-    """Height and width behind a convolution or pool with symmetric padding."""
+    """Height and width of the output of a convolution or pool with symmetric padding."""
     dilation = layer.dilation if isinstance(layer, Conv) else 1
 
     def along(extent: int) -> int:
@@ -49,7 +50,7 @@ def output_size(layer: Conv | MaxPool, size: Size) -> Size:
 
 @lru_cache(maxsize=256)
 def taps(arch: Architecture, height: int, width: int) -> tuple[Tap, ...]:
-    """All taps for one image of that size, each behind those that it depends on.
+    """All taps for one image of that size, in execution order.
 
     Raises `ArchitectureError` when the image has no pixels.
     """
@@ -58,7 +59,7 @@ def taps(arch: Architecture, height: int, width: int) -> tuple[Tap, ...]:
 
 
 def shapes(arch: Architecture, height: int, width: int) -> dict[str, Shape]:
-    """What every operation of the graph gives, tapped or not, by its name; `IMAGE` is the image.
+    """The output shape of every operation by its name, tapped or not, and that of `IMAGE`.
 
     Raises `ArchitectureError` when the image has no pixels.
     """
@@ -67,9 +68,9 @@ def shapes(arch: Architecture, height: int, width: int) -> dict[str, Shape]:
 
 
 def outputs(arch: Architecture) -> dict[str, str]:
-    """What a model returns, in order, and the tap where each is found.
+    """The outputs of a model, in order, each with its tap.
 
-    A classifier gives `logits`, without classes it gives `features`, a backbone `features.0` ...
+    A classifier returns `logits`, without classes `features`, a backbone `features.0`, ...
     """
     plan = make_plan(arch)
     if plan.features:
@@ -78,7 +79,7 @@ def outputs(arch: Architecture) -> dict[str, str]:
 
 
 def _walk(arch: Architecture, height: int, width: int) -> Iterator[Tap]:
-    """Every operation as a tap, each behind those that it depends on."""
+    """Every operation as a tap, in execution order."""
     if height < 1 or width < 1:
         raise ArchitectureError(f"an image needs a positive height and width, not {height}x{width}")
     found: dict[str, Shape] = {IMAGE: (arch.in_channels, height, width)}
@@ -89,7 +90,7 @@ def _walk(arch: Architecture, height: int, width: int) -> Iterator[Tap]:
 
 
 def _tap(operation: Operation, shape: Shape) -> Tap:
-    """The output of one operation whose first input has that shape."""
+    """The output of an operation whose first input has that shape."""
     name = operation.name
     if isinstance(operation, Conv):
         size = output_size(operation, (shape[1], shape[2]))
@@ -110,6 +111,6 @@ def _tap(operation: Operation, shape: Shape) -> Tap:
 
 
 def mac_count(arch: Architecture, height: int | None = None, width: int | None = None) -> int:
-    """Multiply-accumulates of one image (at `image_size` unless a size is given)."""
+    """Multiply-accumulates for one image (default size: `image_size`)."""
     size = (height or arch.image_size, width or arch.image_size)
     return sum(tap.macs for tap in taps(arch, *size))

@@ -1,8 +1,8 @@
 """Every tensor of an architecture: its name, shape and axes, in both implementations.
 
-The canonical form is torch's: names as in a torchvision `state_dict`, convolutions as
-(out, in, height, width), dense kernels as (out, in). A parameter also says where Keras keeps it
-and how its axes move, in words ("oihw->hwio"), never as a bare tuple of integers.
+The canonical form is that of PyTorch: names as in a torchvision `state_dict`, convolution kernels
+(out, in, height, width), dense kernels (out, in). A parameter also states its Keras layer and
+variable, and how its axes are permuted, in letters ("oihw->hwio").
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from resnet_spec.plan import make_plan
 
 @dataclass(frozen=True)
 class Parameter:
-    """One tensor, trained or tracked."""
+    """One tensor: trained, or a running statistic (`trainable` is False)."""
 
     name: str
     shape: tuple[int, ...]
@@ -44,12 +44,12 @@ class Parameter:
 
     @property
     def to_keras(self) -> str:
-        """How the axes move from torch to Keras, as an einsum expression."""
+        """The permutation of axes from torch to Keras, as an einsum expression."""
         return f"{self.axes}->{self.keras_axes}"
 
     @property
     def to_torch(self) -> str:
-        """How the axes move from Keras to torch, as an einsum expression."""
+        """The permutation of axes from Keras to torch, as an einsum expression."""
         return f"{self.keras_axes}->{self.axes}"
 
 
@@ -62,7 +62,7 @@ def keras_layer_name(name: str, part: str = "") -> str:
     return "_".join([*name.split("."), *([part] if part else [])])
 
 
-# Which variable of a Keras layer holds which tensor: (torch, Keras, trainable).
+# The tensors of a norm: (name in torch, name in Keras, trainable).
 _NORM_VARIABLES = (
     ("weight", "gamma", True),
     ("bias", "beta", True),
@@ -98,5 +98,5 @@ def layer_parameters(layer: Weighted) -> Iterator[Parameter]:
 
 
 def parameter_count(arch: Architecture) -> int:
-    """Trainable parameters, as papers and model zoos count them (no running statistics)."""
+    """The number of trainable parameters, as papers count them (no running statistics)."""
     return sum(p.size for p in parameters(arch) if p.trainable)

@@ -1,6 +1,6 @@
-"""The checks that weights, and the model that takes them, must pass in either implementation.
+"""Validation of weights, and of the model that takes them, for both implementations.
 
-It reads arrays only through `shape`, `dtype`, `min()` and `max()`, so it needs no NumPy itself.
+It uses only `shape`, `dtype`, `min()` and `max()` of an array, so it does not import NumPy.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from resnet_spec.registry import get_architecture
 from resnet_spec.tensors import Parameter, parameters
 
 IGNORED_LEAF = "num_batches_tracked"
-"""A step counter that torch keeps beside the running statistics; the only key that is skipped."""
+"""The step counter of a torch norm; no other extra key is accepted."""
 
 Shape = tuple[int, ...]
 
@@ -24,7 +24,7 @@ _SHOWN = 8
 
 
 class Array(Protocol):
-    """The little that the check asks of an array."""
+    """The members of an array that are used here."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -47,7 +47,7 @@ class WeightsError(ValueError):
 
 
 def architecture_of(model: object, architecture: str | Architecture | None) -> Architecture:
-    """The architecture given, or the one that a model of this project carries.
+    """The given architecture, or the `architecture` attribute of a model of this project.
 
     Raises `ArchitectureError` when there is neither.
     """
@@ -55,7 +55,7 @@ def architecture_of(model: object, architecture: str | Architecture | None) -> A
     if chosen is None:
         raise ArchitectureError(
             "the model does not say which architecture it is (a loaded one never does); "
-            "pass architecture=, a name of the table or an Architecture"
+            "pass architecture=, a name of the registry or an Architecture"
         )
     return get_architecture(chosen)
 
@@ -63,7 +63,7 @@ def architecture_of(model: object, architecture: str | Architecture | None) -> A
 def check_model(
     arch: Architecture, expected: Mapping[str, Shape], found: Mapping[str, Shape]
 ) -> None:
-    """Check that a model holds exactly the tensors of `arch`, by its implementation's own names.
+    """Check that a model holds exactly the tensors of `arch`, named as in its framework.
 
     Raises `WeightsError` that names every tensor which is missing, extra or mis-shaped.
     """
@@ -87,7 +87,7 @@ def shape_problems(expected: Mapping[str, Shape], found: Mapping[str, Shape]) ->
 def check_weights(
     arch: Architecture, weights: Mapping[str, Array], dtypes: Mapping[str, str]
 ) -> None:
-    """Check that `weights` hold every tensor of `arch` once, in its shape and the model's dtype.
+    """Check that `weights` hold exactly the tensors of `arch`, in the model's dtypes.
 
     Raises `WeightsError` that names all problems: missing, extra or mis-shaped tensors, another
     dtype, values that are not finite, a negative running variance.
@@ -108,7 +108,7 @@ def check_weights(
 def check_arrays(weights: object) -> None:
     """Check that `weights` are a mapping of names to NumPy arrays.
 
-    Raises `WeightsError` that says what they are instead.
+    Raises `WeightsError` otherwise.
     """
     if not isinstance(weights, Mapping):
         kind = type(weights).__name__
@@ -123,12 +123,12 @@ def check_arrays(weights: object) -> None:
 
 
 def _is_array(value: object) -> bool:
-    """Whether it is a NumPy array, without NumPy."""
+    """Whether it is a NumPy array; does not import NumPy."""
     return hasattr(value, "__array_interface__")
 
 
 def step_counters(arch: Architecture) -> set[str]:
-    """The step counters that torch keeps, one per norm."""
+    """The names of the step counters of torch, one per norm."""
     layers = make_plan(arch).layers
     return {f"{layer.name}.{IGNORED_LEAF}" for layer in layers if isinstance(layer, Norm)}
 
@@ -141,9 +141,9 @@ def _tensor_problems(parameter: Parameter, array: Array, dtype: str) -> list[str
     if str(array.dtype) != dtype:
         problems.append(f"{name} is {array.dtype}, the model is {dtype}; convert it explicitly")
     if problems:
-        return problems  # the values of a wrong tensor say nothing
+        return problems  # the values of a wrong tensor are irrelevant
     low, high = float(array.min()), float(array.max())
-    if not (math.isfinite(low) and math.isfinite(high)):  # NaN travels through min and max
+    if not (math.isfinite(low) and math.isfinite(high)):  # NaN propagates through min and max
         problems.append(f"{name} holds values that are not finite")
     elif name.endswith(".running_var") and low < 0:
         problems.append(f"{name} holds a negative variance ({low:g})")

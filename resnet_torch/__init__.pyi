@@ -49,12 +49,12 @@ class _Options(TypedDict, total=False):
     source: str
 
 def create_model(architecture: str | Architecture, **options: Unpack[_Options]) -> ResNet:
-    """A ResNet in training mode, freshly initialised.
+    """Build a ResNet with initial weights, in training mode.
 
     `num_classes` (0: pooled features), `in_channels` and `overrides` (such as `output_stride=8`)
-    replace fields of the architecture. `features_only` gives the feature maps of `out_indices`
-    (0 is the stem, 1 the first stage; all unless given). `dtype` is torch's default unless given.
-    Images (N, in_channels, H, W) give logits (N, num_classes).
+    replace fields of the architecture. With `features_only` the model returns the feature maps of
+    `out_indices` (0 is the stem, 1 the first stage; default: all). `dtype` defaults to that
+    of torch. Images (N, in_channels, H, W) give logits (N, num_classes).
 
     Raises `resnet_spec.ArchitectureError` for an unknown name or field, or a combination that
     cannot be built.

@@ -37,7 +37,7 @@ def conv(spec: Conv) -> nn.Conv2d:
         groups=spec.groups,
         bias=spec.bias,
     )
-    # DIFFERS(conv-init): Keras' HeNormal is truncated and over the fan-in; ours is neither.
+    # DIFFERS(conv-init): Keras' HeNormal is truncated and uses the fan-in; ours does neither.
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     if spec.zero_init:
         nn.init.zeros_(layer.weight)
@@ -86,7 +86,7 @@ def max_pool(spec: MaxPool) -> nn.Module:
 
 def average_pool(spec: AveragePool) -> nn.Module:
     """A mean of cells: (N, C, H, W) -> (N, C, H/stride, W/stride), rounded up."""
-    # DIFFERS(average-edge): torch rounds up by ceil_mode, Keras by "same"; both skip what is not.
+    # DIFFERS(average-edge): torch rounds up by ceil_mode, Keras by "same"; neither counts padding.
     if spec.zeros:
         return nn.Sequential(zero_pad(spec.pad), nn.AvgPool2d(spec.kernel, stride=spec.stride))
     return nn.AvgPool2d(spec.kernel, stride=spec.stride, ceil_mode=True, count_include_pad=False)
@@ -94,7 +94,7 @@ def average_pool(spec: AveragePool) -> nn.Module:
 
 def channel_pad(spec: ChannelPad) -> nn.Module:
     """Channels of zeros: (N, C, H, W) -> (N, before + C + after, H, W)."""
-    # DIFFERS(channel-padding): torch pads any axis, Keras' layer two, so channels stand in as one.
+    # DIFFERS(channel-padding): torch pads any axis, Keras two, so channels swap with the width.
     return nn.ZeroPad3d((0, 0, 0, 0, spec.before, spec.after))
 
 
@@ -116,7 +116,7 @@ class ResidualAdd(nn.Module):
 
 def global_average_pool(spec: GlobalAverage) -> nn.Module:
     """The mean over the feature map: (N, C, H, W) -> (N, C), or (N, C, 1, 1) if not flat."""
-    # DIFFERS(layout): torch keeps channels before height and width, Keras behind them.
+    # DIFFERS(layout): torch keeps channels before height and width, Keras after them.
     pool = nn.AdaptiveAvgPool2d(1)
     return nn.Sequential(pool, nn.Flatten()) if spec.flat else pool
 

@@ -26,8 +26,8 @@ BLOCKS = {
 class ResNet(nn.Module):
     """Images to logits: (N, in_channels, H, W) -> (N, num_classes), any H and W.
 
-    Without classes the pooled features (N, C); as a backbone a list of feature maps (N, C, H, W),
-    of which `feature_info` has the names, channels and reductions.
+    Without classes it returns the pooled features (N, C); as a backbone a list of feature maps
+    (N, C, H, W), whose names, channels and reductions are in `feature_info`.
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -78,12 +78,12 @@ def create_model(
     dtype: torch.dtype | None = None,
     **overrides: Any,
 ) -> ResNet:
-    """A ResNet in training mode, freshly initialised.
+    """Build a ResNet with initial weights, in training mode.
 
     `num_classes` (0: pooled features), `in_channels` and `overrides` (such as `output_stride=8`)
-    replace fields of the architecture. `features_only` gives the feature maps of `out_indices`
-    (0 is the stem, 1 the first stage; all unless given). `dtype` is torch's default unless given.
-    Images (N, in_channels, H, W) give logits (N, num_classes).
+    replace fields of the architecture. With `features_only` the model returns the feature maps of
+    `out_indices` (0 is the stem, 1 the first stage; default: all). `dtype` defaults to that
+    of torch. Images (N, in_channels, H, W) give logits (N, num_classes).
 
     Raises `resnet_spec.ArchitectureError` for an unknown name or field, or a combination that
     cannot be built.

@@ -1,4 +1,4 @@
-"""Stochastic gradient descent by the rule of `resnet_spec.recipe`, in PyTorch."""
+"""Stochastic gradient descent by the rule of `resnet_spec.recipe` in PyTorch."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from resnet_spec import Recipe, WeightsError, shape_problems
 
 
 def sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    """Stochastic gradient descent over the model's tensors, by the rule of the recipe."""
+    """The optimiser of a model by the rule of `resnet_spec.recipe`."""
     # DIFFERS(momentum-buffer): torch's buffer holds gradients, Keras' holds them times the rate.
-    # DIFFERS(weight-decay): torch's decay is part of the gradient, Keras' goes beside it.
+    # DIFFERS(weight-decay): torch's decay is part of the gradient, Keras' is applied apart from it.
     values = list(model.parameters())
     decayed = [value for value in values if recipe.decays(value.shape)]
     exempt = [value for value in values if not recipe.decays(value.shape)]
@@ -27,9 +27,9 @@ def sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
 
 
 def get_momentum(model: nn.Module, optimizer: torch.optim.SGD) -> dict[str, np.ndarray]:
-    """The buffer of each trained tensor, by canonical name and in canonical layout.
+    """The momentum buffer of each trained tensor, by canonical name and in canonical layout.
 
-    Before the first step they are zero; without momentum there are none.
+    Buffers are zero before the first step. Without momentum there are none.
     """
     buffers = _buffers(model, optimizer)
     return {name: buffer.cpu().numpy().copy() for name, buffer in buffers.items()}
@@ -38,7 +38,7 @@ def get_momentum(model: nn.Module, optimizer: torch.optim.SGD) -> dict[str, np.n
 def set_momentum(
     model: nn.Module, optimizer: torch.optim.SGD, buffers: Mapping[str, np.ndarray]
 ) -> None:
-    """Set every buffer, or none of them; `buffers` are as `get_momentum` gives them.
+    """Set every buffer, or none if an error is raised; `buffers` are as from `get_momentum`.
 
     Raises `resnet_spec.WeightsError` that names every missing, extra or mis-shaped buffer.
     """
@@ -54,7 +54,7 @@ def set_momentum(
 
 
 def _buffers(model: nn.Module, optimizer: torch.optim.SGD) -> dict[str, Tensor]:
-    """The optimiser's tensor for each trained tensor of the model, zeros where it has none yet."""
+    """The optimiser's buffer for each trained tensor; zeros before the first step."""
     if not optimizer.defaults["momentum"]:
         return {}
     buffers = {}

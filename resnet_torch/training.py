@@ -1,4 +1,4 @@
-"""Training by a `resnet_spec.Recipe`, in PyTorch."""
+"""Training with a `resnet_spec.Recipe` in PyTorch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def for_training(model: ResNet) -> ResNet:
 
 def cross_entropy(model: nn.Module, recipe: Recipe) -> nn.CrossEntropyLoss:
     """The loss from logits (N, classes) and labels (N,): a mean over the batch."""
-    # DIFFERS(labels): torch smooths labels given as numbers, Keras only those given as vectors.
+    # DIFFERS(labels): torch smooths labels given as indices, Keras only one-hot labels.
     return nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
 
 

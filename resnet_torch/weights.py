@@ -1,4 +1,4 @@
-"""Weights in and out of a PyTorch model, under canonical names and in canonical layout."""
+"""Get and set the weights of a PyTorch model, by canonical name and in canonical layout."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from resnet_spec import (
 def get_weights(
     model: nn.Module, architecture: str | Architecture | None = None
 ) -> dict[str, np.ndarray]:
-    """Every tensor of the model as its own copy: kernels (out, in, H, W), dense (out, in).
+    """A copy of every tensor of the model: kernels (out, in, H, W), dense kernels (out, in).
 
     `architecture` is needed only for a model that this package did not build.
 
-    Raises `resnet_spec.WeightsError` when the model's tensors are not those of the architecture.
+    Raises `resnet_spec.WeightsError` if the model's tensors are not those of the architecture.
     """
     variables = variables_of(model, architecture_of(model, architecture))
     wide = [p.name for p, value in variables.items() if value.dtype is torch.bfloat16]
@@ -41,7 +41,7 @@ def set_weights(
     weights: Mapping[str, np.ndarray],
     architecture: str | Architecture | None = None,
 ) -> None:
-    """Set every tensor of the model, or none of them; `weights` are only read.
+    """Set every tensor of the model, or none if an error is raised.
 
     `architecture` is needed only for a model that this package did not build.
 
@@ -59,9 +59,9 @@ def set_weights(
 
 
 def variables_of(model: nn.Module, arch: Architecture) -> dict[Parameter, Tensor]:
-    """Each parameter of the architecture with the model's variable for it, one to one."""
+    """The tensor of the model for each parameter of the architecture, one to one."""
     if not isinstance(model, nn.Module):
-        raise WeightsError("this is no PyTorch module", [f"it is a {type(model).__name__}"])
+        raise WeightsError("this is not a PyTorch module", [f"it is a {type(model).__name__}"])
     found = model.state_dict()
     expected = {p.name: p.shape for p in parameters(arch)}
     check_model(arch, expected, {name: tuple(value.shape) for name, value in found.items()})

@@ -292,7 +292,7 @@ def test_backbone_features():
         ({"width_per_group": 3, "stages": (Stage(1, 32),)}, "not a multiple of 64"),
         ({"groups": 0}, "groups must be at least 1"),
         ({"num_classes": -1}, "num_classes must be at least 0"),
-        ({"residual": False, "shortcut": "C"}, "'C' on a plain net: it has no shortcuts; leave"),
+        ({"residual": False, "shortcut": "C"}, "'C' on a plain network: it has no shortcuts; leave"),
         ({"residual": False, "avg_down": True}, "avg_down is about shortcuts"),
         ({"residual": False, "zero_init_residual": True}, "zero_init_residual is about"),
         ({"shortcut": "D"}, "shortcut must be one of A, B, B-pooled, C, not 'D'"),
@@ -304,7 +304,7 @@ def test_backbone_features():
         ({"se": SqueezeRatio(divisor=0)}, "se.divisor must be at least 1"),
         ({"se": True}, "se must be a SqueezeRatio, not bool"),
         ({"output_stride": 12}, "it may be 4, 8, 16 or 32"),
-        ({"output_stride": 2}, "the stem has stride 4, the whole net 32, so it may be"),
+        ({"output_stride": 2}, "the stem has stride 4, the whole network 32, so it may be"),
         ({"output_stride": 0}, "output_stride must be at least 1"),
         ({"out_indices": (4, 1)}, r"must be some of \(0, 1, 2, 3, 4\), each once and in order"),
         ({"out_indices": (5,)}, r"some of \(0, 1, 2, 3, 4\)"),
@@ -355,7 +355,7 @@ def test_something_else_than_an_architecture_is_refused():
 
 
 def test_a_stride_that_a_small_net_does_not_have_is_refused():
-    with pytest.raises(ArchitectureError, match=r"output_stride 8 cannot be had.*may be 1, 2 or 4"):
+    with pytest.raises(ArchitectureError, match=r"output_stride 8 cannot be reached.*may be 1, 2 or 4"):
         get_architecture("resnet20", output_stride=8)
 
 

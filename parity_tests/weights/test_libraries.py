@@ -163,7 +163,7 @@ def test_the_wrong_model_is_refused(float64):
             from_keras_applications(model, name)
         assert re.search(message, f"{caught.value} {caught.value.problems}", flags=re.DOTALL)
     for other in (nn.Linear(2, 2), {}, None):
-        with pytest.raises(WeightsError, match="this is no Keras model"):
+        with pytest.raises(WeightsError, match="this is not a Keras model"):
             from_keras_applications(other, "keras_resnet50")
 
 

@@ -176,9 +176,9 @@ def test_a_model_of_another_architecture_is_refused(framework: ModuleType, weigh
 
 def test_a_model_of_the_other_implementation_is_refused(weights):
     keras_model, torch_model = resnet_keras.create_model(TINY), resnet_torch.create_model(TINY)
-    with pytest.raises(WeightsError, match="this is no PyTorch module"):
+    with pytest.raises(WeightsError, match="this is not a PyTorch module"):
         resnet_torch.set_weights(keras_model, weights)
-    with pytest.raises(WeightsError, match="this is no Keras model"):
+    with pytest.raises(WeightsError, match="this is not a Keras model"):
         resnet_keras.set_weights(torch_model, weights)
 
 

@@ -36,7 +36,7 @@ def from_keras_applications(model: Any, architecture: str | Architecture) -> dic
     arch = get_architecture(architecture)
     layers = getattr(model, "layers", None)
     if not layers or not all(hasattr(layer, "weights") for layer in layers):
-        raise WeightsError("this is no Keras model", [f"it is a {type(model).__name__}"])
+        raise WeightsError("this is not a Keras model", [f"it is a {type(model).__name__}"])
     is_other = arch.block != "bottleneck" or arch.se or arch.stem.hidden or arch.avg_down
     if is_other or not arch.residual:
         raise WeightsError(f"Keras Applications builds nothing like {arch.name!r}", [_HINT])
