@@ -225,7 +225,6 @@ def test_the_modes_of_the_matrix_are_those_of_the_adapters():
     from resnet_parity.adapters.torch import modes as torch_modes
 
     assert MODES["torch"] == torch_modes.CPU + torch_modes.GPU
-    assert NOISE_FLOOR_MODES == torch_modes.NOISE_FLOOR
     keras = {
         framework.removeprefix("keras "): m
         for framework, m in MODES.items()
