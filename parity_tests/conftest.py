@@ -1,4 +1,4 @@
-"""Which tests run, and what several of them stand on."""
+"""Options, fixtures and garbage collection for all tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="run the slower proofs as well")
-    parser.addoption("--screenshots", metavar="FOLDER", help="keep what the browser shows there")
+    parser.addoption(
+        "--screenshots", metavar="FOLDER", help="save screenshots of the browser there"
+    )
 
 
 def pytest_collection_finish() -> None:
@@ -29,10 +31,10 @@ def _what_a_file_leaves() -> Iterator[None]:
 
 
 def _set_aside() -> None:
-    """Spare Python the search for garbage in what is imported and kept.
+    """Exclude all live objects from garbage collection.
 
-    It took 78 of 317 seconds of three files of tests (backbone, cli, export; two cores, one busy
-    with other work).
+    Collection took 78 of 317 seconds of three test files (backbone, cli, export; two cores, one of
+    them busy with other work).
     """
     gc.collect()
     gc.freeze()
@@ -40,14 +42,14 @@ def _set_aside() -> None:
 
 @pytest.fixture
 def nothing_set_aside() -> Iterator[None]:
-    """As in a user's process, in which what is exported may set aside what was there."""
+    """Nothing is excluded from garbage collection, as in a user's process."""
     gc.unfreeze()
     yield
     _set_aside()
 
 
 def pytest_unconfigure() -> None:
-    """Let modules go in good order, or jax's bindings (nanobind) report leaks on stderr."""
+    """Make all objects collectable again, or jax's bindings (nanobind) report leaks on stderr."""
     gc.unfreeze()
 
 
@@ -58,22 +60,22 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         import torch
 
         if not torch.cuda.is_available():
-            pytest.skip("there is no GPU that PyTorch can use")
+            pytest.skip("PyTorch finds no GPU")
 
 
 def pytest_runtest_teardown(item: pytest.Item) -> None:
-    """A wide net's probe holds a gigabyte, and its Keras model another until cycles are sought."""
+    """Free memory: the probe of a wide network takes a gigabyte, its Keras model another."""
     if item.get_closest_marker("full") and item.config.getoption("--full"):
         from parity_tests import support
 
-        for kept in (support.exact, support.random, support.training):
-            kept.cache_clear()
+        for cached in (support.exact, support.random, support.training):
+            cached.cache_clear()
         gc.collect()
 
 
 @pytest.fixture
 def keras_elsewhere(monkeypatch) -> Iterator[None]:
-    """Keras in a process that ends with the test, and with it what was compiled there."""
+    """Keras in another process, which ends with the test and frees what was compiled there."""
     from parity_tests import support
     from resnet_parity.adapters.remote import remote_adapters
 
@@ -85,7 +87,7 @@ def keras_elsewhere(monkeypatch) -> Iterator[None]:
 
 @pytest.fixture
 def torch_engines() -> list[Engine]:
-    """Both layouts of PyTorch, which never has to compile."""
+    """Both layouts of PyTorch, in modes that do not compile."""
     from resnet_parity.adapters.loading import torch_adapter
     from resnet_parity.checks.engine import NOISE_FLOOR_MODES, Engine
 
@@ -94,7 +96,7 @@ def torch_engines() -> list[Engine]:
 
 @pytest.fixture
 def held() -> tuple[str, ...]:
-    """The dtypes in which this CPU holds exact probes, asked before a test makes it rough."""
+    """The dtypes of the exact probes that this CPU can run, before a test patches its rounding."""
     from parity_tests.support import exact_dtypes
 
     return exact_dtypes()
@@ -102,7 +104,7 @@ def held() -> tuple[str, ...]:
 
 @pytest.fixture
 def round_in(monkeypatch) -> Callable[..., None]:
-    """A function that gives those modes of an implementation a rough rsqrt in float32, and others none."""
+    """A function that makes the given modes look as if they round rsqrt in float32."""
 
     def rough(*modes: str, framework: str = "keras") -> None:
         monkeypatch.setattr(
@@ -117,10 +119,10 @@ def round_in(monkeypatch) -> Callable[..., None]:
 
 @pytest.fixture
 def rough_and_other(held, round_in, monkeypatch) -> list[tuple[str, str]]:
-    """Keras with a mode that rounds in float32 and one that stands in: eager by other names.
+    """Keras with two modes, "rough" that rounds in float32 and "other" as its fallback.
 
-    So it is on a CPU with a rough rsqrt, but for what has to be compiled there. Returns what ran:
-    modes, and the dtypes of the images.
+    Both run eagerly, so that the case of a CPU with a rough rsqrt is tested without compiling.
+    Returns what ran: modes, and the dtypes of the images.
     """
     import resnet_parity.adapters.keras.adapter as framework
 

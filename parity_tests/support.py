@@ -1,4 +1,4 @@
-"""What several tests share: small architectures, cached probes, engines, a way to run programs."""
+"""Shared by tests: small architectures, cached probes, engines, functions that run programs."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ ONE_OF_EACH_KIND = [
     "seresnet50",
     "seresnext50_32x4d",
 ]
-"""Where a test cannot run every row, these stand for all choices that the table makes."""
+"""Rows that cover every option of the registry, for tests that cannot run every row."""
 
 TINY = Architecture("tiny", "basic", stages(1, 1, width=16), stem=Stem(channels=16), num_classes=10)
-"""The least that has a stride, a projection and an identity."""
+"""The smallest architecture with a stride, a projection and an identity."""
 
 SMALL = Architecture(
     "small", "bottleneck", stages(3, 3, width=16), stem=Stem(channels=16), num_classes=128
@@ -74,13 +74,13 @@ KINDS = (
     replace(SMALL, name="biased", conv_bias="all"),
     replace(SMALL, name="dilated", output_stride=4),
 )
-"""`SMALL` with one choice changed in each."""
+"""`SMALL` with one option changed in each."""
 
 BORDERED = (
     replace(PREACT, name="zero-border", stem=Stem(16, pool=Pool(border="zero"))),
     replace(SMALL, name="averaging-dilated", avg_down=True, output_stride=4),
 )
-"""Maps that hold negative numbers before a pool, and zeros that count in an average."""
+"""Negative numbers before a max-pool, and zeros that count in an average."""
 
 EVERYTHING = Architecture(
     "everything",
@@ -136,7 +136,7 @@ USERS = (
         num_classes=5,
     ),
 )
-"""Rows that a user might make: other depths, widths, groups, strides, stages, channels."""
+"""Architectures that a user might make: other depths, widths, groups, strides, channels."""
 
 
 @cache
@@ -155,7 +155,7 @@ def training(name: str, dtype: str, seed: int = 0) -> Probe:
 
 
 def light(values: Sequence[Any], chosen: Collection[Any]) -> list[Any]:
-    """Values to parametrise with, of which all but the chosen ones are left to `--full`."""
+    """Parameters for a test; all but the chosen ones run only with `--full`."""
     slow = [_slow(value) for value in values if value not in chosen]
     return [*(value for value in values if value in chosen), *slow]
 
@@ -166,25 +166,25 @@ def _slow(value: Any) -> Any:
 
 
 def find(name: str) -> Architecture:
-    """One of these, or a row of the table."""
+    """One of the architectures above, or a row of the registry, by name."""
     own = {arch.name: arch for arch in (TINY, SMALL, *KINDS, *BORDERED, EVERYTHING, *USERS)}
     return own.get(name) or get_architecture(name)
 
 
 def engines(*, every_mode: bool = True) -> tuple[Engine, ...]:
-    """Both layouts of PyTorch, and Keras on TensorFlow in all its modes, or in the usual one."""
+    """Both layouts of PyTorch, and Keras on TensorFlow in all its modes or in the default one."""
     modes = keras_adapter().modes()
     return _engines(modes if every_mode else modes[:1])
 
 
 def quick_engines(check: str, dtype: str) -> tuple[Engine, ...]:
-    """Both layouts of PyTorch, and Keras eager; exact in another mode, where this CPU rounds."""
+    """Both layouts of PyTorch, and Keras eager, or in its fallback mode if this CPU rounds."""
     keras = keras_adapter()
     return _engines((fallback_mode(keras, "eager", dtype)[0] if check == "exact" else "eager",))
 
 
 def exact_dtypes() -> tuple[str, ...]:
-    """Those in which Keras holds exact probes in eager mode, on this CPU."""
+    """The dtypes in which Keras runs exact probes in eager mode, on this CPU."""
     dtypes = ("float32", "float64")
     return tuple(dtype for dtype in dtypes if not rounding(keras_adapter(), "eager", dtype))
 
@@ -198,7 +198,7 @@ def _engines(keras_modes: Sequence[str]) -> tuple[Engine, ...]:
 
 
 def with_random_statistics(model: nn.Module) -> nn.Module:
-    """The model, its norms filled with numbers as training would leave them."""
+    """The same model, with random numbers in its norms, as after training."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             state = module.state_dict()
@@ -212,7 +212,7 @@ def with_random_statistics(model: nn.Module) -> nn.Module:
 def python(
     *arguments: str, cwd: Path = ROOT, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run Python in a process of its own, with this project importable and stdout captured."""
+    """Run Python in another process, with this project importable and its output captured."""
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=cwd,
@@ -226,5 +226,5 @@ def python(
 def command(
     *arguments: str, cwd: Path = ROOT, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run `resnet-parity` in a process of its own."""
+    """Run `resnet-parity` in another process."""
     return python("-m", "resnet_parity.cli", *arguments, cwd=cwd, **environment)

@@ -1,4 +1,4 @@
-"""The Keras implementation: what Keras' users expect of a functional model."""
+"""The Keras implementation: an idiomatic functional model of stock layers."""
 
 from __future__ import annotations
 
@@ -93,14 +93,14 @@ def test_only_stock_layers(name):
     assert all(
         isinstance(layer, keras.layers.AveragePooling2D) or layer.strides == (1, 1)
         for layer in same
-    )  # where "same" pads alike on both sides, or skips what is not
+    )  # where "same" pads both sides alike, or an average leaves the padding out
     assert not any(isinstance(layer, keras.layers.Conv2D) for layer in same)
     keras.backend.clear_session()
 
 
 @pytest.mark.full
 def test_a_deep_net_saves_and_loads(tmp_path):
-    """Keras walks it by recursion: `create_model` makes room, a loader must, as its text says."""
+    """Keras walks a model by recursion: `create_model` raises the limit, a loading user must."""
     stem = Stem(4, kernel=3, stride=1, pool=None)
     deep = Architecture("deep", "basic", (Stage(120, 4),), stem=stem, num_classes=3)
     limit = sys.getrecursionlimit()
@@ -134,7 +134,7 @@ def test_dtype_reaches_every_layer_and_the_global_policy_stays():
 
 
 def test_mixed_precision_policy_is_kept():
-    """Layers compute in half, variables and the input stay float32."""
+    """Layers compute in half precision, variables and the input are float32."""
     model = resnet_keras.create_model(TINY, dtype="mixed_bfloat16")
     assert {layer.compute_dtype for layer in model.layers[1:]} == {"bfloat16"}
     assert {variable.dtype for variable in model.variables} == {"float32"}
@@ -156,7 +156,7 @@ def test_zero_init_residual():
 
 
 def test_a_keras_json_that_says_channels_first_changes_nothing():
-    """Every layer says its layout itself."""
+    """Every layer is given its layout."""
     keras.config.set_image_data_format("channels_first")
     try:
         model = resnet_keras.create_model(TINY)

@@ -1,4 +1,4 @@
-"""Use as a backbone: feature maps, dilation instead of stride, no head; the same on both implementations."""
+"""Backbones: feature maps, dilation instead of stride, no head, in both implementations."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_float64_at_every_level(arch):
 @pytest.mark.parametrize("preactivation", [False, True])
 @pytest.mark.parametrize("last", [False, True])
 def test_dilation_keeps_the_values_that_the_stride_would_have_kept(arch, preactivation, last):
-    """Every so many-th cell of the dilated map is the map of the strided net, bit for bit."""
+    """Every n-th cell of the dilated map is a cell of the strided map, bit for bit."""
     given = {"preactivation": preactivation, "stride_in_last_block": last, "features_only": True}
     strided = get_architecture(arch, output_stride=None, se=None, **given)
     dilated = get_architecture(arch, output_stride=strided.strides[0], se=None, **given)
@@ -77,11 +77,11 @@ def test_dilation_keeps_the_values_that_the_stride_would_have_kept(arch, preacti
         resnet_torch.set_weights(model, probe.weights)
         with torch.no_grad():
             maps.append(model(images))
-    steps = []
+    ratios = []
     for small, large in zip(*maps, strict=True):
-        steps.append(large.shape[2] // small.shape[2])
-        assert torch.equal(small, large[:, :, :: steps[-1], :: steps[-1]])
-    assert steps[-1] > 1
+        ratios.append(large.shape[2] // small.shape[2])
+        assert torch.equal(small, large[:, :, :: ratios[-1], :: ratios[-1]])
+    assert ratios[-1] > 1
 
 
 @pytest.mark.parametrize("stride", [8, 16])
@@ -111,7 +111,7 @@ def test_feature_maps_are_timms(name, stride):
     theirs = randomised(name, output_stride=stride, **options).double()
     arch = get_architecture(name, output_stride=stride, **options)
     whole = timm.create_model(name, output_stride=stride)
-    state = _as_in_the_whole(theirs, whole)
+    state = _with_names_of(theirs, whole)
     weights = from_timm(state, arch)
     images = np.random.default_rng(1).normal(size=(2, 3, 65, 96))
     with torch.no_grad():
@@ -132,13 +132,13 @@ def test_feature_maps_are_timms(name, stride):
     assert [feature.reduction for feature in torch_model.feature_info] == info.reduction()
 
 
-def _as_in_the_whole(backbone: torch.nn.Module, whole: torch.nn.Module) -> dict:
-    """The backbone's tensors under the names of the whole net: timm joins some with `_`."""
+def _with_names_of(backbone: torch.nn.Module, whole: torch.nn.Module) -> dict:
+    """The backbone's tensors by their names in the whole network; timm joins some with `_`."""
     names = {key.replace(".", "_"): key for key in whole.state_dict()}
     return {names[key.replace(".", "_")]: value for key, value in backbone.state_dict().items()}
 
 
-def test_the_models_say_what_comes_out():
+def test_feature_info_describes_the_feature_maps():
     for framework in (resnet_torch, resnet_keras):
         model = framework.resnet50(features_only=True, out_indices=(1, 3), output_stride=8)
         assert [(f.channels, f.reduction) for f in model.feature_info] == [(256, 4), (1024, 8)]
@@ -146,7 +146,7 @@ def test_the_models_say_what_comes_out():
         assert framework.create_model(TINY).feature_info == ()
 
 
-def test_without_classes_the_pooled_features_come_out():
+def test_without_classes_a_model_returns_pooled_features():
     images = np.random.default_rng(0).normal(size=(2, 3, 64, 96)).astype("float32")
     model = resnet_torch.resnet18(num_classes=0).eval()
     keras_model = resnet_keras.resnet18(num_classes=0)

@@ -1,4 +1,4 @@
-"""Each row of `resnet_spec.differences`: what both implementations do, and what ignoring it would cost."""
+"""Each row of `resnet_spec.differences`: what both frameworks do, and the effect of ignoring it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from resnet_parity.tolerances import limit
 
 GENERATOR = np.random.default_rng(0)
 VISIBLE = limit("careless comparison", "logits")
-"""What a careless comparison calls equal; all but the dtype's difference are larger."""
+"""A careless comparison accepts smaller errors; every difference but `dtype` causes larger ones."""
 
 
 def images(*shape: int) -> np.ndarray:
@@ -56,7 +56,7 @@ def test_layout():
     assert keras_model.input_shape == (None, None, None, 3)
     assert keras_model.get_layer("conv1").compute_output_shape((2, 14, 18, 3)) == (2, 4, 6, 16)
     resnet_keras.set_weights(keras_model, resnet_torch.get_weights(torch_model))
-    x = images(2, 3, 3, 3)  # as high and wide as deep: the shape cannot tell
+    x = images(2, 3, 3, 3)  # H = W = C, so the shape is the same in both layouts
     with torch.no_grad():
         expected = torch_model(torch.from_numpy(x)).numpy()
     right, wrong = (np.asarray(keras_model(each, training=False)) for each in (nhwc(x), x))
@@ -81,7 +81,7 @@ def test_dense_kernel():
     layer.build(x.shape)
     layer.kernel.assign(np.einsum("oi->io", kernel))
     assert relative_error(expected, np.asarray(layer(x))) < limit("float64", "taps")
-    layer.kernel.assign(kernel)  # fits, and is wrong
+    layer.kernel.assign(kernel)  # the shape fits, the values are wrong
     assert relative_error(expected, np.asarray(layer(x))) > VISIBLE
 
 
@@ -106,11 +106,11 @@ def test_pool_padding():
     pool = layers.MaxPooling2D(3, strides=2, padding="valid", dtype="float64")
     expected = functional.max_pool2d(torch.from_numpy(x), 3, 2, 1).numpy()
     assert relative_error(expected, nchw(pool(pad(nhwc(x))))) > VISIBLE
-    image = keras.Input((None, None, 4))  # with preactivation our implementation pools so:
+    image = keras.Input((None, None, 4))  # the layer of this project, with preactivation:
     ours = resnet_keras.layers.max_pool(image, MaxPool("p", 3, 2, 1, border="lowest"))
     narrow, lowest = x.astype("float32"), expected.astype("float32")
     np.testing.assert_array_equal(nchw(keras.Model(image, ours)(nhwc(narrow))), lowest)
-    x = np.maximum(x, 0)  # behind a ReLU the zeros can do no harm
+    x = np.maximum(x, 0)  # after a ReLU the zeros change nothing
     expected = functional.max_pool2d(torch.from_numpy(x), 3, 2, 1).numpy()
     np.testing.assert_array_equal(nchw(pool(pad(nhwc(x)))), expected)
 
@@ -136,7 +136,7 @@ def test_channel_padding():
     np.testing.assert_array_equal(ours, expected)
     np.testing.assert_array_equal(nchw(model(nhwc(x))), expected)
     unpermuted = layers.ZeroPadding2D(((0, 0), (1, 3)))(nhwc(x))
-    assert unpermuted.shape == (2, 6, 12, 4)  # the width has grown, not the channels
+    assert unpermuted.shape == (2, 6, 12, 4)  # the width has grown instead of the channels
 
 
 def _train_once(module: nn.BatchNorm2d, layer, x: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""The spec: published counts, names and shapes, and what it refuses."""
+"""The spec: published counts, names and shapes, and the architectures that it refuses."""
 
 from __future__ import annotations
 
@@ -78,14 +78,14 @@ CIFAR = {
 # What https://github.com/kuangliu/pytorch-cifar prints for its models with ten classes.
 SMALL_STEM = {"resnet18_small": 11_173_962, "resnet50_small": 23_520_842}
 
-# He et al. 2015, table 1, leaves out what the options change; counted here from resnet34's and
-# resnet50's published numbers: (row, that of B, more parameters than B).
+# He et al. 2015, table 1, has no counts for the shortcut options. Counted here from the published
+# numbers of resnet34 and resnet50: (row with option B, parameters more than that row).
 PROJECTION_34 = ((64, 128), (128, 256), (256, 512))
 PROJECTION_50 = ((64, 256), (256, 512), (512, 1024), (1024, 2048))
 
 
 def projections(*pairs: tuple[int, ...]) -> int:
-    """Parameters of projections from so many channels to so many, with their norms."""
+    """The number of parameters of projections (channels before, after) with their norms."""
     return sum(before * after + 2 * after for before, after in pairs)
 
 
@@ -157,7 +157,7 @@ def test_counts_are_timms(name):
     assert parameter_count(ARCHITECTURES[name]) == count
 
 
-def test_every_row_has_a_count_of_others_and_a_source():
+def test_every_row_has_a_published_count_and_a_source():
     pinned = {*TORCHVISION, *KERAS_APPLICATIONS, *CIFAR, *SMALL_STEM, *OPTIONS, *TIMM}
     assert pinned == set(ARCHITECTURES)
     assert all("arXiv:" in arch.source for arch in ARCHITECTURES.values())
@@ -249,7 +249,7 @@ def test_option_a_says_where_its_zeros_are():
 
 @pytest.mark.parametrize("name", ["resnet50", "resnet18", "resnetv2_50"])
 def test_dilation_takes_the_place_of_stride(name):
-    """Behind the convolution that lost its stride, not in it (torchvision, timm)."""
+    """The convolutions after the one that lost its stride are dilated (torchvision, timm)."""
     plan = make_plan(get_architecture(name, output_stride=8))
     spatial = [
         [(conv.stride, conv.dilation) for block in stage.blocks for conv in block.convs][:4]
@@ -292,7 +292,10 @@ def test_backbone_features():
         ({"width_per_group": 3, "stages": (Stage(1, 32),)}, "not a multiple of 64"),
         ({"groups": 0}, "groups must be at least 1"),
         ({"num_classes": -1}, "num_classes must be at least 0"),
-        ({"residual": False, "shortcut": "C"}, "'C' on a plain network: it has no shortcuts; leave"),
+        (
+            {"residual": False, "shortcut": "C"},
+            "'C' on a plain network: it has no shortcuts; leave",
+        ),
         ({"residual": False, "avg_down": True}, "avg_down is about shortcuts"),
         ({"residual": False, "zero_init_residual": True}, "zero_init_residual is about"),
         ({"shortcut": "D"}, "shortcut must be one of A, B, B-pooled, C, not 'D'"),
@@ -355,7 +358,9 @@ def test_something_else_than_an_architecture_is_refused():
 
 
 def test_a_stride_that_a_small_net_does_not_have_is_refused():
-    with pytest.raises(ArchitectureError, match=r"output_stride 8 cannot be reached.*may be 1, 2 or 4"):
+    with pytest.raises(
+        ArchitectureError, match=r"output_stride 8 cannot be reached.*may be 1, 2 or 4"
+    ):
         get_architecture("resnet20", output_stride=8)
 
 

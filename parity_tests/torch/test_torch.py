@@ -1,4 +1,4 @@
-"""The PyTorch implementation: torchvision's bits, and what PyTorch's users expect of a module."""
+"""The PyTorch implementation: equal to torchvision bit for bit, and an idiomatic module."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from parity_tests.support import (
 
 
 def randomised(name: str) -> nn.Module:
-    """Torchvision's model with random BN statistics, as a trained one would have."""
+    """torchvision's model with random statistics, as after training."""
     torch.manual_seed(0)
     return with_random_statistics(getattr(torchvision.models, name)())
 
@@ -94,7 +94,7 @@ COMPILED = [
 
 @pytest.mark.parametrize("arch", light(COMPILED, COMPILED[3:]), ids=lambda arch: arch.name)
 def test_compiles_as_one_graph(arch):
-    """`fullgraph` forbids any break; the eager backend keeps the bits."""
+    """`fullgraph` forbids a graph break; the backend `aot_eager` changes no bit."""
     model = resnet_torch.create_model(arch).eval()
     images = torch.randn(2, arch.in_channels, 64, 96)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
