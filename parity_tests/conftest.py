@@ -21,16 +21,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_finish() -> None:
-    _set_aside()
+    _freeze()
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _what_a_file_leaves() -> Iterator[None]:
+def _freeze_after_each_file() -> Iterator[None]:
     yield
-    _set_aside()
+    _freeze()
 
 
-def _set_aside() -> None:
+def _freeze() -> None:
     """Exclude all live objects from garbage collection.
 
     Collection took 78 of 317 seconds of three test files (backbone, cli, export; two cores, one of
@@ -41,11 +41,11 @@ def _set_aside() -> None:
 
 
 @pytest.fixture
-def nothing_set_aside() -> Iterator[None]:
+def nothing_frozen() -> Iterator[None]:
     """Nothing is excluded from garbage collection, as in a user's process."""
     gc.unfreeze()
     yield
-    _set_aside()
+    _freeze()
 
 
 def pytest_unconfigure() -> None:
@@ -74,7 +74,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
 
 
 @pytest.fixture
-def keras_elsewhere(monkeypatch) -> Iterator[None]:
+def keras_in_another_process(monkeypatch) -> Iterator[None]:
     """Keras in another process, which ends with the test and frees what was compiled there."""
     from parity_tests import support
     from resnet_parity.adapters.remote import remote_adapters
@@ -95,7 +95,7 @@ def torch_engines() -> list[Engine]:
 
 
 @pytest.fixture
-def held() -> tuple[str, ...]:
+def exact_dtypes_here() -> tuple[str, ...]:
     """The dtypes of the exact probes that this CPU can run, before a test patches its rounding."""
     from parity_tests.support import exact_dtypes
 
@@ -103,10 +103,10 @@ def held() -> tuple[str, ...]:
 
 
 @pytest.fixture
-def round_in(monkeypatch) -> Callable[..., None]:
+def make_modes_round(monkeypatch) -> Callable[..., None]:
     """A function that makes the given modes look as if they round rsqrt in float32."""
 
-    def rough(*modes: str, framework: str = "keras") -> None:
+    def patch(*modes: str, framework: str = "keras") -> None:
         monkeypatch.setattr(
             f"resnet_parity.adapters.{framework}.adapter.norm_of_ones",
             lambda mode, dtype: np.full(
@@ -114,11 +114,13 @@ def round_in(monkeypatch) -> Callable[..., None]:
             ),
         )
 
-    return rough
+    return patch
 
 
 @pytest.fixture
-def rough_and_other(held, round_in, monkeypatch) -> list[tuple[str, str]]:
+def rounding_and_fallback(
+    exact_dtypes_here, make_modes_round, monkeypatch
+) -> list[tuple[str, str]]:
     """Keras with two modes, "rough" that rounds in float32 and "other" as its fallback.
 
     Both run eagerly, so that the case of a CPU with a rough rsqrt is tested without compiling.
@@ -137,7 +139,7 @@ def rough_and_other(held, round_in, monkeypatch) -> list[tuple[str, str]]:
         ran.append((mode, str(images.dtype)))
         return gradients(model, images, cotangents, "eager", training=training)
 
-    round_in("rough")
+    make_modes_round("rough")
     monkeypatch.setattr(framework, "modes", lambda: ("rough", "other"))
     monkeypatch.setattr(framework, "unsupported_reason", lambda mode, check: None)
     monkeypatch.setattr(framework, "run", run_eagerly)

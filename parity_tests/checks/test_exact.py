@@ -48,7 +48,7 @@ def check(name: str, dtype: str, *, every_mode: bool) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.usefixtures("keras_elsewhere")
+@pytest.mark.usefixtures("keras_in_another_process")
 @pytest.mark.parametrize("name", ONE_OF_EACH_KIND)
 def test_float32_in_every_mode(name):
     """Taps and gradients: PyTorch NCHW and channels_last, Keras in graph, eager and XLA."""

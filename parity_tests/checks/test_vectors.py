@@ -180,9 +180,9 @@ def test_an_unknown_backend_is_reported(backend, workers, monkeypatch, capsys):
         (modes(), "resnet20, seed 0, keras nchw: skipped: 1 / sqrt(4) is 0.49999994 in"),
     ],
 )
-def test_modes_that_round_are_reported(rough, said, round_in, capsys, workers):
+def test_modes_that_round_are_reported(rough, said, make_modes_round, capsys, workers):
     """A fallback mode runs; without one, Keras is skipped. PyTorch's modes have no fallback."""
-    round_in(*rough, framework="torch")
+    make_modes_round(*rough, framework="torch")
     assert cli.main(["vectors", "resnet20", "--verify"]) == 1
     printed = " ".join(capsys.readouterr().out.split())
     assert said in printed

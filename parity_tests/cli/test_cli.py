@@ -73,7 +73,9 @@ def test_verify_prints_a_table_and_progress_goes_to_stderr(tiny, capsys):
     ]
 
 
-def test_a_fallback_mode_runs_where_the_usual_one_rounds(held, rough_and_other, capsys):
+def test_a_fallback_mode_runs_where_the_usual_one_rounds(
+    exact_dtypes_here, rounding_and_fallback, capsys
+):
     assert verify("resnet20", checks=("float64",), size=(32, 64)).notes == ()
     arguments = ["verify", "resnet20", "--check", "exact", "--check", "float64", "--size", "32x64"]
     code = cli.main([*arguments, "--json"])
@@ -91,14 +93,14 @@ def test_a_fallback_mode_runs_where_the_usual_one_rounds(held, rough_and_other, 
         ("float32", "keras tensorflow other"),
         ("float64", "keras tensorflow rough"),
     }
-    assert set(rough_and_other) == {("other", "float32"), ("rough", "float64")}
+    assert set(rounding_and_fallback) == {("other", "float32"), ("rough", "float64")}
     missed = {(v["check"], v["dtype"]) for v in data["verdicts"] if v["status"] != "pass"}
-    assert missed == (set() if "float32" in held else {("exact", "float32")})
+    assert missed == (set() if "float32" in exact_dtypes_here else {("exact", "float32")})
     assert code == (1 if missed else 0), "the fallback ran and was compared"
 
 
-def test_a_check_on_which_every_mode_rounds_is_not_proven(round_in, monkeypatch, capsys):
-    round_in("eager", "xla")
+def test_a_check_on_which_every_mode_rounds_is_not_proven(make_modes_round, monkeypatch, capsys):
+    make_modes_round("eager", "xla")
     arguments = ["verify", "resnet20", "--check", "exact", "--size", "32x64"]
     assert cli.main(arguments) == 1
     printed = capsys.readouterr().out
@@ -107,9 +109,9 @@ def test_a_check_on_which_every_mode_rounds_is_not_proven(round_in, monkeypatch,
 
 
 def test_a_single_check_is_proven_if_one_mode_of_each_implementation_passes(
-    tiny, round_in, monkeypatch, capsys
+    tiny, make_modes_round, monkeypatch, capsys
 ):
-    round_in("eager")
+    make_modes_round("eager")
     monkeypatch.setattr("resnet_parity.adapters.torch.adapter.modes", lambda: NOISE_FLOOR_MODES)
     arguments = ["verify", tiny, "--check", "exact", "--size", "32x64", "--every-mode"]
     assert cli.main(arguments) == 0

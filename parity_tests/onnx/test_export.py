@@ -323,7 +323,7 @@ def test_an_exporter_that_changes_values_is_refused(framework, rank, tmp_path, m
     assert not list(tmp_path.iterdir())
 
 
-def test_garbage_of_an_exporter_is_collected(nothing_set_aside, monkeypatch):
+def test_garbage_of_an_exporter_is_collected(nothing_frozen, monkeypatch):
     """Before each optimizer of tf2onnx, or a wide model would take tens of gigabytes.
 
     Objects that existed before are collected once and frozen, so that they are not scanned each

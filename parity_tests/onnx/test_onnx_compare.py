@@ -180,25 +180,27 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert "FAILED" in capsys.readouterr().out
 
 
-def test_a_mode_that_rounds_is_replaced_and_that_is_reported(held, rough_and_other, capsys):
+def test_a_mode_that_rounds_is_replaced_and_that_is_reported(
+    exact_dtypes_here, rounding_and_fallback, capsys
+):
     result = compare_models(["keras"], {}, TINY)
     note = (
         "keras: other mode runs instead of rough, because 1 / sqrt(4) is 0.49999994 in rough mode "
         "on this machine"
     )
-    exact = {"pass"} if "float32" in held else {"fail"}
+    exact = {"pass"} if "float32" in exact_dtypes_here else {"fail"}
     assert statuses(result) == {"exact": exact, "float32": {"pass"}}
     assert result.notes == (note,)
     assert {verdict.engine for verdict in result.verdicts} == {"keras other"}
-    assert set(rough_and_other) == {("other", "float32")}
+    assert set(rounding_and_fallback) == {("other", "float32")}
     data = as_json(result)
     assert markdown(data).endswith(f"\n\n{note}")
     print_comparison(console(), data)
     assert f"note: {note}" in capsys.readouterr().out
 
 
-def test_a_participant_that_rounds_in_every_mode_does_not_pass(round_in, monkeypatch):
-    round_in("eager")
+def test_a_participant_that_rounds_in_every_mode_does_not_pass(make_modes_round, monkeypatch):
+    make_modes_round("eager")
     monkeypatch.setattr("resnet_parity.adapters.keras.adapter.modes", lambda: ("eager",))
     result = compare_models(["torch", "keras"], {}, TINY)
     assert statuses(result) == {"exact": {"pass", "skipped"}, "float32": {"pass"}}
