@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
         except MissingFrameworkError as error:
             print(error, file=sys.stderr)
             return error.exit_code
-        print(f"{file}: {len(rows)} rows measured, {len(missed)} failed", *missed)
+        print(f"{file}: rows measured: {len(rows)}, failed: {len(missed)}", *missed)
         failed += missed
     return int(bool(failed))
 

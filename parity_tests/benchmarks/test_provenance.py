@@ -175,20 +175,20 @@ def measured(capsys) -> str:
 def test_the_command_measures_what_is_stale_what_is_named_or_all(command, capsys):
     assert command(["--stale"]) == 1
     assert command(["some/resnet20"]) == 0
-    assert measured(capsys) == "some: 1 rows measured, 0 failed"
+    assert measured(capsys) == "some: rows measured: 1, failed: 0"
     assert command([]) == 0
-    assert measured(capsys) == "some: 2 rows measured, 0 failed"
+    assert measured(capsys) == "some: rows measured: 2, failed: 0"
     assert command([]) == 0
-    assert measured(capsys) == "some: 0 rows measured, 0 failed"
+    assert measured(capsys) == "some: rows measured: 0, failed: 0"
     assert command(["--all"]) == 0
-    assert measured(capsys) == "some: 3 rows measured, 0 failed"
+    assert measured(capsys) == "some: rows measured: 3, failed: 0"
     assert command(["--stale"]) == 0
 
 
 def test_the_command_ends_with_1_where_a_row_fails(command, results, monkeypatch, capsys):
     monkeypatch.setattr(scripts_results, "results", lambda _: replace(results, measure=refuse))
     assert command([]) == 1
-    assert measured(capsys) == "some: 3 rows measured, 1 failed resnet20"
+    assert measured(capsys) == "some: rows measured: 3, failed: 1 resnet20"
 
 
 @pytest.mark.parametrize("name", ["nothing", "some/nothing"])
