@@ -14,14 +14,14 @@ from resnet_parity.onnx_io.identify import Identified, identify
 from resnet_parity.onnx_io.reading import parse
 from resnet_parity.probes import random_weights
 
-OPEN = ("batch", "size")
+DYNAMIC = ("batch", "size")
 
 
 @cache
 def exported(name: str, framework: str, layout: str | None = None, fold: bool = True) -> bytes:
     """A small file with the random probe's weights, of any batch and size."""
     arch = find(name)
-    options = ExportOptions(framework, dynamic=OPEN, layout=layout, fold=fold)  # pyright: ignore
+    options = ExportOptions(framework, dynamic=DYNAMIC, layout=layout, fold=fold)  # pyright: ignore
     return export(arch, random_weights(arch, 0, "float32"), options)
 
 

@@ -145,10 +145,10 @@ def test_a_runtime_that_computes_something_else_fails(monkeypatch):
     """It rounds its images to bfloat16: exact, since small integers fit, but not float32."""
     from resnet_parity.onnx_io import runtimes
 
-    honest = runtimes.start
+    original = runtimes.start
 
     def start(runtime, content):
-        run = honest(runtime, content)
+        run = original(runtime, content)
         if runtime != "ort basic":
             return run
         return lambda image: run((image.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32))

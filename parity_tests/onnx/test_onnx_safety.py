@@ -385,7 +385,9 @@ def claimed(arch, nodes, tensors) -> onnx.ModelProto:
 
 def test_a_graph_whose_sums_have_many_orders():
     """Both inputs of every sum are branches: 2^40 orders, if each were tried."""
-    arch = Architecture("ways", "basic", (Stage(40, 1),), stem=Stem(1, 1, 1, None), num_classes=1)
+    arch = Architecture(
+        "branches", "basic", (Stage(40, 1),), stem=Stem(1, 1, 1, None), num_classes=1
+    )
     nodes, tensors, x = [], [], "image"
 
     def conv(before, name, channels, kernel):
@@ -412,7 +414,7 @@ def test_a_graph_whose_sums_have_many_orders():
     nodes.append(helper.make_node("Flatten", ["mean"], ["flat"]))
     tensors.append(numpy_helper.from_array(np.zeros((1, 1), np.float32), "fc"))
     nodes.append(helper.make_node("Gemm", ["flat", "fc"], ["logits"]))
-    with pytest.raises(ParityError, match="nearest is ways"):
+    with pytest.raises(ParityError, match="nearest is branches"):
         identified(metadata.add_checksum(claimed(arch, nodes, tensors)))
 
 

@@ -54,8 +54,8 @@ def in_batches(engines: Iterable[Engine], batch: int) -> tuple[BatchedEngine, ..
 
 def images_needed(arch: Architecture, batch: int, size: tuple[int, int]) -> int:
     """The number of images for a verdict: whole batches, `MIN_VALUES` in every output."""
-    numbers = {tap.name: math.prod(tap.shape) for tap in taps(arch, *size)}
-    fewest = min(numbers[name] for name in outputs(arch).values())
+    sizes = {tap.name: math.prod(tap.shape) for tap in taps(arch, *size)}
+    fewest = min(sizes[name] for name in outputs(arch).values())
     return batch * math.ceil(MIN_VALUES / (fewest * batch))
 
 

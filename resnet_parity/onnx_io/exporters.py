@@ -45,15 +45,14 @@ class ExportOptions:
     fold: bool = True
 
     def __post_init__(self) -> None:
-        for option, given, possible in (
-            ("framework", {self.framework}, set(LAYOUTS)),
-            ("layout", {self.layout}, {None, *LAYOUTS.values()}),
-            ("dynamic", set(self.dynamic), {"batch", "size"}),
+        for option, given, supported in (
+            ("framework", (self.framework,), tuple(LAYOUTS)),
+            ("layout", (self.layout or "nchw",), tuple(LAYOUTS.values())),
+            ("dynamic", self.dynamic, ("batch", "size")),
         ):
-            if not given <= possible:
-                raise ParityError(
-                    f"{option} {given - possible} is not supported; choose from {possible}"
-                )
+            for value in set(given) - set(supported):
+                choices = " or ".join(supported)
+                raise ParityError(f"{option} {value!r} is not supported; choose {choices}")
         if self.opset not in EXPORT_OPSETS:
             first, last = EXPORT_OPSETS[0], EXPORT_OPSETS[-1]
             raise ParityError(f"opset {self.opset} is not supported; choose {first} to {last}")

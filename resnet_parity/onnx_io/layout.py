@@ -18,6 +18,7 @@ from onnxscript.rewriter.pattern import MatchResult, RewriteRuleClassBase, Rewri
 
 from resnet_parity.onnx_io.nodes import TO_NCHW, TO_NHWC, constant, transposes, zeros_of
 from resnet_parity.onnx_io.rewrite import prepare
+from resnet_parity.onnx_io.rewrite_rules import match_if
 
 
 class UnaryBeforeTranspose(RewriteRuleClassBase):
@@ -32,8 +33,7 @@ class UnaryBeforeTranspose(RewriteRuleClassBase):
         return getattr(op, self.operator)(transposed)
 
     def check(self, context, x, transposed) -> MatchResult:
-        result, turns = MatchResult(), transposes(transposed.producer(), TO_NHWC)
-        return result if turns else result.fail("it is another transpose")
+        return match_if(transposes(transposed.producer(), TO_NHWC), "it is another transpose")
 
     def rewrite(self, op, x, transposed):
         return op.Transpose(getattr(op, self.operator)(x), perm=list(TO_NHWC))
@@ -52,9 +52,8 @@ class BinaryBeforeTranspose(RewriteRuleClassBase):
         return getattr(op, self.operator)(first, second)
 
     def check(self, context, x, y, first, second) -> MatchResult:
-        result = MatchResult()
         are_both = transposes(first.producer(), TO_NHWC) and transposes(second.producer(), TO_NHWC)
-        return result if are_both else result.fail("they are other transposes")
+        return match_if(are_both, "they are other transposes")
 
     def rewrite(self, op, x, y, first, second):
         return op.Transpose(getattr(op, self.operator)(x, y), perm=list(TO_NHWC))
@@ -72,16 +71,11 @@ class ChannelConstantBeforeTranspose(RewriteRuleClassBase):
         return getattr(op, self.operator)(transposed, number, _outputs=["result"])
 
     def check(self, context, x, number, transposed, result) -> MatchResult:
-        answer = MatchResult()
         array = constant(result.producer(), 1)
-        if (
-            not transposes(transposed.producer(), TO_NHWC)
-            or array is None
-            or array.ndim not in (1, 4)
-        ):
-            return answer.fail("it is not a constant, or another transpose")
+        if array is None or not transposes(transposed.producer(), TO_NHWC):
+            return MatchResult().fail("it is not a constant, or another transpose")
         is_per_channel = array.shape[:-1] in ((), (1, 1, 1)) and array.size > 1
-        return answer if is_per_channel else answer.fail("it is not one number per channel")
+        return match_if(is_per_channel, "it is not one number per channel")
 
     def rewrite(self, op, x, number, transposed, result):
         array = constant(result.producer(), 1)
@@ -99,10 +93,9 @@ class PadAfterTranspose(RewriteRuleClassBase):
         return op.Transpose(padded, _allow_other_attributes=True, _outputs=["transposed"])
 
     def check(self, context, x, pad, transposed) -> MatchResult:
-        result = MatchResult()
-        if zeros_of(pad.producer()) is None or not transposes(transposed.producer(), TO_NCHW):
-            return result.fail("it pads with other values, or is another transpose")
-        return result
+        is_nchw, zeros = transposes(transposed.producer(), TO_NCHW), zeros_of(pad.producer())
+        reason = "it pads with other values, or is another transpose"
+        return match_if(is_nchw and zeros is not None, reason)
 
     def rewrite(self, op, x, pad, transposed):
         zeros = zeros_of(pad.producer()) or ()
@@ -118,14 +111,12 @@ class SubMulAddToMulAdd(RewriteRuleClassBase):
         return op.Add(op.Mul(op.Sub(x, mean), factor), term)
 
     def check(self, context, x, mean, factor, term) -> MatchResult:
-        result = MatchResult()
         arrays = [value.const_value for value in (mean, factor, term)]
         if any(array is None for array in arrays):
-            return result.fail("they are not constants")
-        shapes = {array.numpy().shape for array in arrays if array is not None}
-        if len(shapes) != 1 or (shape := shapes.pop())[2:] != (1, 1) or len(shape) != 4:
-            return result.fail("they are not numbers per channel")
-        return result
+            return MatchResult().fail("they are not constants")
+        shape, *others = {array.numpy().shape for array in arrays}
+        is_per_channel = not others and len(shape) == 4 and shape[2:] == (1, 1)
+        return match_if(is_per_channel, "they are not numbers per channel")
 
     def rewrite(self, op, x, mean, factor, term):
         centre, scale, shift = (each.const_value.numpy() for each in (mean, factor, term))

@@ -18,6 +18,11 @@ from resnet_parity.onnx_io.nodes import (
 )
 
 
+def match_if(holds: bool, reason: str) -> MatchResult:
+    """A match, or a failure with that reason."""
+    return MatchResult() if holds else MatchResult().fail(reason)
+
+
 class FuseZeroPadIntoMaxPool(RewriteRuleClassBase):
     """Zeros around a map without negative values become the padding of the max-pool after them."""
 
@@ -99,9 +104,8 @@ class SameAveragePoolToCeilMode(RewriteRuleClassBase):
         attributes = pooled.producer().attributes
         kernel = tuple(attributes.get_ints("kernel_shape", ()))
         counts = attributes.get_int("count_include_pad", 0)
-        if counts or kernel != (2, 2) or tuple(attributes.get_ints("strides", (1, 1))) != kernel:
-            return MatchResult().fail("its windows overlap, or padding counts")
-        return MatchResult()
+        is_tiling = kernel == (2, 2) == tuple(attributes.get_ints("strides", (1, 1)))
+        return match_if(is_tiling and not counts, "its windows overlap, or padding counts")
 
     def rewrite(self, op, x, pooled):
         shape = pooled.producer().attributes.get_ints("kernel_shape")
@@ -134,12 +138,9 @@ class MeanWithoutTranspose(RewriteRuleClassBase):
         )
 
     def check(self, context, x, mean) -> MatchResult:
-        result, node = MatchResult(), mean.producer()
-        if node.attributes.get_int("keepdims", 1):
-            return result.fail("it keeps its axes")
-        if axes_of(node) != (1, 2):
-            return result.fail("it is over other axes than height and width")
-        return result
+        node = mean.producer()
+        drops_axes = axes_of(node) == (1, 2) and not node.attributes.get_int("keepdims", 1)
+        return match_if(drops_axes, "it is not a mean over height and width that drops them")
 
     def rewrite(self, op, x, mean):
         return _mean_of_map(op, x)
@@ -194,14 +195,14 @@ class ConvHeadToGemm(RewriteRuleClassBase):
         if before is None or before.op_type not in ("ReduceMean", "GlobalAveragePool"):
             return result.fail("it does not follow a global average")
         if kernel is None or kernel.shape[2:] != (1, 1) or any(pads(head.producer()) or (1,)):
-            return result.fail("it is no 1x1 convolution of what there is")
+            return result.fail("it is not a 1x1 convolution without padding")
         attributes = head.producer().attributes
         if attributes.get_int("group", 1) != 1 or set(attributes.get_ints("strides", (1,))) != {1}:
             return result.fail("it has groups or a stride")
         if not flattens(flat.producer(), kernel.shape[0]):
             return result.fail("it does more than drop two axes of extent 1")
         if before.op_type == "ReduceMean" and not before.attributes.get_int("keepdims", 1):
-            return result.fail("it does not take one cell")
+            return result.fail("the global average drops its axes")
         return result
 
     def rewrite(self, op, x, head, flat):
@@ -223,8 +224,8 @@ class MulAddToBatchNorm(RewriteRuleClassBase):
         return op.Add(op.Mul(x, factor), term)
 
     def check(self, context, x, factor, term) -> MatchResult:
-        result, are_both = MatchResult(), _is_per_channel(x, factor) and _is_per_channel(x, term)
-        return result if are_both else result.fail("they are not two constants per channel")
+        are_both = _is_per_channel(x, factor) and _is_per_channel(x, term)
+        return match_if(are_both, "they are not two constants per channel")
 
     def rewrite(self, op, x, factor, term):
         scale, bias = (value.const_value.numpy().ravel() for value in (factor, term))
@@ -238,12 +239,7 @@ class MulToBatchNorm(RewriteRuleClassBase):
         return op.Mul(x, factor)
 
     def check(self, context, x, factor) -> MatchResult:
-        result = MatchResult()
-        return (
-            result
-            if _is_per_channel(x, factor)
-            else result.fail("it is not a constant per channel")
-        )
+        return match_if(_is_per_channel(x, factor), "it is not a constant per channel")
 
     def rewrite(self, op, x, factor):
         scale = factor.const_value.numpy().ravel()
@@ -257,10 +253,7 @@ class AddToBatchNorm(RewriteRuleClassBase):
         return op.Add(x, term)
 
     def check(self, context, x, term) -> MatchResult:
-        result = MatchResult()
-        return (
-            result if _is_per_channel(x, term) else result.fail("it is not a constant per channel")
-        )
+        return match_if(_is_per_channel(x, term), "it is not a constant per channel")
 
     def rewrite(self, op, x, term):
         bias = term.const_value.numpy().ravel()
@@ -342,14 +335,11 @@ class OneChannelReshapeToTranspose(RewriteRuleClassBase):
         return op.Reshape(wider, shape, _allow_other_attributes=True, _outputs=["transposed"])
 
     def check(self, context, x, before, shape, wider, transposed) -> MatchResult:
-        result = MatchResult()
-        axes, wanted = constant(wider.producer(), 1), constant(transposed.producer(), 1)
         if x.shape is None or x.shape.rank() != 4 or x.shape[3] != 1:
-            return result.fail("it is not an NHWC image of one channel")
+            return MatchResult().fail("it is not an NHWC image of one channel")
+        axes, wanted = constant(wider.producer(), 1), constant(transposed.producer(), 1)
         pair = [None if array is None else array.tolist() for array in (axes, wanted)]
-        if pair != [[0], [-1, 1, 0, 0]]:
-            return result.fail("it is another reshape")
-        return result
+        return match_if(pair == [[0], [-1, 1, 0, 0]], "it is another reshape")
 
     def rewrite(self, op, x, before, shape, wider, transposed):
         return op.Transpose(x, perm=[0, 3, 1, 2])
