@@ -36,7 +36,7 @@ PROSE = ("source",)
 """Fields of a spec that no figure depends on; a key leaves them out."""
 
 ADDED: dict[str, Any] = {}
-"""Fields that the spec gained after rows were measured, each with the value that means "as before".
+"""Fields that a spec or its parts gained after rows were measured, and their value until then.
 
 A key leaves such a field out where it has that value, so that a new field makes no row stale.
 """
@@ -75,14 +75,21 @@ def spec_hash(arch: Architecture | None) -> str | None:
     """The SHA-256 of a spec's canonical JSON: every field but prose, the keys sorted."""
     if arch is None:
         return None
-    spec = json.loads(to_json(arch))
-    counted = {
-        name: value
-        for name, value in spec.items()
-        if name not in PROSE and (name not in ADDED or value != ADDED[name])
-    }
-    text = json.dumps(counted, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(_counted(json.loads(to_json(arch))), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _counted(value: Any) -> Any:
+    """A spec or a part of one, without prose and added fields that have their old value."""
+    if isinstance(value, list):
+        return [_counted(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: _counted(each)
+        for name, each in value.items()
+        if name not in PROSE and (name not in ADDED or each != ADDED[name])
+    }
 
 
 def stale(results: Results) -> dict[str, str]:
