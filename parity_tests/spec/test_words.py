@@ -69,7 +69,8 @@ def spaced(text: str) -> str:
 
 def found(pattern: str, text: str) -> list[int]:
     """The numbers of the lines that hold the pattern."""
-    word = re.compile(rf"\b(?:{re.sub('[ _]', r'\\s+', pattern)})\b", re.IGNORECASE)
+    spaces = re.sub(r"[ _]", lambda _: r"\s+", pattern)
+    word = re.compile(rf"\b(?:{spaces})\b", re.IGNORECASE)
     whole = spaced(text)
     return [whole.count("\n", 0, match.start()) + 1 for match in word.finditer(whole)]
 
