@@ -90,7 +90,7 @@ class Report:
 
 
 def _claim(verdict: Verdict) -> tuple[str, ...]:
-    """What a verdict can prove, and of which implementation; the mode does not matter."""
+    """The claim that a verdict proves: implementation, check, probe, dtype and quantity."""
     framework = verdict.engine.partition(" ")[0]
     return framework, verdict.check, verdict.probe, verdict.dtype, verdict.quantity
 

@@ -1,4 +1,4 @@
-"""What a ResNet is, as data: a registry, unrolled into layers, tensors and taps. Stdlib only."""
+"""ResNets as data: a registry, unrolled into layers, tensors and taps. Standard library only."""
 
 from resnet_spec.architecture import Architecture, ArchitectureError
 from resnet_spec.components import (

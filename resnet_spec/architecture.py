@@ -1,4 +1,4 @@
-"""What a ResNet *is*: one frozen row per architecture, and what a row must not be.
+"""One frozen row per architecture, and the checks that a row must pass.
 
 A row states only what differs from the default. `plan` derives the rest from it once: widths,
 strides per block, shortcuts, shapes and counts.

@@ -120,7 +120,7 @@ class ChannelPad:
 
     @property
     def pad(self) -> ZeroPad:
-        """The same padding of a map whose channels stand in the place of its width."""
+        """The same padding of a map whose channels and width are swapped."""
         return ZeroPad(f"{self.name}.pad", (0, 0), (self.before, self.after))
 
 

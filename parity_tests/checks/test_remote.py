@@ -161,7 +161,7 @@ def test_this_projects_errors_keep_their_class(fake):
     ],
 )
 def test_a_worker_that_dies_is_named_with_its_last_output(how, reported, fake):
-    """What the framework printed to either stream is shown, and nothing of it before."""
+    """The error shows the last output of both streams, which is hidden until then."""
     adapter = fake()
     with pytest.raises(ParityError) as death:
         adapter.die(how)

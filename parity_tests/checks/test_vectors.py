@@ -68,7 +68,7 @@ def test_oracle_and_implementations_give_every_vector(name, capsys):
 
 
 def test_pytorch_gives_the_vectors(data, torch_engines):
-    """Of an architecture with other layers than those below."""
+    """The vectors of an architecture with other layers than the following tests use."""
     checks = list(vectors.verify_vectors(data, "resnetv2_18", torch_engines, (0,)))
     assert [(check.source, check.matches) for check in checks] == [
         ("oracle", True),

@@ -1,4 +1,4 @@
-"""Who may import whom; what a package needs is shown in a process without the rest."""
+"""The import rules; each package is imported in a process without the modules it may not use."""
 
 from __future__ import annotations
 

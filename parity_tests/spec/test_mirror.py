@@ -117,7 +117,7 @@ TAG = re.compile(r"# DIFFERS\(([a-z-]+)\): (.*)")
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_tags_stand_in_the_same_definitions_with_the_same_words(file):
+def test_the_same_definitions_carry_the_same_tags(file):
     def tags(framework):
         path = _path(framework, file)
         source = path.read_text()

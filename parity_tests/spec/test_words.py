@@ -24,14 +24,14 @@ FORBIDDEN = {
     r"obstacles?|excus\w+": "unsupported reason, waiver",
     r"stands? in|stood in|stand_in|stands_in": "fallback mode",
     r"foreign|adaptation": "weights.<library>, weights.adapt",
-    r"damage\w*|phrase book|phrases?|living spec": "impact, cookbook, architecture explorer",
+    r"damages?|phrase book|phrases?|living spec": "impact, cookbook, architecture explorer",
     r"behind|told|ways? around|way_around|so many": "after, reported, shortcut, the number",
 }
 """A pattern of whole words, and what to write instead (`docs/concepts.md` defines the words)."""
 
 ALLOWED = re.compile(
     r"by hand|hand-written|hand-made|(?:right|left)-hand"
-    r"|noise[ _-]floors?|(?:math|np|ops|torch|numpy)\.floor|floor\(|floor (?:against ceil|division)"
+    r"|noise[ -]floors?|(?:math|np|ops|torch|numpy)\.floor|floor\(|floor (?:against ceil|division)"
     r"|of course",
     re.IGNORECASE,
 )
@@ -63,8 +63,7 @@ def texts() -> list[tuple[str, str]]:
 @cache
 def spaced(text: str) -> str:
     """The text with its identifiers taken apart, so that a pattern sees whole words."""
-    text = ALLOWED.sub("", text).replace("_", " ")
-    return PARTS.sub(r"\1 ", text)
+    return ALLOWED.sub("", PARTS.sub(r"\1 ", text).replace("_", " "))
 
 
 def found(pattern: str, text: str) -> list[int]:

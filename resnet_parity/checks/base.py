@@ -30,7 +30,7 @@ PHOTOGRAPHS = "photographs"
 
 @dataclass(frozen=True)
 class ProbeRequest:
-    """What to draw probes for: `size` is in pixels, `photographs` are images (N, C, H, W)."""
+    """A request for probes: `size` is in pixels, `photographs` are images (N, C, H, W)."""
 
     arch: Architecture
     seed: int

@@ -26,10 +26,10 @@ class Float32(TapCheck):
     def noise_floor(self, found: Sequence[Found]) -> NoiseFloor:
         """PyTorch's error up to each tap, or its largest error in any gradient.
 
-        The floor never falls from one tap to the next, because rounding travels on and the error
+        The noise floor never falls from one tap to the next, because rounding travels on and the error
         over a handful of logits is small or large by chance. Every gradient has the rounding of the
-        whole net in it. The floor also never rises above the limit for PyTorch itself: a PyTorch
-        that errs more fails, and does not raise the floor for others.
+        whole net in it. It also never rises above the limit for PyTorch itself: a PyTorch
+        that errs more fails, and does not raise the limit for others.
         """
         noise_floor: dict[str, float] = {}
         error = least_noise_floor()
@@ -43,7 +43,7 @@ class Float32(TapCheck):
         return dict.fromkeys(noise_floor, error) if is_one_for_all else noise_floor
 
     def measure(self, found: Found, noise_floor: NoiseFloor) -> Measurement:
-        """Compare with the float64 oracle; the limit of each array is a multiple of its floor."""
+        """Compare with the oracle; the limit of each array is a multiple of its noise floor."""
         if found.engine.sets_noise_floor:
             return measure_pytorch(found)
         if found.engine.tf32:

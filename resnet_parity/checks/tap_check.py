@@ -22,7 +22,7 @@ NoiseFloor = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Found:
-    """What one engine gave for a probe: every tap, or every gradient."""
+    """The output of one engine for a probe: every tap, or every gradient."""
 
     probe: Probe
     quantity: Quantity

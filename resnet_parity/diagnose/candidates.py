@@ -161,7 +161,7 @@ def _tensor_candidates(
 
 
 def _lacking(a: RecordedStep, b: RecordedStep) -> set[str]:
-    """Of gamma and beta, those that only one of the two norms has."""
+    """The gamma or beta that only one of the two norms has."""
     return {name for name in ("gamma", "beta") if (name in a.tensors) != (name in b.tensors)}
 
 

@@ -31,7 +31,7 @@ class Finding:
         return FAULTS[self.fault].what.format(a=self.a, b=self.b)
 
     def fix(self, framework: str) -> str:
-        """What to write instead, in that framework."""
+        """The line to write instead, in that framework."""
         return FAULTS[self.fault].fix(framework).replace("{a}", self.a).replace("{b}", self.b)
 
 

@@ -39,7 +39,7 @@ UNPAIRED = {
     ("gradients", "Recorder"): "on every backend, Keras shows gradients only to its optimiser",
     ("gradients", "WeightedSum"): "Keras' trainer starts from a loss, PyTorch from cotangents",
     ("gradients", "_channels_last"): "PyTorch's layout is the canonical one",
-    ("export", "open_axes"): "PyTorch exports an example and needs to be told its open axes",
+    ("export", "open_axes"): "PyTorch exports an example and takes a list of its open axes",
     ("export", "Layout"): "PyTorch transposes images in a module around the model",
     ("export", "channels_first"): "Keras transposes images in a model around the model",
     ("export", "evaluating"): "only a PyTorch module is in training mode or not",
