@@ -43,8 +43,9 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
         2.0,
         "times the noise floor, which is PyTorch's own float32 error up to the same tap",
         "engines sum in different orders, so their rounding differs, but not in size; the "
-        "noise floor is the larger error of PyTorch's two memory layouts on two threads, at least four "
-        "roundings (after a mean, a quarter of its cells); it never falls from one tap to the next",
+        "noise floor is the larger error of PyTorch's two memory layouts on two threads, at least "
+        "four roundings (after a mean, a quarter of its cells); it never falls from one tap to the "
+        "next",
     ),
     ("float32", "noise floor of taps"): Tolerance(
         1e-5,

@@ -283,7 +283,8 @@ MISTAKES = {
     "bad classes": (["verify", "resnet18", "--num-classes", "-1"], "num_classes must be at least"),
     "bad stride": (
         ["verify", "resnet20", "--output-stride", "8"],
-        "output_stride 8 cannot be reached: the stem has stride 1, the whole network 4, so it may be 1, 2",
+        "output_stride 8 cannot be reached: the stem has stride 1, the whole network 4, "
+        "so it may be 1, 2",
     ),
     "bad features": (["show", "resnet50", "--features", "1,9"], "some of (0, 1, 2, 3, 4)"),
     "features that are none": (["show", "resnet50", "--features", "a"], "'a' is no list of"),
