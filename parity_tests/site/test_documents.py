@@ -89,7 +89,14 @@ def test_the_commands_on_files_run_one_after_the_other(compared, tmp_path, monke
 def test_commands_name_existing_files():
     for line in commands():
         first, *rest = line.split()
-        assert first in {"resnet-parity", "scripts/demo", "scripts/test", ".", "python"}
+        assert first in {
+            "resnet-parity",
+            "scripts/demo",
+            "scripts/side_by_side",
+            "scripts/test",
+            ".",
+            "python",
+        }
         for word in (first, *rest):
             if word.startswith(("scripts/", "resnet_")):
                 assert (ROOT / word).exists(), word
