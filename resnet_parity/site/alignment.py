@@ -93,11 +93,13 @@ def _classes(line: str) -> frozenset[str]:
 
 
 def _kind(line: str) -> str:
-    """The kind of a line by its start: comment, docstring, decorator, branch or code."""
+    """The kind of a line by its start: comment, docstring, decorator, branch, attribute or code."""
     text = line.strip()
     word = text.partition(" ")[0]
     if word in _BRANCHES:
         return "branch"
+    if word.startswith("self."):
+        return "attribute"
     return text[:1] if text[:1] in '#"@' else "code"
 
 
