@@ -21,7 +21,6 @@ from resnet_torch.layers import (
     batch_norm,
     channel_pad,
     conv,
-    global_average_pool,
     max_pool,
     placeholder,
     relu,
@@ -47,14 +46,13 @@ class SqueezeExcite(nn.Module):
 
     def __init__(self, spec: SqueezeExcitation) -> None:
         super().__init__()
-        self.mean = global_average_pool(spec.mean)
         self.fc1 = conv(spec.fc1)
         self.relu = relu(spec.relu)
         self.fc2 = conv(spec.fc2)
         self.sigmoid = nn.Sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
-        gate = self.mean(x)
+        gate = x.mean((2, 3), keepdim=True)
         gate = self.fc1(gate)
         gate = self.relu(gate)
         gate = self.fc2(gate)

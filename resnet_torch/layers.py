@@ -115,10 +115,9 @@ class ResidualAdd(nn.Module):
 
 
 def global_average_pool(spec: GlobalAverage) -> nn.Module:
-    """The mean over the feature map: (N, C, H, W) -> (N, C), or (N, C, 1, 1) if not flat."""
+    """The mean over the feature map: (N, C, H, W) -> (N, C)."""
     # DIFFERS(layout): torch keeps channels before height and width, Keras after them.
-    pool = nn.AdaptiveAvgPool2d(1)
-    return nn.Sequential(pool, nn.Flatten()) if spec.flat else pool
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
 def linear(spec: Linear) -> nn.Linear:

@@ -73,7 +73,7 @@ def _of_block(name: str) -> dict[str, Patterns]:
 def _of_gate(name: str) -> dict[str, Patterns]:
     """The patterns of a gate's operation; the gate itself is a sigmoid and a product."""
     return {
-        "mean": {"torch": (r"self\.mean = ",), "keras": (r"spec\.mean\)",)},
+        "mean": {"torch": (r"x\.mean",), "keras": (r"spec\.mean\)",)},
         "fc1": {"torch": (r"self\.fc1 = ",), "keras": (r"spec\.fc1\)",)},
         "relu": {"torch": (r"self\.relu = ",), "keras": (r"spec\.relu\)",)},
         "fc2": {"torch": (r"self\.fc2 = ",), "keras": (r"spec\.fc2\)",)},
