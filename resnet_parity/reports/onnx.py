@@ -12,7 +12,9 @@ from resnet_parity.onnx_io.compare import ComparisonReport
 from resnet_parity.reports.tables import COLOUR, new_table
 from resnet_parity.reports.verify import verdict_json
 
-_CHECKS = ("exact", "float32")
+ONNX_CHECKS = ("exact", "float32")
+"""The checks that run on ONNX files: a graph returns no gradients and has one dtype."""
+
 WORST_FIRST = ("fail", "skipped", "pass")
 
 
@@ -59,7 +61,7 @@ def markdown(data: dict[str, Any]) -> str:
     """The comparison as a Markdown table, and the notes."""
     lines = [f"| {data['architecture']} | exact | float32 |", "| --- | --- | --- |"]
     for engine, checks in summary(data):
-        cells = (checks.get(check, ("", "")) for check in _CHECKS)
+        cells = (checks.get(check, ("", "")) for check in ONNX_CHECKS)
         texts = [text if status == "pass" else f"**{status}** {text}" for status, text in cells]
         lines.append(f"| {engine} | {' | '.join(texts)} |".replace("|  |", "| |"))
     return "\n".join([*lines, *(f"\n{note}" for note in data["notes"])])
@@ -69,9 +71,9 @@ def print_comparison(console: Console, data: dict[str, Any]) -> None:
     """Print the comparison, the verdicts that did not pass, and the runtimes that were skipped."""
     versions = ", ".join(f"{name} {number}" for name, number in data["versions"].items())
     console.print(f"{data['architecture']}, seed {data['seed']}\n{versions}\n", soft_wrap=True)
-    table = new_table("engine", *_CHECKS)
+    table = new_table("engine", *ONNX_CHECKS)
     for engine, checks in summary(data):
-        cells = [checks.get(check, ("skipped", "")) for check in _CHECKS]
+        cells = [checks.get(check, ("skipped", "")) for check in ONNX_CHECKS]
         table.add_row(engine, *(Text(figure, COLOUR[status]) for status, figure in cells))
     console.print(table)
     for verdict in data["verdicts"]:

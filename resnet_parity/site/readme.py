@@ -15,13 +15,12 @@ from resnet_spec import ARCHITECTURES, GROUPS, mac_count, parameter_count
 from resnet_spec.differences import DIFFERENCES
 
 from resnet_parity.reports.matrix import markdown
+from resnet_parity.reports.onnx import ONNX_CHECKS
 from resnet_parity.site.results import matrices, read, setups
 from resnet_parity.tolerances import TOLERANCES
 
-FRAMEWORKS, DEFAULT_CHECKS = ("torch", "keras"), ("exact", "float32")
-ONNX_COLUMNS = tuple(
-    f"{check}, {framework}" for check in DEFAULT_CHECKS for framework in FRAMEWORKS
-)
+FRAMEWORKS = ("torch", "keras")
+ONNX_COLUMNS = tuple(f"{check}, {framework}" for check in ONNX_CHECKS for framework in FRAMEWORKS)
 
 
 def architectures() -> str:
