@@ -65,640 +65,187 @@ def create_model(architecture: str | Architecture, **options: Unpack[_Options]) 
     """
 
 def resnet18(**options: Unpack[_Options]) -> keras.Model:
-    """resnet18: basic blocks 2-2-2-2.
-
-    Source: He et al. 2015, arXiv:1512.03385, table 1.
-    Takes the options of `create_model`.
-    """
+    """resnet18: basic blocks 2-2-2-2."""
 
 def resnet34(**options: Unpack[_Options]) -> keras.Model:
-    """resnet34: basic blocks 3-4-6-3.
-
-    Source: He et al. 2015, arXiv:1512.03385, table 1.
-    Takes the options of `create_model`.
-    """
+    """resnet34: basic blocks 3-4-6-3."""
 
 def resnet50(**options: Unpack[_Options]) -> keras.Model:
-    """resnet50: bottleneck blocks 3-4-6-3.
-
-    Source: He et al. 2015, arXiv:1512.03385, table 1.
-    Takes the options of `create_model`.
-    """
+    """resnet50: bottleneck blocks 3-4-6-3."""
 
 def resnet101(**options: Unpack[_Options]) -> keras.Model:
-    """resnet101: bottleneck blocks 3-4-23-3.
-
-    Source: He et al. 2015, arXiv:1512.03385, table 1.
-    Takes the options of `create_model`.
-    """
+    """resnet101: bottleneck blocks 3-4-23-3."""
 
 def resnet152(**options: Unpack[_Options]) -> keras.Model:
-    """resnet152: bottleneck blocks 3-8-36-3.
-
-    Source: He et al. 2015, arXiv:1512.03385, table 1.
-    Takes the options of `create_model`.
-    """
+    """resnet152: bottleneck blocks 3-8-36-3."""
 
 def resnext50_32x4d(**options: Unpack[_Options]) -> keras.Model:
-    """resnext50_32x4d: bottleneck blocks 3-4-6-3.
-
-    * groups=32
-    * width_per_group=4
-
-    Source: Xie et al. 2017, arXiv:1611.05431.
-    Takes the options of `create_model`.
-    """
+    """resnext50_32x4d: bottleneck blocks 3-4-6-3."""
 
 def resnext101_32x8d(**options: Unpack[_Options]) -> keras.Model:
-    """resnext101_32x8d: bottleneck blocks 3-4-23-3.
-
-    * groups=32
-    * width_per_group=8
-
-    Source: Mahajan et al. 2018, arXiv:1805.00932, section 2.2.
-    Takes the options of `create_model`.
-    """
+    """resnext101_32x8d: bottleneck blocks 3-4-23-3."""
 
 def resnext101_64x4d(**options: Unpack[_Options]) -> keras.Model:
-    """resnext101_64x4d: bottleneck blocks 3-4-23-3.
-
-    * groups=64
-    * width_per_group=4
-
-    Source: Xie et al. 2017, arXiv:1611.05431.
-    Takes the options of `create_model`.
-    """
+    """resnext101_64x4d: bottleneck blocks 3-4-23-3."""
 
 def wide_resnet50_2(**options: Unpack[_Options]) -> keras.Model:
-    """wide_resnet50_2: bottleneck blocks 3-4-6-3.
-
-    * width_per_group=128
-
-    Source: Zagoruyko and Komodakis 2016, arXiv:1605.07146.
-    Takes the options of `create_model`.
-    """
+    """wide_resnet50_2: bottleneck blocks 3-4-6-3."""
 
 def wide_resnet101_2(**options: Unpack[_Options]) -> keras.Model:
-    """wide_resnet101_2: bottleneck blocks 3-4-23-3.
-
-    * width_per_group=128
-
-    Source: torchvision, after Zagoruyko and Komodakis 2016, arXiv:1605.07146.
-    Takes the options of `create_model`.
-    """
+    """wide_resnet101_2: bottleneck blocks 3-4-23-3."""
 
 def resnet50_v1(**options: Unpack[_Options]) -> keras.Model:
-    """resnet50_v1: bottleneck blocks 3-4-6-3.
-
-    * stride_in_1x1=True
-
-    Source: He et al. 2015, arXiv:1512.03385, table 1.
-    Takes the options of `create_model`.
-    """
+    """resnet50_v1: bottleneck blocks 3-4-6-3."""
 
 def resnet101_v1(**options: Unpack[_Options]) -> keras.Model:
-    """resnet101_v1: bottleneck blocks 3-4-23-3.
-
-    * stride_in_1x1=True
-
-    Source: He et al. 2015, arXiv:1512.03385, table 1.
-    Takes the options of `create_model`.
-    """
+    """resnet101_v1: bottleneck blocks 3-4-23-3."""
 
 def resnet152_v1(**options: Unpack[_Options]) -> keras.Model:
-    """resnet152_v1: bottleneck blocks 3-8-36-3.
-
-    * stride_in_1x1=True
-
-    Source: He et al. 2015, arXiv:1512.03385, table 1.
-    Takes the options of `create_model`.
-    """
+    """resnet152_v1: bottleneck blocks 3-8-36-3."""
 
 def resnet34_a(**options: Unpack[_Options]) -> keras.Model:
-    """resnet34_a: basic blocks 3-4-6-3.
-
-    * shortcut='A'
-
-    Source: He et al. 2015, arXiv:1512.03385, table 3.
-    Takes the options of `create_model`.
-    """
+    """resnet34_a: basic blocks 3-4-6-3."""
 
 def resnet34_c(**options: Unpack[_Options]) -> keras.Model:
-    """resnet34_c: basic blocks 3-4-6-3.
-
-    * shortcut='C'
-
-    Source: He et al. 2015, arXiv:1512.03385, table 3.
-    Takes the options of `create_model`.
-    """
+    """resnet34_c: basic blocks 3-4-6-3."""
 
 def resnet50_a(**options: Unpack[_Options]) -> keras.Model:
-    """resnet50_a: bottleneck blocks 3-4-6-3.
-
-    * shortcut='A'
-
-    Source: He et al. 2015, arXiv:1512.03385, table 1.
-    Takes the options of `create_model`.
-    """
+    """resnet50_a: bottleneck blocks 3-4-6-3."""
 
 def resnet50_c(**options: Unpack[_Options]) -> keras.Model:
-    """resnet50_c: bottleneck blocks 3-4-6-3.
-
-    * shortcut='C'
-
-    Source: He et al. 2015, arXiv:1512.03385, table 1.
-    Takes the options of `create_model`.
-    """
+    """resnet50_c: bottleneck blocks 3-4-6-3."""
 
 def plain18(**options: Unpack[_Options]) -> keras.Model:
-    """plain18: basic blocks 2-2-2-2.
-
-    * residual=False
-
-    Source: He et al. 2015, arXiv:1512.03385, table 1.
-    Takes the options of `create_model`.
-    """
+    """plain18: basic blocks 2-2-2-2."""
 
 def plain34(**options: Unpack[_Options]) -> keras.Model:
-    """plain34: basic blocks 3-4-6-3.
-
-    * residual=False
-
-    Source: He et al. 2015, arXiv:1512.03385, table 1.
-    Takes the options of `create_model`.
-    """
+    """plain34: basic blocks 3-4-6-3."""
 
 def keras_resnet50(**options: Unpack[_Options]) -> keras.Model:
-    """keras_resnet50: bottleneck blocks 3-4-6-3.
-
-    * stride_in_1x1=True
-    * conv_bias='all'
-    * bn_eps=1.001e-05
-    * bn_decay=0.99
-
-    Source: Keras Applications, after He et al. 2015, arXiv:1512.03385, table 1.
-    Takes the options of `create_model`.
-    """
+    """keras_resnet50: bottleneck blocks 3-4-6-3."""
 
 def keras_resnet101(**options: Unpack[_Options]) -> keras.Model:
-    """keras_resnet101: bottleneck blocks 3-4-23-3.
-
-    * stride_in_1x1=True
-    * conv_bias='all'
-    * bn_eps=1.001e-05
-    * bn_decay=0.99
-
-    Source: Keras Applications, after He et al. 2015, arXiv:1512.03385, table 1.
-    Takes the options of `create_model`.
-    """
+    """keras_resnet101: bottleneck blocks 3-4-23-3."""
 
 def keras_resnet152(**options: Unpack[_Options]) -> keras.Model:
-    """keras_resnet152: bottleneck blocks 3-8-36-3.
-
-    * stride_in_1x1=True
-    * conv_bias='all'
-    * bn_eps=1.001e-05
-    * bn_decay=0.99
-
-    Source: Keras Applications, after He et al. 2015, arXiv:1512.03385, table 1.
-    Takes the options of `create_model`.
-    """
+    """keras_resnet152: bottleneck blocks 3-8-36-3."""
 
 def resnetv2_18(**options: Unpack[_Options]) -> keras.Model:
-    """resnetv2_18: basic blocks 2-2-2-2.
-
-    * preactivation=True
-
-    Source: timm, after He et al. 2016, arXiv:1603.05027.
-    Takes the options of `create_model`.
-    """
+    """resnetv2_18: basic blocks 2-2-2-2."""
 
 def resnetv2_34(**options: Unpack[_Options]) -> keras.Model:
-    """resnetv2_34: basic blocks 3-4-6-3.
-
-    * preactivation=True
-
-    Source: timm, after He et al. 2016, arXiv:1603.05027.
-    Takes the options of `create_model`.
-    """
+    """resnetv2_34: basic blocks 3-4-6-3."""
 
 def resnetv2_50(**options: Unpack[_Options]) -> keras.Model:
-    """resnetv2_50: bottleneck blocks 3-4-6-3.
-
-    * preactivation=True
-
-    Source: timm, after He et al. 2016, arXiv:1603.05027.
-    Takes the options of `create_model`.
-    """
+    """resnetv2_50: bottleneck blocks 3-4-6-3."""
 
 def resnetv2_101(**options: Unpack[_Options]) -> keras.Model:
-    """resnetv2_101: bottleneck blocks 3-4-23-3.
-
-    * preactivation=True
-
-    Source: timm, after He et al. 2016, arXiv:1603.05027.
-    Takes the options of `create_model`.
-    """
+    """resnetv2_101: bottleneck blocks 3-4-23-3."""
 
 def resnetv2_152(**options: Unpack[_Options]) -> keras.Model:
-    """resnetv2_152: bottleneck blocks 3-8-36-3.
-
-    * preactivation=True
-
-    Source: timm, after He et al. 2016, arXiv:1603.05027.
-    Takes the options of `create_model`.
-    """
+    """resnetv2_152: bottleneck blocks 3-8-36-3."""
 
 def keras_resnet50v2(**options: Unpack[_Options]) -> keras.Model:
-    """keras_resnet50v2: bottleneck blocks 3-4-6-3.
-
-    * stem=Stem(pool=Pool(border='zero'))
-    * preactivation=True
-    * shortcut='B-pooled'
-    * stride_in_last_block=True
-    * conv_bias='unnormalised'
-    * bn_eps=1.001e-05
-    * bn_decay=0.99
-
-    Source: Keras Applications, after He et al. 2016, arXiv:1603.05027.
-    Takes the options of `create_model`.
-    """
+    """keras_resnet50v2: bottleneck blocks 3-4-6-3."""
 
 def keras_resnet101v2(**options: Unpack[_Options]) -> keras.Model:
-    """keras_resnet101v2: bottleneck blocks 3-4-23-3.
-
-    * stem=Stem(pool=Pool(border='zero'))
-    * preactivation=True
-    * shortcut='B-pooled'
-    * stride_in_last_block=True
-    * conv_bias='unnormalised'
-    * bn_eps=1.001e-05
-    * bn_decay=0.99
-
-    Source: Keras Applications, after He et al. 2016, arXiv:1603.05027.
-    Takes the options of `create_model`.
-    """
+    """keras_resnet101v2: bottleneck blocks 3-4-23-3."""
 
 def keras_resnet152v2(**options: Unpack[_Options]) -> keras.Model:
-    """keras_resnet152v2: bottleneck blocks 3-8-36-3.
-
-    * stem=Stem(pool=Pool(border='zero'))
-    * preactivation=True
-    * shortcut='B-pooled'
-    * stride_in_last_block=True
-    * conv_bias='unnormalised'
-    * bn_eps=1.001e-05
-    * bn_decay=0.99
-
-    Source: Keras Applications, after He et al. 2016, arXiv:1603.05027.
-    Takes the options of `create_model`.
-    """
+    """keras_resnet152v2: bottleneck blocks 3-8-36-3."""
 
 def resnet20(**options: Unpack[_Options]) -> keras.Model:
-    """resnet20: basic blocks 3-3-3.
-
-    * stem=Stem(channels=16, kernel=3, stride=1, pool=None)
-    * shortcut='A'
-    * num_classes=10
-    * image_size=32
-
-    Source: He et al. 2015, arXiv:1512.03385, section 4.2.
-    Takes the options of `create_model`.
-    """
+    """resnet20: basic blocks 3-3-3."""
 
 def resnet32(**options: Unpack[_Options]) -> keras.Model:
-    """resnet32: basic blocks 5-5-5.
-
-    * stem=Stem(channels=16, kernel=3, stride=1, pool=None)
-    * shortcut='A'
-    * num_classes=10
-    * image_size=32
-
-    Source: He et al. 2015, arXiv:1512.03385, section 4.2.
-    Takes the options of `create_model`.
-    """
+    """resnet32: basic blocks 5-5-5."""
 
 def resnet44(**options: Unpack[_Options]) -> keras.Model:
-    """resnet44: basic blocks 7-7-7.
-
-    * stem=Stem(channels=16, kernel=3, stride=1, pool=None)
-    * shortcut='A'
-    * num_classes=10
-    * image_size=32
-
-    Source: He et al. 2015, arXiv:1512.03385, section 4.2.
-    Takes the options of `create_model`.
-    """
+    """resnet44: basic blocks 7-7-7."""
 
 def resnet56(**options: Unpack[_Options]) -> keras.Model:
-    """resnet56: basic blocks 9-9-9.
-
-    * stem=Stem(channels=16, kernel=3, stride=1, pool=None)
-    * shortcut='A'
-    * num_classes=10
-    * image_size=32
-
-    Source: He et al. 2015, arXiv:1512.03385, section 4.2.
-    Takes the options of `create_model`.
-    """
+    """resnet56: basic blocks 9-9-9."""
 
 def resnet110(**options: Unpack[_Options]) -> keras.Model:
-    """resnet110: basic blocks 18-18-18.
-
-    * stem=Stem(channels=16, kernel=3, stride=1, pool=None)
-    * shortcut='A'
-    * num_classes=10
-    * image_size=32
-
-    Source: He et al. 2015, arXiv:1512.03385, section 4.2.
-    Takes the options of `create_model`.
-    """
+    """resnet110: basic blocks 18-18-18."""
 
 def resnet1202(**options: Unpack[_Options]) -> keras.Model:
-    """resnet1202: basic blocks 200-200-200.
-
-    * stem=Stem(channels=16, kernel=3, stride=1, pool=None)
-    * shortcut='A'
-    * num_classes=10
-    * image_size=32
-
-    Source: He et al. 2015, arXiv:1512.03385, section 4.2.
-    Takes the options of `create_model`.
-    """
+    """resnet1202: basic blocks 200-200-200."""
 
 def plain20(**options: Unpack[_Options]) -> keras.Model:
-    """plain20: basic blocks 3-3-3.
-
-    * stem=Stem(channels=16, kernel=3, stride=1, pool=None)
-    * residual=False
-    * num_classes=10
-    * image_size=32
-
-    Source: He et al. 2015, arXiv:1512.03385, section 4.2.
-    Takes the options of `create_model`.
-    """
+    """plain20: basic blocks 3-3-3."""
 
 def plain32(**options: Unpack[_Options]) -> keras.Model:
-    """plain32: basic blocks 5-5-5.
-
-    * stem=Stem(channels=16, kernel=3, stride=1, pool=None)
-    * residual=False
-    * num_classes=10
-    * image_size=32
-
-    Source: He et al. 2015, arXiv:1512.03385, section 4.2.
-    Takes the options of `create_model`.
-    """
+    """plain32: basic blocks 5-5-5."""
 
 def plain44(**options: Unpack[_Options]) -> keras.Model:
-    """plain44: basic blocks 7-7-7.
-
-    * stem=Stem(channels=16, kernel=3, stride=1, pool=None)
-    * residual=False
-    * num_classes=10
-    * image_size=32
-
-    Source: He et al. 2015, arXiv:1512.03385, section 4.2.
-    Takes the options of `create_model`.
-    """
+    """plain44: basic blocks 7-7-7."""
 
 def plain56(**options: Unpack[_Options]) -> keras.Model:
-    """plain56: basic blocks 9-9-9.
-
-    * stem=Stem(channels=16, kernel=3, stride=1, pool=None)
-    * residual=False
-    * num_classes=10
-    * image_size=32
-
-    Source: He et al. 2015, arXiv:1512.03385, section 4.2.
-    Takes the options of `create_model`.
-    """
+    """plain56: basic blocks 9-9-9."""
 
 def resnetv2_110(**options: Unpack[_Options]) -> keras.Model:
-    """resnetv2_110: basic blocks 18-18-18.
-
-    * stem=Stem(channels=16, kernel=3, stride=1, pool=None)
-    * preactivation=True
-    * shortcut='A'
-    * num_classes=10
-    * image_size=32
-
-    Source: He et al. 2016, arXiv:1603.05027, table 2.
-    Takes the options of `create_model`.
-    """
+    """resnetv2_110: basic blocks 18-18-18."""
 
 def resnetv2_164(**options: Unpack[_Options]) -> keras.Model:
-    """resnetv2_164: bottleneck blocks 18-18-18.
-
-    * stem=Stem(channels=16, kernel=3, stride=1, pool=None)
-    * preactivation=True
-    * num_classes=10
-    * image_size=32
-
-    Source: He et al. 2016, arXiv:1603.05027, table 2.
-    Takes the options of `create_model`.
-    """
+    """resnetv2_164: bottleneck blocks 18-18-18."""
 
 def resnet18_small(**options: Unpack[_Options]) -> keras.Model:
-    """resnet18_small: basic blocks 2-2-2-2.
-
-    * stem=Stem(kernel=3, stride=1, pool=None)
-    * num_classes=10
-    * image_size=32
-
-    Source: github.com/kuangliu/pytorch-cifar, after He et al. 2015, arXiv:1512.03385, table 1.
-    Takes the options of `create_model`.
-    """
+    """resnet18_small: basic blocks 2-2-2-2."""
 
 def resnet34_small(**options: Unpack[_Options]) -> keras.Model:
-    """resnet34_small: basic blocks 3-4-6-3.
-
-    * stem=Stem(kernel=3, stride=1, pool=None)
-    * num_classes=10
-    * image_size=32
-
-    Source: github.com/kuangliu/pytorch-cifar, after He et al. 2015, arXiv:1512.03385, table 1.
-    Takes the options of `create_model`.
-    """
+    """resnet34_small: basic blocks 3-4-6-3."""
 
 def resnet50_small(**options: Unpack[_Options]) -> keras.Model:
-    """resnet50_small: bottleneck blocks 3-4-6-3.
-
-    * stem=Stem(kernel=3, stride=1, pool=None)
-    * num_classes=10
-    * image_size=32
-
-    Source: github.com/kuangliu/pytorch-cifar, after He et al. 2015, arXiv:1512.03385, table 1.
-    Takes the options of `create_model`.
-    """
+    """resnet50_small: bottleneck blocks 3-4-6-3."""
 
 def resnetv2_18_small(**options: Unpack[_Options]) -> keras.Model:
-    """resnetv2_18_small: basic blocks 2-2-2-2.
-
-    * stem=Stem(kernel=3, stride=1, pool=None)
-    * preactivation=True
-    * num_classes=10
-    * image_size=32
-
-    Source: He et al. 2016, arXiv:1603.05027.
-    Takes the options of `create_model`.
-    """
+    """resnetv2_18_small: basic blocks 2-2-2-2."""
 
 def resnet50c(**options: Unpack[_Options]) -> keras.Model:
-    """resnet50c: bottleneck blocks 3-4-6-3.
-
-    * stem=Stem(kernel=3, hidden=(32, 32))
-
-    Source: timm, after He et al. 2019, arXiv:1812.01187, section 4.
-    Takes the options of `create_model`.
-    """
+    """resnet50c: bottleneck blocks 3-4-6-3."""
 
 def resnet18d(**options: Unpack[_Options]) -> keras.Model:
-    """resnet18d: basic blocks 2-2-2-2.
-
-    * stem=Stem(kernel=3, hidden=(32, 32))
-    * avg_down=True
-
-    Source: timm, after He et al. 2019, arXiv:1812.01187, section 4.
-    Takes the options of `create_model`.
-    """
+    """resnet18d: basic blocks 2-2-2-2."""
 
 def resnet34d(**options: Unpack[_Options]) -> keras.Model:
-    """resnet34d: basic blocks 3-4-6-3.
-
-    * stem=Stem(kernel=3, hidden=(32, 32))
-    * avg_down=True
-
-    Source: timm, after He et al. 2019, arXiv:1812.01187, section 4.
-    Takes the options of `create_model`.
-    """
+    """resnet34d: basic blocks 3-4-6-3."""
 
 def resnet50d(**options: Unpack[_Options]) -> keras.Model:
-    """resnet50d: bottleneck blocks 3-4-6-3.
-
-    * stem=Stem(kernel=3, hidden=(32, 32))
-    * avg_down=True
-
-    Source: timm, after He et al. 2019, arXiv:1812.01187, section 4.
-    Takes the options of `create_model`.
-    """
+    """resnet50d: bottleneck blocks 3-4-6-3."""
 
 def resnet101d(**options: Unpack[_Options]) -> keras.Model:
-    """resnet101d: bottleneck blocks 3-4-23-3.
-
-    * stem=Stem(kernel=3, hidden=(32, 32))
-    * avg_down=True
-
-    Source: timm, after He et al. 2019, arXiv:1812.01187, section 4.
-    Takes the options of `create_model`.
-    """
+    """resnet101d: bottleneck blocks 3-4-23-3."""
 
 def resnet152d(**options: Unpack[_Options]) -> keras.Model:
-    """resnet152d: bottleneck blocks 3-8-36-3.
-
-    * stem=Stem(kernel=3, hidden=(32, 32))
-    * avg_down=True
-
-    Source: timm, after He et al. 2019, arXiv:1812.01187, section 4.
-    Takes the options of `create_model`.
-    """
+    """resnet152d: bottleneck blocks 3-8-36-3."""
 
 def resnetv2_50d(**options: Unpack[_Options]) -> keras.Model:
-    """resnetv2_50d: bottleneck blocks 3-4-6-3.
-
-    * stem=Stem(kernel=3, hidden=(32, 32))
-    * preactivation=True
-    * avg_down=True
-
-    Source: timm, after He et al. 2019, arXiv:1812.01187, section 4.
-    Takes the options of `create_model`.
-    """
+    """resnetv2_50d: bottleneck blocks 3-4-6-3."""
 
 def resnetv2_101d(**options: Unpack[_Options]) -> keras.Model:
-    """resnetv2_101d: bottleneck blocks 3-4-23-3.
-
-    * stem=Stem(kernel=3, hidden=(32, 32))
-    * preactivation=True
-    * avg_down=True
-
-    Source: timm, after He et al. 2019, arXiv:1812.01187, section 4.
-    Takes the options of `create_model`.
-    """
+    """resnetv2_101d: bottleneck blocks 3-4-23-3."""
 
 def resnetv2_152d(**options: Unpack[_Options]) -> keras.Model:
-    """resnetv2_152d: bottleneck blocks 3-8-36-3.
-
-    * stem=Stem(kernel=3, hidden=(32, 32))
-    * preactivation=True
-    * avg_down=True
-
-    Source: timm, after He et al. 2019, arXiv:1812.01187, section 4.
-    Takes the options of `create_model`.
-    """
+    """resnetv2_152d: bottleneck blocks 3-8-36-3."""
 
 def seresnet18(**options: Unpack[_Options]) -> keras.Model:
-    """seresnet18: basic blocks 2-2-2-2.
-
-    * se=SqueezeRatio()
-
-    Source: timm, after Hu et al. 2018, arXiv:1709.01507.
-    Takes the options of `create_model`.
-    """
+    """seresnet18: basic blocks 2-2-2-2."""
 
 def seresnet34(**options: Unpack[_Options]) -> keras.Model:
-    """seresnet34: basic blocks 3-4-6-3.
-
-    * se=SqueezeRatio()
-
-    Source: timm, after Hu et al. 2018, arXiv:1709.01507.
-    Takes the options of `create_model`.
-    """
+    """seresnet34: basic blocks 3-4-6-3."""
 
 def seresnet50(**options: Unpack[_Options]) -> keras.Model:
-    """seresnet50: bottleneck blocks 3-4-6-3.
-
-    * se=SqueezeRatio()
-
-    Source: timm, after Hu et al. 2018, arXiv:1709.01507.
-    Takes the options of `create_model`.
-    """
+    """seresnet50: bottleneck blocks 3-4-6-3."""
 
 def seresnet101(**options: Unpack[_Options]) -> keras.Model:
-    """seresnet101: bottleneck blocks 3-4-23-3.
-
-    * se=SqueezeRatio()
-
-    Source: timm, after Hu et al. 2018, arXiv:1709.01507.
-    Takes the options of `create_model`.
-    """
+    """seresnet101: bottleneck blocks 3-4-23-3."""
 
 def seresnet152(**options: Unpack[_Options]) -> keras.Model:
-    """seresnet152: bottleneck blocks 3-8-36-3.
-
-    * se=SqueezeRatio()
-
-    Source: timm, after Hu et al. 2018, arXiv:1709.01507.
-    Takes the options of `create_model`.
-    """
+    """seresnet152: bottleneck blocks 3-8-36-3."""
 
 def seresnext50_32x4d(**options: Unpack[_Options]) -> keras.Model:
-    """seresnext50_32x4d: bottleneck blocks 3-4-6-3.
-
-    * groups=32
-    * width_per_group=4
-    * se=SqueezeRatio()
-
-    Source: timm, after Hu et al. 2018, arXiv:1709.01507.
-    Takes the options of `create_model`.
-    """
+    """seresnext50_32x4d: bottleneck blocks 3-4-6-3."""
 
 def seresnet152d(**options: Unpack[_Options]) -> keras.Model:
-    """seresnet152d: bottleneck blocks 3-8-36-3.
-
-    * stem=Stem(kernel=3, hidden=(32, 32))
-    * avg_down=True
-    * se=SqueezeRatio()
-
-    Source: timm, after Hu et al. 2018, arXiv:1709.01507.
-    Takes the options of `create_model`.
-    """
+    """seresnet152d: bottleneck blocks 3-8-36-3."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
-from resnet_parity.onnx_io.compare import ComparisonReport
 from resnet_parity.reports.tables import COLOUR, new_table
 from resnet_parity.reports.verify import verdict_json
+
+if TYPE_CHECKING:
+    from resnet_parity.onnx_io.compare import ComparisonReport
 
 ONNX_CHECKS = ("exact", "float32")
 """The checks that run on ONNX files: a graph returns no gradients and has one dtype."""

@@ -11,7 +11,7 @@ import ast
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
-from textwrap import dedent, indent
+from textwrap import indent
 
 from resnet_spec import GROUPS, Architecture
 from resnet_spec.constructors import describe
@@ -44,8 +44,7 @@ class _Options(TypedDict, total=False):
 
 _FUNCTION = '''
 def {name}({parameters}**options: Unpack[_Options]) -> {model}:
-    """{doc}
-    """
+    """{doc}"""
 '''
 
 
@@ -63,18 +62,17 @@ def stub(package: str) -> str:
         exports="\n".join(_exports(package)),
         options="\n".join(f"    {name}: {kind}" for name, kind in options.items()),
     )
-    docs = {row.name: describe(row) for rows in GROUPS.values() for row in rows}
+    rows = (row for group in GROUPS.values() for row in group)
     named = "architecture: str | Architecture, "
-    created = (create.name, named, ast.get_docstring(create) or "")
-    functions = (created, *((name, "", doc) for name, doc in docs.items()))
-    return head + "".join(
-        _FUNCTION.format(name=name, parameters=parameters, model=model, doc=_indented(doc))
-        for name, parameters, doc in functions
+    doc = indent(ast.get_docstring(create) or "", "    ").strip() + "\n    "
+    functions = (
+        (create.name, named, doc),
+        *((row.name, "", describe(row).splitlines()[0]) for row in rows),
     )
-
-
-def _indented(doc: str) -> str:
-    return indent(dedent(doc), "    ").strip()
+    return head + "".join(
+        _FUNCTION.format(name=name, parameters=parameters, model=model, doc=text)
+        for name, parameters, text in functions
+    )
 
 
 def _create_model(package: str) -> ast.FunctionDef:
