@@ -28,7 +28,8 @@ from resnet_parity.adapters.loading import torch_adapter
 from resnet_parity.checks import run_check
 from resnet_parity.checks.engine import NOISE_FLOOR_MODES, Engine
 from resnet_parity.compare import relative_error
-from resnet_parity.probes import SEEDS_TO_COVER, Probe, random_weights
+from resnet_parity.probes import Probe, random_weights
+from resnet_parity.probes.exact import SEEDS_TO_COVER
 from resnet_parity.probes.training import LEAST_KINK_DISTANCE, kink_distances
 from resnet_parity.reference import derivatives
 from resnet_parity.reference.derivatives import backward

@@ -24,18 +24,15 @@ from resnet_spec import (
 
 from parity_tests.support import ALL_NAMES, ONE_OF_EACH_KIND, SMALL, TINY, USERS, exact, find, light
 from resnet_parity.errors import ProbeError
-from resnet_parity.probes import (
+from resnet_parity.probes import blind_spots, default_size, exact_probe, random_probe
+from resnet_parity.probes import exact as exact_probes
+from resnet_parity.probes.exact import (
     DENSITIES,
     SEEDS_TO_COVER,
     Density,
-    blind_spots,
-    default_size,
-    exact_probe,
     exact_weights,
     guess_density,
-    random_probe,
 )
-from resnet_parity.probes import exact as exact_probes
 from resnet_parity.probes.splitmix import Stream, fnv1a
 from resnet_parity.reference import oracle
 

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, requires
@@ -112,6 +113,19 @@ def load_triton() -> None:
     """
     if find_spec("triton") is not None and "tensorflow" not in sys.modules:
         importlib.import_module("triton")
+
+
+@contextmanager
+def quiet(name: str) -> Iterator[None]:
+    """Silence a logger, but for errors, and all warnings; restored at exit."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ import traceback
 import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from io import BufferedRWPair
 from itertools import count
@@ -33,11 +34,11 @@ _SERVE = "from resnet_parity.adapters.remote import serve; serve()"
 _LAST_LINES = 20
 
 
+@dataclass(eq=False)
 class RemoteModel:
     """A model that a worker holds under this number, until this object is garbage-collected."""
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    number: int
 
 
 class RemoteAdapter:

@@ -9,27 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from resnet_parity.diagnose.record import (
-    ADD,
-    AFFINE,
-    AVERAGE_POOL,
-    CONV,
-    DENSE,
-    FLATTEN,
-    GLOBAL_AVERAGE,
-    IDENTITY,
-    MAX_POOL,
-    MULTIPLY,
-    NORM,
-    OUTPUT,
-    PAD,
-    RELU,
-    REVERSE,
-    SAME,
-    TRANSPOSE,
-    Array,
-    RecordedStep,
-)
+from resnet_parity.diagnose.record import SAME, Array, Kind, RecordedStep
+from resnet_parity.reference.oracle import dense_sum
 
 Sides = tuple[tuple[int, int], tuple[int, int]]
 """Padding before and after, of the height and of the width."""
@@ -77,13 +58,7 @@ def _conv(step: RecordedStep, x: Array) -> Array:
     stride, dilation = settings["stride"], settings["dilation"]
     around = sides(settings["pad"], x.shape[2:], size, stride, dilation)
     windows = _windows(np.pad(x, ((0, 0), (0, 0), *around)), size, stride, dilation)
-    batch, _, height, width = windows.shape[:4]
-    grouped = windows.reshape(batch, groups, -1, height, width, *size)
-    columns = grouped.transpose(1, 0, 3, 4, 2, 5, 6).reshape(groups, batch * height * width, -1)
-    matrix = kernel.reshape(groups, kernel.shape[0] // groups, -1).swapaxes(1, 2)
-    result = (columns @ matrix).reshape(groups, batch, height, width, -1)
-    result = result.transpose(1, 0, 4, 2, 3).reshape(batch, kernel.shape[0], height, width)
-    return result + _per_channel(step.tensors.get("bias"), 0.0)
+    return dense_sum(windows, kernel, groups) + _per_channel(step.tensors.get("bias"), 0.0)
 
 
 def _per_channel(tensor: Array | None, default: float) -> Array:
@@ -142,7 +117,7 @@ def _pool_windows(step: RecordedStep, x: Array, border: float) -> tuple[Array, A
     cells = np.pad(cells, ((0, 0), (0, 0), *around), constant_values=float(settings["counted"]))
     cells = np.pad(cells, ((0, 0), (0, 0), *beyond))
     padded = np.pad(x, ((0, 0), (0, 0), *around), constant_values=border)
-    outside = -np.inf if step.kind == MAX_POOL else 0.0
+    outside = -np.inf if step.kind == Kind.MAX_POOL else 0.0
     padded = np.pad(padded, ((0, 0), (0, 0), *beyond), constant_values=outside)
     return tuple(_windows(each, kernel, stride, dilation) for each in (padded, cells))  # type: ignore
 
@@ -191,22 +166,22 @@ def sigmoid(x: Array) -> Array:
 
 
 EVALUATORS: dict[str, Callable[..., Array]] = {
-    CONV: _conv,
-    DENSE: _dense,
-    NORM: _norm,
-    MAX_POOL: _max_pool,
-    AVERAGE_POOL: _average_pool,
-    GLOBAL_AVERAGE: _broadcast(lambda x: x.mean(axis=(2, 3), keepdims=True)),
-    PAD: _pad,
-    RELU: _relu,
-    ADD: _broadcast(np.add),
-    MULTIPLY: _broadcast(np.multiply),
-    AFFINE: _affine,
-    FLATTEN: _flatten,
-    TRANSPOSE: lambda step, x: x.transpose(step.settings["axes"]),
-    REVERSE: _broadcast(lambda x: x[:, ::-1]),
-    IDENTITY: _broadcast(lambda x: x),
-    OUTPUT: _broadcast(lambda x: x),
+    Kind.CONV: _conv,
+    Kind.DENSE: _dense,
+    Kind.NORM: _norm,
+    Kind.MAX_POOL: _max_pool,
+    Kind.AVERAGE_POOL: _average_pool,
+    Kind.GLOBAL_AVERAGE: _broadcast(lambda x: x.mean(axis=(2, 3), keepdims=True)),
+    Kind.PAD: _pad,
+    Kind.RELU: _relu,
+    Kind.ADD: _broadcast(np.add),
+    Kind.MULTIPLY: _broadcast(np.multiply),
+    Kind.AFFINE: _affine,
+    Kind.FLATTEN: _flatten,
+    Kind.TRANSPOSE: lambda step, x: x.transpose(step.settings["axes"]),
+    Kind.REVERSE: _broadcast(lambda x: x[:, ::-1]),
+    Kind.IDENTITY: _broadcast(lambda x: x),
+    Kind.OUTPUT: _broadcast(lambda x: x),
     "softmax": _softmax,
     "sigmoid": _broadcast(sigmoid),
     "tanh": _broadcast(np.tanh),

@@ -8,27 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from resnet_parity.diagnose.record import (
-    AFFINE,
-    AVERAGE_POOL,
-    CONV,
-    DENSE,
-    INPUT,
-    MAX_POOL,
-    NORM,
-    PAD,
-    REVERSE,
-    SAME,
-    TRANSPOSE,
-    Array,
-    Record,
-    RecordedStep,
-)
+from resnet_parity.diagnose.record import SAME, Array, Kind, Record, RecordedStep
 
 TRAINING_SETTINGS = frozenset({"decay", "unbiased"})
 """Settings that only training reads."""
 
-_PREPROCESSING = {INPUT, AFFINE, REVERSE, TRANSPOSE, PAD}
+_PREPROCESSING = {Kind.INPUT, Kind.AFFINE, Kind.REVERSE, Kind.TRANSPOSE, Kind.PAD}
 
 _NORM_TENSORS = ("gamma", "beta", "mean", "variance")
 
@@ -78,13 +63,13 @@ def candidates(a: RecordedStep, b: RecordedStep, record: Record) -> Iterator[Can
 
 
 def _fault_of_setting(a: RecordedStep, key: str, values: tuple[Any, Any]) -> str:
-    if a.kind == CONV and key == "pad":
+    if a.kind == Kind.CONV and key == "pad":
         return "same-padding" if SAME in values and max(a.settings["stride"]) > 1 else "padding"
-    if a.kind == MAX_POOL and key == "pad":
+    if a.kind == Kind.MAX_POOL and key == "pad":
         return "same-pool" if SAME in values else "pool-padding"
     if key == "stride":
         return "extra-stride" if np.prod(values[1]) > np.prod(values[0]) else "missing-stride"
-    if a.kind == AVERAGE_POOL and key in ("pad", "ceil", "counted"):
+    if a.kind == Kind.AVERAGE_POOL and key in ("pad", "ceil", "counted"):
         return "pool-average"
     faults = {
         "eps": "eps",
@@ -131,38 +116,31 @@ def format_setting(key: str, value: Any) -> str:
 def _tensor_candidates(
     a: RecordedStep, b: RecordedStep, keys: set[str], record: Record
 ) -> Iterator[Candidate]:
-    if (
-        a.kind in (CONV, DENSE)
-        and "bias" in keys
-        and ("bias" in a.tensors) != ("bias" in b.tensors)
-    ):
-        texts = [f"{'a' if 'bias' in step.tensors else 'no'} bias" for step in (a, b)]
-        if not a.settings.get("folded") and not b.settings.get("folded"):
-            yield Candidate("conv-bias", ("bias",), *texts)
-            keys = keys - {"bias"}
-    if a.kind == NORM and (lacking := _lacking(a, b)):
+    is_folded = bool(a.settings.get("folded") or b.settings.get("folded"))
+    has_bias = ["bias" in step.tensors for step in (a, b)]
+    if "bias" in keys and has_bias[0] != has_bias[1] and not is_folded:
+        texts = (f"{'a' if has else 'no'} bias" for has in has_bias)
+        yield Candidate("conv-bias", ("bias",), *texts)
+        keys = keys - {"bias"}
+    lacking = {name for name in ("gamma", "beta") if (name in a.tensors) != (name in b.tensors)}
+    if a.kind == Kind.NORM and lacking:
         yield Candidate("affine", tuple(sorted(lacking)), _format_norm(a), _format_norm(b))
         keys = keys - lacking
     if not keys:
         return
     names = tuple(sorted(keys))
-    if a.kind == AFFINE:
+    if a.kind == Kind.AFFINE:
         fault = "preprocessing" if is_preprocessing(record, a.inputs) else "rescaled"
         yield Candidate(fault, names, format_affine(a), format_affine(b))
-    elif a.settings.get("folded") or b.settings.get("folded"):
+    elif is_folded:
         yield Candidate("folding", names)
-    elif a.kind == NORM and _are_swapped(a, b):
+    elif a.kind == Kind.NORM and _are_swapped(a, b):
         yield Candidate("gamma-beta", ("beta", "gamma"))
         rest = tuple(name for name in names if name not in ("beta", "gamma"))
         if rest:
             yield Candidate("weights", rest, "", ", ".join(rest))
     else:
         yield _weights_candidate(a, b, names, record)
-
-
-def _lacking(a: RecordedStep, b: RecordedStep) -> set[str]:
-    """The gamma or beta that only one of the two norms has."""
-    return {name for name in ("gamma", "beta") if (name in a.tensors) != (name in b.tensors)}
 
 
 def _format_norm(norm: RecordedStep) -> str:
@@ -187,7 +165,7 @@ def _weights_candidate(
     if "weight" in names:
         change = _relayout(a.tensors["weight"], b.tensors["weight"])
         if change:
-            fault = "dense-layout" if a.kind == DENSE else "kernel-layout"
+            fault = "dense-layout" if a.kind == Kind.DENSE else "kernel-layout"
             if change == _REVERSED:
                 return Candidate("bgr", ("weight",), "a first kernel for one order", change)
             return Candidate(fault, ("weight",), "", change)

@@ -10,10 +10,8 @@ import numpy as np
 from resnet_parity.diagnose.align import StepPairs, align
 from resnet_parity.diagnose.faults import FAULTS
 from resnet_parity.diagnose.finding import Finding, grouped
-from resnet_parity.diagnose.fold import fold
 from resnet_parity.diagnose.initial_weights import prepare_weights
 from resnet_parity.diagnose.layers import (
-    Values,
     error_between,
     is_float32_only,
     layer_findings,
@@ -21,7 +19,7 @@ from resnet_parity.diagnose.layers import (
 )
 from resnet_parity.diagnose.loading import LoadedModel
 from resnet_parity.diagnose.record import Array, Record
-from resnet_parity.diagnose.simplify import simplify
+from resnet_parity.diagnose.simplify import fold, simplify
 from resnet_parity.diagnose.structure import structure_findings
 from resnet_parity.errors import ParityError
 from resnet_parity.probes.splitmix import Stream
@@ -127,21 +125,22 @@ def diagnose(
     found = layer_findings(one, other, pairs, values)
     found += structure_findings(one, other, pairs, values)
     counted, remarks = _known_differences(found, (one, other), training)
-    error, error_float64 = _output_errors(one, other, values, images)
+    last, other_last = len(one.steps) - 1, len(other.steps) - 1
+    is_float32 = any(map(is_float32_only, (*one.steps, *other.steps)))
     return Diagnosis(
         names=(a.name, b.name),
         frameworks=(one.framework, other.framework),
         size=shape[1:],
         seed=seed,
-        layers=(len(one.steps) - 2, len(other.steps) - 2),
+        layers=(last - 1, other_last - 1),
         aligned=len(pairs) - 2,
         notes=notes,
         findings=grouped(counted),
         remarks=remarks,
         divergence=_first_divergence(one, other, pairs),
-        error=error,
-        error_float64=error_float64,
-        limit_float64=_output_limit(one, other),
+        error=error_between(one.outputs[last], other.outputs[other_last]),
+        error_float64=error_between(values[last], run_record(other, images)[other_last]),
+        limit_float64=limit("diagnose", "outputs") if is_float32 else limit("float64", "taps"),
     )
 
 
@@ -197,19 +196,6 @@ def _known_differences(
         f"not counted as a fault without --training: {each.what}" for each in grouped(known)
     )
     return counted, remarks
-
-
-def _output_errors(a: Record, b: Record, values: Values, images: Array) -> tuple[float, float]:
-    """The relative errors of the models' own outputs, and of their outputs in float64."""
-    last = len(a.steps) - 1, len(b.steps) - 1
-    own = error_between(a.outputs[last[0]], b.outputs[last[1]])
-    return own, error_between(values[last[0]], run_record(b, images)[last[1]])
-
-
-def _output_limit(a: Record, b: Record) -> float:
-    """The limit of the float64 outputs; larger if a layer is known in float32 only."""
-    is_float32 = any(map(is_float32_only, (*a.steps, *b.steps)))
-    return limit("diagnose", "outputs") if is_float32 else limit("float64", "taps")
 
 
 def _first_divergence(a: Record, b: Record, pairs: StepPairs) -> Divergence | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from resnet_parity.diagnose.align import StepPairs
-from resnet_parity.diagnose.record import CONV, Array, Record, RecordedStep
+from resnet_parity.diagnose.record import Array, Kind, Record, RecordedStep
 from resnet_parity.probes.splitmix import Stream
 
 _INITIAL = {"gamma": (1.0, 0.0), "beta": (0.0,), "mean": (0.0,), "variance": (1.0,), "bias": (0.0,)}
@@ -71,7 +71,7 @@ def _reason(from_registry: bool) -> str:
 
 def _same_kernels(pairs: Sequence[tuple[RecordedStep, RecordedStep]]) -> bool:
     """Whether the kernels have been copied already."""
-    kernels = [(a.tensors["weight"], b.tensors["weight"]) for a, b in pairs if a.kind == CONV]
+    kernels = [(a.tensors["weight"], b.tensors["weight"]) for a, b in pairs if a.kind == Kind.CONV]
     return sum(np.array_equal(*both) for both in kernels) > len(kernels) / 2
 
 

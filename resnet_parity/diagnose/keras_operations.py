@@ -13,26 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from resnet_parity.diagnose.record import (
-    ADD,
-    AFFINE,
-    AVERAGE_POOL,
-    CONV,
-    DENSE,
-    FLATTEN,
-    GLOBAL_AVERAGE,
-    MAX_POOL,
-    MULTIPLY,
-    NORM,
-    OPAQUE,
-    PAD,
-    RELU,
-    SAME,
-    TRANSPOSE,
-    Array,
-    Assign,
-    RecordedStep,
-)
+from resnet_parity.diagnose.record import SAME, Array, Assign, Kind, RecordedStep
 
 Chain = Sequence[RecordedStep]
 Translate = Callable[[Any, str], Chain]
@@ -71,21 +52,21 @@ def layout_mismatch(layer: Any, layout: str) -> Chain:
     if "pad" in type(layer).__name__.lower():  # padding works on any two axes
         return []
     axes = tuple(layout.index(axis) for axis in (wanted[i] for i in map(layout.index, FIRST)))
-    return [RecordedStep(TRANSPOSE, "", {"axes": axes})]
+    return [RecordedStep(Kind.TRANSPOSE, "", {"axes": axes})]
 
 
 def _conv(layer: Any, layout: str) -> Chain:
     settings = _window(layer) | {"groups": layer.groups}
     tensors = _tensors(weight=(layer.kernel, "hwio->oihw"), bias=(layer.bias, "o->o"))
-    return [RecordedStep(CONV, "", settings, **tensors), *activation(layer)]
+    return [RecordedStep(Kind.CONV, "", settings, **tensors), *activation(layer)]
 
 
 def _depthwise(layer: Any, layout: str) -> Chain:
     settings = _window(layer) | {"groups": layer.kernel.shape[2]}
     tensors = _tensors(weight=(layer.kernel, "hwio->iohw"), bias=(layer.bias, "o->o"))
     if layer.depth_multiplier != 1:
-        return [RecordedStep(OPAQUE, "", {"operation": "DepthwiseConv2D"})]
-    return [RecordedStep(CONV, "", settings, **tensors), *activation(layer)]
+        return [RecordedStep(Kind.OPAQUE, "", {"operation": "DepthwiseConv2D"})]
+    return [RecordedStep(Kind.CONV, "", settings, **tensors), *activation(layer)]
 
 
 def _window(layer: Any) -> dict[str, Any]:
@@ -99,7 +80,7 @@ def _window(layer: Any) -> dict[str, Any]:
 
 def _dense(layer: Any, layout: str) -> Chain:
     tensors = _tensors(weight=(layer.kernel, "io->oi"), bias=(layer.bias, "o->o"))
-    return [RecordedStep(DENSE, "", **tensors), *activation(layer)]
+    return [RecordedStep(Kind.DENSE, "", **tensors), *activation(layer)]
 
 
 def _pool(kind: str) -> Translate:
@@ -108,7 +89,7 @@ def _pool(kind: str) -> Translate:
             "kernel": tuple(layer.pool_size),
             "ceil": False,
             "counted": False,
-            "border": -math.inf if kind == MAX_POOL else 0.0,
+            "border": -math.inf if kind == Kind.MAX_POOL else 0.0,
         }
         return [RecordedStep(kind, "", settings)]
 
@@ -131,7 +112,7 @@ def norm(layer: Any, layout: str, training: bool, unbiased: bool) -> Chain:
         mean=(layer.moving_mean, "c->c"),
         variance=(layer.moving_variance, "c->c"),
     )
-    return [RecordedStep(NORM, "", settings, **tensors)]
+    return [RecordedStep(Kind.NORM, "", settings, **tensors)]
 
 
 def _zero_padding(layer: Any, layout: str) -> Chain:
@@ -139,48 +120,42 @@ def _zero_padding(layer: Any, layout: str) -> Chain:
     first = 2 if layer.data_format == "channels_first" else first
     pairs = dict(zip(layout[first : first + 2], layer.padding, strict=True))
     around = tuple(tuple(pairs.get(axis, (0, 0))) for axis in FIRST)
-    return [RecordedStep(PAD, "", {"around": around, "value": 0.0})]
+    return [RecordedStep(Kind.PAD, "", {"around": around, "value": 0.0})]
 
 
 def _rescaling(layer: Any, layout: str) -> Chain:
     scale, offset = (np.reshape(each, -1) for each in (layer.scale, layer.offset))
     tensors = {"scale": scale.astype("float64"), "offset": offset.astype("float64")}
-    return [RecordedStep(AFFINE, "", tensors=tensors)]
+    return [RecordedStep(Kind.AFFINE, "", tensors=tensors)]
 
 
 def _normalization(layer: Any, layout: str) -> Chain:
     mean, variance = (to_array(each).reshape(-1) for each in (layer.mean, layer.variance))
     scale = 1 / np.sqrt(variance.astype("float64"))
-    return [RecordedStep(AFFINE, "", tensors={"scale": scale, "offset": -mean * scale})]
-
-
-def _permute(layer: Any, layout: str) -> Chain:
-    return []  # it changes the layout of its output only
+    return [RecordedStep(Kind.AFFINE, "", tensors={"scale": scale, "offset": -mean * scale})]
 
 
 def _relu_layer(layer: Any, layout: str) -> Chain:
     if layer.threshold:
-        return [RecordedStep(OPAQUE, "", {"operation": "ReLU with a threshold"})]
+        return [RecordedStep(Kind.OPAQUE, "", {"operation": "ReLU with a threshold"})]
     slope = float(layer.negative_slope or 0.0)
-    return [RecordedStep(RELU, "", {"slope": slope, "most": layer.max_value})]
+    return [RecordedStep(Kind.RELU, "", {"slope": slope, "most": layer.max_value})]
 
 
 def _leaky_relu(layer: Any, layout: str) -> Chain:
-    return [RecordedStep(RELU, "", {"slope": float(layer.negative_slope), "most": None})]
+    return [RecordedStep(Kind.RELU, "", {"slope": float(layer.negative_slope), "most": None})]
 
 
 def activation(layer: Any, layout: str = LAST) -> Chain:
     """The activation that a layer applies to its own output; nothing if it is linear."""
     name = getattr(getattr(layer, "activation", None), "__name__", "linear")
-    if name == "linear":
-        return []
-    return [_function(name)]
+    return [] if name == "linear" else [_function(name)]
 
 
 def _function(name: str) -> RecordedStep:
     most = {"relu": None, "relu6": 6.0}
     if name in most:
-        return RecordedStep(RELU, "", {"slope": 0.0, "most": most[name]})
+        return RecordedStep(Kind.RELU, "", {"slope": 0.0, "most": most[name]})
     return RecordedStep({"swish": "silu"}.get(name, name), "")
 
 
@@ -189,20 +164,20 @@ def _activation_layer(name: str) -> Translate:
 
 
 def _flatten(layer: Any, layout: str) -> Chain:
-    return [RecordedStep(FLATTEN, "", {"order": layout[1:] if len(layout) == 4 else "chw"})]
+    return [RecordedStep(Kind.FLATTEN, "", {"order": layout[1:] if len(layout) == 4 else "chw"})]
 
 
 TRANSLATIONS: dict[str, Translate] = {
     "Conv2D": _conv,
     "DepthwiseConv2D": _depthwise,
     "Dense": _dense,
-    "MaxPooling2D": _pool(MAX_POOL),
-    "AveragePooling2D": _pool(AVERAGE_POOL),
-    "GlobalAveragePooling2D": lambda layer, layout: [RecordedStep(GLOBAL_AVERAGE, "")],
+    "MaxPooling2D": _pool(Kind.MAX_POOL),
+    "AveragePooling2D": _pool(Kind.AVERAGE_POOL),
+    "GlobalAveragePooling2D": lambda layer, layout: [RecordedStep(Kind.GLOBAL_AVERAGE, "")],
     "ZeroPadding2D": _zero_padding,
     "Rescaling": _rescaling,
     "Normalization": _normalization,
-    "Permute": _permute,
+    "Permute": lambda layer, layout: [],  # it changes the layout of its output only
     "ReLU": _relu_layer,
     "LeakyReLU": _leaky_relu,
     "Activation": activation,
@@ -213,11 +188,11 @@ TRANSLATIONS: dict[str, Translate] = {
     "Sigmoid": _activation_layer("sigmoid"),
     "Silu": _activation_layer("silu"),
     "Tanh": _activation_layer("tanh"),
-    "Add": lambda layer, layout: [RecordedStep(ADD, "")],
+    "Add": lambda layer, layout: [RecordedStep(Kind.ADD, "")],
     "Subtract": lambda layer, layout: [RecordedStep("subtract", "")],
-    "Multiply": lambda layer, layout: [RecordedStep(MULTIPLY, "")],
+    "Multiply": lambda layer, layout: [RecordedStep(Kind.MULTIPLY, "")],
     "TrueDivide": lambda layer, layout: [RecordedStep("divide", "")],
     "Divide": lambda layer, layout: [RecordedStep("divide", "")],
-    "Mean": lambda layer, layout: [RecordedStep(GLOBAL_AVERAGE, "")],
+    "Mean": lambda layer, layout: [RecordedStep(Kind.GLOBAL_AVERAGE, "")],
 }
 """By class name. The recorder checks each step, so a wrong translation is detected."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -12,9 +12,9 @@ import numpy as np
 
 from resnet_parity.diagnose.keras_operations import TRANSLATIONS, layout_mismatch, norm, to_array
 from resnet_parity.diagnose.record import (
-    OPAQUE,
     Array,
     Call,
+    Kind,
     Record,
     RecordedStep,
     affine_step,
@@ -22,6 +22,9 @@ from resnet_parity.diagnose.record import (
 )
 from resnet_parity.diagnose.recorder import Recorder
 from resnet_parity.errors import ParityError
+
+Arguments = tuple[Sequence[Any], Mapping[str, Any]]
+"""The positional arguments of a call, and those by name."""
 
 
 def trace(model: Any, images: Array, *, prove: bool = True) -> Record:
@@ -97,9 +100,7 @@ def _tracks_unbiased(keras: Any, layer: Any) -> bool:
     return bool(np.rint(step).mean() == 2)
 
 
-def _record(
-    keras: Any, recorder: Recorder, layer: Any, arguments: tuple[Sequence[Any], Any], result: Any
-) -> None:
+def _record(keras: Any, recorder: Recorder, layer: Any, arguments: Arguments, result: Any) -> None:
     """Record one call."""
     args, kwargs = arguments
     operands = [each for each in _flat((*args, *kwargs.values())) if hasattr(each, "shape")]
@@ -109,7 +110,7 @@ def _record(
     known = [each for each in operands if recorder.knows(each)]
     if not known or any(result is each for each in known):
         return
-    layout = recorder.layout(known[0]) if recorder.is_map(known[0]) else "nc"
+    layout = recorder.layout(known[0])
     chain = _translate(keras, layer, layout, arguments, known)
     place = f"{layer.name} ({type(layer).__name__})"
     after = _layout_after(layer, layout, result)
@@ -119,11 +120,7 @@ def _record(
 
 
 def _translate(
-    keras: Any,
-    layer: Any,
-    layout: str,
-    arguments: tuple[Sequence[Any], Any],
-    known: Sequence[Any],
+    keras: Any, layer: Any, layout: str, arguments: Arguments, known: Sequence[Any]
 ) -> list[RecordedStep]:
     """Return the steps of one call; `known` are its recorded operands."""
     args, kwargs = arguments
@@ -144,7 +141,7 @@ def _translate(
         chain = [step] if step else chain
     is_permuted = type(layer).__name__ in ("Permute", "Transpose")
     if not chain:
-        kind = "identity" if is_permuted else OPAQUE
+        kind = "identity" if is_permuted else Kind.OPAQUE
         chain = [RecordedStep(kind, "", {} if is_permuted else {"operation": type(layer).__name__})]
     return first + chain
 
@@ -164,11 +161,7 @@ def _layout_after(layer: Any, layout: str, result: Any) -> str:
 
 
 def _caller(
-    keras: Any,
-    layer: Any,
-    arguments: tuple[Sequence[Any], Any],
-    known: Sequence[Any],
-    layouts: tuple[str, str],
+    keras: Any, layer: Any, arguments: Arguments, known: Sequence[Any], layouts: tuple[str, str]
 ) -> Call:
     """Return a function that repeats the call with other values for its operands."""
     args, kwargs = arguments

@@ -10,7 +10,7 @@ from resnet_parity.diagnose.align import StepPairs
 from resnet_parity.diagnose.arithmetic import evaluate
 from resnet_parity.diagnose.candidates import Candidate, candidates, differing, format_setting
 from resnet_parity.diagnose.finding import Finding
-from resnet_parity.diagnose.record import ADD, AFFINE, CONV, NORM, Array, Record, RecordedStep
+from resnet_parity.diagnose.record import Array, Kind, Record, RecordedStep
 from resnet_parity.tolerances import limit
 
 Values = Mapping[int, Array]
@@ -48,7 +48,7 @@ def error_limit(*steps: RecordedStep) -> float:
 
 def is_float32_only(step: RecordedStep) -> bool:
     """Whether the step is known in float32 only: opaque, folded, or made of constants."""
-    return step.call is not None or bool(step.settings.get("folded")) or step.kind == AFFINE
+    return step.call is not None or bool(step.settings.get("folded")) or step.kind == Kind.AFFINE
 
 
 def layer_findings(a: Record, b: Record, pairs: StepPairs, values: Values) -> list[Finding]:
@@ -64,7 +64,7 @@ def layer_findings(a: Record, b: Record, pairs: StepPairs, values: Values) -> li
             if is_shared and candidate.fault in ("swapped-layers", "weights"):
                 candidate = replace(candidate, fault="shared-layer", b=other.place)
             found.append(_finding(candidate, index_a, one, other, error))
-        if one.kind == NORM and other.kind == NORM:
+        if one.kind == Kind.NORM and other.kind == Kind.NORM:
             found += _training_findings(index_a, one, other, inputs[0])
     return _merge_swapped_strides(found, a)
 
@@ -149,11 +149,11 @@ def _format_decay(decay: float | None) -> str:
 
 def _merge_swapped_strides(found: list[Finding], a: Record) -> list[Finding]:
     """Merge two swapped strides of one block into one fault: the stride on another convolution."""
-    ends = [index for index, step in enumerate(a.steps) if step.kind == ADD]
+    ends = [index for index, step in enumerate(a.steps) if step.kind == Kind.ADD]
     blocks: dict[int, list[Finding]] = {}
     for each in found:
         is_stride = each.fault in ("extra-stride", "missing-stride")
-        if is_stride and a.steps[int(each.index)].kind == CONV:
+        if is_stride and a.steps[int(each.index)].kind == Kind.CONV:
             block = next((end for end in ends if end > each.index), -1)
             blocks.setdefault(block, []).append(each)
     for both in blocks.values():
@@ -162,7 +162,8 @@ def _merge_swapped_strides(found: list[Finding], a: Record) -> list[Finding]:
         extra, missing = sorted(both, key=lambda each: each.fault)
         if (extra.a, extra.b) != (missing.b, missing.a):
             continue
-        names = [_kernel_size(a.steps[int(each.index)]) for each in (missing, extra)]
+        shapes = (a.steps[int(each.index)].shape[2:] for each in (missing, extra))
+        names = ["x".join(map(str, shape)) + " convolution" for shape in shapes]
         first = min(both, key=lambda each: each.index)
         merged = replace(
             first, fault="stride-1x1", a=names[0], b=names[1], error=max(e.error for e in both)
@@ -171,7 +172,3 @@ def _merge_swapped_strides(found: list[Finding], a: Record) -> list[Finding]:
             merged if each is first else each for each in found if each is first or each not in both
         ]
     return found
-
-
-def _kernel_size(step: RecordedStep) -> str:
-    return "x".join(map(str, step.shape[2:])) + " convolution"

@@ -203,15 +203,12 @@ def _check_file(path: Path) -> None:
         raise ParityError(f"{path} is not a .keras file: {error}") from error
     config.pop("compile_config", None)  # the training configuration is not loaded
     for module, name in _objects(config):
-        if name in _UNSAFE_LAYERS or not _is_allowed(module):
+        is_allowed = module in _ALLOWED_MODULES or module.startswith("keras.src.models.")
+        if name in _UNSAFE_LAYERS or not is_allowed:
             raise ParityError(
                 f"{path} holds {module}.{name}, which would run code from the file; write a "
                 "callable that returns the loaded model and pass module:callable"
             )
-
-
-def _is_allowed(module: str) -> bool:
-    return module in _ALLOWED_MODULES or module.startswith("keras.src.models.")
 
 
 def _objects(config: Any) -> Iterator[tuple[str, str]]:

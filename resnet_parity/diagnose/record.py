@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,20 @@ Array = np.ndarray
 Assign = Callable[[Array], None]
 Call = Callable[[Sequence[Array]], Array]
 
-INPUT, OUTPUT = "input", "output"
-CONV, DENSE, NORM = "conv", "dense", "norm"
-RELU, ADD, MULTIPLY = "relu", "add", "multiply"
-MAX_POOL, AVERAGE_POOL, GLOBAL_AVERAGE = "max-pool", "average-pool", "global-average"
-PAD, AFFINE, FLATTEN, TRANSPOSE = "pad", "rescale", "flatten", "transpose"
-IDENTITY, REVERSE = "identity", "channel-reversal"
-OPAQUE = "opaque"
-
 SAME = "same"
 """Padding that depends on the size of the input."""
+
+
+class Kind(StrEnum):
+    """What a step computes. An operation that is not listed has its own name as its kind."""
+
+    INPUT, OUTPUT = "input", "output"
+    CONV, DENSE, NORM = "conv", "dense", "norm"
+    RELU, ADD, MULTIPLY = "relu", "add", "multiply"
+    MAX_POOL, AVERAGE_POOL, GLOBAL_AVERAGE = "max-pool", "average-pool", "global-average"
+    PAD, AFFINE, FLATTEN, TRANSPOSE = "pad", "rescale", "flatten", "transpose"
+    IDENTITY, REVERSE = "identity", "channel-reversal"
+    OPAQUE = "opaque"
 
 
 @dataclass(frozen=True)
@@ -78,16 +83,14 @@ class Record:
     @property
     def norms(self) -> tuple[RecordedStep, ...]:
         """The batch normalisations."""
-        return tuple(step for step in self.steps if step.kind == NORM)
+        return tuple(step for step in self.steps if step.kind == Kind.NORM)
 
 
 def canonical(array: Array, layout: str) -> Array:
     """Return an array of that layout (such as "nhwc") as (N, C, H, W); vectors as (N, C, 1, 1)."""
     if array.ndim == 2:
         return array[:, :, None, None]
-    if array.ndim == 4:
-        return np.einsum(f"{layout}->nchw", array)
-    return array
+    return np.einsum(f"{layout}->nchw", array) if array.ndim == 4 else array
 
 
 def affine_step(kind: str, value: Array, *, value_first: bool) -> RecordedStep | None:
@@ -96,14 +99,14 @@ def affine_step(kind: str, value: Array, *, value_first: bool) -> RecordedStep |
     `value_first` is true for `value - x`, false for `x - value`.
     """
     flat = np.asarray(value, "float64").reshape(-1)
-    if kind == ADD:
+    if kind == Kind.ADD:
         scale, offset = np.ones(1), flat
     elif kind == "subtract":
         scale, offset = (-np.ones(1), flat) if value_first else (np.ones(1), -flat)
-    elif kind == MULTIPLY:
+    elif kind == Kind.MULTIPLY:
         scale, offset = flat, np.zeros(1)
     elif kind == "divide" and not value_first:
         scale, offset = 1 / flat, np.zeros(1)
     else:
         return None
-    return RecordedStep(AFFINE, "", tensors={"scale": scale, "offset": offset})
+    return RecordedStep(Kind.AFFINE, "", tensors={"scale": scale, "offset": offset})

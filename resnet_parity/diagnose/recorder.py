@@ -10,18 +10,7 @@ import numpy as np
 
 from resnet_parity.compare import relative_error
 from resnet_parity.diagnose.arithmetic import evaluate
-from resnet_parity.diagnose.record import (
-    IDENTITY,
-    INPUT,
-    OPAQUE,
-    OUTPUT,
-    REVERSE,
-    Array,
-    Call,
-    Record,
-    RecordedStep,
-    canonical,
-)
+from resnet_parity.diagnose.record import Array, Call, Kind, Record, RecordedStep, canonical
 from resnet_parity.tolerances import limit
 
 
@@ -36,7 +25,7 @@ class Recorder:
     ) -> None:
         self._framework = framework
         self._prove = prove
-        self._steps = [RecordedStep(INPUT, "the input")]
+        self._steps = [RecordedStep(Kind.INPUT, "the input")]
         self._outputs = {0: canonical(array, layout)}
         # Holds the tensor itself, because a freed tensor's id can be reused.
         self._known: dict[int, tuple[Any, int, str]] = {id(image): (image, 0, layout)}
@@ -55,12 +44,8 @@ class Recorder:
                     return
 
     def layout(self, tensor: Any) -> str:
-        """The layout of a known tensor."""
-        return self._known[id(tensor)][2]
-
-    def is_map(self, tensor: Any) -> bool:
-        """Whether a tensor has height and width."""
-        return len(tensor.shape) == 4
+        """The layout of a known tensor; "nc" if it has no height and width."""
+        return self._known[id(tensor)][2] if len(tensor.shape) == 4 else "nc"
 
     def mark(self) -> int:
         """The number of steps so far; pass it to `forget` to remove the later ones."""
@@ -95,13 +80,12 @@ class Recorder:
     def _proven(
         self, chain: Sequence[RecordedStep], feeds: Sequence[int], given: Array, call: Call
     ) -> Sequence[RecordedStep]:
-        place = chain[0].place
-        values = [self._outputs[index] for index in feeds]
-        if chain[0].kind != OPAQUE:
+        first, values = chain[0], [self._outputs[index] for index in feeds]
+        if first.kind != Kind.OPAQUE:
             if not self._prove:
                 return chain
             try:
-                value = evaluate(chain[0], values)
+                value = evaluate(first, values)
                 for step in chain[1:]:
                     value = evaluate(step, [value])
                 fits = value.shape == given.shape
@@ -111,15 +95,15 @@ class Recorder:
                 pass
         elif len(values) == 1 and values[0].shape == given.shape:
             if np.array_equal(values[0], given):
-                return [RecordedStep(IDENTITY, place)]
+                return [RecordedStep(Kind.IDENTITY, first.place)]
             if given.ndim > 1 and np.array_equal(values[0][:, ::-1], given):
-                return [RecordedStep(REVERSE, place)]
-        settings = chain[0].settings if chain[0].kind == OPAQUE else {"operation": chain[0].kind}
-        return [RecordedStep(OPAQUE, place, settings, call=call)]
+                return [RecordedStep(Kind.REVERSE, first.place)]
+        settings = first.settings if first.kind == Kind.OPAQUE else {"operation": first.kind}
+        return [RecordedStep(Kind.OPAQUE, first.place, settings, call=call)]
 
     def finish(self, tensor: Any) -> Record:
         """Return the record, which ends with that tensor."""
         last = self._known[id(tensor)][1]
-        steps = (*self._steps, RecordedStep(OUTPUT, "the output", inputs=(last,)))
+        steps = (*self._steps, RecordedStep(Kind.OUTPUT, "the output", inputs=(last,)))
         outputs = self._outputs | {len(self._steps): self._outputs[last]}
         return Record(self._framework, steps, outputs)

@@ -12,19 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from resnet_parity.diagnose.record import (
-    AFFINE,
-    CONV,
-    DENSE,
-    FLATTEN,
-    GLOBAL_AVERAGE,
-    IDENTITY,
-    MAX_POOL,
-    PAD,
-    SAME,
-    Record,
-    RecordedStep,
-)
+from resnet_parity.diagnose.align import StepPairs
+from resnet_parity.diagnose.record import SAME, Kind, Record, RecordedStep
 
 Steps = dict[int, RecordedStep]
 NONE = ((0, 0), (0, 0))
@@ -39,7 +28,7 @@ def simplify(record: Record) -> Record:
         if step.inputs and vectors.issuperset(step.inputs):
             steps[index] = _on_a_vector(step)
             vectors.add(index)
-        elif step.kind in (GLOBAL_AVERAGE, FLATTEN):
+        elif step.kind in (Kind.GLOBAL_AVERAGE, Kind.FLATTEN):
             vectors.add(index)
     for index in list(steps):
         _drop(steps, index)
@@ -51,20 +40,19 @@ def simplify(record: Record) -> Record:
     number = {old: new for new, old in enumerate(order)}
     return Record(
         record.framework,
-        tuple(_renumbered(steps[old], number) for old in order),
+        tuple(
+            replace(steps[old], inputs=tuple(number[index] for index in steps[old].inputs))
+            for old in order
+        ),
         {number[old]: value for old, value in record.outputs.items() if old in number},
     )
 
 
-def _renumbered(step: RecordedStep, number: dict[int, int]) -> RecordedStep:
-    return replace(step, inputs=tuple(number[index] for index in step.inputs))
-
-
 def _on_a_vector(step: RecordedStep) -> RecordedStep:
     """After a global average, a 1x1 convolution is a dense layer, and a flatten has no effect."""
-    if step.kind == FLATTEN:
-        return replace(step, kind=IDENTITY)
-    if step.kind != CONV or step.tensors["weight"].shape[2:] != (1, 1):
+    if step.kind == Kind.FLATTEN:
+        return replace(step, kind=Kind.IDENTITY)
+    if step.kind != Kind.CONV or step.tensors["weight"].shape[2:] != (1, 1):
         return step
     if step.settings["groups"] > 1 or step.settings["pad"] not in (NONE, SAME):
         return step
@@ -75,7 +63,7 @@ def _on_a_vector(step: RecordedStep) -> RecordedStep:
     tensors = {**step.tensors, "weight": step.tensors["weight"][:, :, 0, 0]}
     return replace(
         step,
-        kind=DENSE,
+        kind=Kind.DENSE,
         settings={},
         tensors=tensors,
         assign={**step.assign, "weight": assign} if step.assign else {},
@@ -85,7 +73,7 @@ def _on_a_vector(step: RecordedStep) -> RecordedStep:
 def _drop(steps: Steps, index: int) -> None:
     """Remove a step without effect: its readers read its input instead."""
     step = steps[index]
-    if step.kind != IDENTITY:
+    if step.kind != Kind.IDENTITY:
         return
     for other, reader in steps.items():
         inputs = tuple(step.inputs[0] if each == index else each for each in reader.inputs)
@@ -98,34 +86,27 @@ def _merge(steps: Steps, index: int, uses: Counter[int]) -> None:
     before = steps[step.inputs[0]]
     if uses[step.inputs[0]] != 1:
         return
-    for merge in (_padding_into_conv, _padding_into_pool, _stride_into_pool, _two_rescalings):
+    for merge in (_padding_into_layer, _stride_into_pool, _two_rescalings):
         merged = merge(before, step)
         if merged is not None:
             steps[index] = replace(merged, inputs=before.inputs)
             return
 
 
-def _padding_into_conv(before: RecordedStep, step: RecordedStep) -> RecordedStep | None:
-    if before.kind != PAD or step.kind != CONV or step.settings["pad"] != NONE:
+def _padding_into_layer(before: RecordedStep, step: RecordedStep) -> RecordedStep | None:
+    if before.kind != Kind.PAD or step.kind not in (Kind.CONV, Kind.MAX_POOL):
         return None
-    around = before.settings["around"]
-    if before.settings["value"] or around[:2] != NONE:
+    around, value = before.settings["around"], float(before.settings["value"])
+    if around[:2] != NONE or step.settings["pad"] != NONE:
         return None
-    return step.changed(pad=tuple(around[2:]))
-
-
-def _padding_into_pool(before: RecordedStep, step: RecordedStep) -> RecordedStep | None:
-    if before.kind != PAD or step.kind != MAX_POOL or step.settings["pad"] != NONE:
-        return None
-    around = before.settings["around"]
-    if around[:2] != NONE or step.settings["ceil"]:
-        return None
-    return step.changed(pad=tuple(around[2:]), border=float(before.settings["value"]))
+    if step.kind == Kind.CONV:
+        return None if value else step.changed(pad=tuple(around[2:]))
+    return None if step.settings["ceil"] else step.changed(pad=tuple(around[2:]), border=value)
 
 
 def _stride_into_pool(before: RecordedStep, step: RecordedStep) -> RecordedStep | None:
     """A pool at stride 1, and a 1x1 pool that takes every stride-th cell of it."""
-    if before.kind != MAX_POOL or step.kind != MAX_POOL:
+    if before.kind != Kind.MAX_POOL or step.kind != Kind.MAX_POOL:
         return None
     if before.settings["stride"] != (1, 1) or step.settings["kernel"] != (1, 1):
         return None
@@ -140,7 +121,7 @@ def _stride_into_pool(before: RecordedStep, step: RecordedStep) -> RecordedStep 
 
 
 def _two_rescalings(before: RecordedStep, step: RecordedStep) -> RecordedStep | None:
-    if before.kind != AFFINE or step.kind != AFFINE:
+    if before.kind != Kind.AFFINE or step.kind != Kind.AFFINE:
         return None
     scale = before.tensors["scale"] * step.tensors["scale"]
     offset = before.tensors["offset"] * step.tensors["scale"] + step.tensors["offset"]
@@ -164,3 +145,31 @@ def _ordered(steps: Steps, last: int) -> Iterator[int]:
                 yield index
         else:
             stack.append(max(waiting, key=lambda each: depth[each]))
+
+
+def fold(record: Record, other: Record, partners: StepPairs) -> Record:
+    """Return the record with each norm folded that the other lacks and replaces by a bias.
+
+    `partners` maps the steps of this record to those of the other.
+    """
+    steps = list(record.steps)
+    for index, norm in enumerate(record.steps):
+        before = norm.inputs[0] if norm.inputs else 0
+        conv = record.steps[before]
+        if norm.kind != Kind.NORM or conv.kind != Kind.CONV or norm.settings["training"]:
+            continue
+        if index in partners or before not in partners:
+            continue
+        if "bias" in other.steps[partners[before]].tensors and "bias" not in conv.tensors:
+            steps[index] = _folded(conv, norm)
+    return simplify(replace(record, steps=tuple(steps)))
+
+
+def _folded(conv: RecordedStep, norm: RecordedStep) -> RecordedStep:
+    """The one convolution that computes both."""
+    tensors = {name: value.astype("float64") for name, value in norm.tensors.items()}
+    scale = tensors.get("gamma", 1.0) / np.sqrt(tensors["variance"] + norm.settings["eps"])
+    weight = conv.tensors["weight"] * np.reshape(scale, (-1, 1, 1, 1))
+    bias = tensors.get("beta", 0.0) - tensors["mean"] * scale
+    changed = conv.changed(weight=weight, bias=bias)
+    return replace(changed, settings={**conv.settings, "folded": True}, assign={})

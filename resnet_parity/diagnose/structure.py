@@ -15,23 +15,13 @@ from resnet_parity.diagnose.arithmetic import evaluate
 from resnet_parity.diagnose.candidates import format_affine, is_preprocessing
 from resnet_parity.diagnose.finding import Finding
 from resnet_parity.diagnose.layers import Values, error_between, error_limit, try_evaluate
-from resnet_parity.diagnose.record import (
-    AFFINE,
-    FLATTEN,
-    OPAQUE,
-    OUTPUT,
-    REVERSE,
-    TRANSPOSE,
-    Array,
-    Record,
-    RecordedStep,
-)
+from resnet_parity.diagnose.record import Array, Kind, Record, RecordedStep
 
 _NEAR = 12
 """A layer that is missing and one that is extra within this many steps (about a block) are one."""
 
 _ACTIVATIONS = {"relu", "sigmoid", "tanh", "silu", "gelu"}
-_RESHAPES = {"view", "reshape", "Reshape", FLATTEN}
+_RESHAPES = {"view", "reshape", "Reshape", Kind.FLATTEN}
 
 
 @dataclass(frozen=True)
@@ -166,14 +156,14 @@ def _fault_of_gap(gap: Gap, a: Record, lost: list[RecordedStep], gained: list[Re
     kinds = {step.kind for step in steps}
     if not kinds:
         return "wiring"
-    if kinds == {"softmax"} and a.steps[gap.index_a].kind == OUTPUT:
+    if kinds == {"softmax"} and a.steps[gap.index_a].kind == Kind.OUTPUT:
         return "softmax"
-    if kinds == {REVERSE}:
+    if kinds == {Kind.REVERSE}:
         return "bgr"
-    if kinds <= {AFFINE, REVERSE}:
+    if kinds <= {Kind.AFFINE, Kind.REVERSE}:
         return "preprocessing" if is_preprocessing(a, a.steps[gap.index_a].inputs) else "rescaled"
-    reshapes = {step.settings.get("operation") for step in steps if step.kind == OPAQUE}
-    if kinds <= {TRANSPOSE, FLATTEN, OPAQUE} and reshapes <= _RESHAPES:
+    reshapes = {step.settings.get("operation") for step in steps if step.kind == Kind.OPAQUE}
+    if kinds <= {Kind.TRANSPOSE, Kind.FLATTEN, Kind.OPAQUE} and reshapes <= _RESHAPES:
         return "layout"
     if lost and gained:
         return "activation" if kinds <= _ACTIVATIONS else "different-layer"
@@ -184,11 +174,8 @@ def _format_steps(steps: list[RecordedStep]) -> str:
     """List steps in words; equal ones are counted."""
     if not steps:
         return "nothing"
-    if len(steps) == 1 and steps[0].kind == AFFINE:
+    if len(steps) == 1 and steps[0].kind == Kind.AFFINE:
         return format_affine(steps[0])
     kinds = Counter(str(step.settings.get("operation", step.kind)) for step in steps)
-    return ", ".join(f"{n if n > 1 else _article(kind)} {kind}" for kind, n in kinds.items())
-
-
-def _article(word: str) -> str:
-    return "an" if word[0].lower() in "aeiou" else "a"
+    articles = {kind: "an" if kind[0].lower() in "aeiou" else "a" for kind in kinds}
+    return ", ".join(f"{n if n > 1 else articles[kind]} {kind}" for kind, n in kinds.items())

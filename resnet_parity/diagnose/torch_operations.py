@@ -12,24 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from resnet_parity.diagnose.record import (
-    ADD,
-    AVERAGE_POOL,
-    CONV,
-    DENSE,
-    FLATTEN,
-    GLOBAL_AVERAGE,
-    MAX_POOL,
-    MULTIPLY,
-    NORM,
-    PAD,
-    RELU,
-    SAME,
-    TRANSPOSE,
-    Array,
-    Assign,
-    RecordedStep,
-)
+from resnet_parity.diagnose.record import SAME, Array, Assign, Kind, RecordedStep
 
 Translation = tuple[Sequence[Any], Sequence[RecordedStep]]
 Translate = Callable[..., Translation]
@@ -75,7 +58,7 @@ def _conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> 
         "dilation": pair(dilation),
         "groups": groups,
     }
-    return [x], [RecordedStep(CONV, "", settings, **_tensors(weight=weight, bias=bias))]
+    return [x], [RecordedStep(Kind.CONV, "", settings, **_tensors(weight=weight, bias=bias))]
 
 
 def _batch_norm(
@@ -95,29 +78,23 @@ def _batch_norm(
             "variance": np.ones(x.shape[1], "float32"),
         }
         tensors["tensors"] |= unused
-    return [x], [RecordedStep(NORM, "", settings, **tensors)]
+    return [x], [RecordedStep(Kind.NORM, "", settings, **tensors)]
 
 
 def _linear(x, weight, bias=None) -> Translation:
-    return [x], [RecordedStep(DENSE, "", **_tensors(weight=weight, bias=bias))]
+    return [x], [RecordedStep(Kind.DENSE, "", **_tensors(weight=weight, bias=bias))]
 
 
 def _max_pool2d(
     x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, **_
 ) -> Translation:
-    return [x], [_pool(MAX_POOL, kernel_size, stride, padding, dilation, ceil_mode, False)]
+    return [x], [_pool(Kind.MAX_POOL, kernel_size, stride, padding, dilation, ceil_mode, False)]
 
 
 def _avg_pool2d(
-    x,
-    kernel_size,
-    stride=None,
-    padding=0,
-    ceil_mode=False,
-    count_include_pad=True,
-    divisor_override=None,
+    x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, *_, **__
 ) -> Translation:
-    step = _pool(AVERAGE_POOL, kernel_size, stride, padding, 1, ceil_mode, count_include_pad)
+    step = _pool(Kind.AVERAGE_POOL, kernel_size, stride, padding, 1, ceil_mode, count_include_pad)
     return [x], [step]
 
 
@@ -129,53 +106,36 @@ def _pool(kind: str, kernel, stride, padding, dilation, ceil: bool, counted: boo
         "dilation": pair(dilation),
         "ceil": ceil,
         "counted": counted,
-        "border": -math.inf if kind == MAX_POOL else 0.0,
+        "border": -math.inf if kind == Kind.MAX_POOL else 0.0,
     }
     return RecordedStep(kind, "", settings)
 
 
-def _adaptive_avg_pool2d(x, output_size) -> Translation:
-    return [x], [RecordedStep(GLOBAL_AVERAGE, "")]  # the recorder refuses another output size
-
-
-def _mean(x, dim=None, keepdim=False, **_) -> Translation:
-    return [x], [RecordedStep(GLOBAL_AVERAGE, "")]
-
-
-def _relu(x, *_, **__) -> Translation:
-    return [x], [RecordedStep(RELU, "", {"slope": 0.0, "most": None})]
-
-
 def _leaky_relu(x, negative_slope=0.01, *_, **__) -> Translation:
-    return [x], [RecordedStep(RELU, "", {"slope": negative_slope, "most": None})]
-
-
-def _relu6(x, *_, **__) -> Translation:
-    return [x], [RecordedStep(RELU, "", {"slope": 0.0, "most": 6.0})]
-
-
-def _flatten(x, *_, **__) -> Translation:
-    return [x], [RecordedStep(FLATTEN, "", {"order": "chw"})]
+    return [x], [RecordedStep(Kind.RELU, "", {"slope": negative_slope, "most": None})]
 
 
 def _permute(x, *axes) -> Translation:
     axes = axes[0] if len(axes) == 1 else axes
-    return [x], [RecordedStep(TRANSPOSE, "", {"axes": tuple(axes)})]
+    return [x], [RecordedStep(Kind.TRANSPOSE, "", {"axes": tuple(axes)})]
 
 
 def _pad(x, pad, mode="constant", value=None) -> Translation:
     pairs = [tuple(pad[i : i + 2]) for i in range(0, len(pad), 2)]
     around = (*[(0, 0)] * (4 - len(pairs)), *reversed(pairs))
-    return [x], [RecordedStep(PAD, "", {"around": around, "value": value or 0.0})]
+    return [x], [RecordedStep(Kind.PAD, "", {"around": around, "value": value or 0.0})]
 
 
-def _one_operand(kind: str) -> Translate:
-    return lambda x, *_, **__: ([x], [RecordedStep(kind, "")])
+def _one_operand(kind: str, **settings: Any) -> Translate:
+    return lambda x, *_, **__: ([x], [RecordedStep(kind, "", settings)])
 
 
 def _two_operands(kind: str) -> Translate:
     return lambda x, y, **_: ([x, y], [RecordedStep(kind, "")])
 
+
+_flatten = _one_operand(Kind.FLATTEN, order="chw")
+_average = _one_operand(Kind.GLOBAL_AVERAGE)  # the recorder refuses another output size
 
 TRANSLATIONS: dict[str, Translate] = {
     "conv2d": _conv2d,
@@ -183,11 +143,11 @@ TRANSLATIONS: dict[str, Translate] = {
     "linear": _linear,
     "max_pool2d": _max_pool2d,
     "avg_pool2d": _avg_pool2d,
-    "adaptive_avg_pool2d": _adaptive_avg_pool2d,
-    "mean": _mean,
-    "relu": _relu,
+    "adaptive_avg_pool2d": _average,
+    "mean": _average,
+    "relu": _one_operand(Kind.RELU, slope=0.0, most=None),
     "leaky_relu": _leaky_relu,
-    "relu6": _relu6,
+    "relu6": _one_operand(Kind.RELU, slope=0.0, most=6.0),
     "flatten": _flatten,
     "view": _flatten,
     "reshape": _flatten,
@@ -197,9 +157,9 @@ TRANSLATIONS: dict[str, Translate] = {
     "sigmoid": _one_operand("sigmoid"),
     "silu": _one_operand("silu"),
     "tanh": _one_operand("tanh"),
-    "add": _two_operands(ADD),
+    "add": _two_operands(Kind.ADD),
     "sub": _two_operands("subtract"),
-    "mul": _two_operands(MULTIPLY),
+    "mul": _two_operands(Kind.MULTIPLY),
     "div": _two_operands("divide"),
 }
 """By the function's name, without the underscore of the in-place variant."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from resnet_parity.diagnose.record import OPAQUE, Array, Call, Record, RecordedStep, affine_step
+from resnet_parity.diagnose.record import Array, Call, Kind, Record, RecordedStep, affine_step
 from resnet_parity.diagnose.recorder import Recorder
 from resnet_parity.diagnose.torch_operations import TRANSLATIONS, Translation, to_array
 from resnet_parity.errors import ParityError
@@ -117,7 +117,7 @@ def _translate(
     recorder: Recorder, name: str, args: Sequence[Any], kwargs: Any, known: Sequence[Any]
 ) -> Translation:
     """Return the operands and the steps of one call."""
-    opaque = known, [RecordedStep(OPAQUE, "", {"operation": name})]
+    opaque = known, [RecordedStep(Kind.OPAQUE, "", {"operation": name})]
     translate = TRANSLATIONS.get(name.strip("_").removeprefix("i")) or TRANSLATIONS.get(
         name.strip("_")
     )

@@ -19,7 +19,7 @@ from resnet_spec import IMAGE, Architecture, Recipe, momentum_name, outputs
 from resnet_parity.adapters.protocol import State, TrainingAdapter
 from resnet_parity.errors import ProbeError
 from resnet_parity.lockstep.workload import FORWARDS, Workload, errors_of, kinds_of
-from resnet_parity.probes import is_far_from_kinks
+from resnet_parity.probes.training import is_far_from_kinks
 from resnet_parity.reference import derivatives, oracle
 from resnet_parity.reference.values import Value
 from resnet_parity.tolerances import least_noise_floor, limit

@@ -6,32 +6,18 @@ are drawn from SplitMix64 streams (see `splitmix`) whose names hold the architec
 the tensor, so that anyone can draw them again without a file.
 """
 
-from resnet_parity.probes.exact import (
-    DENSITIES,
-    SEEDS_TO_COVER,
-    Density,
-    check_exact_size,
-    exact_probe,
-    exact_weights,
-    guess_density,
-)
+from resnet_parity.probes.exact import check_exact_size, exact_probe
 from resnet_parity.probes.probe import BATCH, Probe, blind_spots, default_size
 from resnet_parity.probes.random import make_probe, random_probe, random_weights
-from resnet_parity.probes.training import is_far_from_kinks, training_probe
+from resnet_parity.probes.training import training_probe
 
 __all__ = [
     "BATCH",
-    "DENSITIES",
-    "SEEDS_TO_COVER",
-    "Density",
     "Probe",
     "blind_spots",
     "check_exact_size",
     "default_size",
     "exact_probe",
-    "exact_weights",
-    "guess_density",
-    "is_far_from_kinks",
     "make_probe",
     "random_probe",
     "random_weights",

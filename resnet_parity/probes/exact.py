@@ -160,6 +160,8 @@ def exact_probe(
         except ProbeError as error:
             reason = error
             continue
+        expected = {n.name: exact[n.name].astype(dtype) for n in make_graph(arch) if n.is_tap}
+        expected |= {name: expected[tap] for name, tap in outputs(arch).items()}
         return Probe(
             arch,
             "exact",
@@ -167,7 +169,7 @@ def exact_probe(
             dtype,
             weights,
             images.astype(dtype),
-            expected=_taps(arch, exact, dtype),
+            expected=expected,
             cotangents={name: array.astype(dtype) for name, array in cotangents.items()},
             gradients={name: v.astype(dtype) for name, v in gradients_of(arch, exact).items()},
             density=(each.nonzeros, each.active, each.of),
@@ -221,11 +223,6 @@ def _exact_trace(
     return exact
 
 
-def _taps(arch: Architecture, exact: Mapping[str, Value], dtype: str) -> dict[str, np.ndarray]:
-    expected = {n.name: exact[n.name].astype(dtype) for n in make_graph(arch) if n.is_tap}
-    return expected | {name: expected[tap] for name, tap in outputs(arch).items()}
-
-
 def check_exact_size(arch: Architecture, size: tuple[int, int]) -> int:
     """Return the area of the last map, in cells.
 
@@ -274,9 +271,13 @@ def exact_weights(
             gammas = density if layer.name in last_norms else Density(density.nonzeros)
             tensors = _exact_norm(layer, stream, seedless, seed, gammas, dtype)
         elif isinstance(layer, Linear):
-            tensors = _exact_linear(layer, stream, seedless, seed, density.nonzeros)
+            as_conv = Conv(layer.name, layer.in_features, layer.out_features, kernel=1)
+            kernel = _exact_kernel(as_conv, stream, seedless, seed, density.nonzeros)[:, :, 0, 0]
+            tensors = {"weight": kernel, "bias": stream.below(17, layer.out_features) - 8}
         else:
-            tensors = _exact_conv(layer, stream, seedless, seed, density.nonzeros)
+            tensors = {"weight": _exact_kernel(layer, stream, seedless, seed, density.nonzeros)}
+            if layer.bias:
+                tensors["bias"] = stream.below(7, layer.out_channels) - 3
         if layer.name in gate_convs:
             tensors = _gate_tensors(tensors, stream)
         for leaf, tensor in tensors.items():
@@ -296,15 +297,6 @@ def _factors(plan: Plan) -> dict[str, int]:
             if isinstance(first, AveragePool):
                 factors[second.name] = 4
     return factors
-
-
-def _exact_conv(
-    conv: Conv, stream: Stream, seedless: Stream, seed: int, nonzeros: int
-) -> dict[str, np.ndarray]:
-    tensors = {"weight": _exact_kernel(conv, stream, seedless, seed, nonzeros)}
-    if conv.bias:
-        tensors["bias"] = stream.below(7, conv.out_channels) - 3
-    return tensors
 
 
 def _gate_tensors(tensors: dict[str, np.ndarray], stream: Stream) -> dict[str, np.ndarray]:
@@ -329,14 +321,6 @@ def _exact_kernel(
     kernel = np.zeros((conv.out_channels, into, conv.kernel, conv.kernel), dtype=np.int64)
     kernel[channel, seedless.permutation(into)[place], row, column] = sign * (-1) ** j
     return kernel
-
-
-def _exact_linear(
-    fc: Linear, stream: Stream, seedless: Stream, seed: int, nonzeros: int
-) -> dict[str, np.ndarray]:
-    as_conv = Conv(fc.name, fc.in_features, fc.out_features, kernel=1)
-    kernel = _exact_kernel(as_conv, stream, seedless, seed, nonzeros)
-    return {"weight": kernel[:, :, 0, 0], "bias": stream.below(17, fc.out_features) - 8}
 
 
 def _exact_norm(

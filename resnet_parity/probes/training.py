@@ -32,7 +32,6 @@ import numpy as np
 
 from resnet_spec import (
     Architecture,
-    Block,
     ChannelPad,
     Conv,
     MaxPool,
@@ -76,8 +75,26 @@ def training_probe(
         weights = _weights(arch, seed, streams, dtype)
         cotangents = _cotangents(arch, streams, size, dtype)
         traced = dict(trace(arch, weights, images, cotangents, training=True))
-        if is_far_from_kinks(arch, traced):
-            return _probe(arch, seed, weights, images, cotangents, traced)
+        if not is_far_from_kinks(arch, traced):
+            continue
+        gradients = gradients_of(arch, traced)
+        first_norm = math.prod(taps(arch, *size)[0].shape[1:]) * _BATCH
+        return Probe(
+            arch,
+            "training",
+            seed,
+            dtype,
+            weights,
+            images,
+            expected={name: traced[tap].array for name, tap in outputs(arch).items()},
+            scales={name: value.scale for name, value in gradients.items()},
+            # Without shortcuts, each norm amplifies the error that the order of summation left in
+            # the norm before it.
+            averaged_cells={} if arch.residual else dict.fromkeys(gradients, first_norm),
+            cotangents=cotangents,
+            gradients={name: value.array for name, value in gradients.items()},
+            training=True,
+        )
     raise ProbeError(
         f"no training probe of {arch.name!r} stays away from the kinks of its ReLUs; "
         "take another seed or a smaller size"
@@ -87,40 +104,6 @@ def training_probe(
 def training_weights(arch: Architecture, seed: int, dtype: str) -> dict[str, np.ndarray]:
     """The weights of a training probe's first attempt, to be used with other images."""
     return _weights(arch, seed, f"training/{arch.name}/{seed}", dtype)
-
-
-def _probe(
-    arch: Architecture,
-    seed: int,
-    weights: dict[str, np.ndarray],
-    images: np.ndarray,
-    cotangents: dict[str, np.ndarray],
-    traced: dict[str, Value],
-) -> Probe:
-    gradients = gradients_of(arch, traced)
-    returned = {name: traced[tap].array for name, tap in outputs(arch).items()}
-    return Probe(
-        arch,
-        "training",
-        seed,
-        str(images.dtype),
-        weights,
-        images,
-        expected=returned,
-        scales={name: value.scale for name, value in gradients.items()},
-        # Without shortcuts, each norm amplifies the error that the order of summation left in the
-        # norm before it.
-        averaged_cells={} if arch.residual else dict.fromkeys(gradients, _cells(arch, images)),
-        cotangents=cotangents,
-        gradients={name: value.array for name, value in gradients.items()},
-        training=True,
-    )
-
-
-def _cells(arch: Architecture, images: np.ndarray) -> int:
-    """The number of cells that the first norm averages."""
-    first = taps(arch, images.shape[2], images.shape[3])[0]
-    return len(images) * math.prod(first.shape[1:])
 
 
 def _weights(arch: Architecture, seed: int, streams: str, dtype: str) -> dict[str, np.ndarray]:
@@ -136,7 +119,11 @@ def _weights(arch: Architecture, seed: int, streams: str, dtype: str) -> dict[st
             each = np.arange(conv.out_channels)
             kernel[each, each % kernel.shape[1], conv.kernel // 2, conv.kernel // 2] += _IDENTITY
     last_norms, damping = damped_norms(arch)
-    padded = {block.norms[-1].name for block in make_plan(arch).blocks if _is_zero_padded(block)}
+    padded = {
+        block.norms[-1].name
+        for block in make_plan(arch).blocks
+        if any(isinstance(layer, ChannelPad) for layer in block.shortcut)
+    }
     for norm in (layer for layer in make_plan(arch).layers if isinstance(layer, Norm)):
         gamma, beta = (
             Stream(f"{streams}/{norm.name}.{leaf}").uniform(norm.channels)
@@ -158,11 +145,6 @@ def _subtract_means(kernel: np.ndarray) -> None:
     for channels in (kernel[:, ::2], kernel[:, 1::2]):
         if channels.shape[1] > 1:
             channels -= channels.mean(axis=1, keepdims=True)
-
-
-def _is_zero_padded(block: Block) -> bool:
-    """Whether the shortcut adds channels of zeros."""
-    return any(isinstance(layer, ChannelPad) for layer in block.shortcut)
 
 
 def _cotangents(
@@ -205,8 +187,6 @@ def _gaps(pool: MaxPool, x: np.ndarray) -> np.ndarray:
     """The difference between the largest and the next largest value of each window."""
     if pool.kernel == 1:
         return np.empty(0)
-    border = 0.0 if pool.border == "zero" else -np.inf
-    padded = oracle.pad_border(x, pool.padding, border)
-    windows = oracle.windows_of(padded, pool.kernel, pool.stride, dilation=1)
+    windows = oracle.max_pool_windows(pool, x)
     best = np.sort(windows.reshape(*windows.shape[:4], -1), axis=-1)[..., -2:]
     return best[..., 1] - best[..., 0]

@@ -256,12 +256,10 @@ def _gate(x: Value, gate: Value, g: Value) -> list[Value]:
 
 def _max_pool(pool: MaxPool, x: Value, g: Value) -> Value:
     """The gradient goes to the largest cell of each window, of equals to the first in row order."""
-    lowest = np.iinfo(x.array.dtype).min if x.is_exact else -np.inf
-    border = 0 if pool.border == "zero" else lowest
-    padded = oracle.pad_border(x.array, pool.padding, border)
-    windows = oracle.windows_of(padded, pool.kernel, pool.stride, dilation=1)
+    windows = oracle.max_pool_windows(pool, x.array)
     winner = windows.reshape(*windows.shape[:4], -1).argmax(axis=-1)
-    back, sizes = np.zeros_like(padded, dtype=g.array.dtype), np.zeros_like(padded, g.array.dtype)
+    back = oracle.pad_border(np.zeros(x.array.shape, g.array.dtype), pool.padding, 0)
+    sizes = np.zeros_like(back)
     for place in range(pool.kernel**2):
         cells = _strided_cells(pool.stride, g.array.shape[2:], *divmod(place, pool.kernel))
         sent = np.where(winner == place, g.array, 0)

@@ -117,7 +117,7 @@ def _conv(conv: Conv, weights: Weights, x: Value) -> Value:
     kernel, x = weight_value(weights, f"{conv.name}.weight", x), in_largest_unit(x)
     windows = conv_windows(conv, x.array)
     if not x.is_exact:
-        value = Value(_dense_sum(windows, kernel.array, conv.groups))
+        value = Value(dense_sum(windows, kernel.array, conv.groups))
     else:
         array, bound = _sparse_sum(windows, kernel.array, conv.groups)
         value = Value(array, x.exponent + kernel.exponent, bound=bound)
@@ -161,8 +161,8 @@ def _sparse_sum(windows: np.ndarray, kernel: np.ndarray, groups: int) -> tuple[n
     return np.ascontiguousarray(result.swapaxes(0, 1)), bound
 
 
-def _dense_sum(windows: np.ndarray, kernel: np.ndarray, groups: int) -> np.ndarray:
-    """The convolution as one matrix product per group, in float64."""
+def dense_sum(windows: np.ndarray, kernel: np.ndarray, groups: int) -> np.ndarray:
+    """The convolution as one matrix product per group: (N, C, H, W, k, k) -> (N, out, H, W)."""
     batch, _, height, width = windows.shape[:4]
     columns = im2col(windows, groups)
     matrix = kernel.reshape(groups, kernel.shape[0] // groups, -1).swapaxes(1, 2)
@@ -197,12 +197,8 @@ def _norm(norm: Norm, weights: Weights, x: Value) -> Value:
 
 
 def _max_pool(pool: MaxPool, x: Value) -> Value:
-    """(N, C, H, W) -> (N, C, H', W'); the border never wins, unless it is filled with zeros."""
-    lowest = np.iinfo(x.array.dtype).min if x.is_exact else -np.inf
-    border = 0 if pool.border == "zero" else lowest
-    padded = pad_border(x.array, pool.padding, border)
-    windows = windows_of(padded, pool.kernel, pool.stride, dilation=1)
-    return Value(windows.max(axis=(4, 5)), x.exponent)
+    """(N, C, H, W) -> (N, C, H', W')."""
+    return Value(max_pool_windows(pool, x.array).max(axis=(4, 5)), x.exponent)
 
 
 def _average_pool(pool: AveragePool, x: Value) -> Value:
@@ -299,6 +295,13 @@ def windows_of(x: np.ndarray, kernel: int, stride: int, dilation: int) -> np.nda
     reach = dilation * (kernel - 1) + 1
     windows = sliding_window_view(x, (reach, reach), axis=(2, 3))
     return windows[:, :, ::stride, ::stride, ::dilation, ::dilation]
+
+
+def max_pool_windows(pool: MaxPool, x: np.ndarray) -> np.ndarray:
+    """The inputs of each output cell of a max-pool; the border wins only if it is zero."""
+    lowest = np.iinfo(x.dtype).min if np.issubdtype(x.dtype, np.integer) else -np.inf
+    padded = pad_border(x, pool.padding, 0 if pool.border == "zero" else lowest)
+    return windows_of(padded, pool.kernel, pool.stride, dilation=1)
 
 
 def conv_windows(conv: Conv, x: np.ndarray) -> np.ndarray:

@@ -11,47 +11,43 @@ from rich.text import Text
 from resnet_parity.diagnose.diagnosis import IMAGE_RANGE, Diagnosis
 from resnet_parity.diagnose.faults import FAULTS
 from resnet_parity.diagnose.finding import Finding
-from resnet_parity.reports.tables import new_table
+from resnet_parity.reports.tables import json_data, new_table
 
 
 def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
     """Return a diagnosis as JSON data; infinities become None."""
     divergence = diagnosis.divergence
-    return {
-        "models": [
-            {"name": name, "framework": framework, "layers": layers}
-            for name, framework, layers in zip(
-                diagnosis.names, diagnosis.frameworks, diagnosis.layers, strict=True
-            )
-        ],
-        "seed": diagnosis.seed,
-        "size": list(diagnosis.size),
-        "aligned": diagnosis.aligned,
-        "same": diagnosis.same,
-        "error": _finite(diagnosis.error),
-        "error_float64": _finite(diagnosis.error_float64),
-        "limit_float64": diagnosis.limit_float64,
-        "first_divergence": divergence
-        and {"a": divergence.place_a, "b": divergence.place_b, "error": _finite(divergence.error)},
-        "notes": list(diagnosis.notes),
-        "remarks": list(diagnosis.remarks),
-        "findings": [_finding_json(each, diagnosis.frameworks[1]) for each in diagnosis.findings],
-    }
-
-
-def _finding_json(finding: Finding, framework: str) -> dict[str, Any]:
-    return {
-        "fault": finding.fault,
-        "what": finding.what,
-        "fix": finding.fix(framework),
-        "error": _finite(finding.error),
-        "training_only": FAULTS[finding.fault].training_only,
-        "places": [{"a": place_a, "b": place_b} for place_a, place_b in finding.places],
-    }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    models = zip(diagnosis.names, diagnosis.frameworks, diagnosis.layers, strict=True)
+    return json_data(
+        {
+            "models": [
+                {"name": name, "framework": framework, "layers": layers}
+                for name, framework, layers in models
+            ],
+            "seed": diagnosis.seed,
+            "size": diagnosis.size,
+            "aligned": diagnosis.aligned,
+            "same": diagnosis.same,
+            "error": diagnosis.error,
+            "error_float64": diagnosis.error_float64,
+            "limit_float64": diagnosis.limit_float64,
+            "first_divergence": divergence
+            and {"a": divergence.place_a, "b": divergence.place_b, "error": divergence.error},
+            "notes": diagnosis.notes,
+            "remarks": diagnosis.remarks,
+            "findings": [
+                {
+                    "fault": each.fault,
+                    "what": each.what,
+                    "fix": each.fix(diagnosis.frameworks[1]),
+                    "error": each.error,
+                    "training_only": FAULTS[each.fault].training_only,
+                    "places": [{"a": place_a, "b": place_b} for place_a, place_b in each.places],
+                }
+                for each in diagnosis.findings
+            ],
+        }
+    )
 
 
 def print_diagnosis(console: Console, diagnosis: Diagnosis) -> None:

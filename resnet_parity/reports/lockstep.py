@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from resnet_parity.lockstep import Lockstep, TrainingStep, Trial
-from resnet_parity.reports.tables import COLOUR, finite, new_table
+from resnet_parity.reports.tables import COLOUR, json_data, new_table
 
 _ROWS = 12
 _NO_NOISE_FLOOR = (
@@ -23,38 +23,29 @@ _NO_NOISE_FLOOR = (
 
 def as_json(result: Lockstep) -> dict[str, Any]:
     """The result as JSON data; infinities become null. Steps count from 1."""
-    return {
-        "architecture": result.architecture.name,
-        "recipe": asdict(result.recipe),
-        "seed": result.seed,
-        "size": list(result.size),
-        "batch": result.batch,
-        "versions": result.versions,
-        "passed": result.passed,
-        "warnings": list(result.warnings),
-        "trials": [
-            asdict(trial)
-            | {
-                "value": finite(trial.value),
-                "diverged_at": None if trial.diverged_at is None else trial.diverged_at + 1,
-            }
-            for trial in result.trials
-        ],
-        "steps": [
-            {
-                "step": step.index + 1,
-                "learning_rate": step.learning_rate,
-                "torch_loss": finite(step.torch_loss),
-                "keras_loss": finite(step.keras_loss),
-                "distance": finite(step.distance),
-                "worst": {
-                    kind: {"name": worst.name, "error": finite(worst.error)}
-                    for kind, worst in step.worst.items()
-                },
-            }
-            for step in result.steps
-        ],
-    }
+    return json_data(
+        vars(result)
+        | {
+            "architecture": result.architecture.name,
+            "passed": result.passed,
+            "trials": [
+                vars(trial)
+                | {"diverged_at": None if trial.diverged_at is None else trial.diverged_at + 1}
+                for trial in result.trials
+            ],
+            "steps": [
+                {
+                    "step": step.index + 1,
+                    "learning_rate": step.learning_rate,
+                    "torch_loss": step.torch_loss,
+                    "keras_loss": step.keras_loss,
+                    "distance": step.distance,
+                    "worst": step.worst,
+                }
+                for step in result.steps
+            ],
+        }
+    )
 
 
 def print_report(console: Console, result: Lockstep) -> None:

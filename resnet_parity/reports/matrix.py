@@ -10,7 +10,7 @@ from rich.text import Text
 
 from resnet_parity.checks import CHECKS
 from resnet_parity.matrix import Matrix
-from resnet_parity.reports.tables import COLOUR, finite, new_table
+from resnet_parity.reports.tables import COLOUR, json_data, new_table
 from resnet_parity.verdict import Verdict
 
 
@@ -52,7 +52,7 @@ def _cell(verdict: Verdict) -> dict[str, Any]:
     return {
         "status": verdict.status,
         "figure": verdict.figure,
-        "value": finite(verdict.value),
+        "value": json_data(verdict.value),
         "limit": verdict.limit,
         "elements": sum(row.elements for row in verdict.rows),
         "first_divergence": divergence.name if divergence else None,

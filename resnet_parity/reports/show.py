@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
@@ -112,7 +111,10 @@ def _stage_table(arch: Architecture, size: tuple[int, int]) -> Table:
         "image", "", shape_text((arch.in_channels, *size)), _hwc((arch.in_channels, *size))
     )
     blocks = {stage.name: len(stage.blocks) for stage in make_plan(arch).stages}
-    for group, members in _groups(arch, size).items():
+    groups: dict[str, list[Tap]] = {}
+    for tap in taps(arch, *size):
+        groups.setdefault(_group(tap.name), []).append(tap)
+    for group, members in groups.items():
         count = sum(p.size for p in parameters(arch) if p.trainable and _group(p.name) == group)
         table.add_row(
             group,
@@ -125,15 +127,8 @@ def _stage_table(arch: Architecture, size: tuple[int, int]) -> Table:
     return table
 
 
-def _groups(arch: Architecture, size: tuple[int, int]) -> dict[str, list[Tap]]:
-    """The taps of the stem, of each stage and of the head."""
-    groups: dict[str, list[Tap]] = {}
-    for tap in taps(arch, *size):
-        groups.setdefault(_group(tap.name), []).append(tap)
-    return groups
-
-
 def _group(name: str) -> str:
+    """The stem, the stage or the head to which a tap or tensor belongs."""
     top = name.partition(".")[0]
     if top in ("conv1", "bn1", "relu", "maxpool"):
         return "stem"
@@ -143,7 +138,10 @@ def _group(name: str) -> str:
 def _layer_table(arch: Architecture, size: tuple[int, int]) -> Table:
     """The rows of a model summary, in the layouts of both frameworks."""
     table = new_table("layer", "torch (C, H, W)", "keras (H, W, C)", "parameters", "MMACs")
-    counts = dict(_layer_counts(arch))
+    counts = {
+        layer.name: sum(p.size for p in layer_parameters(layer) if p.trainable)
+        for layer in make_plan(arch).layers
+    }
     for tap in taps(arch, *size):
         count = counts.get(tap.name)
         table.add_row(
@@ -154,12 +152,6 @@ def _layer_table(arch: Architecture, size: tuple[int, int]) -> Table:
             f"{tap.macs / 1e6:,.2f}" if tap.macs else "",
         )
     return table
-
-
-def _layer_counts(arch: Architecture) -> Iterator[tuple[str, int]]:
-    """The trainable parameters of each layer that has any."""
-    for layer in make_plan(arch).layers:
-        yield layer.name, sum(p.size for p in layer_parameters(layer) if p.trainable)
 
 
 def _tensor_table(arch: Architecture) -> Table:

@@ -1,8 +1,10 @@
-"""The parts that all reports share: tables, colours, numbers for JSON."""
+"""The parts that all reports share: tables, colours, data for JSON."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import fields, is_dataclass
+from typing import Any
 
 from rich.table import Table
 
@@ -10,9 +12,15 @@ COLOUR = {"pass": "green", "fail": "red", "skipped": "yellow"}
 """The colour of each status."""
 
 
-def finite(value: float) -> float | None:
-    """The value, or None for NaN and infinity, which JSON does not have."""
-    return value if math.isfinite(value) else None
+def json_data(value: Any) -> Any:
+    """A value as JSON has it: dataclasses as objects, NaN and infinity as None."""
+    if is_dataclass(value):
+        return {each.name: json_data(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, dict):
+        return {key: json_data(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_data(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def shape_text(shape: tuple[int, ...]) -> str:

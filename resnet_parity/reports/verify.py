@@ -13,7 +13,7 @@ from resnet_spec import parameter_count
 from resnet_parity.checks import CHECKS
 from resnet_parity.checks.base import Check
 from resnet_parity.probes import default_size
-from resnet_parity.reports.tables import COLOUR, finite, new_table, shape_text
+from resnet_parity.reports.tables import COLOUR, json_data, new_table, shape_text
 from resnet_parity.verdict import Row, Verdict
 from resnet_parity.verify import Report
 
@@ -39,7 +39,7 @@ def as_json(report: Report, *, layers: bool) -> dict[str, Any]:
                 "dtype": top.dtype,
                 "engine": top.engine,
                 "classes": [
-                    {"class": index, "logit": finite(logit)} for index, logit in top.classes
+                    {"class": index, "logit": json_data(logit)} for index, logit in top.classes
                 ],
             }
             for top in report.top_classes
@@ -49,7 +49,6 @@ def as_json(report: Report, *, layers: bool) -> dict[str, Any]:
 
 def verdict_json(verdict: Verdict, *, layers: bool = False) -> dict[str, Any]:
     """A verdict as plain data; with `layers`, every tap or gradient as well."""
-    divergence = verdict.divergence
     data = {
         "check": verdict.check,
         "probe": verdict.probe,
@@ -58,27 +57,14 @@ def verdict_json(verdict: Verdict, *, layers: bool = False) -> dict[str, Any]:
         "engine": verdict.engine,
         "status": verdict.status,
         "figure": verdict.figure,
-        "value": finite(verdict.value),
+        "value": json_data(verdict.value),
         "limit": verdict.limit,
         "elements": sum(row.elements for row in verdict.rows),
         "differing": sum(row.differing for row in verdict.rows),
-        "first_divergence": _row_json(divergence) if divergence else None,
+        "first_divergence": json_data(verdict.divergence),
         "reason": verdict.reason,
     }
-    return data | ({verdict.quantity: [_row_json(row) for row in verdict.rows]} if layers else {})
-
-
-def _row_json(row: Row) -> dict[str, Any]:
-    return {
-        "name": row.name,
-        "shape": list(row.shape),
-        "elements": row.elements,
-        "differing": row.differing,
-        "max_abs": finite(row.max_abs),
-        "error": finite(row.error),
-        "limit": row.limit,
-        "status": row.status,
-    }
+    return data | ({verdict.quantity: json_data(verdict.rows)} if layers else {})
 
 
 def print_report(console: Console, report: Report, *, layers: bool) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,6 +10,7 @@ import keras
 
 from resnet_keras.model import deep_recursion, functional
 from resnet_keras.training import tensorflow
+from resnet_parity.adapters.loading import quiet
 
 OPSET = 18
 """The opset of both exporters: Keras' knows no newer one, so a newer graph is converted from it."""
@@ -34,7 +32,7 @@ def to_onnx(
     signature = [keras.InputSpec(shape=shape, dtype=model.input.dtype, name="image")]
     plain = without_compiled_layers(model)
     outer = plain if layout == "nhwc" else channels_first(plain, shape)
-    with TemporaryDirectory() as folder, deep_recursion(), quiet():
+    with TemporaryDirectory() as folder, deep_recursion(), quiet("tf2onnx"):
         path = Path(folder, "model.onnx")
         options = {"verbose": False, "input_signature": signature, "opset_version": OPSET}
         outer.export(path, format="onnx", **options)
@@ -78,16 +76,3 @@ def channels_first(model: keras.Model, shape: tuple[int | None, ...]) -> keras.M
     features = returned if isinstance(returned, list) else [returned]
     maps = [keras.layers.Permute((3, 1, 2))(x) if x.ndim == 4 else x for x in features]
     return functional(image, maps)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence the log and the warnings of the exporter."""
-    logger = logging.getLogger("tf2onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            yield
-    finally:
-        logger.setLevel(level)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
+from resnet_parity.adapters.loading import quiet
 from resnet_torch.model import ResNet
 
 OPSET = 18
@@ -27,7 +26,7 @@ def to_onnx(model: ResNet, layout: str, size: tuple[int, int], dynamic: Collecti
     # The exporter would treat a batch of one as the constant 1.
     shape = (2 if "batch" in dynamic else 1, model.architecture.in_channels, *size)
     image = torch.zeros(shape, dtype=next(model.parameters()).dtype)
-    with evaluating(outer), quiet(), torch.inference_mode():
+    with evaluating(outer), quiet("torch.onnx"), torch.inference_mode():
         program = torch.onnx.export(
             outer,
             (image if layout == "nchw" else image.permute(0, 2, 3, 1),),
@@ -77,16 +76,3 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence the log and the warnings of the exporter."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            yield
-    finally:
-        logger.setLevel(level)

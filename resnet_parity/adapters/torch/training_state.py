@@ -10,7 +10,7 @@ from torch import nn
 
 from resnet_spec import Architecture, Recipe, momentum_name
 
-from resnet_parity.adapters.torch.modes import threads
+from resnet_parity.adapters.torch.modes import placed, threads
 from resnet_torch.model import ResNet, create_model
 from resnet_torch.optimizer import get_momentum, set_momentum, sgd
 from resnet_torch.training import cross_entropy, for_training, train_step
@@ -30,9 +30,7 @@ def start(
     """Build a model with these weights and its optimiser; `layout` is its memory layout."""
     model = create_model(architecture, dtype=getattr(torch, dtype))
     set_weights(model, weights)
-    if layout == "channels_last":
-        model = model.to(memory_format=torch.channels_last)
-    model = for_training(model)
+    model = for_training(placed(model, layout))
     return model, sgd(model, recipe), cross_entropy(model, recipe)
 
 
