@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from resnet_parity.errors import ImageError
 
@@ -22,6 +22,13 @@ STD = (0.229, 0.224, 0.225)
 
 MAX_PIXELS = 100_000_000
 """The limit for an image, checked before a pixel is decoded."""
+
+_REASONS: dict[type[Exception], str] = {
+    FileNotFoundError: "no such file",
+    IsADirectoryError: "is a directory, not an image",
+    PermissionError: "permission denied",
+    UnidentifiedImageError: "not an image that Pillow can read",
+}
 
 
 def load(path: str | Path) -> np.ndarray:
@@ -39,7 +46,8 @@ def load(path: str | Path) -> np.ndarray:
     except (ImageError, MemoryError):
         raise
     except Exception as error:  # decoders raise many types for a damaged file
-        raise ImageError(f"{path}: {_reason(error)}") from None
+        reason = _REASONS.get(type(error), f"the image is damaged ({error})")
+        raise ImageError(f"{path}: {reason}") from None
 
 
 def load_all(paths: list[str]) -> np.ndarray:
@@ -67,15 +75,3 @@ def _prepare(image: Image.Image, path: str | Path) -> np.ndarray:
     image = image.crop((left, top, left + CROP, top + CROP))
     pixels = (np.asarray(image, dtype="float64") / 255 - MEAN) / STD
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    if isinstance(error, IsADirectoryError):
-        return "is a directory, not an image"
-    if isinstance(error, PermissionError):
-        return "permission denied"
-    if "cannot identify" in str(error):
-        return "not an image that Pillow can read"
-    return f"the image is damaged ({error})"

@@ -102,8 +102,7 @@ def _tracks_unbiased(keras: Any, layer: Any) -> bool:
 
 def _record(keras: Any, recorder: Recorder, layer: Any, arguments: Arguments, result: Any) -> None:
     """Record one call."""
-    args, kwargs = arguments
-    operands = [each for each in _flat((*args, *kwargs.values())) if hasattr(each, "shape")]
+    operands = [each for each in keras.tree.flatten(arguments) if hasattr(each, "shape")]
     for operand in operands:
         if not recorder.knows(operand):
             recorder.alias(operand, to_array(operand))
@@ -164,7 +163,6 @@ def _caller(
     keras: Any, layer: Any, arguments: Arguments, known: Sequence[Any], layouts: tuple[str, str]
 ) -> Call:
     """Return a function that repeats the call with other values for its operands."""
-    args, kwargs = arguments
 
     def call(arrays: Sequence[Array]) -> Array:
         fresh = {}
@@ -173,20 +171,8 @@ def _caller(
             value = np.einsum(f"nchw->{layouts[0]}", value) if value.ndim == 4 else value
             fresh[id(operand)] = keras.ops.convert_to_tensor(value, dtype=operand.dtype)
 
-        def swap(value: Any) -> Any:
-            if isinstance(value, list | tuple):
-                return type(value)(map(swap, value))
-            return fresh.get(id(value), value)
-
-        result = layer(*map(swap, args), **{name: swap(value) for name, value in kwargs.items()})
+        swapped = keras.tree.map_structure(lambda value: fresh.get(id(value), value), arguments)
+        result = layer(*swapped[0], **swapped[1])
         return canonical(to_array(result), layouts[1])
 
     return call
-
-
-def _flat(values: Sequence[Any]) -> Iterator[Any]:
-    for value in values:
-        if isinstance(value, list | tuple):
-            yield from _flat(value)
-        else:
-            yield value

@@ -78,7 +78,7 @@ def training_probe(
         if not is_far_from_kinks(arch, traced):
             continue
         gradients = gradients_of(arch, traced)
-        first_norm = math.prod(taps(arch, *size)[0].shape[1:]) * _BATCH
+        cells = _BATCH * math.prod(taps(arch, *size)[0].shape[1:])  # that the first norm averages
         return Probe(
             arch,
             "training",
@@ -90,7 +90,7 @@ def training_probe(
             scales={name: value.scale for name, value in gradients.items()},
             # Without shortcuts, each norm amplifies the error that the order of summation left in
             # the norm before it.
-            averaged_cells={} if arch.residual else dict.fromkeys(gradients, first_norm),
+            averaged_cells={} if arch.residual else dict.fromkeys(gradients, cells),
             cotangents=cotangents,
             gradients={name: value.array for name, value in gradients.items()},
             training=True,
