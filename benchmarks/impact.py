@@ -25,7 +25,7 @@ import resnet_keras.blocks
 import resnet_keras.layers
 import resnet_torch
 from benchmarks.provenance import Measured, Results, versions
-from parity_tests.checks.mutants import ALL, MUTANTS, Mutant, MutantAdapter, _same_padding
+from parity_tests.checks.mutants import ALL, MUTANTS, Mutant, MutantAdapter, same_padding
 from parity_tests.lockstep.training_mutants import FULL, TRAINING_MUTANTS, TrainingMutant
 from parity_tests.support import TINY, exact, find, random, training
 from resnet_parity.adapters.keras import training_state as keras_state
@@ -100,7 +100,7 @@ def conv_padding() -> Impact:
     """Padding "same" for every convolution of the blocks."""
     right = probe()
     with pytest.MonkeyPatch.context() as patch:
-        _same_padding(patch)
+        same_padding(patch)
         model = keras_model(right.weights, right.architecture)
     return of_logits(logits(model, nhwc(right.images)), right)
 

@@ -16,7 +16,9 @@ from resnet_keras.optimizer import CoupledSGD
 
 
 def tensorflow() -> ModuleType | None:
-    """TensorFlow if Keras runs on it, else None. No other module of the Keras side names it."""
+    """TensorFlow if Keras runs on it, else None. No other module of this package or of its
+    adapter imports it.
+    """
     name = "tensorflow"
     return import_module(name) if keras.backend.backend() == name else None
 

@@ -126,7 +126,10 @@ class ChannelPad:
 
 @dataclass(frozen=True)
 class Identity:
-    """No operation: it keeps a number in a shortcut, or names the output of a block."""
+    """No operation.
+
+    In a shortcut it takes the index of timm's `nn.Identity`; after a block it names the output.
+    """
 
     name: str
 

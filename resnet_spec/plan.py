@@ -343,8 +343,8 @@ def _make_block(
             )
         )
         normed = ends[index] if arch.preactivation else ends[index + 1]
-        silent = arch.zero_init_residual and is_last and not arch.preactivation
-        gamma_init = 0.0 if silent else 1.0
+        zero_gamma = arch.zero_init_residual and is_last and not arch.preactivation
+        gamma_init = 0.0 if zero_gamma else 1.0
         norms.append(_norm(arch, f"{name}.bn{index + 1}", normed, gamma_init))
         is_output = is_last and not arch.preactivation
         relus.append(Relu(name if is_output else f"{name}.relu{index + 1}"))

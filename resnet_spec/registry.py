@@ -1,6 +1,6 @@
 """THE registry: every architecture of this project, one row each, in groups.
 
-A new row needs no other edit: both packages make a function of its name.
+Both packages make a function of each row. `docs/layout.md` lists what else a new row needs.
 """
 
 from __future__ import annotations

@@ -176,7 +176,7 @@ def _one_ulp_more(kernel: np.ndarray) -> np.ndarray:
 # Defects of the Keras builder.
 
 
-def _same_padding(patch: pytest.MonkeyPatch) -> None:
+def same_padding(patch: pytest.MonkeyPatch) -> None:
     def conv(x, spec: Conv):
         return layers.Conv2D(
             spec.out_channels,
@@ -376,7 +376,7 @@ EXACT_AND_FLOAT64 = frozenset({"exact", "float64"})
 EXACT = frozenset({"exact"})
 
 MUTANTS = (
-    Mutant("same padding", ALL, builder=_same_padding),
+    Mutant("same padding", ALL, builder=same_padding),
     Mutant("eps 1e-3", ALL, architecture=lambda arch: replace(arch, bn_eps=1e-3)),
     Mutant(
         "eps 1.001e-5",

@@ -75,7 +75,7 @@ Takes the options of `create_model`."""
     )
 
 
-def test_a_new_row_needs_one_edit(package, monkeypatch):
+def test_a_new_row_becomes_a_function_and_a_line_of_the_stub(package, monkeypatch):
     """A row added to the registry is a function of the package and a function of its stub."""
     row = replace(SMALL, name="resnet_new", source="nobody 2025, arXiv:0000.00000")
     monkeypatch.setitem(GROUPS, "new", (row,))

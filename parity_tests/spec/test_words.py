@@ -102,6 +102,26 @@ def test_the_search_leaves_plain_english_alone(text):
     assert not any(found(pattern, text) for pattern in FORBIDDEN)
 
 
+OLD_NAMES = {
+    *("subject", "subjects", "cause", "causes", "letter", "desk", "kept", "enough", "together"),
+    *("listing", "clean", "maker", "rule", "recognise"),
+}
+"""Pieces of names that no function or class has; in prose they are plain English."""
+
+
+def test_no_definition_has_an_old_name():
+    kinds = (ast.ClassDef, ast.FunctionDef)
+    names = {
+        node.name
+        for path, text in texts()
+        if path.endswith(".py")
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, kinds) and not node.name.startswith("test_")
+    }
+    old = {name for name in names if OLD_NAMES & set(spaced(name).lower().split())}
+    assert not old - {"rule"}, "onnxscript calls a rewrite rule so"
+
+
 def test_no_status_is_called_cannot():
     """A check that could not run is "skipped", with its reason."""
     places = [name for name, text in texts() if re.search(r"""["']cannot["']|\bcannot:""", text)]

@@ -1,0 +1,1 @@
+"""How the checker runs a framework: the protocol, loading, and adapters in other processes."""

@@ -1,7 +1,7 @@
 """Adapters that run in a process of their own: one worker per framework and Keras backend.
 
 The checker and its worker exchange pickles over a socket pair that no other process holds. Models
-stay in the worker and travel by number.
+stay in the worker, and the checker refers to them by number.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class RemoteAdapter:
 
     `environment` is added to that of this process. Close it, or use `remote_adapters`.
 
-    Its methods raise `ParityError` when the worker fails or dies, and this project's own errors
-    by their class.
+    Its methods raise `ParityError` when the worker fails or dies. A `ParityError` of the adapter
+    keeps its class; any other error becomes a `ParityError`.
     """
 
     def __init__(self, framework: str, environment: dict[str, str] | None = None) -> None:

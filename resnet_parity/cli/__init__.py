@@ -33,7 +33,8 @@ _COMMANDS = (
 
 _EPILOG = """exit codes:
   0  ok
-  1  parity failed, or the only check that ran is not proven; `inspect`: the graph is not canonical
+  1  a check failed, or the only requested check passed in no mode of one implementation;
+     `inspect`: the graph is not canonical
   2  wrong usage or bad input
   3  an optional framework is not installed (the message has the install line)
 """

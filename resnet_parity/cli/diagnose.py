@@ -1,4 +1,4 @@
-"""The command `diagnose`."""
+"""`diagnose`: why two models that should be the same function are not."""
 
 from __future__ import annotations
 

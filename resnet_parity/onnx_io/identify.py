@@ -52,11 +52,11 @@ def identify(proto: ModelProto, name: str, wanted: Architecture | None = None) -
         return _identify(_model(proto, name), proto, name, wanted)
     except (PassError, ArithmeticError, LookupError, TypeError, ValueError) as error:
         # A valid file can still hold something that no rule expects.
-        reason = brief(_cause(error))
+        reason = brief(_root_error(error))
         raise ParityError(f"{name} holds a graph that could not be read: {reason}") from error
 
 
-def _cause(error: Exception) -> Exception:
+def _root_error(error: Exception) -> Exception:
     """The first error in nested passes; the outer errors only say that a pass failed."""
     while isinstance(error, PassError) and isinstance(error.__cause__, Exception):
         error = error.__cause__

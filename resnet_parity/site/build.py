@@ -24,6 +24,7 @@ INPUTS = (
     "parity_tests/spec",
     "benchmarks/results",
     "conformance",
+    "docs",
 )
 """The folders that the site is built from."""
 

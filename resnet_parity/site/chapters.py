@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from resnet_parity.checks import CHECKS
-
 
 @dataclass(frozen=True)
 class Chapter:
@@ -93,26 +91,6 @@ INTRODUCTIONS = {
     "exactly as shown; its last part asserts that both frameworks agree.",
 }
 """The introductions of the pages after the chapters."""
-
-WORDS = (
-    ("plan", "an architecture unrolled into layers, with all their numbers and names"),
-    ("stem", "the layers before the first stage: convolution, norm, ReLU and max-pool"),
-    ("stage", "a sequence of blocks with one width; the first may reduce the resolution"),
-    ("block", "a residual block: convolutions, and a shortcut that is added to their result"),
-    ("tap", "an intermediate tensor that is compared: of a convolution, norm, block, the logits"),
-    ("probe", "weights and images chosen so that a defect shows"),
-    (
-        "oracle",
-        "a third implementation in NumPy, straight from the spec, that decides who is wrong",
-    ),
-    ("check", f"one kind of comparison: {', '.join(CHECKS)}"),
-    ("noise floor", "PyTorch's own rounding error against the oracle in float64"),
-    ("verdict", "the result of a check for one engine: pass, fail or skipped, with a figure"),
-    ("lockstep", "training in both frameworks, compared after every step"),
-    ("mutant", "an implementation with a planted defect, which checks must notice"),
-    ("engine", "a framework, its backend and its mode, such as Keras on jax with jit"),
-)
-"""The words that the pages use, with their meaning."""
 
 KEYS = (
     ("j", "next definition"),

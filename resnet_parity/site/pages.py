@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -16,7 +17,6 @@ from resnet_parity.site.chapters import (
     DESCRIPTION,
     INTRODUCTIONS,
     MORE,
-    WORDS,
     Chapter,
 )
 from resnet_parity.site.colour import coloured_text
@@ -24,7 +24,7 @@ from resnet_parity.site.columns import Columns, Line, columns, line_of
 from resnet_parity.site.cookbook import PARTS, entries
 from resnet_parity.site.definitions import FRAMEWORKS, definitions, module_file, pairs
 from resnet_parity.site.render import render
-from resnet_parity.site.results import impact_table, impacts, read, setups
+from resnet_parity.site.results import ROOT, impact_table, impacts, read, setups
 from resnet_parity.site.sources import link_to_test, source_page
 
 
@@ -133,8 +133,16 @@ def _index() -> str:
         introduction=DESCRIPTION,
         figures=figures,
         cards=cards,
-        words=WORDS,
+        words=_words(),
     )
+
+
+def _words() -> list[tuple[str, str]]:
+    """The words that `docs/concepts.md` defines, with their meanings."""
+    text = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8")
+    text = re.sub(r"\[([^\]]+)\]\([^)]+\)|\*+([^*]+)\*+", r"\1\2", text)
+    rows = re.findall(r"^\| (.+?) \| (.+) \|$", text, flags=re.MULTILINE)
+    return [row for row in rows if row[0] not in ("word", "---")]
 
 
 def _differences() -> str:

@@ -1,0 +1,1 @@
+"""The adapter of Keras; the files and definitions mirror those of PyTorch."""

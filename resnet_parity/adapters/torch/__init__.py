@@ -1,0 +1,1 @@
+"""The adapter of PyTorch; the files and definitions mirror those of Keras."""
