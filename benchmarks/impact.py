@@ -202,17 +202,6 @@ def dtype() -> Impact:
     return of_logits(model.predict(nhwc(right.images), verbose=0), right, f"{NET} in float64")
 
 
-def after_steps(mutant: TrainingMutant | None, count: int) -> dict[str, float]:
-    """The distance of the implementations after `count` float64 steps, by kind of quantity."""
-    workload = make_workload(TINY, FULL, 0, (32, 48), 4)
-    weights = random_weights(TINY, 0, "float64")
-    with pytest.MonkeyPatch.context() as patch:
-        if mutant:
-            mutant.plant(patch)
-        *_, last = free_steps(workload, (torch_state, keras_state), weights, count)
-    return {kind: worst.error for kind, worst in last.worst.items()}
-
-
 def in_training(name: str) -> Callable[[], Impact]:
     """A function that measures the impact of the training mutant of that name."""
     mutant = next(each for each in TRAINING_MUTANTS if each.name == name)
@@ -220,11 +209,16 @@ def in_training(name: str) -> Callable[[], Impact]:
 
 
 def _training_impact(mutant: TrainingMutant) -> Impact:
-    """The error in the kind of quantity that the mutant changes first, after that step."""
+    """The error in the kind of quantity that the mutant changes first, after that float64 step."""
     count = mutant.diverges_at + 1
-    error = after_steps(mutant, count)[mutant.kind]
+    workload = make_workload(TINY, FULL, 0, (32, 48), 4)
+    weights = random_weights(TINY, 0, "float64")
+    with pytest.MonkeyPatch.context() as patch:
+        mutant.plant(patch)
+        *_, last = free_steps(workload, (torch_state, keras_state), weights, count)
     steps = "one step" if count == 1 else f"{count} steps"
-    return error, f"relative error {{}} in the {mutant.kind} after {steps} of a small net"
+    words = f"relative error {{}} in the {mutant.kind} after {steps} of a small net"
+    return last.worst[mutant.kind].error, words
 
 
 RESNET50 = get_architecture(NET)

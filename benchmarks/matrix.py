@@ -18,13 +18,8 @@ def measure(name: str) -> Measured:
         result = run_matrix([name], progress=progress)
     data = as_json(result)
     (matrix,) = data["matrices"]
-    figures = {
-        "seed": data["seed"],
-        "passed": data["passed"],
-        "absent": data["absent"],
-        "columns": matrix["columns"],
-        "rows": matrix["rows"],
-    }
+    figures = {name: data[name] for name in ("seed", "passed", "absent")}
+    figures |= {name: matrix[name] for name in ("columns", "rows")}
     return Measured(figures, data["versions"], data["passed"])
 
 

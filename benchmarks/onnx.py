@@ -58,12 +58,7 @@ def figures(data: Mapping[str, Any]) -> dict[str, Any]:
             cell |= {"status": verdict["status"], "reason": verdict["reason"]}
         values = (cell["value"], verdict["value"])
         cell["value"] = None if None in values else max(values[0], round(values[1], 2))
-    return {
-        "graphs": data["graphs"],
-        "passed": data["passed"],
-        "operators": data["operators"],
-        "exports": exports,
-    }
+    return {name: data[name] for name in ("graphs", "passed", "operators")} | {"exports": exports}
 
 
 RESULTS = Results("onnx", 1, ARCHITECTURES, measure)

@@ -148,17 +148,13 @@ def write(results: Results, measured: Mapping[str, Measured]) -> None:
             "versions": dict(each.versions),
         }
         rows[name] = {**results.key(name), "setup": setup, **each.figures}
-    content = _by_setup({name: rows[name] for name in results.rows if name in rows})
-    write_atomically(result_file(results.name), f"{_text(content)}\n".encode())
-
-
-def _by_setup(rows: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of a file: each setup once, and rows that hold its index."""
-    setups: list[Any] = []
+    rows = {name: rows[name] for name in results.rows if name in rows}
+    setups: list[Any] = []  # each once; rows hold its index
     for row in rows.values():
         setups += [] if row["setup"] in setups else [row["setup"]]
     placed = {name: {**row, "setup": setups.index(row["setup"])} for name, row in rows.items()}
-    return {"setups": setups, "rows": placed}
+    content = _text({"setups": setups, "rows": placed})
+    write_atomically(result_file(results.name), f"{content}\n".encode())
 
 
 def _text(value: Any, indent: str = "") -> str:

@@ -73,12 +73,8 @@ def verify_vectors(
         begin(f"{name}, seed {seed}")
         wanted = next(row for row in data["architectures"][name] if row["seed"] == seed)
         probe = exact_probe(ARCHITECTURES[name], seed, DTYPE)
-        yield VectorResult(
-            name,
-            seed,
-            "oracle",
-            _differing(wanted, _vector(probe, probe.expected, probe.gradients)),
-        )
+        found = _vector(probe, probe.expected, probe.gradients)
+        yield VectorResult(name, seed, "oracle", _differing(wanted, found))
         for engine in engines:
             yield _compare(probe, engine, wanted)
 
@@ -126,14 +122,10 @@ def _compare(probe: Probe, engine: Engine, wanted: Mapping[str, Any]) -> VectorR
     name, seed = probe.architecture.name, probe.seed
     if reason := CHECKS["exact"].unsupported_reason(engine, DTYPE):
         return VectorResult(name, seed, engine.name, reason=reason)
-    found = _vector(probe, *_run(probe, engine))
-    return VectorResult(name, seed, engine.name, _differing(wanted, found))
-
-
-def _run(probe: Probe, engine: Engine) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]:
     model = engine.adapter.build(probe.architecture, probe.weights, probe.dtype)
     gradients = engine.run(model, probe, "gradients") if probe.gradients else {}
-    return engine.run(model, probe, "taps"), gradients
+    found = _vector(probe, engine.run(model, probe, "taps"), gradients)
+    return VectorResult(name, seed, engine.name, _differing(wanted, found))
 
 
 def _vector(
@@ -156,20 +148,13 @@ def _vector(
 
 
 def _of_gradients(arch: Architecture, gradients: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    trained = [gradients[p.name] for p in parameters(arch) if p.trainable]
+    first = trained[0][trained[0] != 0][:_SHOWN]
     return {
         "gradient of image": _sha256([gradients[IMAGE]]),
-        "gradients of weights": _sha256(gradients[name] for name in _trained(arch)),
-        "first gradients": [float(value) for value in _first_nonzero(gradients[_trained(arch)[0]])],
+        "gradients of weights": _sha256(trained),
+        "first gradients": [float(value) for value in first],
     }
-
-
-def _trained(arch: Architecture) -> list[str]:
-    return [p.name for p in parameters(arch) if p.trainable]
-
-
-def _first_nonzero(gradient: np.ndarray) -> np.ndarray:
-    flat = gradient.ravel()
-    return flat[flat != 0][:_SHOWN]
 
 
 def _sha256(arrays: Iterable[np.ndarray]) -> str:

@@ -1,114 +1,61 @@
 """ResNets as data: a registry, unrolled into layers, tensors and taps. Standard library only."""
 
-from resnet_spec.architecture import Architecture, ArchitectureError
-from resnet_spec.components import (
-    DEEP_STEM,
-    SMALL_STEM,
-    Pool,
-    SqueezeRatio,
-    Stage,
-    Stem,
-    stages,
-)
-from resnet_spec.constructors import constructors
-from resnet_spec.graph import IMAGE, Node, make_graph
-from resnet_spec.layers import (
-    Add,
-    AveragePool,
-    ChannelPad,
-    Conv,
-    Gate,
-    GlobalAverage,
-    Identity,
-    Linear,
-    MaxPool,
-    Norm,
-    Operation,
-    Relu,
-    ShortcutLayer,
-    SqueezeExcitation,
-    ZeroPad,
-)
-from resnet_spec.plan import Block, Feature, Plan, StagePlan, StemPlan, make_plan
-from resnet_spec.recipe import SCHEDULES, Recipe, RecipeError, momentum_name
-from resnet_spec.registry import ARCHITECTURES, GROUPS, get_architecture
-from resnet_spec.serialization import from_json, to_json
-from resnet_spec.taps import Tap, mac_count, outputs, taps
-from resnet_spec.tensors import (
-    Parameter,
-    keras_layer_name,
-    layer_parameters,
-    parameter_count,
-    parameters,
-)
-from resnet_spec.weights import (
-    WeightsError,
-    architecture_of,
-    check_arrays,
-    check_model,
-    check_weights,
-    shape_problems,
-    step_counters,
-)
-
-__all__ = [
-    "ARCHITECTURES",
-    "DEEP_STEM",
-    "GROUPS",
-    "IMAGE",
-    "SCHEDULES",
-    "SMALL_STEM",
-    "Add",
-    "Architecture",
-    "ArchitectureError",
-    "AveragePool",
-    "Block",
-    "ChannelPad",
-    "Conv",
-    "Feature",
-    "Gate",
-    "GlobalAverage",
-    "Identity",
-    "Linear",
-    "MaxPool",
-    "Node",
-    "Norm",
-    "Operation",
-    "Parameter",
-    "Plan",
-    "Pool",
-    "Recipe",
-    "RecipeError",
-    "Relu",
-    "ShortcutLayer",
-    "SqueezeExcitation",
-    "SqueezeRatio",
-    "Stage",
-    "StagePlan",
-    "Stem",
-    "StemPlan",
-    "Tap",
-    "WeightsError",
-    "ZeroPad",
-    "architecture_of",
-    "check_arrays",
-    "check_model",
-    "check_weights",
-    "constructors",
-    "from_json",
-    "get_architecture",
-    "keras_layer_name",
-    "layer_parameters",
-    "mac_count",
-    "make_graph",
-    "make_plan",
-    "momentum_name",
-    "outputs",
-    "parameter_count",
-    "parameters",
-    "shape_problems",
-    "stages",
-    "step_counters",
-    "taps",
-    "to_json",
-]
+from resnet_spec.architecture import Architecture as Architecture
+from resnet_spec.architecture import ArchitectureError as ArchitectureError
+from resnet_spec.components import DEEP_STEM as DEEP_STEM
+from resnet_spec.components import SMALL_STEM as SMALL_STEM
+from resnet_spec.components import Pool as Pool
+from resnet_spec.components import SqueezeRatio as SqueezeRatio
+from resnet_spec.components import Stage as Stage
+from resnet_spec.components import Stem as Stem
+from resnet_spec.components import stages as stages
+from resnet_spec.constructors import constructors as constructors
+from resnet_spec.graph import IMAGE as IMAGE
+from resnet_spec.graph import Node as Node
+from resnet_spec.graph import make_graph as make_graph
+from resnet_spec.layers import Add as Add
+from resnet_spec.layers import AveragePool as AveragePool
+from resnet_spec.layers import ChannelPad as ChannelPad
+from resnet_spec.layers import Conv as Conv
+from resnet_spec.layers import Gate as Gate
+from resnet_spec.layers import GlobalAverage as GlobalAverage
+from resnet_spec.layers import Identity as Identity
+from resnet_spec.layers import Linear as Linear
+from resnet_spec.layers import MaxPool as MaxPool
+from resnet_spec.layers import Norm as Norm
+from resnet_spec.layers import Operation as Operation
+from resnet_spec.layers import Relu as Relu
+from resnet_spec.layers import ShortcutLayer as ShortcutLayer
+from resnet_spec.layers import SqueezeExcitation as SqueezeExcitation
+from resnet_spec.layers import ZeroPad as ZeroPad
+from resnet_spec.plan import Block as Block
+from resnet_spec.plan import Feature as Feature
+from resnet_spec.plan import Plan as Plan
+from resnet_spec.plan import StagePlan as StagePlan
+from resnet_spec.plan import StemPlan as StemPlan
+from resnet_spec.plan import make_plan as make_plan
+from resnet_spec.recipe import SCHEDULES as SCHEDULES
+from resnet_spec.recipe import Recipe as Recipe
+from resnet_spec.recipe import RecipeError as RecipeError
+from resnet_spec.recipe import momentum_name as momentum_name
+from resnet_spec.registry import ARCHITECTURES as ARCHITECTURES
+from resnet_spec.registry import GROUPS as GROUPS
+from resnet_spec.registry import get_architecture as get_architecture
+from resnet_spec.serialization import from_json as from_json
+from resnet_spec.serialization import to_json as to_json
+from resnet_spec.taps import Tap as Tap
+from resnet_spec.taps import mac_count as mac_count
+from resnet_spec.taps import outputs as outputs
+from resnet_spec.taps import taps as taps
+from resnet_spec.tensors import Parameter as Parameter
+from resnet_spec.tensors import keras_layer_name as keras_layer_name
+from resnet_spec.tensors import layer_parameters as layer_parameters
+from resnet_spec.tensors import parameter_count as parameter_count
+from resnet_spec.tensors import parameters as parameters
+from resnet_spec.weights import WeightsError as WeightsError
+from resnet_spec.weights import architecture_of as architecture_of
+from resnet_spec.weights import check_arrays as check_arrays
+from resnet_spec.weights import check_model as check_model
+from resnet_spec.weights import check_weights as check_weights
+from resnet_spec.weights import shape_problems as shape_problems
+from resnet_spec.weights import step_counters as step_counters

@@ -43,13 +43,9 @@ def _signature(create_model: Callable[..., object], row: Architecture):
     whole = signature(create_model)
     own = [each for each in whole.parameters.values() if each.kind is Parameter.KEYWORD_ONLY]
     names = {each.name for each in own}
+    kind = Parameter.KEYWORD_ONLY
     overrides = [
-        Parameter(
-            field.name,
-            Parameter.KEYWORD_ONLY,
-            default=getattr(row, field.name),
-            annotation=field.type,
-        )
+        Parameter(field.name, kind, default=getattr(row, field.name), annotation=field.type)
         for field in fields(row)
         if field.name not in names
     ]
@@ -79,8 +75,6 @@ def _changed(part: Any) -> list[str]:
 
 def _short(value: Any) -> str:
     """The repr of a value, of a dataclass without the fields that have their default."""
-    return (
-        f"{type(value).__name__}({', '.join(_changed(value))})"
-        if is_dataclass(value)
-        else repr(value)
-    )
+    if not is_dataclass(value):
+        return repr(value)
+    return f"{type(value).__name__}({', '.join(_changed(value))})"

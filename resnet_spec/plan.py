@@ -191,18 +191,8 @@ def _interleaved(first: tuple, second: tuple) -> Iterator:
         yield from (each for each in pair if each)
 
 
-@dataclass(frozen=True)
-class _BlockKernels:
-    """The kernel size of each convolution of a block, and which convolution takes the stride."""
-
-    sizes: tuple[int, ...]
-    strided: int
-
-
-_BLOCK_KERNELS: dict[BlockKind, _BlockKernels] = {
-    "basic": _BlockKernels(sizes=(3, 3), strided=0),
-    "bottleneck": _BlockKernels(sizes=(1, 3, 1), strided=1),
-}
+_KERNELS: dict[BlockKind, tuple[int, ...]] = {"basic": (3, 3), "bottleneck": (1, 3, 1)}
+"""The kernel size of each convolution of a block; the first 3x3 convolution takes the stride."""
 
 
 @dataclass(frozen=True)
@@ -317,13 +307,13 @@ def _block_strides(arch: Architecture) -> Iterator[tuple[_BlockStride, ...]]:
 def _make_block(
     arch: Architecture, name: str, stage: Stage, in_channels: int, stride: _BlockStride
 ) -> Block:
-    kernels = _BLOCK_KERNELS[arch.block]
-    strided = 0 if arch.stride_in_1x1 else kernels.strided
+    kernels = _KERNELS[arch.block]
+    strided = 0 if arch.stride_in_1x1 else kernels.index(3)
     out_channels = stage.width * arch.expansion
-    last = len(kernels.sizes) - 1
+    last = len(kernels) - 1
     ends = (in_channels, *[arch.block_width(stage)] * last, out_channels)
     convs, norms, relus = [], [], []
-    for index, kernel in enumerate(kernels.sizes):
+    for index, kernel in enumerate(kernels):
         spatial = kernel > 1  # only 3x3 convolutions are dilated and grouped
         dilation = stage.dilation * (
             stride.dilation_before if index <= strided else stride.dilation_after

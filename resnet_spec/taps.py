@@ -8,20 +8,12 @@ ReLU, the global average and the classifier. Shapes are canonical: (channels, he
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
+from resnet_spec import layers
 from resnet_spec.architecture import Architecture, ArchitectureError
 from resnet_spec.graph import IMAGE, make_graph
-from resnet_spec.layers import (
-    AveragePool,
-    ChannelPad,
-    Conv,
-    GlobalAverage,
-    Linear,
-    MaxPool,
-    Operation,
-)
 from resnet_spec.plan import make_plan
 
 Shape = tuple[int, ...]
@@ -37,9 +29,9 @@ class Tap:
     macs: int = 0
 
 
-def output_size(layer: Conv | MaxPool, size: Size) -> Size:
+def output_size(layer: layers.Conv | layers.MaxPool, size: Size) -> Size:
     """Height and width of the output of a convolution or pool with symmetric padding."""
-    dilation = layer.dilation if isinstance(layer, Conv) else 1
+    dilation = layer.dilation if isinstance(layer, layers.Conv) else 1
 
     def along(extent: int) -> int:
         reach = dilation * (layer.kernel - 1) + 1
@@ -84,28 +76,28 @@ def _walk(arch: Architecture, height: int, width: int) -> Iterator[Tap]:
         raise ArchitectureError(f"an image needs a positive height and width, not {height}x{width}")
     found: dict[str, Shape] = {IMAGE: (arch.in_channels, height, width)}
     for node in make_graph(arch):
-        tap = replace(_tap(node.operation, found[node.inputs[0]]), name=node.name)
+        tap = _tap(node.operation, found[node.inputs[0]])
         found[node.name] = tap.shape
         yield tap
 
 
-def _tap(operation: Operation, shape: Shape) -> Tap:
+def _tap(operation: layers.Operation, shape: Shape) -> Tap:
     """The output of an operation whose first input has that shape."""
     name = operation.name
-    if isinstance(operation, Conv):
+    if isinstance(operation, layers.Conv):
         size = output_size(operation, (shape[1], shape[2]))
         per_output = operation.in_channels // operation.groups * operation.kernel**2
         macs = operation.out_channels * size[0] * size[1] * per_output
         return Tap(name, (operation.out_channels, *size), macs)
-    if isinstance(operation, Linear):
+    if isinstance(operation, layers.Linear):
         return Tap(name, (operation.out_features,), operation.in_features * operation.out_features)
-    if isinstance(operation, MaxPool):
+    if isinstance(operation, layers.MaxPool):
         return Tap(name, (shape[0], *output_size(operation, (shape[1], shape[2]))))
-    if isinstance(operation, AveragePool):
+    if isinstance(operation, layers.AveragePool):
         return Tap(name, (shape[0], *(-(-extent // operation.stride) for extent in shape[1:])))
-    if isinstance(operation, ChannelPad):
+    if isinstance(operation, layers.ChannelPad):
         return Tap(name, (operation.out_channels, *shape[1:]))
-    if isinstance(operation, GlobalAverage):
+    if isinstance(operation, layers.GlobalAverage):
         return Tap(name, shape[:1] if operation.flat else (shape[0], 1, 1))
     return Tap(name, shape)
 

@@ -113,18 +113,15 @@ def check_arrays(weights: object) -> None:
     if not isinstance(weights, Mapping):
         kind = type(weights).__name__
         raise WeightsError("weights are a mapping of names to arrays", [f"this is a {kind}"])
-    kinds = {type(array).__name__ for array in weights.values() if not _is_array(array)}
+    # The attribute of NumPy arrays, because this module does not import NumPy.
+    others = (each for each in weights.values() if not hasattr(each, "__array_interface__"))
+    kinds = {type(each).__name__ for each in others}
     if kinds:
         found = f"found {', '.join(sorted(kinds))}"
         raise WeightsError(
             "weights are NumPy arrays",
             [f"{found}; `get_weights` of the implementation they come from gives arrays"],
         )
-
-
-def _is_array(value: object) -> bool:
-    """Whether it is a NumPy array; does not import NumPy."""
-    return hasattr(value, "__array_interface__")
 
 
 def step_counters(arch: Architecture) -> set[str]:

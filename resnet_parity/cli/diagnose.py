@@ -7,14 +7,7 @@ import contextlib
 import sys
 from typing import Any
 
-from resnet_parity.cli.options import (
-    Result,
-    add_command,
-    console,
-    print_json,
-    seed_type,
-    size_type,
-)
+from resnet_parity.cli import options
 
 _MODELS = """each model is one of:
   resnet50           an architecture of `resnet-parity list`: A in PyTorch, B in Keras
@@ -31,22 +24,19 @@ a model that was never trained, takes the weights of the other model.
 
 def add(commands: Any) -> None:
     """Add the parser of `diagnose`."""
-    parser = add_command(
-        commands, "diagnose", _diagnose, "find out why two models are not the same function"
-    )
+    text = "find out why two models are not the same function"
+    parser = options.add_command(commands, "diagnose", _diagnose, text)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _MODELS
     for name in ("A", "B"):
         parser.add_argument(name.lower(), metavar=name, help="a model (see below)")
     parser.add_argument(
         "--size",
-        type=size_type,
+        type=options.size_type,
         metavar="HxW",
         help="height and width of the images in pixels (default: what a model fixes, or 64x96)",
     )
-    parser.add_argument(
-        "--seed", type=seed_type, default=0, metavar="N", help="seed of the images (default: 0)"
-    )
+    options.add_seed(parser, "seed of the images (default: 0)")
     parser.add_argument(
         "--training",
         action="store_true",
@@ -55,7 +45,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def _diagnose(arguments: argparse.Namespace) -> Result:
+def _diagnose(arguments: argparse.Namespace) -> options.Result:
     from resnet_parity.diagnose import loading
     from resnet_parity.diagnose.diagnosis import diagnose
     from resnet_parity.progress import progress_line
@@ -76,5 +66,5 @@ def _diagnose(arguments: argparse.Namespace) -> Result:
         )
     code = 0 if diagnosis.same else 1
     if arguments.json:
-        return code, lambda: print_json(report.as_json(diagnosis))
-    return code, lambda: report.print_diagnosis(console(), diagnosis)
+        return code, lambda: options.print_json(report.as_json(diagnosis))
+    return code, lambda: report.print_diagnosis(options.console(), diagnosis)

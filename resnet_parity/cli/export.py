@@ -6,26 +6,17 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from resnet_parity.cli.options import (
-    Result,
-    add_architecture,
-    add_command,
-    add_keras_backend,
-    chosen_architecture,
-    console,
-)
+from resnet_parity.cli import options
 
 _PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
 
 def add(commands: Any) -> None:
     """The parser of `export`."""
-    parser = add_command(
-        commands, "export", _export, "write a model as an ONNX file, verified by the checks"
-    )
-    add_architecture(
-        parser, "height and width of the image in pixels (default: the row's own, see `list`)"
-    )
+    text = "write a model as an ONNX file, verified by the checks"
+    parser = options.add_command(commands, "export", _export, text)
+    size = "height and width of the image in pixels (default: the row's own, see `list`)"
+    options.add_architecture(parser, size)
     parser.add_argument(
         "--framework",
         choices=("torch", "keras"),
@@ -60,7 +51,7 @@ def add(commands: Any) -> None:
         default=True,
         help="fold norms into the convolutions before them (default; Keras always does)",
     )
-    add_keras_backend(parser)
+    options.add_keras_backend(parser)
 
 
 def _dynamic(text: str) -> tuple[str, ...]:
@@ -73,8 +64,8 @@ def _dynamic(text: str) -> tuple[str, ...]:
     return words
 
 
-def _export(arguments: argparse.Namespace) -> Result:
-    arch = chosen_architecture(arguments)
+def _export(arguments: argparse.Namespace) -> options.Result:
+    arch = options.chosen_architecture(arguments)
 
     from resnet_parity.adapters.loading import require
     from resnet_parity.errors import ParityError
@@ -102,7 +93,7 @@ def _export(arguments: argparse.Namespace) -> Result:
     from resnet_parity.onnx_io.exporters import ExportOptions
     from resnet_parity.onnx_io.participants import FILE_BATCHES
 
-    options = ExportOptions(
+    graph_options = ExportOptions(
         framework=arguments.framework,
         size=size,
         dynamic=arguments.dynamic,
@@ -110,23 +101,22 @@ def _export(arguments: argparse.Namespace) -> Result:
         opset=arguments.opset,
         fold=arguments.fold,
     )
-    if "size" not in options.dynamic:  # else it is verified at the default size of probes
-        check_memory(arch, max(FILE_BATCHES) if "batch" in options.dynamic else 1, size)
+    if "size" not in graph_options.dynamic:  # else it is verified at the default size of probes
+        check_memory(arch, max(FILE_BATCHES) if "batch" in graph_options.dynamic else 1, size)
     weights = read_weights(given, arch) if given else random_weights(arch, 0, "float32")
     with progress_line() as progress:
         content, verdicts = export_verified(
-            arch, weights, options, keras_backend=arguments.keras_backend, progress=progress
+            arch, weights, graph_options, keras_backend=arguments.keras_backend, progress=progress
         )
     write_atomically(path, content)
 
     def show() -> None:
         for verdict in verdicts:
             line = f"{verdict.check}: {verdict.engine}, {verdict.probe}: {verdict.figure}"
-            line += f" ({verdict.reason})" if verdict.reason else ""
-            console().print(line, soft_wrap=True, markup=False)
+            options.print_text(line + f" ({verdict.reason})" * bool(verdict.reason))
         numbers = f"the weights of {given}" if given else "random weights"
-        norms = ", norms folded (--no-fold keeps them)" if options.fold else ""
-        line = f"{path} holds {arch.name} with {numbers}{norms}, {len(content):,} bytes"
-        console().print(line, soft_wrap=True, markup=False)
+        norms = ", norms folded (--no-fold keeps them)" if graph_options.fold else ""
+        holds = f"{arch.name} with {numbers}{norms}, {len(content):,} bytes"
+        options.print_text(f"{path} holds {holds}")
 
     return 0, show

@@ -6,17 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from resnet_parity.cli.options import Result, add_command, console, print_json
+from resnet_parity.cli import options
 
 
 def add(commands: Any) -> None:
     """The parser of `import`."""
-    parser = add_command(
-        commands,
-        "import",
-        _import,
-        "identify the ResNet in an ONNX file, and write its weights under canonical names",
-    )
+    text = "identify the ResNet in an ONNX file, and write its weights under canonical names"
+    parser = options.add_command(commands, "import", _import, text)
     parser.add_argument("file", metavar="FILE", type=Path, help="an ONNX file")
     parser.add_argument(
         "--out",
@@ -27,7 +23,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def _import(arguments: argparse.Namespace) -> Result:
+def _import(arguments: argparse.Namespace) -> options.Result:
     from resnet_parity.adapters.loading import require
     from resnet_parity.errors import ParityError
     from resnet_parity.files import check_readable, check_writable
@@ -58,7 +54,7 @@ def _import(arguments: argparse.Namespace) -> Result:
 
     def show() -> None:
         if arguments.json:
-            print_json(
+            options.print_json(
                 {
                     "architecture": taken.architecture.name,
                     "equivalents": list(taken.equivalents),
@@ -69,11 +65,9 @@ def _import(arguments: argparse.Namespace) -> Result:
                 }
             )
             return
-        console().print(
-            f"{arguments.file} is a {taken.architecture.name}", soft_wrap=True, markup=False
-        )
+        options.print_text(f"{file} is a {taken.architecture.name}")
         for note in taken.notes:
-            console().print(note, style="yellow", soft_wrap=True, markup=False)
-        console().print(f"{path} holds {len(taken.weights)} tensors", soft_wrap=True, markup=False)
+            options.print_text(note, style="yellow")
+        options.print_text(f"{path} holds {len(taken.weights)} tensors")
 
     return 0, show

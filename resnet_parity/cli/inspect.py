@@ -6,22 +6,18 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from resnet_parity.cli.options import Result, add_command, console, print_json
+from resnet_parity.cli import options
 
 
 def add(commands: Any) -> None:
     """The parser of `inspect`."""
-    parser = add_command(
-        commands,
-        "inspect",
-        _inspect,
-        "count the operators of an ONNX file, and name those that are not canonical",
-    )
+    text = "count the operators of an ONNX file, and name those that are not canonical"
+    parser = options.add_command(commands, "inspect", _inspect, text)
     parser.add_argument("file", metavar="FILE", type=Path, help="an ONNX file")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def _inspect(arguments: argparse.Namespace) -> Result:
+def _inspect(arguments: argparse.Namespace) -> options.Result:
     from resnet_parity.adapters.loading import require
     from resnet_parity.errors import ParityError
 
@@ -48,23 +44,21 @@ def _inspect(arguments: argparse.Namespace) -> Result:
 
     def show() -> None:
         if arguments.json:
-            name = None if arch is None else arch.name
-            rows = [vars(count) for count in counts]
-            print_json(
-                {"architecture": name, "canonical": not code, "operators": rows, "reason": reason}
-            )
+            name, rows = arch and arch.name, [vars(count) for count in counts]
+            data = {"architecture": name, "canonical": not code, "operators": rows}
+            options.print_json(data | {"reason": reason})
             return
         table = new_table("operator", "found", "needed", "")
         for count in counts:
             needed = "?" if arch is None else str(count.needed)
             table.add_row(count.operator, str(count.found), needed, count.remark)
-        console().print(table)
+        options.console().print(table)
         if arch is None:
-            console().print(reason, style="yellow", soft_wrap=True, markup=False)
+            options.print_text(reason, style="yellow")
         elif odd:
             names = ", ".join(count.operator for count in odd)
-            console().print(f"{arch.name}: not canonical in {names}", style="yellow")
+            options.print_text(f"{arch.name}: not canonical in {names}", style="yellow")
         else:
-            console().print(f"{arch.name}: canonical", style="green")
+            options.print_text(f"{arch.name}: canonical", style="green")
 
     return code, show

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from resnet_spec import SCHEDULES, Recipe, RecipeError
 
-from resnet_parity.cli.options import (
-    Result,
-    add_architecture,
-    add_command,
-    add_keras_backend,
-    chosen_architecture,
-    console,
-    print_json,
-    seed_type,
-)
+from resnet_parity.cli import options
 from resnet_parity.errors import ParityError
 
+_COUNTS = {
+    "steps": (20, "free steps in float64; 0 for none"),
+    "single-steps": (3, "float32 steps, each from a common state; 0 for none"),
+    "batch": (4, "images in a batch"),
+}
 _NUMBERS = {
     "learning-rate": (float, 0.001, "of the first step"),
     "momentum": (float, 0.9, "share of the buffer that is kept"),
@@ -32,17 +29,13 @@ _NUMBERS = {
 def add(commands: Any) -> None:
     """Add the parser of `lockstep`."""
     text = "train both models and prove that they stay the same, step by step"
-    parser = add_command(commands, "lockstep", _lockstep, text)
-    add_architecture(
-        parser,
-        "height and width of the images in pixels (default: 64x96, or what suits the architecture)",
-    )
-    _number(parser, "--steps", 20, "free steps in float64; 0 for none")
-    _number(parser, "--single-steps", 3, "float32 steps, each from a common state; 0 for none")
-    _number(parser, "--batch", 4, "images in a batch")
-    parser.add_argument(
-        "--seed", type=seed_type, default=0, metavar="N", help="seed of weights and images"
-    )
+    parser = options.add_command(commands, "lockstep", _lockstep, text)
+    size = "(default: 64x96, or what suits the architecture)"
+    options.add_architecture(parser, f"height and width of the images in pixels {size}")
+    for name, (default, text) in _COUNTS.items():
+        text = f"{text} (default: {default})"
+        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=text)
+    options.add_seed(parser, "seed of weights and images")
     for name, (kind, default, text) in _NUMBERS.items():
         text = f"{text} (default: {default})"
         parser.add_argument(f"--{name}", type=kind, default=default, metavar="X", help=text)
@@ -67,17 +60,11 @@ def add(commands: Any) -> None:
         "--plot", type=Path, metavar="FILE.png", help="draw both losses and their distance"
     )
     parser.add_argument("--json", action="store_true", help="print JSON with every step")
-    add_keras_backend(parser)
+    options.add_keras_backend(parser)
 
 
-def _number(parser: argparse.ArgumentParser, flag: str, default: int, text: str) -> None:
-    """Add an option that takes a whole number."""
-    text = f"{text} (default: {default})"
-    parser.add_argument(flag, type=int, default=default, metavar="N", help=text)
-
-
-def _lockstep(arguments: argparse.Namespace) -> Result:
-    arch = chosen_architecture(arguments)
+def _lockstep(arguments: argparse.Namespace) -> options.Result:
+    arch = options.chosen_architecture(arguments)
     recipe = _recipe(arguments)
 
     from resnet_parity.lockstep import lockstep
@@ -105,22 +92,13 @@ def _lockstep(arguments: argparse.Namespace) -> Result:
         draw(result, arguments.plot)
     code = 0 if result.passed else 1
     if arguments.json:
-        return code, lambda: print_json(as_json(result))
-    return code, lambda: print_report(console(), result)
+        return code, lambda: options.print_json(as_json(result))
+    return code, lambda: print_report(options.console(), result)
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:
     """The recipe that the options describe; raises `ParityError` if it is invalid."""
     try:
-        return Recipe(
-            learning_rate=arguments.learning_rate,
-            momentum=arguments.momentum,
-            nesterov=arguments.nesterov,
-            weight_decay=arguments.weight_decay,
-            decay_all=arguments.decay_all,
-            label_smoothing=arguments.label_smoothing,
-            schedule=arguments.schedule,
-            period=arguments.period,
-        )
+        return Recipe(**{field.name: getattr(arguments, field.name) for field in fields(Recipe)})
     except RecipeError as error:
         raise ParityError(str(error)) from None

@@ -7,25 +7,13 @@ from typing import Any
 
 from resnet_spec import get_architecture
 
-from resnet_parity.cli.options import (
-    Result,
-    add_check,
-    add_command,
-    add_seed,
-    check_names,
-    console,
-    print_json,
-)
+from resnet_parity.cli import options
 
 
 def add(commands: Any) -> None:
     """Add the parser of `matrix`."""
-    parser = add_command(
-        commands,
-        "matrix",
-        _matrix,
-        "run every engine on every check, each framework in its own process",
-    )
+    text = "run every engine on every check, each framework in its own process"
+    parser = options.add_command(commands, "matrix", _matrix, text)
     parser.add_argument(
         "names", metavar="NAME", nargs="+", help="an architecture; see `resnet-parity list`"
     )
@@ -37,8 +25,8 @@ def add(commands: Any) -> None:
         help='the engines to run, by name or first words, such as "torch compile,keras jax" '
         "(default: all that this machine has; PyTorch's noise floor always runs)",
     )
-    add_check(parser, ["all"])
-    add_seed(parser)
+    options.add_check(parser, ["all"])
+    options.add_seed(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--markdown", action="store_true", help="print Markdown")
@@ -49,7 +37,7 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(" ".join(name.split()) for name in text.split(","))
 
 
-def _matrix(arguments: argparse.Namespace) -> Result:
+def _matrix(arguments: argparse.Namespace) -> options.Result:
     nets = [get_architecture(name) for name in arguments.names]
 
     from resnet_parity.matrix import run_matrix
@@ -60,13 +48,13 @@ def _matrix(arguments: argparse.Namespace) -> Result:
         result = run_matrix(
             nets,
             engines=arguments.engines,
-            checks=check_names(arguments.check, ["all"]),
+            checks=options.check_names(arguments.check, ["all"]),
             seed=arguments.seed,
             progress=progress,
         )
     code, data = int(result.failed), as_json(result)
     if arguments.json:
-        return code, lambda: print_json(data)
+        return code, lambda: options.print_json(data)
     if arguments.markdown:
         return code, lambda: print(markdown(data))
-    return code, lambda: print_matrix(console(), data)
+    return code, lambda: print_matrix(options.console(), data)

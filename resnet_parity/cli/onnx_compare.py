@@ -8,14 +8,7 @@ from typing import Any
 
 from resnet_spec import get_architecture
 
-from resnet_parity.cli.options import (
-    Result,
-    add_command,
-    add_keras_backend,
-    add_seed,
-    console,
-    print_json,
-)
+from resnet_parity.cli import options
 
 _HELP = """Compare frameworks (torch, keras), their exports (torch.onnx, keras.onnx) and ONNX files.
 On the exact check a file gets the probe's weights in place of its own; on the float32 check it
@@ -24,9 +17,8 @@ keeps its own, and all are compared with the weights of the first file."""
 
 def add(commands: Any) -> None:
     """The parser of `onnx-compare`."""
-    parser = add_command(
-        commands, "onnx-compare", _compare, "compare frameworks, their exports and ONNX files"
-    )
+    text = "compare frameworks, their exports and ONNX files"
+    parser = options.add_command(commands, "onnx-compare", _compare, text)
     parser.description = _HELP
     parser.add_argument(
         "participants",
@@ -50,14 +42,14 @@ def add(commands: Any) -> None:
         help="some of: ort disabled, ort basic, ort extended, ort all, reference, openvino "
         "(default: all that are installed)",
     )
-    add_seed(parser)
-    add_keras_backend(parser)
+    options.add_seed(parser)
+    options.add_keras_backend(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--markdown", action="store_true", help="print Markdown")
 
 
-def _compare(arguments: argparse.Namespace) -> Result:
+def _compare(arguments: argparse.Namespace) -> options.Result:
     name = arguments.architecture
     arch = get_architecture(name) if name else None
 
@@ -87,7 +79,7 @@ def _compare(arguments: argparse.Namespace) -> Result:
         )
     code, data = int(not result.passed), as_json(result)
     if arguments.json:
-        return code, lambda: print_json(data)
+        return code, lambda: options.print_json(data)
     if arguments.markdown:
         return code, lambda: print(markdown(data))
-    return code, lambda: print_comparison(console(), data)
+    return code, lambda: print_comparison(options.console(), data)

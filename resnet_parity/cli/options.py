@@ -79,11 +79,11 @@ def add_keras_backend(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_seed(parser: argparse.ArgumentParser) -> None:
+def add_seed(
+    parser: argparse.ArgumentParser, text: str = "seed of the probes (default: 0)"
+) -> None:
     """Add `--seed`."""
-    parser.add_argument(
-        "--seed", type=seed_type, default=0, metavar="N", help="seed of the probes (default: 0)"
-    )
+    parser.add_argument("--seed", type=seed_type, default=0, metavar="N", help=text)
 
 
 def size_type(text: str) -> tuple[int, int]:
@@ -135,6 +135,11 @@ def console() -> Any:
             raise  # rich would exit with 1, the code of failed parity
 
     return PipeConsole(width=None if is_terminal() else 240, highlight=False)
+
+
+def print_text(text: str, style: str = "") -> None:
+    """Print a line as it is, without markup."""
+    console().print(text, style=style, soft_wrap=True, markup=False)
 
 
 def is_terminal() -> bool:

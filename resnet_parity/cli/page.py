@@ -5,24 +5,19 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from resnet_parity.cli.options import Result, add_command, console, print_json
+from resnet_parity.cli import options
 
 
 def add(commands: Any) -> None:
     """Add both parsers."""
-    parser = add_command(
-        commands,
-        "page",
-        _page,
-        "the site that shows both implementations side by side; a checkout builds it",
-    )
+    text = "the site that shows both implementations side by side; a checkout builds it"
+    parser = options.add_command(commands, "page", _page, text)
     parser.add_argument(
         "chapter", metavar="CHAPTER", nargs="?", default="index", help="a page, as in layers"
     )
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
-    parser = add_command(
-        commands, "code", _code, "one definition from both implementations, side by side"
-    )
+    text = "one definition from both implementations, side by side"
+    parser = options.add_command(commands, "code", _code, text)
     parser.add_argument(
         "name",
         metavar="NAME",
@@ -31,7 +26,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def _page(arguments: argparse.Namespace) -> Result:
+def _page(arguments: argparse.Namespace) -> options.Result:
     import webbrowser
 
     from resnet_parity.errors import ParityError
@@ -48,10 +43,10 @@ def _page(arguments: argparse.Namespace) -> Result:
     return 0, lambda: print(address)
 
 
-def _code(arguments: argparse.Namespace) -> Result:
+def _code(arguments: argparse.Namespace) -> options.Result:
     from resnet_parity.site.terminal import as_json, find, print_pair
 
     pair = find(arguments.name)
     if arguments.json:
-        return 0, lambda: print_json(as_json(pair))
-    return 0, lambda: print_pair(console(), pair)
+        return 0, lambda: options.print_json(as_json(pair))
+    return 0, lambda: print_pair(options.console(), pair)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnet_spec import get_architecture
 
-from resnet_parity.cli.options import Result, add_command, add_keras_backend, console, print_json
+from resnet_parity.cli import options
 
 if TYPE_CHECKING:
     from resnet_parity.checks.engine import Engine
@@ -21,7 +20,8 @@ if TYPE_CHECKING:
 
 def add(commands: Any) -> None:
     """Add the parser of `vectors`."""
-    parser = add_command(commands, "vectors", _vectors, "make or verify the conformance vectors")
+    text = "make or verify the conformance vectors"
+    parser = options.add_command(commands, "vectors", _vectors, text)
     parser.add_argument(
         "names",
         metavar="NAME",
@@ -36,16 +36,16 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--file", type=Path, metavar="FILE", help="the file (default: the project's own)"
     )
-    add_keras_backend(parser)
+    options.add_keras_backend(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def _vectors(arguments: argparse.Namespace) -> Result:
+def _vectors(arguments: argparse.Namespace) -> options.Result:
     names = [get_architecture(name).name for name in arguments.names]
     return _verify(arguments, names) if arguments.verify else _make(arguments, names)
 
 
-def _make(arguments: argparse.Namespace, names: list[str]) -> Result:
+def _make(arguments: argparse.Namespace, names: list[str]) -> options.Result:
     from resnet_spec import ARCHITECTURES
 
     from resnet_parity.files import check_writable, write_atomically
@@ -59,15 +59,15 @@ def _make(arguments: argparse.Namespace, names: list[str]) -> Result:
     with progress_line() as progress:
         data = make_vectors(names or list(ARCHITECTURES), progress)
     if arguments.json:
-        return 0, lambda: print_json(data)
+        return 0, lambda: options.print_json(data)
     made = {**others, **data["architectures"]}
     data["architectures"] = {name: made[name] for name in ARCHITECTURES if name in made}
     write_atomically(path, as_text(data).encode())
     count = sum(map(len, made.values()))
-    return 0, lambda: console().print(f"{path} holds {count} vectors", soft_wrap=True)
+    return 0, lambda: options.print_text(f"{path} holds {count} vectors")
 
 
-def _verify(arguments: argparse.Namespace, names: list[str]) -> Result:
+def _verify(arguments: argparse.Namespace, names: list[str]) -> options.Result:
     from resnet_spec import ARCHITECTURES
 
     from resnet_parity.progress import progress_line
@@ -77,11 +77,10 @@ def _verify(arguments: argparse.Namespace, names: list[str]) -> Result:
     data = read_vectors(arguments.file or FILE, names)
     with progress_line() as progress:
         results, notes = _verify_rows(data, names, arguments.keras_backend, progress)
+    code = int(not all(result.matches for result in results))
     if arguments.json:
-        show = partial(print_json, [vars(result) for result in results])
-    else:
-        show = partial(_show, results, notes)
-    return (0 if all(result.matches for result in results) else 1), show
+        return code, lambda: options.print_json([vars(result) for result in results])
+    return code, lambda: _show(results, notes)
 
 
 def _verify_rows(
@@ -133,12 +132,12 @@ def _engines(backend: str | None) -> Iterator[tuple[list[Engine], str | None]]:
 
 def _show(results: list[VectorResult], notes: list[str]) -> None:
     for note in notes:
-        console().print(f"note: keras: {note}", markup=False, soft_wrap=True)
+        options.print_text(f"note: keras: {note}")
     wrong = [result for result in results if not result.matches]
     for result in wrong:
         where = f"{result.name}, seed {result.seed}, {result.source}"
         if result.reason:
-            console().print(f"{where}: skipped: {result.reason}", style="yellow")
-            continue
-        console().print(f"{where}: {', '.join(result.differing)} differ", style="red")
-    console().print(f"{len(results) - len(wrong)} of {len(results)} vectors have the same bits")
+            options.print_text(f"{where}: skipped: {result.reason}", style="yellow")
+        else:
+            options.print_text(f"{where}: {', '.join(result.differing)} differ", style="red")
+    options.print_text(f"{len(results) - len(wrong)} of {len(results)} vectors have the same bits")

@@ -6,18 +6,7 @@ import argparse
 from typing import Any
 
 from resnet_parity.checks import DEFAULT_CHECKS
-from resnet_parity.cli.options import (
-    Result,
-    add_architecture,
-    add_check,
-    add_command,
-    add_keras_backend,
-    add_seed,
-    check_names,
-    chosen_architecture,
-    console,
-    print_json,
-)
+from resnet_parity.cli import options
 
 _SKIPPED = """If only one check runs, it must pass in at least one mode of each implementation.
 If several run, one may be skipped where this machine or this size does not support it."""
@@ -25,18 +14,17 @@ If several run, one may be skipped where this machine or this size does not supp
 
 def add(commands: Any) -> None:
     """Add the parser of `verify`."""
-    parser = add_command(
-        commands, "verify", _verify, "prove that both implementations are the same function"
-    )
-    add_architecture(
+    text = "prove that both implementations are the same function"
+    parser = options.add_command(commands, "verify", _verify, text)
+    options.add_architecture(
         parser,
         "height and width of the probes in pixels (default: a good size for the net, such as "
         "64x128 for the exact check and 64x96 for others); an exact probe needs a last feature "
         "map with a power-of-two area, and in nets with gates every such map",
     )
-    add_check(parser, DEFAULT_CHECKS)
+    options.add_check(parser, DEFAULT_CHECKS)
     parser.add_argument("--layers", action="store_true", help="print every tap and gradient")
-    add_seed(parser)
+    options.add_seed(parser)
     parser.add_argument(
         "--image",
         action="append",
@@ -45,7 +33,7 @@ def add(commands: Any) -> None:
         help="a photograph to run on as well, cropped to 224x224; may be repeated",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    add_keras_backend(parser)
+    options.add_keras_backend(parser)
     parser.add_argument(
         "--every-mode",
         action="store_true",
@@ -55,8 +43,8 @@ def add(commands: Any) -> None:
     parser.epilog = f"{parser.epilog}\n\n{_SKIPPED}"
 
 
-def _verify(arguments: argparse.Namespace) -> Result:
-    arch = chosen_architecture(arguments)  # reports a wrong name before the heavy imports
+def _verify(arguments: argparse.Namespace) -> options.Result:
+    arch = options.chosen_architecture(arguments)  # reports a wrong name before the heavy imports
 
     from resnet_parity.progress import progress_line
     from resnet_parity.reports import verify as report
@@ -65,7 +53,7 @@ def _verify(arguments: argparse.Namespace) -> Result:
     with progress_line() as progress:
         result = verify(
             arch,
-            checks=check_names(arguments.check, DEFAULT_CHECKS),
+            checks=options.check_names(arguments.check, DEFAULT_CHECKS),
             seed=arguments.seed,
             size=arguments.size,
             images=arguments.image,
@@ -75,5 +63,5 @@ def _verify(arguments: argparse.Namespace) -> Result:
         )
     code = 0 if result.passed else 1
     if arguments.json:
-        return code, lambda: print_json(report.as_json(result, layers=arguments.layers))
-    return code, lambda: report.print_report(console(), result, layers=arguments.layers)
+        return code, lambda: options.print_json(report.as_json(result, layers=arguments.layers))
+    return code, lambda: report.print_report(options.console(), result, layers=arguments.layers)

@@ -18,15 +18,11 @@ from onnxscript.rewriter.pattern import MatchResult, RewriteRuleClassBase, Rewri
 
 from resnet_parity.onnx_io.nodes import TO_NCHW, TO_NHWC, constant, transposes, zeros_of
 from resnet_parity.onnx_io.rewrite import prepare
-from resnet_parity.onnx_io.rewrite_rules import match_if
+from resnet_parity.onnx_io.rewrite_rules import OperatorRule, match_if
 
 
-class UnaryBeforeTranspose(RewriteRuleClassBase):
+class UnaryBeforeTranspose(OperatorRule):
     """An elementwise function of a transposed map is computed before the transpose."""
-
-    def __init__(self, operator: str) -> None:
-        super().__init__(f"UnaryBeforeTranspose{operator}")
-        self.operator = operator
 
     def pattern(self, op, x):
         transposed = op.Transpose(x, _allow_other_attributes=True, _outputs=["transposed"])
@@ -39,12 +35,8 @@ class UnaryBeforeTranspose(RewriteRuleClassBase):
         return op.Transpose(getattr(op, self.operator)(x), perm=list(TO_NHWC))
 
 
-class BinaryBeforeTranspose(RewriteRuleClassBase):
+class BinaryBeforeTranspose(OperatorRule):
     """The sum or product of two transposed maps is computed before the transposes."""
-
-    def __init__(self, operator: str) -> None:
-        super().__init__(f"BinaryBeforeTranspose{operator}")
-        self.operator = operator
 
     def pattern(self, op, x, y):
         first = op.Transpose(x, _allow_other_attributes=True, _outputs=["first"])
@@ -59,12 +51,8 @@ class BinaryBeforeTranspose(RewriteRuleClassBase):
         return op.Transpose(getattr(op, self.operator)(x, y), perm=list(TO_NHWC))
 
 
-class ChannelConstantBeforeTranspose(RewriteRuleClassBase):
+class ChannelConstantBeforeTranspose(OperatorRule):
     """A constant per channel is added, subtracted or multiplied before the transpose."""
-
-    def __init__(self, operator: str) -> None:
-        super().__init__(f"ChannelConstantBeforeTranspose{operator}")
-        self.operator = operator
 
     def pattern(self, op, x, number):
         transposed = op.Transpose(x, _allow_other_attributes=True, _outputs=["transposed"])

@@ -12,32 +12,9 @@ from typing import Any
 import numpy as np
 from onnxscript import ir
 
-from resnet_spec import (
-    Add,
-    Architecture,
-    AveragePool,
-    ChannelPad,
-    Conv,
-    Gate,
-    GlobalAverage,
-    Identity,
-    Linear,
-    MaxPool,
-    Node,
-    Norm,
-    Relu,
-    make_plan,
-)
+import resnet_spec as spec
 
-from resnet_parity.onnx_io.nodes import (
-    ancestors,
-    axes_of,
-    constant,
-    flattens,
-    is_plain_affine,
-    pads,
-    zeros_of,
-)
+from resnet_parity.onnx_io import nodes
 
 _NO_OPS = ("Identity", "Dropout")
 """Operators without effect in evaluation mode."""
@@ -62,11 +39,11 @@ class Match:
     convolution; `layouts` the layouts found for image and feature maps.
     """
 
-    architecture: Architecture
-    operations: dict[str, Node]
+    architecture: spec.Architecture
+    operations: dict[str, spec.Node]
     values: dict[str, ir.Value] = field(default_factory=dict)
     nodes: dict[str, ir.Node] = field(default_factory=dict)
-    folded: dict[str, Norm] = field(default_factory=dict)
+    folded: dict[str, spec.Norm] = field(default_factory=dict)
     used: set[ir.Node] = field(default_factory=set)
     layouts: set[str] = field(default_factory=set)
 
@@ -89,9 +66,12 @@ class Match:
 InputPairs = list[tuple[str, ir.Value]]
 """Names of operations, each with the value that must be its output."""
 
+Orders = list[InputPairs]
+"""The pairs for the inputs of an operation, once for each possible order of the inputs."""
+
 
 @singledispatch
-def inputs_of(operation: Any, node: Node, value: ir.Value, found: Match) -> list[InputPairs]:
+def inputs_of(operation: Any, node: spec.Node, value: ir.Value, found: Match) -> Orders:
     """Return the possible pairs of inputs if the value computes the operation.
 
     Raises `MismatchError` if it does not.
@@ -100,9 +80,9 @@ def inputs_of(operation: Any, node: Node, value: ir.Value, found: Match) -> list
 
 
 @inputs_of.register
-def _(operation: Conv, node: Node, value: ir.Value, found: Match) -> list[InputPairs]:
+def _(operation: spec.Conv, node: spec.Node, value: ir.Value, found: Match) -> Orders:
     conv = _producer(value, "Conv", operation.name, found)
-    kernel = constant(conv, 1)
+    kernel = nodes.constant(conv, 1)
     per_group = operation.in_channels // operation.groups
     shape = (operation.out_channels, per_group, operation.kernel, operation.kernel)
     _check(operation.name, "kernel", shape, None if kernel is None else kernel.shape)
@@ -112,8 +92,8 @@ def _(operation: Conv, node: Node, value: ir.Value, found: Match) -> list[InputP
     _check(operation.name, "groups", operation.groups, attributes.get_int("group", 1))
     for word, number in (("strides", operation.stride), ("dilations", operation.dilation)):
         _check(operation.name, word, (number,) * 2, tuple(attributes.get_ints(word, (1, 1))))
-    _check(operation.name, "padding", (operation.padding,) * 4, pads(conv))
-    bias = constant(conv, 2)
+    _check(operation.name, "padding", (operation.padding,) * 4, nodes.pads(conv))
+    bias = nodes.constant(conv, 2)
     if bias is not None:
         _check(operation.name, "bias", (operation.out_channels,), bias.shape)
     if len(conv.inputs) > 2 and conv.inputs[2] is not None and bias is None:
@@ -122,15 +102,14 @@ def _(operation: Conv, node: Node, value: ir.Value, found: Match) -> list[InputP
         raise MismatchError(
             f"{operation.name} has a bias, but neither the spec nor a norm adds one"
         )
-    found.nodes[operation.name] = conv
     return [[(node.inputs[0], input_of(conv, 0))]]
 
 
 @inputs_of.register
-def _(operation: Norm, node: Node, value: ir.Value, found: Match) -> list[InputPairs]:
+def _(operation: spec.Norm, node: spec.Node, value: ir.Value, found: Match) -> Orders:
     producer = value.producer()
     if producer is None or producer.op_type != "BatchNormalization":
-        if not isinstance(found.operations[node.inputs[0]].operation, Conv):
+        if not isinstance(found.operations[node.inputs[0]].operation, spec.Conv):
             raise MismatchError(
                 f"{operation.name} is {describe(value)} instead of BatchNormalization"
             )
@@ -139,34 +118,32 @@ def _(operation: Norm, node: Node, value: ir.Value, found: Match) -> list[InputP
         return [[(node.inputs[0], value)]]
     found.used.add(producer)
     for index, what in enumerate(("scale", "bias", "mean", "variance"), start=1):
-        tensor = constant(producer, index)
+        tensor = nodes.constant(producer, index)
         shape = None if tensor is None else tensor.shape
         _check(operation.name, what, (operation.channels,), shape)
     if producer.attributes.get_int("training_mode", 0):
         raise MismatchError(f"{operation.name} uses batch statistics, as in training")
     eps = producer.attributes.get_float("epsilon", 1e-5)
-    if np.float32(eps) != np.float32(operation.eps) and not is_plain_affine(producer):
+    if np.float32(eps) != np.float32(operation.eps) and not nodes.is_plain_affine(producer):
         raise MismatchError(f"{operation.name} has epsilon {eps:g} instead of {operation.eps:g}")
     found.nodes[operation.name] = producer
     return [[(node.inputs[0], input_of(producer, 0))]]
 
 
 @inputs_of.register
-def _(operation: Relu, node: Node, value: ir.Value, found: Match) -> list[InputPairs]:
+def _(operation: spec.Relu, node: spec.Node, value: ir.Value, found: Match) -> Orders:
     relu = _producer(value, "Relu", operation.name, found)
-    found.nodes[operation.name] = relu
     return [[(node.inputs[0], input_of(relu, 0))]]
 
 
 @inputs_of.register
-def _(operation: Identity, node: Node, value: ir.Value, found: Match) -> list[InputPairs]:
+def _(operation: spec.Identity, node: spec.Node, value: ir.Value, found: Match) -> Orders:
     return [[(node.inputs[0], value)]]
 
 
 @inputs_of.register
-def _(operation: Add, node: Node, value: ir.Value, found: Match) -> list[InputPairs]:
+def _(operation: spec.Add, node: spec.Node, value: ir.Value, found: Match) -> Orders:
     add = _producer(value, "Add", operation.name, found)
-    found.nodes[operation.name] = add
     first, second = input_of(add, 0), input_of(add, 1)
     branch, shortcut = node.inputs
     return [
@@ -176,9 +153,8 @@ def _(operation: Add, node: Node, value: ir.Value, found: Match) -> list[InputPa
 
 
 @inputs_of.register
-def _(operation: Gate, node: Node, value: ir.Value, found: Match) -> list[InputPairs]:
+def _(operation: spec.Gate, node: spec.Node, value: ir.Value, found: Match) -> Orders:
     product = _producer(value, "Mul", operation.name, found)
-    found.nodes[operation.name] = product
     factors = [input_of(product, 0), input_of(product, 1)]
     for x, gate in (factors, factors[::-1]):
         sigmoid = source_of(gate, found).producer()
@@ -190,11 +166,10 @@ def _(operation: Gate, node: Node, value: ir.Value, found: Match) -> list[InputP
 
 
 @inputs_of.register
-def _(operation: MaxPool, node: Node, value: ir.Value, found: Match) -> list[InputPairs]:
+def _(operation: spec.MaxPool, node: spec.Node, value: ir.Value, found: Match) -> Orders:
     pool = _producer(value, "MaxPool", operation.name, found)
-    found.nodes[operation.name] = pool
     source = input_of(pool, 0)
-    padded = pads(pool)
+    padded = nodes.pads(pool)
     zeros = _zeros_before(operation.name, source, found) if operation.border != "lowest" else None
     if zeros is not None and not any(padded or (1,)):
         padded, source = zeros
@@ -207,9 +182,8 @@ def _(operation: MaxPool, node: Node, value: ir.Value, found: Match) -> list[Inp
 
 
 @inputs_of.register
-def _(operation: AveragePool, node: Node, value: ir.Value, found: Match) -> list[InputPairs]:
+def _(operation: spec.AveragePool, node: spec.Node, value: ir.Value, found: Match) -> Orders:
     pool = _producer(value, "AveragePool", operation.name, found)
-    found.nodes[operation.name] = pool
     source = input_of(pool, 0)
     _check_pool(operation.name, pool, operation.kernel, operation.stride)
     if operation.zeros:
@@ -217,12 +191,12 @@ def _(operation: AveragePool, node: Node, value: ir.Value, found: Match) -> list
         padded, source = zeros or (None, source)
         _check(operation.name, "padding", (0, 0, operation.zeros, operation.zeros), padded)
         _check(operation.name, "ceil_mode", 0, pool.attributes.get_int("ceil_mode", 0))
-        _check(operation.name, "pads", (0, 0, 0, 0), pads(pool))
+        _check(operation.name, "pads", (0, 0, 0, 0), nodes.pads(pool))
         return [[(node.inputs[0], source)]]
     counts = pool.attributes.get_int("count_include_pad", 0)
     same = pool.attributes.get_string("auto_pad", "NOTSET") == "SAME_UPPER"
     rounds_up = same or pool.attributes.get_int("ceil_mode", 0)
-    if counts or not rounds_up or (not same and any(pads(pool) or ())):
+    if counts or not rounds_up or (not same and any(nodes.pads(pool) or ())):
         raise MismatchError(
             f"{operation.name} does not round its size up, or counts padding in its means"
         )
@@ -230,24 +204,23 @@ def _(operation: AveragePool, node: Node, value: ir.Value, found: Match) -> list
 
 
 @inputs_of.register
-def _(operation: ChannelPad, node: Node, value: ir.Value, found: Match) -> list[InputPairs]:
+def _(operation: spec.ChannelPad, node: spec.Node, value: ir.Value, found: Match) -> Orders:
     pad = _producer(value, "Pad", operation.name, found)
-    found.nodes[operation.name] = pad
     expected = (0, operation.before, 0, 0, 0, operation.after, 0, 0)
-    _check(operation.name, "channels of zeros", expected, zeros_of(pad))
+    _check(operation.name, "channels of zeros", expected, nodes.zeros_of(pad))
     return [[(node.inputs[0], input_of(pad, 0))]]
 
 
 @inputs_of.register
-def _(operation: GlobalAverage, node: Node, value: ir.Value, found: Match) -> list[InputPairs]:
+def _(operation: spec.GlobalAverage, node: spec.Node, value: ir.Value, found: Match) -> Orders:
     producer = value.producer()
     flattened = False
     if operation.flat and producer is not None and producer.op_type in _RESHAPING:
-        *_, last = make_plan(found.architecture).blocks
+        *_, last = spec.make_plan(found.architecture).blocks
         width = last.out_channels
-        if not flattens(producer, width):
+        if not nodes.flattens(producer, width):
             raise MismatchError(f"{operation.name} is reshaped, but not to (N, {width})")
-        found.used |= {producer, *ancestors(producer.inputs[1:])}
+        found.used |= {producer, *nodes.ancestors(producer.inputs[1:])}
         found.nodes[f"{operation.name}.flat"] = producer
         value, flattened = input_of(producer, 0), True
         producer = value.producer()
@@ -255,7 +228,7 @@ def _(operation: GlobalAverage, node: Node, value: ir.Value, found: Match) -> li
         raise MismatchError(f"{operation.name} is {describe(value)} instead of a global average")
     keeps = True
     if producer.op_type == "ReduceMean":
-        _check(operation.name, "axes", (2, 3), axes_of(producer))
+        _check(operation.name, "axes", (2, 3), nodes.axes_of(producer))
         keeps = bool(producer.attributes.get_int("keepdims", 1))
     if keeps == (operation.flat and not flattened) or (flattened and not keeps):
         raise MismatchError(f"{operation.name} returns a tensor of the wrong rank")
@@ -265,15 +238,14 @@ def _(operation: GlobalAverage, node: Node, value: ir.Value, found: Match) -> li
 
 
 @inputs_of.register
-def _(operation: Linear, node: Node, value: ir.Value, found: Match) -> list[InputPairs]:
+def _(operation: spec.Linear, node: spec.Node, value: ir.Value, found: Match) -> Orders:
     gemm = _producer(value, "Gemm", operation.name, found)
-    found.nodes[operation.name] = gemm
     attributes = gemm.attributes
     if attributes.get_float("alpha", 1.0) != 1 or attributes.get_float("beta", 1.0) != 1:
         raise MismatchError(f"{operation.name} scales its terms")
     _check(operation.name, "transA", 0, attributes.get_int("transA", 0))
     shape = (operation.out_features, operation.in_features)
-    kernel, bias = constant(gemm, 1), constant(gemm, 2)
+    kernel, bias = nodes.constant(gemm, 1), nodes.constant(gemm, 2)
     found_shape = None if kernel is None else tuple(kernel.shape)
     expected = shape if attributes.get_int("transB", 0) else shape[::-1]
     _check(operation.name, "kernel", expected, found_shape)
@@ -291,7 +263,7 @@ def _zeros_before(
     pad = value.producer()
     if pad is None or pad.op_type != "Pad":
         return None
-    zeros = zeros_of(pad)
+    zeros = nodes.zeros_of(pad)
     if zeros is None or any(zeros[:2] + zeros[4:6]):
         return None
     found.nodes[f"{name}.pad"] = pad
@@ -306,17 +278,19 @@ def _check_pool(name: str, pool: ir.Node, kernel: int, stride: int) -> None:
 
 
 def _producer(value: ir.Value, op_type: str, name: str, found: Match) -> ir.Node:
+    """The node that computes an operation; it is noted as used."""
     node = value.producer()
     if node is None or node.op_type != op_type:
         raise MismatchError(f"{name} is {describe(value)} instead of {op_type}")
     found.used.add(node)
+    found.nodes[name] = node
     return node
 
 
 def source_of(value: ir.Value, found: Match) -> ir.Value:
     """The value without the Identity and Dropout nodes after it."""
     while (node := value.producer()) is not None and node.op_type in _NO_OPS:
-        training = constant(node, 2)
+        training = nodes.constant(node, 2)
         if len(node.inputs) > 2 and node.inputs[2] and (training is None or training.any()):
             raise MismatchError("a Dropout is active, or may be, as in training")
         found.used.add(node)

@@ -7,32 +7,18 @@ from dataclasses import dataclass
 
 from onnx import ModelProto
 
-from resnet_spec import (
-    Add,
-    Architecture,
-    AveragePool,
-    ChannelPad,
-    Conv,
-    Gate,
-    GlobalAverage,
-    Linear,
-    MaxPool,
-    Norm,
-    Relu,
-    make_graph,
-    outputs,
-)
+import resnet_spec as spec
 
 _OPERATORS = {
-    Conv: ("Conv",),
-    Relu: ("Relu",),
-    Add: ("Add",),
-    MaxPool: ("MaxPool",),
-    AveragePool: ("AveragePool",),
-    ChannelPad: ("Pad",),
-    GlobalAverage: ("ReduceMean",),
-    Gate: ("Mul", "Sigmoid"),
-    Linear: ("Gemm",),
+    spec.Conv: ("Conv",),
+    spec.Relu: ("Relu",),
+    spec.Add: ("Add",),
+    spec.MaxPool: ("MaxPool",),
+    spec.AveragePool: ("AveragePool",),
+    spec.ChannelPad: ("Pad",),
+    spec.GlobalAverage: ("ReduceMean",),
+    spec.Gate: ("Mul", "Sigmoid"),
+    spec.Linear: ("Gemm",),
 }
 
 _EQUIVALENT = {"GlobalAveragePool": "ReduceMean"}
@@ -57,30 +43,30 @@ def count_operators(proto: ModelProto) -> Counter[str]:
     return Counter(node.op_type for node in proto.graph.node)
 
 
-def needed_operators(arch: Architecture, layout: str) -> Counter[str]:
+def needed_operators(arch: spec.Architecture, layout: str) -> Counter[str]:
     """The operators that an architecture needs, with norms folded where a convolution allows it."""
-    nodes = {node.name: node for node in make_graph(arch)}
+    nodes = {node.name: node for node in spec.make_graph(arch)}
     uses = Counter(name for node in nodes.values() for name in node.inputs)
     needed: Counter[str] = Counter()
     for node in nodes.values():
         operation = node.operation
-        if isinstance(operation, Norm):
+        if isinstance(operation, spec.Norm):
             before = nodes.get(node.inputs[0])
-            follows = before is not None and isinstance(before.operation, Conv)
+            follows = before is not None and isinstance(before.operation, spec.Conv)
             needed["BatchNormalization"] += not (follows and uses[node.inputs[0]] == 1)
             continue
         needed.update(_OPERATORS.get(type(operation), ()))
-        if isinstance(operation, MaxPool):
+        if isinstance(operation, spec.MaxPool):
             needed["Pad"] += operation.border == "zero" and operation.padding > 0
-        if isinstance(operation, AveragePool):
+        if isinstance(operation, spec.AveragePool):
             needed["Pad"] += operation.zeros > 0
     if layout == "nhwc":
-        needed["Transpose"] = 1 + (0 if arch.out_indices is None else len(outputs(arch)))
+        needed["Transpose"] = 1 + (0 if arch.out_indices is None else len(spec.outputs(arch)))
     return +needed
 
 
 def compare_operators(
-    proto: ModelProto, arch: Architecture | None, layout: str
+    proto: ModelProto, arch: spec.Architecture | None, layout: str
 ) -> list[OperatorCount]:
     """Return a row per operator type; without an architecture `needed` is 0."""
     found = count_operators(proto)

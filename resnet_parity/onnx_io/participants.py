@@ -145,15 +145,9 @@ def verify_file(
     sizes: int = 1,
 ) -> Iterator[Verdict]:
     """Yield the verdicts for one exported or imported file, which should have those weights."""
-    participant = of_file(name, proto, found, runtimes)
-    yield from compare_participants(
-        found.architecture,
-        [participant],
-        weights,
-        batches=FILE_BATCHES,
-        sizes=sizes,
-        progress=progress,
-    )
+    participants = [of_file(name, proto, found, runtimes)]
+    options = {"batches": FILE_BATCHES, "sizes": sizes, "progress": progress}
+    yield from compare_participants(found.architecture, participants, weights, **options)
 
 
 def first_failure(verdicts: Sequence[Verdict]) -> str:

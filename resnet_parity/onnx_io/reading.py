@@ -44,33 +44,10 @@ _KINDS: dict[int, tuple[str, int]] = {
 """The field that holds the values of a tensor without raw data, and the bytes of one value."""
 
 _OPERATORS = {
-    "Add",
-    "AveragePool",
-    "BatchNormalization",
-    "Cast",
-    "Concat",
-    "Constant",
-    "Conv",
-    "Dropout",
-    "Flatten",
-    "Gather",
-    "Gemm",
-    "GlobalAveragePool",
-    "Identity",
-    "MatMul",
-    "MaxPool",
-    "Mul",
-    "Pad",
-    "ReduceMean",
-    "Relu",
-    "Reshape",
-    "Shape",
-    "Sigmoid",
-    "Slice",
-    "Softmax",
-    "Squeeze",
-    "Transpose",
-    "Unsqueeze",
+    *("Conv", "BatchNormalization", "Relu", "Add", "MaxPool", "AveragePool", "Pad", "Gemm"),
+    *("ReduceMean", "GlobalAveragePool", "Flatten", "Reshape", "Squeeze", "Mul", "Sigmoid"),
+    *("Cast", "Concat", "Constant", "Dropout", "Gather", "Identity", "MatMul", "Shape", "Slice"),
+    *("Softmax", "Transpose", "Unsqueeze"),
 }
 """The operators of ResNets, and those that exporters add around them."""
 

@@ -7,20 +7,23 @@ from onnxscript import ir
 from onnxscript.rewriter.pattern import MatchResult, RewriteRuleClassBase
 from onnxscript.rewriter.rules import common
 
-from resnet_parity.onnx_io.nodes import (
-    TO_NCHW,
-    TO_NHWC,
-    axes_of,
-    constant,
-    flattens,
-    pads,
-    zeros_of,
-)
+from resnet_parity.onnx_io import nodes
+
+_ANY = {"_allow_other_inputs": True, "_allow_other_attributes": True}
+"""For an operator of a pattern, whatever its attributes and further inputs."""
 
 
 def match_if(holds: bool, reason: str) -> MatchResult:
     """A match, or a failure with that reason."""
     return MatchResult() if holds else MatchResult().fail(reason)
+
+
+class OperatorRule(RewriteRuleClassBase):
+    """A rule that is made for several operators, one each."""
+
+    def __init__(self, operator: str) -> None:
+        super().__init__(f"{type(self).__name__}{operator}")
+        self.operator = operator
 
 
 class FuseZeroPadIntoMaxPool(RewriteRuleClassBase):
@@ -34,8 +37,8 @@ class FuseZeroPadIntoMaxPool(RewriteRuleClassBase):
         result, pool, before = MatchResult(), pooled.producer(), x.producer()
         if before is None or before.op_type != "Relu":
             return result.fail("the map may hold negative values")
-        zeros = zeros_of(padded.producer())
-        if zeros is None or any(zeros[:2] + zeros[4:6]) or any(pads(pool) or (1,)):
+        zeros = nodes.zeros_of(padded.producer())
+        if zeros is None or any(zeros[:2] + zeros[4:6]) or any(nodes.pads(pool) or (1,)):
             return result.fail("it does not pad a map with zeros, or the pool pads as well")
         kernel = pool.attributes.get_ints("kernel_shape")
         if any(amount >= extent for amount in zeros for extent in kernel):
@@ -43,7 +46,7 @@ class FuseZeroPadIntoMaxPool(RewriteRuleClassBase):
         return result
 
     def rewrite(self, op, x, padded, pooled):
-        zeros = zeros_of(padded.producer()) or ()
+        zeros = nodes.zeros_of(padded.producer()) or ()
         pool = pooled.producer()
         attributes = {**pool.attributes, "pads": ir.AttrInt64s("pads", zeros[2:4] + zeros[6:])}
         return op.op("MaxPool", x, **attributes)
@@ -62,7 +65,9 @@ class FuseSubsamplingIntoMaxPool(RewriteRuleClassBase):
             return result.fail("another node uses the first pool")
         if tuple(first.attributes.get_ints("strides", (1, 1))) != (1, 1):
             return result.fail("the first pool has a stride")
-        if tuple(second.attributes.get_ints("kernel_shape")) != (1, 1) or any(pads(second) or (1,)):
+        if tuple(second.attributes.get_ints("kernel_shape")) != (1, 1) or any(
+            nodes.pads(second) or (1,)
+        ):
             return result.fail("the second pool does more than subsample")
         for pool in (first, second):
             if pool.attributes.get_int("ceil_mode", 0):
@@ -91,7 +96,7 @@ def _symmetric_pads(pool: ir.Node) -> tuple[int, ...] | None:
     if any(extent % 2 == 0 for extent in kernel):
         return None
     is_same = pool.attributes.get_string("auto_pad", "NOTSET") in ("SAME_UPPER", "SAME_LOWER")
-    return half if is_same or pads(pool) == half else None
+    return half if is_same or nodes.pads(pool) == half else None
 
 
 class SameAveragePoolToCeilMode(RewriteRuleClassBase):
@@ -122,7 +127,7 @@ class TransposeRoundTrip(RewriteRuleClassBase):
         super().__init__("TransposeRoundTrip", remove_nodes=False)
 
     def pattern(self, op, x):
-        return op.Transpose(op.Transpose(x, perm=list(TO_NHWC)), perm=list(TO_NCHW))
+        return op.Transpose(op.Transpose(x, perm=list(nodes.TO_NHWC)), perm=list(nodes.TO_NCHW))
 
     def rewrite(self, op, x):
         return op.Identity(x)
@@ -132,14 +137,12 @@ class MeanWithoutTranspose(RewriteRuleClassBase):
     """A mean over height and width of a map in NHWC becomes one of the map in NCHW."""
 
     def pattern(self, op, x):
-        transposed = op.Transpose(x, perm=list(TO_NHWC))
-        return op.ReduceMean(
-            transposed, _allow_other_inputs=True, _allow_other_attributes=True, _outputs=["mean"]
-        )
+        transposed = op.Transpose(x, perm=list(nodes.TO_NHWC))
+        return op.ReduceMean(transposed, **_ANY, _outputs=["mean"])
 
     def check(self, context, x, mean) -> MatchResult:
         node = mean.producer()
-        drops_axes = axes_of(node) == (1, 2) and not node.attributes.get_int("keepdims", 1)
+        drops_axes = nodes.axes_of(node) == (1, 2) and not node.attributes.get_int("keepdims", 1)
         return match_if(drops_axes, "it is not a mean over height and width that drops them")
 
     def rewrite(self, op, x, mean):
@@ -150,19 +153,15 @@ class FuseReshapeIntoMean(RewriteRuleClassBase):
     """A mean that keeps its axes, then a reshape to (N, C), becomes a mean that drops them."""
 
     def pattern(self, op, x):
-        mean = op.ReduceMean(
-            x, _allow_other_inputs=True, _allow_other_attributes=True, _outputs=["mean"]
-        )
-        return op.Reshape(
-            mean, _allow_other_inputs=True, _allow_other_attributes=True, _outputs=["flat"]
-        )
+        mean = op.ReduceMean(x, **_ANY, _outputs=["mean"])
+        return op.Reshape(mean, **_ANY, _outputs=["flat"])
 
     def check(self, context, x, mean, flat) -> MatchResult:
         result, node = MatchResult(), mean.producer()
-        if axes_of(node) != (2, 3) or not node.attributes.get_int("keepdims", 1):
+        if nodes.axes_of(node) != (2, 3) or not node.attributes.get_int("keepdims", 1):
             return result.fail("it is not a mean over height and width that keeps them")
         channels = None if mean.shape is None else mean.shape[1]
-        if not isinstance(channels, int) or not flattens(flat.producer(), channels):
+        if not isinstance(channels, int) or not nodes.flattens(flat.producer(), channels):
             return result.fail("it does more than drop two axes of extent 1")
         return result
 
@@ -175,31 +174,27 @@ def _mean_of_map(op, x):
     return op.ReduceMean(x, op.Constant(value=ir.tensor(np.array([2, 3]))), keepdims=0)
 
 
-class ConvHeadToGemm(RewriteRuleClassBase):
-    """A 1x1 convolution of a map of one pixel, as in timm's heads, becomes a dense layer."""
+class ConvHeadToGemm(OperatorRule):
+    """A 1x1 convolution of a map of one pixel, as in timm's heads, becomes a dense layer.
 
-    def __init__(self, flattener: str) -> None:
-        super().__init__(f"ConvHeadToGemm{flattener}")
-        self.flattener = flattener
+    The operator flattens its result.
+    """
 
     def pattern(self, op, x):
-        head = op.Conv(x, _allow_other_inputs=True, _allow_other_attributes=True, _outputs=["head"])
-        flatten = getattr(op, self.flattener)
-        return flatten(
-            head, _allow_other_inputs=True, _allow_other_attributes=True, _outputs=["flat"]
-        )
+        head = op.Conv(x, **_ANY, _outputs=["head"])
+        return getattr(op, self.operator)(head, **_ANY, _outputs=["flat"])
 
     def check(self, context, x, head, flat) -> MatchResult:
         result, before = MatchResult(), x.producer()
-        kernel = constant(head.producer(), 1)
+        kernel = nodes.constant(head.producer(), 1)
         if before is None or before.op_type not in ("ReduceMean", "GlobalAveragePool"):
             return result.fail("it does not follow a global average")
-        if kernel is None or kernel.shape[2:] != (1, 1) or any(pads(head.producer()) or (1,)):
+        if kernel is None or kernel.shape[2:] != (1, 1) or any(nodes.pads(head.producer()) or (1,)):
             return result.fail("it is not a 1x1 convolution without padding")
         attributes = head.producer().attributes
         if attributes.get_int("group", 1) != 1 or set(attributes.get_ints("strides", (1,))) != {1}:
             return result.fail("it has groups or a stride")
-        if not flattens(flat.producer(), kernel.shape[0]):
+        if not nodes.flattens(flat.producer(), kernel.shape[0]):
             return result.fail("it does more than drop two axes of extent 1")
         if before.op_type == "ReduceMean" and not before.attributes.get_int("keepdims", 1):
             return result.fail("the global average drops its axes")
@@ -207,7 +202,7 @@ class ConvHeadToGemm(RewriteRuleClassBase):
 
     def rewrite(self, op, x, head, flat):
         node = head.producer()
-        kernel = constant(node, 1)
+        kernel = nodes.constant(node, 1)
         assert kernel is not None  # `check` saw it
         weight = op.initializer(ir.tensor(kernel[:, :, 0, 0]), name=f"{node.inputs[1].name}.dense")
         mean = _mean_of_map(op, x.producer().inputs[0])
@@ -232,32 +227,22 @@ class MulAddToBatchNorm(RewriteRuleClassBase):
         return _plain_norm(op, x, factor.name, scale, bias)
 
 
-class MulToBatchNorm(RewriteRuleClassBase):
-    """A factor per channel becomes a norm; Keras' exporter omits a term of zeros."""
+class ToBatchNorm(OperatorRule):
+    """A factor (Mul) or a term (Add) per channel becomes a norm.
 
-    def pattern(self, op, x, factor):
-        return op.Mul(x, factor)
+    Keras' exporter omits a term of zeros and a factor of ones.
+    """
 
-    def check(self, context, x, factor) -> MatchResult:
-        return match_if(_is_per_channel(x, factor), "it is not a constant per channel")
+    def pattern(self, op, x, number):
+        return getattr(op, self.operator)(x, number)
 
-    def rewrite(self, op, x, factor):
-        scale = factor.const_value.numpy().ravel()
-        return _plain_norm(op, x, factor.name, scale, np.zeros_like(scale))
+    def check(self, context, x, number) -> MatchResult:
+        return match_if(_is_per_channel(x, number), "it is not a constant per channel")
 
-
-class AddToBatchNorm(RewriteRuleClassBase):
-    """A term per channel becomes a norm; Keras' exporter omits a factor of ones."""
-
-    def pattern(self, op, x, term):
-        return op.Add(x, term)
-
-    def check(self, context, x, term) -> MatchResult:
-        return match_if(_is_per_channel(x, term), "it is not a constant per channel")
-
-    def rewrite(self, op, x, term):
-        bias = term.const_value.numpy().ravel()
-        return _plain_norm(op, x, term.name, np.ones_like(bias), bias)
+    def rewrite(self, op, x, number):
+        own = number.const_value.numpy().ravel()
+        pair = (own, np.zeros_like(own)) if self.operator == "Mul" else (np.ones_like(own), own)
+        return _plain_norm(op, x, number.name, *pair)
 
 
 class MatMulToGemm(RewriteRuleClassBase):
@@ -280,10 +265,12 @@ class MatMulToGemm(RewriteRuleClassBase):
 
 def _is_per_channel(x: ir.Value, number: ir.Value) -> bool:
     """Whether a value is a constant with one number per channel of the map."""
-    channels = _channels(number)
-    if channels is None or x.shape is None:
+    if number.const_value is None or number.is_graph_input() or x.shape is None:
         return False
-    return x.shape.rank() == 4 and x.shape[1] == channels
+    shape = number.const_value.numpy().shape
+    if len(shape) not in (3, 4) or shape[-2:] != (1, 1) or shape[:-3] not in ((), (1,)):
+        return False
+    return x.shape.rank() == 4 and x.shape[1] == shape[-3]
 
 
 def _plain_norm(op, x, name: str, scale: np.ndarray, bias: np.ndarray):
@@ -298,15 +285,6 @@ def _plain_norm(op, x, name: str, scale: np.ndarray, bias: np.ndarray):
     return op.BatchNormalization(x, *tensors, epsilon=float(eps))
 
 
-def _channels(value: ir.Value) -> int | None:
-    """The channels of a constant with one number per channel; None for any other value."""
-    if value.const_value is None or value.is_graph_input():
-        return None
-    shape = value.const_value.numpy().shape
-    is_per_channel = len(shape) in (3, 4) and shape[-2:] == (1, 1) and shape[:-3] in ((), (1,))
-    return shape[-3] if is_per_channel else None
-
-
 class RemoveReshapeToSameShape(RewriteRuleClassBase):
     """A reshape to the same shape is removed."""
 
@@ -314,7 +292,7 @@ class RemoveReshapeToSameShape(RewriteRuleClassBase):
         return op.Reshape(x, shape, _allow_other_attributes=True, _outputs=["reshaped"])
 
     def check(self, context, x, shape, reshaped) -> MatchResult:
-        result, wanted = MatchResult(), constant(reshaped.producer(), 1)
+        result, wanted = MatchResult(), nodes.constant(reshaped.producer(), 1)
         if wanted is None or x.shape is None or len(wanted) != x.shape.rank():
             return result.fail("a shape is not known, or the ranks differ")
         extents = zip(wanted.tolist(), x.shape, strict=True)
@@ -337,7 +315,7 @@ class OneChannelReshapeToTranspose(RewriteRuleClassBase):
     def check(self, context, x, before, shape, wider, transposed) -> MatchResult:
         if x.shape is None or x.shape.rank() != 4 or x.shape[3] != 1:
             return MatchResult().fail("it is not an NHWC image of one channel")
-        axes, wanted = constant(wider.producer(), 1), constant(transposed.producer(), 1)
+        axes, wanted = nodes.constant(wider.producer(), 1), nodes.constant(transposed.producer(), 1)
         pair = [None if array is None else array.tolist() for array in (axes, wanted)]
         return match_if(pair == [[0], [-1, 1, 0, 0]], "it is another reshape")
 
@@ -364,5 +342,5 @@ RULES = (
     FuseReshapeIntoMean.rule(),
 )
 
-LEFTOVER_RULES = (MulToBatchNorm.rule(), AddToBatchNorm.rule(), MatMulToGemm.rule())
+LEFTOVER_RULES = (ToBatchNorm.rule("Mul"), ToBatchNorm.rule("Add"), MatMulToGemm.rule())
 """Applied after the others, to norms and dense layers that exporters wrote in part."""

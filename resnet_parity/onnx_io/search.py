@@ -14,6 +14,7 @@ from resnet_parity.onnx_io.match import (
     InputPairs,
     Match,
     MismatchError,
+    Orders,
     describe,
     input_of,
     inputs_of,
@@ -72,7 +73,7 @@ def _search(pairs: InputPairs, start: Match, image: ir.Value) -> Match:
     raise MismatchError("its sums have too many possible orders of inputs", furthest.reached)
 
 
-def _step(name: str, value: ir.Value, found: Match, image: ir.Value) -> list[InputPairs]:
+def _step(name: str, value: ir.Value, found: Match, image: ir.Value) -> Orders:
     """The pairs that the inputs of one operation must match, for each possible order."""
     if name == IMAGE:
         return [_match_image(value, found, image)]

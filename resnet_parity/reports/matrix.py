@@ -10,7 +10,7 @@ from rich.text import Text
 
 from resnet_parity.checks import CHECKS
 from resnet_parity.matrix import Matrix
-from resnet_parity.reports.tables import COLOUR, json_data, new_table
+from resnet_parity.reports.tables import COLOUR, json_data, markdown_table, new_table
 from resnet_parity.verdict import Verdict
 
 
@@ -86,9 +86,11 @@ def markdown(data: Mapping[str, Any]) -> str:
     for matrix in data["matrices"]:
         titles = matrix["columns"]
         lines += ["", f"`{matrix['architecture']}`, seed {data['seed']}:", ""]
-        lines += [_line(["engine", *titles]), _line(["---"] * (1 + len(titles)))]
-        for row in matrix["rows"]:
-            lines.append(_line([row["engine"], *(cell_text(row["cells"].get(t)) for t in titles)]))
+        rows = (
+            [row["engine"], *(cell_text(row["cells"].get(title)) for title in titles)]
+            for row in matrix["rows"]
+        )
+        lines.append(markdown_table(["engine", *titles], rows))
         points = [f"* {remark}" for remark in remarks(matrix)]
         lines += ["", *points] if points else []
     absent = [f"* {engine}: not run, {reason}" for engine, reason in data["absent"].items()]
@@ -103,10 +105,6 @@ def _made_on(data: Mapping[str, Any]) -> str:
         f"Made on {data['date']}: {machine['cpu']}, {machine['cores']} cores, {gpu}, "
         f"{machine['system']}; {versions}"
     )
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def cell_text(cell: Mapping[str, Any] | None) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from resnet_parity.reports.tables import COLOUR, new_table
+from resnet_parity.reports.tables import COLOUR, markdown_table, new_table
 from resnet_parity.reports.verify import verdict_json
 
 if TYPE_CHECKING:
@@ -61,12 +61,13 @@ def _of_all(check: str, verdicts: list[dict[str, Any]]) -> tuple[str, str]:
 
 def markdown(data: dict[str, Any]) -> str:
     """The comparison as a Markdown table, and the notes."""
-    lines = [f"| {data['architecture']} | exact | float32 |", "| --- | --- | --- |"]
+    rows = []
     for engine, checks in summary(data):
         cells = (checks.get(check, ("", "")) for check in ONNX_CHECKS)
-        texts = [text if status == "pass" else f"**{status}** {text}" for status, text in cells]
-        lines.append(f"| {engine} | {' | '.join(texts)} |".replace("|  |", "| |"))
-    return "\n".join([*lines, *(f"\n{note}" for note in data["notes"])])
+        texts = (text if status == "pass" else f"**{status}** {text}" for status, text in cells)
+        rows.append([engine, *texts])
+    table = markdown_table([data["architecture"], *ONNX_CHECKS], rows)
+    return "\n".join([table.replace("|  |", "| |"), *(f"\n{note}" for note in data["notes"])])
 
 
 def print_comparison(console: Console, data: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -26,6 +27,12 @@ def json_data(value: Any) -> Any:
 def shape_text(shape: tuple[int, ...]) -> str:
     """A shape as people write it: 64x56x56."""
     return "x".join(map(str, shape))
+
+
+def markdown_table(headers: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table in Markdown."""
+    lines = [headers, ["---"] * len(headers), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def new_table(*headers: str) -> Table:

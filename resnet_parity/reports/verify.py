@@ -49,20 +49,12 @@ def as_json(report: Report, *, layers: bool) -> dict[str, Any]:
 
 def verdict_json(verdict: Verdict, *, layers: bool = False) -> dict[str, Any]:
     """A verdict as plain data; with `layers`, every tap or gradient as well."""
-    data = {
-        "check": verdict.check,
-        "probe": verdict.probe,
-        "quantity": verdict.quantity,
-        "dtype": verdict.dtype,
-        "engine": verdict.engine,
-        "status": verdict.status,
-        "figure": verdict.figure,
+    data = {name: value for name, value in vars(verdict).items() if name not in ("rows", "logits")}
+    data |= {
         "value": json_data(verdict.value),
-        "limit": verdict.limit,
         "elements": sum(row.elements for row in verdict.rows),
         "differing": sum(row.differing for row in verdict.rows),
         "first_divergence": json_data(verdict.divergence),
-        "reason": verdict.reason,
     }
     return data | ({verdict.quantity: json_data(verdict.rows)} if layers else {})
 

@@ -54,7 +54,7 @@ class Columns:
 
 
 def columns(module: str, pair: Pair) -> Columns:
-    """Align both definitions of a pair."""
+    """Align both definitions of a pair; a tag becomes a link to its note."""
     sides = {"torch": pair.torch, "keras": pair.keras}
     rows = align(*(side.lines if side else () for side in sides.values()))
     place = f"{module}-{pair.name}"
@@ -64,7 +64,8 @@ def columns(module: str, pair: Pair) -> Columns:
             line = None
             if side is not None and index is not None:
                 line = line_of(side, index, anchor(framework, module, side.first + index))
-                line = replace(line, html=_linked(line.html, place), met=None not in indices)
+                link = rf'# <a href="#{place}-\1" data-tag="\1">DIFFERS(\1)</a>'
+                line = replace(line, html=TAG.sub(link, line.html), met=None not in indices)
             lines[framework].append(line)
     title = " / ".join(dict.fromkeys(side.name for side in sides.values() if side))
     return Columns(
@@ -75,11 +76,6 @@ def columns(module: str, pair: Pair) -> Columns:
         lines=lines,
         notes=list(_notes(place, rows, sides["torch"], sides["keras"])),
     )
-
-
-def _linked(html: str, place: str) -> str:
-    """Turn the tag of a line, if it has one, into a link to its note."""
-    return TAG.sub(rf'# <a href="#{place}-\1" data-tag="\1">DIFFERS(\1)</a>', html)
 
 
 def anchor(framework: str, module: str, number: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from resnet_parity.site.results import ROOT
 from resnet_parity.site.unpaired import UNPAIRED
@@ -72,9 +72,11 @@ def definitions(file: str) -> list[Definition]:
         name = _name(node)
         if name is None:
             if found and _is_text(node) and node is not tree.body[0]:
-                found[-1] = _longer(found[-1], lines, node.end_lineno or 0)
+                body = tuple(lines[found[-1].first - 1 : node.end_lineno])
+                found[-1] = replace(found[-1], lines=body)
         else:
-            first = min([node.lineno, *(each.lineno for each in _decorators(node))])
+            decorators = getattr(node, "decorator_list", [])
+            first = min([node.lineno, *(each.lineno for each in decorators)])
             while first - 1 > end and lines[first - 2].startswith("#"):
                 first -= 1
             body = tuple(lines[first - 1 : node.end_lineno])
@@ -98,15 +100,6 @@ def _is_text(node: ast.stmt) -> bool:
     """Whether a node is a string statement, such as the text below a constant."""
     value = node.value if isinstance(node, ast.Expr) else None
     return isinstance(value, ast.Constant) and isinstance(value.value, str)
-
-
-def _decorators(node: ast.stmt) -> list[ast.expr]:
-    return getattr(node, "decorator_list", [])
-
-
-def _longer(definition: Definition, lines: list[str], last: int) -> Definition:
-    body = tuple(lines[definition.first - 1 : last])
-    return Definition(definition.name, definition.file, definition.first, body)
 
 
 def pairs(module: str) -> Iterator[Pair]:

@@ -6,27 +6,10 @@ Each layer carries its lines of code in both frameworks. Equal blocks and layers
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
-from resnet_spec import (
-    GROUPS,
-    Add,
-    AveragePool,
-    Block,
-    ChannelPad,
-    Conv,
-    Gate,
-    GlobalAverage,
-    Linear,
-    MaxPool,
-    Node,
-    Norm,
-    Relu,
-    make_graph,
-    make_plan,
-)
+import resnet_spec as spec
 from resnet_spec.architecture import Architecture
 from resnet_spec.taps import IMAGE, mac_count, shapes
 from resnet_spec.tensors import Parameter, layer_parameters, parameter_count
@@ -40,16 +23,16 @@ from resnet_parity.site.lines import Place, places_in_block, places_outside
 from resnet_parity.site.results import ROOT, read
 
 _FUNCTIONS = {
-    Add: ("layers", "ResidualAdd"),
-    AveragePool: ("layers", "average_pool"),
-    ChannelPad: ("layers", "channel_pad"),
-    Conv: ("layers", "conv"),
-    Gate: ("blocks", "SqueezeExcite"),
-    GlobalAverage: ("layers", "global_average_pool"),
-    Linear: ("layers", "linear"),
-    MaxPool: ("layers", "max_pool"),
-    Norm: ("layers", "batch_norm"),
-    Relu: ("layers", "relu"),
+    spec.Add: ("layers", "ResidualAdd"),
+    spec.AveragePool: ("layers", "average_pool"),
+    spec.ChannelPad: ("layers", "channel_pad"),
+    spec.Conv: ("layers", "conv"),
+    spec.Gate: ("blocks", "SqueezeExcite"),
+    spec.GlobalAverage: ("layers", "global_average_pool"),
+    spec.Linear: ("layers", "linear"),
+    spec.MaxPool: ("layers", "max_pool"),
+    spec.Norm: ("layers", "batch_norm"),
+    spec.Relu: ("layers", "relu"),
 }
 """The module and the definition that create each operation."""
 
@@ -73,63 +56,52 @@ class Interned:
 def explorer_data() -> dict[str, Any]:
     """Return all that the explorer shows as plain data, apart from `figures`."""
     layers, blocks, places = Interned(), Interned(), Interned()
+    vectors = json.loads((ROOT / "conformance" / "vectors.json").read_text(encoding="utf-8"))
     nets = {
-        arch.name: _net(arch, layers, blocks, places) for rows in GROUPS.values() for arch in rows
+        arch.name: _net(arch, layers, blocks, places)
+        for rows in spec.GROUPS.values()
+        for arch in rows
     }
     return {
         "chapters": {module: each.id for each in CHAPTERS for module in each.modules},
-        "groups": {group: [arch.name for arch in rows] for group, rows in GROUPS.items()},
+        "groups": {group: [arch.name for arch in rows] for group, rows in spec.GROUPS.items()},
         "nets": nets,
         "blocks": blocks.all,
         "layers": layers.all,
         "places": places.all,
-        "vectors": _vectors(),
-        "figures": {
-            "unit": UNIT,
-            "measured": list(read("depth")["rows"]),
-            "nets": {},
-        },
+        "vectors": {name: len(each) for name, each in vectors["architectures"].items()},
+        "figures": {"unit": UNIT, "measured": list(read("depth")["rows"]), "nets": {}},
     }
 
 
 def figures() -> dict[str, dict[str, Any]]:
-    """Return the measured errors at every tap by architecture; the page loads one at a time."""
-    data = read("depth")
-    return {
-        name: _figures(net, data["setups"][net["setup"]]["date"])
-        for name, net in data["rows"].items()
-    }
+    """Return the measured errors at every tap by architecture; the page loads one at a time.
 
-
-def _figures(net: dict[str, Any], date: str) -> dict[str, Any]:
-    """The errors of an architecture by tap, in the order of dtypes and frameworks."""
-    rows = [errors for frameworks in net["errors"].values() for errors in frameworks.values()]
-    return {
-        "date": date,
-        "image": net["image"],
-        "dtypes": list(net["errors"]),
-        "taps": {tap: list(each) for tap, *each in zip(net["taps"], *rows, strict=True)},
-    }
-
-
-def _vectors() -> dict[str, int]:
-    """The number of conformance vectors of each architecture."""
-    file = ROOT / "conformance" / "vectors.json"
-    data = json.loads(file.read_text(encoding="utf-8"))["architectures"]
-    return {name: len(vectors) for name, vectors in data.items()}
+    They are in the order of dtypes and frameworks.
+    """
+    data, found = read("depth"), {}
+    for name, net in data["rows"].items():
+        rows = [errors for frameworks in net["errors"].values() for errors in frameworks.values()]
+        found[name] = {
+            "date": data["setups"][net["setup"]]["date"],
+            "image": net["image"],
+            "dtypes": list(net["errors"]),
+            "taps": {tap: list(each) for tap, *each in zip(net["taps"], *rows, strict=True)},
+        }
+    return found
 
 
 def _net(
     arch: Architecture, layers: Interned, blocks: Interned, places: Interned
 ) -> dict[str, Any]:
-    plan = make_plan(arch)
+    plan = spec.make_plan(arch)
     extents = shapes(arch, arch.image_size, arch.image_size)
-    of_block: dict[str, list[Node]] = {block.name: [] for block in plan.blocks}
+    of_block: dict[str, list[spec.Node]] = {block.name: [] for block in plan.blocks}
     stem: list[int] = []
     head: list[int] = []
-    for node in make_graph(arch):
-        owner = next((name for name in _owners(node.name) if name in of_block), None)
-        if owner is not None:
+    for node in spec.make_graph(arch):
+        owner = ".".join(node.name.split(".")[:2])
+        if owner in of_block:
             of_block[owner].append(node)
             continue
         layer = _layer(node, "", extents, places_outside(arch, node), places)
@@ -153,13 +125,7 @@ def _net(
     }
 
 
-def _owners(name: str) -> Iterator[str]:
-    """The prefixes of an operation's name that may name its block."""
-    parts = name.split(".")
-    return (".".join(parts[:count]) for count in range(2, len(parts) + 1))
-
-
-def _block(block: Block, nodes, extents, layers: Interned, places: Interned) -> dict[str, Any]:
+def _block(block: spec.Block, nodes, extents, layers: Interned, places: Interned) -> dict[str, Any]:
     strides = [layer.stride for layer in block.convs]
     return {
         "kind": block.kind,
@@ -176,14 +142,13 @@ def _block(block: Block, nodes, extents, layers: Interned, places: Interned) -> 
 
 
 def _layer(
-    node: Node, owner: str, extents, found: dict[str, list[Place]], places: Interned
+    node: spec.Node, owner: str, extents, found: dict[str, list[Place]], places: Interned
 ) -> dict[str, Any]:
     """The data of an operation; names are relative to the block `owner`, "<" is its input."""
     operation = node.operation
-    inputs = [
-        name[len(owner) :].lstrip(".") if _inside(name, owner) else "<" for name in node.inputs
-    ]
-    weighted = isinstance(operation, Conv | Norm | Linear)
+    prefix = owner and f"{owner}."
+    inputs = [name.removeprefix(prefix) if name.startswith(prefix) else "<" for name in node.inputs]
+    weighted = isinstance(operation, spec.Conv | spec.Norm | spec.Linear)
     return {
         "name": node.name[len(owner) :].lstrip("."),
         "kind": type(operation).__name__,
@@ -197,10 +162,6 @@ def _layer(
             for framework, own in found.items()
         },
     }
-
-
-def _inside(name: str, owner: str) -> bool:
-    return not owner or name.startswith(f"{owner}.")
 
 
 def _place(framework: str, place: Place) -> list[Any]:
@@ -217,16 +178,16 @@ def _tensor(parameter: Parameter, layer: str) -> list[Any]:
 
 def _text(operation: Any) -> str:
     """A label with the numbers of an operation."""
-    if isinstance(operation, Conv):
+    if isinstance(operation, spec.Conv):
         text = f"{operation.kernel}x{operation.kernel}, {operation.in_channels} to "
         text += str(operation.out_channels)
         numbers = {"stride": operation.stride, "dilation": operation.dilation}
         numbers["groups"] = operation.groups
         return ", ".join([text, *(f"{word} {n}" for word, n in numbers.items() if n > 1)])
-    if isinstance(operation, MaxPool | AveragePool):
+    if isinstance(operation, spec.MaxPool | spec.AveragePool):
         return f"{operation.kernel}x{operation.kernel}, stride {operation.stride}"
-    if isinstance(operation, ChannelPad):
+    if isinstance(operation, spec.ChannelPad):
         return f"zeros: {operation.before} before, {operation.after} after"
-    if isinstance(operation, Linear):
+    if isinstance(operation, spec.Linear):
         return f"{operation.in_features} to {operation.out_features}"
-    return f"eps {operation.eps:g}" if isinstance(operation, Norm) else ""
+    return f"eps {operation.eps:g}" if isinstance(operation, spec.Norm) else ""

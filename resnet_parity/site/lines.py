@@ -7,16 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
-from resnet_spec import (
-    Architecture,
-    Block,
-    Conv,
-    GlobalAverage,
-    Node,
-    Norm,
-    Relu,
-    make_plan,
-)
+import resnet_spec as spec
 
 from resnet_parity.site.definitions import FRAMEWORKS, Definition, definitions, key, module_file
 
@@ -41,17 +32,17 @@ _CLASSES = {
 }
 
 
-def classes_of(arch: Architecture) -> set[str]:
+def classes_of(arch: spec.Architecture) -> set[str]:
     """Return the PyTorch classes of the blocks of an architecture."""
-    return {definition_of(block)[1] for block in make_plan(arch).blocks}
+    return {definition_of(block)[1] for block in spec.make_plan(arch).blocks}
 
 
-def definition_of(block: Block) -> tuple[str, str]:
+def definition_of(block: spec.Block) -> tuple[str, str]:
     """Return the module and the PyTorch class that define a block."""
     return _CLASSES[block.kind, block.preactivation]
 
 
-def places_in_block(block: Block, node: Node) -> dict[str, list[Place]]:
+def places_in_block(block: spec.Block, node: spec.Node) -> dict[str, list[Place]]:
     """Return the lines of an operation of a block by framework; raises `LookupError` if none."""
     name = node.name[len(block.name) :].lstrip(".")
     if name.startswith("downsample"):
@@ -81,29 +72,33 @@ def _of_gate(name: str) -> dict[str, Patterns]:
     }[name]
 
 
-def places_outside(arch: Architecture, node: Node) -> dict[str, list[Place]]:
+def places_outside(arch: spec.Architecture, node: spec.Node) -> dict[str, list[Place]]:
     """Return the lines of an operation of stem or head; raises `LookupError` if there is none."""
     if re.fullmatch(r"conv1\.\d+.*", node.name):
-        last = node.operation == make_plan(arch).stem.convs[-1]
+        last = node.operation == spec.make_plan(arch).stem.convs[-1]
         return _find("layers", "stem_conv", _of_deep_stem(node, last))
     return _find("model", {"torch": "ResNet", "keras": "resnet"}, _of_model(arch, node))
 
 
-def _of_deep_stem(node: Node, last: bool) -> dict[str, Patterns]:
+def _of_deep_stem(node: spec.Node, last: bool) -> dict[str, Patterns]:
     """The patterns of a deep stem: convolutions with norms and ReLUs, and a last convolution."""
     if last:
         return {"torch": (r"return nn\.Sequential",), "keras": (r"return conv\(x, last\)",)}
-    calls: dict[type, str] = {Conv: r"= conv\(", Norm: r"= batch_norm\(", Relu: r"= relu\("}
+    calls: dict[type, str] = {
+        spec.Conv: r"= conv\(",
+        spec.Norm: r"= batch_norm\(",
+        spec.Relu: r"= relu\(",
+    }
     return {"torch": (r"layers \+= ",), "keras": (calls[type(node.operation)],)}
 
 
-def _of_model(arch: Architecture, node: Node) -> dict[str, Patterns]:
-    plan = make_plan(arch)
-    if isinstance(node.operation, Relu):  # after the stem's norm, or after the final norm
+def _of_model(arch: spec.Architecture, node: spec.Node) -> dict[str, Patterns]:
+    plan = spec.make_plan(arch)
+    if isinstance(node.operation, spec.Relu):  # after the stem's norm, or after the final norm
         norm = "stem.norm" if plan.stem.norm else "norm"
         before = rf"x = batch_norm\(x, plan\.{re.escape(norm)}\)\n\s*"
         return {"torch": (r"self\.relu = ",), "keras": (rf"{before}x = relu\(x, ",)}
-    if isinstance(node.operation, GlobalAverage):
+    if isinstance(node.operation, spec.GlobalAverage):
         return {"torch": (r"self\.avgpool = ",), "keras": (r"= global_average_pool\(",)}
     calls = {
         "conv1": r"= stem_conv\(",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -11,14 +11,7 @@ from typing import Any
 from resnet_spec import ARCHITECTURES
 from resnet_spec.differences import DIFFERENCES
 
-from resnet_parity.site import evidence
-from resnet_parity.site.chapters import (
-    CHAPTERS,
-    DESCRIPTION,
-    INTRODUCTIONS,
-    MORE,
-    Chapter,
-)
+from resnet_parity.site import chapters, evidence
 from resnet_parity.site.colour import coloured_text
 from resnet_parity.site.columns import Columns, Line, columns, line_of
 from resnet_parity.site.cookbook import PARTS, entries
@@ -30,13 +23,8 @@ from resnet_parity.site.sources import link_to_test, source_page
 
 def pages() -> dict[str, str]:
     """Return every page by its path in the site, without the pages of source files."""
-    found = {"index": _index()} | {chapter.id: _chapter(chapter) for chapter in CHAPTERS}
-    others: dict[str, Callable[[], str]] = {
-        "differences": _differences,
-        "evidence": _evidence,
-        "cookbook": _cookbook,
-    }
-    found |= {id: others[id]() for id, _ in MORE}
+    found = {"index": _index()} | {chapter.id: _chapter(chapter) for chapter in chapters.CHAPTERS}
+    found |= {"differences": _differences(), "evidence": _evidence(), "cookbook": _cookbook()}
     return {f"{id}.html": text for id, text in found.items()}
 
 
@@ -66,7 +54,7 @@ def module_columns(module: str) -> tuple[Columns, ...]:
     return tuple(columns(module, pair) for pair in pairs(module))
 
 
-def _chapter(chapter: Chapter) -> str:
+def _chapter(chapter: chapters.Chapter) -> str:
     return render(
         "chapter",
         title=chapter.title,
@@ -123,14 +111,16 @@ def _index() -> str:
         {"label": "mutants", "value": mutants, "href": "evidence.html#mutants"},
         {"label": "cookbook entries", "value": len(entries()), "href": "cookbook.html"},
     ]
-    texts = {chapter.id: chapter.introduction for chapter in CHAPTERS} | INTRODUCTIONS
-    titles = [*((chapter.id, chapter.title) for chapter in CHAPTERS), *MORE]
+    texts = {
+        chapter.id: chapter.introduction for chapter in chapters.CHAPTERS
+    } | chapters.INTRODUCTIONS
+    titles = [*((chapter.id, chapter.title) for chapter in chapters.CHAPTERS), *chapters.MORE]
     cards = [{"id": id, "title": title, "text": texts[id]} for id, title in titles]
     return render(
         "index",
         title="Two frameworks, read as one",
         page="index",
-        introduction=DESCRIPTION,
+        introduction=chapters.DESCRIPTION,
         figures=figures,
         cards=cards,
         words=_words(),
@@ -147,7 +137,7 @@ def _words() -> list[tuple[str, str]]:
 
 def _differences() -> str:
     places: dict[str, list[dict[str, str]]] = {row.id: [] for row in DIFFERENCES}
-    for chapter in CHAPTERS:
+    for chapter in chapters.CHAPTERS:
         for module in chapter.modules:
             for each in module_columns(module):
                 for note in each.notes:
@@ -157,7 +147,7 @@ def _differences() -> str:
         "differences",
         title="Differences",
         page="differences",
-        introduction=INTRODUCTIONS["differences"],
+        introduction=chapters.INTRODUCTIONS["differences"],
         differences=[{"row": row, "places": places[row.id]} for row in DIFFERENCES],
         **_shared(),
     )
@@ -169,7 +159,7 @@ def _evidence() -> str:
         "evidence",
         title="Evidence",
         page="evidence",
-        introduction=INTRODUCTIONS["evidence"],
+        introduction=chapters.INTRODUCTIONS["evidence"],
         matrices=list(evidence.matrices(data["matrix"])),
         plots=list(evidence.plots(data["depth"])),
         unit=evidence.UNIT,
@@ -185,7 +175,7 @@ def _cookbook() -> str:
         "cookbook",
         title="Cookbook",
         page="cookbook",
-        introduction=INTRODUCTIONS["cookbook"],
+        introduction=chapters.INTRODUCTIONS["cookbook"],
         entries=[
             {
                 "name": entry.name,

@@ -16,6 +16,7 @@ from resnet_spec.differences import DIFFERENCES
 
 from resnet_parity.reports.matrix import markdown
 from resnet_parity.reports.onnx import ONNX_CHECKS
+from resnet_parity.reports.tables import markdown_table
 from resnet_parity.site.results import matrices, read, setups
 from resnet_parity.tolerances import TOLERANCES
 
@@ -25,7 +26,7 @@ ONNX_COLUMNS = tuple(f"{check}, {framework}" for check in ONNX_CHECKS for framew
 
 def architectures() -> str:
     """Return the table of all architectures by group."""
-    return _table(
+    return markdown_table(
         ("group", "name", "blocks", "parameters", "GMACs", "source"),
         (
             (
@@ -44,7 +45,7 @@ def architectures() -> str:
 
 def differences() -> str:
     """Return the table of all differences between the frameworks."""
-    return _table(
+    return markdown_table(
         ("tag", "PyTorch", "Keras", "if you ignore it"),
         ((f"`{row.id}`", f"`{row.torch}`", f"`{row.keras}`", row.ignored) for row in DIFFERENCES),
     )
@@ -52,7 +53,7 @@ def differences() -> str:
 
 def tolerances() -> str:
     """Return the table of all tolerances with their reasons."""
-    return _table(
+    return markdown_table(
         ("check", "quantity", "limit", "why"),
         (
             (check, quantity, f"{row.limit:g} {row.unit}", row.reason)
@@ -83,7 +84,7 @@ def onnx() -> str:
             "1, 2 and 5, two sizes). float32: the largest error, as a multiple of PyTorch's own. "
             f"Both exports have the same operators in {_alike(rows.values())} of them.{missing}",
             "",
-            _table(
+            markdown_table(
                 ("architecture", "operators", *ONNX_COLUMNS),
                 (onnx_row(f"`{name}`", row) for name, row in rows.items()),
             ),
@@ -130,12 +131,6 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "matrix": matrix,
     "onnx": onnx,
 }
-
-
-def _table(headers: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    headers = tuple(headers)
-    lines = [headers, tuple("---" for _ in headers), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def main() -> int:

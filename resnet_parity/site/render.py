@@ -37,8 +37,8 @@ def _prose(text: str) -> Markup:
 
 def render(template: str, *, title: str, page: str = "", root: str = "", **values: Any) -> str:
     """Return a page; `root` is the relative path from it to the root of the site."""
-    ids = ["index", *(id for id, _ in _PAGES)]
     names = dict([("index", "Contents"), *_PAGES])
+    ids = list(names)
     place = ids.index(page) if page in ids else None
     before = None if not place else ids[place - 1]
     after = None if place is None or page == ids[-1] else ids[place + 1]

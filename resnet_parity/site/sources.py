@@ -27,7 +27,7 @@ def files() -> list[str]:
         found |= dict.fromkeys(chapter.sources)
         for module in chapter.modules:
             found |= dict.fromkeys(module_file(framework, module) for framework in FRAMEWORKS)
-    return list(found | dict.fromkeys(_test_file(row.test) for row in DIFFERENCES))
+    return list(found | dict.fromkeys(row.test.partition("::")[0] for row in DIFFERENCES))
 
 
 def source_page(file: str) -> str:
@@ -37,12 +37,8 @@ def source_page(file: str) -> str:
 
 def link_to_test(test: str) -> str:
     """Return the path and anchor of a test of `differences.py` in the site."""
-    file, name = _test_file(test), test.partition("::")[2]
+    file, _, name = test.partition("::")
     return f"{source_page(file)}#L{_lines_of_functions(file)[name]}"
-
-
-def _test_file(test: str) -> str:
-    return test.partition("::")[0]
 
 
 @cache
@@ -64,10 +60,8 @@ def _page(file: str) -> str:
 
 def _other(file: str) -> dict[str, str] | None:
     """The counterpart of a file in the other implementation; None if it has none."""
-    if "torch" in file:
-        other = file.replace("torch", "keras")
-    elif "keras" in file:
-        other = file.replace("keras", "torch")
-    else:
-        return None
-    return {"file": other, "href": f"../{source_page(other)}"}
+    for ours, theirs in (("torch", "keras"), ("keras", "torch")):
+        if ours in file:
+            other = file.replace(ours, theirs)
+            return {"file": other, "href": f"../{source_page(other)}"}
+    return None

@@ -149,11 +149,8 @@ def _cells(pair: Columns, framework: str) -> list[tuple[Text, Text]]:
     lines = pair.lines[framework]
     if not any(lines):
         return [(Text(""), Text(pair.why if not row else "", "italic")) for row in range(pair.rows)]
-    return [_cell(line, text) for line, text in zip(lines, _coloured(lines), strict=True)]
-
-
-def _cell(line: Line | None, text: Text) -> tuple[Text, Text]:
-    return Text(str(line.number) if line else ""), text
+    numbers = (Text(str(line.number) if line else "") for line in lines)
+    return list(zip(numbers, _coloured(lines), strict=True))
 
 
 def _coloured(lines: list[Line | None]) -> list[Text]:
