@@ -22,7 +22,7 @@ SAME = "same"
 
 
 class Kind(StrEnum):
-    """What a step computes. An operation that is not listed has its own name as its kind."""
+    """The operation of a step. An operation that is not listed has its own name as its kind."""
 
     INPUT, OUTPUT = "input", "output"
     CONV, DENSE, NORM = "conv", "dense", "norm"
