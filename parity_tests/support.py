@@ -27,7 +27,7 @@ from resnet_spec import (
 )
 
 from resnet_parity.adapters.loading import keras_adapter, torch_adapter
-from resnet_parity.adapters.protocol import fallback_mode, rounding
+from resnet_parity.adapters.protocol import fallback_mode, rounding_reason
 from resnet_parity.checks.engine import NOISE_FLOOR_MODES, Engine
 from resnet_parity.probes import Probe, exact_probe, random_probe, training_probe
 
@@ -186,7 +186,7 @@ def quick_engines(check: str, dtype: str) -> tuple[Engine, ...]:
 def exact_dtypes() -> tuple[str, ...]:
     """The dtypes in which Keras runs exact probes in eager mode, on this CPU."""
     dtypes = ("float32", "float64")
-    return tuple(dtype for dtype in dtypes if not rounding(keras_adapter(), "eager", dtype))
+    return tuple(dtype for dtype in dtypes if not rounding_reason(keras_adapter(), "eager", dtype))
 
 
 def _engines(keras_modes: Sequence[str]) -> tuple[Engine, ...]:

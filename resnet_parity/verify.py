@@ -55,7 +55,7 @@ class Report:
         return not self.same_classes or any(v.status == "fail" for v in self.verdicts)
 
     @property
-    def unproven(self) -> tuple[Verdict, ...]:
+    def skipped(self) -> tuple[Verdict, ...]:
         """The verdicts that are skipped: those engines cannot run the check, whatever the model."""
         return tuple(verdict for verdict in self.verdicts if verdict.status == "skipped")
 

@@ -19,7 +19,7 @@ from parity_tests.support import (
     light,
     quick_engines,
 )
-from resnet_parity.adapters.protocol import rounding
+from resnet_parity.adapters.protocol import rounding_reason
 from resnet_parity.checks import run_check
 
 USER_NAMES = [EVERYTHING.name, *(arch.name for arch in USERS)]
@@ -29,7 +29,7 @@ def check(name: str, dtype: str, *, every_mode: bool) -> None:
     """All engines pass, except modes of Keras that round and say so."""
     probe = exact(name, dtype)
     asked = engines() if every_mode else quick_engines("exact", dtype)
-    rough = {each.name for each in asked if rounding(each.adapter, each.mode, dtype)}
+    rough = {each.name for each in asked if rounding_reason(each.adapter, each.mode, dtype)}
     allowed = {"keras graph", "keras eager"} if every_mode and dtype == "float32" else set()
     assert rough <= allowed, "XLA does not round on any CPU"
     verdicts = list(run_check("exact", probe, asked))
@@ -51,7 +51,7 @@ def check(name: str, dtype: str, *, every_mode: bool) -> None:
 @pytest.mark.usefixtures("keras_in_another_process")
 @pytest.mark.parametrize("name", ONE_OF_EACH_KIND)
 def test_float32_in_every_mode(name):
-    """Taps and gradients: PyTorch NCHW and channels_last, Keras in graph, eager and XLA."""
+    """Arrays and gradients: PyTorch NCHW and channels_last, Keras in graph, eager and XLA."""
     check(name, "float32", every_mode=True)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from parity_tests.support import ALL_NAMES, TINY, USERS, engines, light, quick_engines, random
 from resnet_parity.adapters.loading import keras_adapter, torch_adapter
-from resnet_parity.adapters.protocol import rounding
+from resnet_parity.adapters.protocol import rounding_reason
 from resnet_parity.checks import run_check
 from resnet_parity.checks.engine import NOISE_FLOOR_MODES
 from resnet_parity.tolerances import least_noise_floor, limit
@@ -97,5 +97,5 @@ def test_a_norm_in_keras_rounds_as_tensorflows_rsqrt_does(mode, dtype):
     framework = keras_adapter()
     np.testing.assert_array_equal(framework.norm_of_ones(mode, dtype).ravel(), roots)
     is_rough = bool((roots != 0.5).any())
-    assert (rounding(framework, mode, dtype) is not None) == is_rough
+    assert (rounding_reason(framework, mode, dtype) is not None) == is_rough
     assert not is_rough or (mode != "xla" and dtype == "float32")

@@ -131,7 +131,7 @@ def test_errors_are_relative_to_the_largest_of_a_layer():
 def test_float32_steps_pass_and_a_mutant_fails(monkeypatch):
     sound = lockstep(TINY, steps=0, single_steps=3)
     assert sound.passed
-    assert [trial.engine for trial in sound.trials] == ["torch", "keras"]
+    assert [trial.implementation for trial in sound.trials] == ["torch", "keras"]
     TRAINING_MUTANTS[0].plant(monkeypatch)
     (torch, keras) = lockstep(TINY, steps=0, single_steps=1).trials
     assert (torch.status, keras.status) == ("pass", "fail")

@@ -11,8 +11,8 @@ from resnet_spec import Architecture
 
 from resnet_parity.tolerances import limit
 
-Taps = Mapping[str, np.ndarray]
-State = Mapping[str, np.ndarray]
+Arrays = Mapping[str, np.ndarray]
+"""Tensors by canonical name, in canonical layout."""
 
 NOISE_FLOOR_MODES = ("nchw", "channels_last")
 """PyTorch's memory layouts on a CPU: the larger error of the two is the noise floor."""
@@ -24,24 +24,50 @@ class Adapter(Protocol):
     The modules `resnet_parity.adapters.torch.adapter` and `.keras.adapter` are adapters.
     """
 
-    def modes(self) -> tuple[str, ...]: ...
-    def unsupported_reason(self, mode: str, check: str) -> str | None: ...
-    def float64_unsupported_reason(self) -> str | None: ...
-    def norm_of_ones(self, mode: str, dtype: str) -> np.ndarray: ...
-    def versions(self) -> dict[str, str]: ...
-    def build(self, architecture: Architecture, weights: Taps, dtype: str) -> Any: ...
-    def run(self, model: Any, images: np.ndarray, mode: str) -> dict[str, np.ndarray]: ...
+    def modes(self) -> tuple[str, ...]:
+        """The ways to run a model on this machine, the usual one first."""
+        ...
+
+    def unsupported_reason(self, mode: str, check: str) -> str | None:
+        """Why a mode cannot run that check on this machine; None if it can."""
+        ...
+
+    def float64_unsupported_reason(self) -> str | None:
+        """Why a float64 model does not compute in float64; None if it does."""
+        ...
+
+    def norm_of_ones(self, mode: str, dtype: str) -> np.ndarray:
+        """The output of a norm with variance 4 for ones: halves, unless the mode rounds."""
+        ...
+
+    def versions(self) -> dict[str, str]:
+        """The framework and its backend, by name."""
+        ...
+
+    def build(self, architecture: Architecture, weights: Arrays, dtype: str) -> Any:
+        """A model with those weights, in evaluation mode."""
+        ...
+
+    def run(self, model: Any, images: np.ndarray, mode: str) -> dict[str, np.ndarray]:
+        """Every tap, and what the model returns, for images (N, C, H, W)."""
+        ...
+
     def gradients(
-        self, model: Any, images: np.ndarray, cotangents: Taps, mode: str, *, training: bool
-    ) -> dict[str, np.ndarray]: ...
+        self, model: Any, images: np.ndarray, cotangents: Arrays, mode: str, *, training: bool
+    ) -> dict[str, np.ndarray]:
+        """The gradients of the outputs, weighted by `cotangents`: of every parameter and image."""
+        ...
+
     def mixed_precision(
         self,
         architecture: Architecture,
-        weights: Taps,
+        weights: Arrays,
         images: np.ndarray,
         mode: str,
         dtype: str,
-    ) -> dict[str, np.ndarray]: ...
+    ) -> dict[str, np.ndarray]:
+        """What a model with float32 weights returns when it computes in a narrower dtype."""
+        ...
 
 
 class TrainingAdapter(Protocol):
@@ -60,10 +86,10 @@ class TrainingAdapter(Protocol):
         self, training_state: Any, images: np.ndarray, labels: np.ndarray, learning_rate: float
     ) -> float: ...
     def get_state(self, training_state: Any) -> dict[str, np.ndarray]: ...
-    def set_state(self, training_state: Any, state: State) -> None: ...
+    def set_state(self, training_state: Any, state: Arrays) -> None: ...
 
 
-def rounding(adapter: Adapter, mode: str, dtype: str) -> str | None:
+def rounding_reason(adapter: Adapter, mode: str, dtype: str) -> str | None:
     """Why a mode cannot run exact probes of that dtype on this machine; None if it can.
 
     It cannot where a norm rounds a result that the dtype holds exactly. An error larger than a
@@ -80,9 +106,9 @@ def rounding(adapter: Adapter, mode: str, dtype: str) -> str | None:
 
 def fallback_mode(adapter: Adapter, preferred: str, dtype: str) -> tuple[str, str | None]:
     """The preferred mode and None; if it rounds, the first mode that does not, and a note."""
-    reason = rounding(adapter, preferred, dtype)
+    reason = rounding_reason(adapter, preferred, dtype)
     others = [mode for mode in adapter.modes() if not adapter.unsupported_reason(mode, "exact")]
     for mode in others if reason else ():
-        if rounding(adapter, mode, dtype) is None:
+        if rounding_reason(adapter, mode, dtype) is None:
             return mode, f"{mode} mode runs instead of {preferred}, because {reason}"
     return preferred, None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resnet_parity.adapters.protocol import NOISE_FLOOR_MODES, Adapter, rounding
+from resnet_parity.adapters.protocol import NOISE_FLOOR_MODES, Adapter, rounding_reason
 from resnet_parity.verdict import Quantity
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ class Engine:
         """Whether this engine rounds its float32 products to TF32 on purpose."""
         return self.mode.endswith("tf32")
 
-    def rounding(self, dtype: str) -> str | None:
+    def rounding_reason(self, dtype: str) -> str | None:
         """Why this engine rounds a norm's result that `dtype` can hold; None if it does not."""
-        return rounding(self.adapter, self.mode, dtype)
+        return rounding_reason(self.adapter, self.mode, dtype)
 
     def run(self, model: Any, probe: Probe, quantity: Quantity) -> dict[str, np.ndarray]:
         """Every tap, or every gradient, by name."""

@@ -51,7 +51,7 @@ class Exact(TapCheck):
         mismatch is waived, see `waiver_limit`.
         """
         reason = super().unsupported_reason(engine, dtype, quantity)
-        return engine.rounding(dtype) if reason is None and dtype == "float32" else reason
+        return engine.rounding_reason(dtype) if reason is None and dtype == "float32" else reason
 
     def measure(self, found: Found, noise_floor: NoiseFloor) -> Measurement:
         """Count the elements that differ in any bit."""

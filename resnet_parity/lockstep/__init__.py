@@ -39,7 +39,7 @@ _SPARE_BATCHES = 8  # for steps that come near a kink
 
 @dataclass(frozen=True)
 class Trial:
-    """The result of one implementation (`engine`, or "both") in one dtype.
+    """The result of one implementation ("torch", "keras" or "both") in one dtype.
 
     `value` is the largest error (for Keras in float32 its largest ratio to the noise floor),
     `limit` its tolerance and `furthest` the quantity that has it. `diverged_at` is the first free
@@ -47,7 +47,7 @@ class Trial:
     """
 
     dtype: str
-    engine: str
+    implementation: str
     status: Status
     value: float = math.inf
     limit: float = 0.0
@@ -161,10 +161,10 @@ def _single_trials(
     noise_floor = noise_floor_of(workload.architecture, ours)
     ratios = {name: error / noise_floor[name] for name, error in theirs.items()}
 
-    def trial(engine: str, values: dict[str, float], most: float) -> Trial:
+    def trial(implementation: str, values: dict[str, float], most: float) -> Trial:
         name = max(values, key=lambda each: values[each])
         status: Status = "pass" if values[name] <= most else "fail"
-        return Trial("float32", engine, status, values[name], most, name)
+        return Trial("float32", implementation, status, values[name], most, name)
 
     return [
         trial("torch", ours, limit("lockstep", "noise floor in float32")),

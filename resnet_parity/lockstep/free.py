@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from resnet_parity.adapters.protocol import State, TrainingAdapter
+from resnet_parity.adapters.protocol import Arrays, TrainingAdapter
 from resnet_parity.lockstep.workload import LOSS, Workload, errors_of, kinds_of
 from resnet_parity.tolerances import limit
 
@@ -48,7 +48,7 @@ class TrainingStep:
 def free_steps(
     workload: Workload,
     adapters: tuple[TrainingAdapter, TrainingAdapter],
-    weights: State,
+    weights: Arrays,
     count: int,
 ) -> Iterator[TrainingStep]:
     """Compare PyTorch's step with Keras', again and again; each goes on from its own state."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from resnet_spec import IMAGE, Architecture, Recipe, momentum_name, outputs
 
-from resnet_parity.adapters.protocol import State, TrainingAdapter
+from resnet_parity.adapters.protocol import Arrays, TrainingAdapter
 from resnet_parity.errors import ProbeError
 from resnet_parity.lockstep.workload import FORWARDS, Workload, errors_of, kinds_of
 from resnet_parity.probes.training import is_far_from_kinks
@@ -30,7 +30,7 @@ Errors = dict[str, float]
 def synchronised(
     workload: Workload,
     adapters: tuple[TrainingAdapter, TrainingAdapter],
-    weights: State,
+    weights: Arrays,
     count: int,
 ) -> tuple[Errors, Errors]:
     """The largest error of every quantity, of PyTorch over both its layouts, and of Keras.
@@ -61,7 +61,7 @@ def synchronised(
 
 def _steps(
     workload: Workload, adapter: TrainingAdapter, exact: Any, count: int
-) -> Iterator[tuple[int, State, dict[str, float]]]:
+) -> Iterator[tuple[int, Arrays, dict[str, float]]]:
     """The steps to compare: index, state before it, scales of the momentum buffers after it.
 
     When a step is yielded, the float64 run is in the state before it; the caller takes the step.
@@ -85,7 +85,7 @@ def _steps(
         )
 
 
-def _scales(workload: Workload, state: State, index: int) -> dict[str, float] | None:
+def _scales(workload: Workload, state: Arrays, index: int) -> dict[str, float] | None:
     """The size of the terms that each momentum buffer sums, by the oracle; None near a kink.
 
     Where a norm follows they cancel, as in the gradients of a training probe.
@@ -130,5 +130,5 @@ def noise_floor_of(arch: Architecture, errors: Mapping[str, float]) -> Errors:
     return {name: min(most, forwards.get(name, largest[kinds[name]])) for name in errors}
 
 
-def _cast(state: State, dtype: str) -> dict[str, np.ndarray]:
+def _cast(state: Arrays, dtype: str) -> dict[str, np.ndarray]:
     return {name: value.astype(dtype) for name, value in state.items()}

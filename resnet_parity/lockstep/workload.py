@@ -11,7 +11,7 @@ import numpy as np
 
 from resnet_spec import Architecture, Recipe, momentum_name, parameters
 
-from resnet_parity.adapters.protocol import State, TrainingAdapter
+from resnet_parity.adapters.protocol import Arrays, TrainingAdapter
 from resnet_parity.compare import relative_error
 from resnet_parity.probes.splitmix import Stream
 
@@ -82,7 +82,7 @@ def kinds_of(arch: Architecture) -> dict[str, str]:
 
 
 def errors_of(
-    arch: Architecture, expected: State, actual: State, scales: Mapping[str, float] | None = None
+    arch: Architecture, expected: Arrays, actual: Arrays, scales: Mapping[str, float] | None = None
 ) -> dict[str, float]:
     """The relative error of every quantity, in the order of `kinds_of`.
 

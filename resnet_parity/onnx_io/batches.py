@@ -15,7 +15,7 @@ import numpy as np
 
 from resnet_spec import Architecture, outputs, taps
 
-from resnet_parity.adapters.protocol import Taps
+from resnet_parity.adapters.protocol import Arrays
 from resnet_parity.checks.engine import Engine
 from resnet_parity.probes import Probe, make_probe
 from resnet_parity.probes.random import random_images
@@ -105,7 +105,7 @@ def first_images(probe: Probe, batch: int) -> Probe:
     return replace(probe, kind=kind, images=images, expected=expected)
 
 
-def _joined(parts: Sequence[Taps]) -> dict[str, np.ndarray]:
+def _joined(parts: Sequence[Arrays]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

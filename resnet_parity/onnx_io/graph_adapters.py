@@ -9,7 +9,7 @@ from onnxscript import ir
 
 from resnet_spec import Architecture, outputs
 
-from resnet_parity.adapters.protocol import Adapter, Taps
+from resnet_parity.adapters.protocol import Adapter, Arrays
 from resnet_parity.errors import ParityError
 from resnet_parity.onnx_io import runtimes
 from resnet_parity.onnx_io.identify import Identified
@@ -81,7 +81,7 @@ class GraphWithGivenWeights(_GraphAdapter):
         open_batch(identified.model.graph, identified.match)
         number_names(identified.model.graph)
 
-    def build(self, architecture: Architecture, weights: Taps, dtype: str) -> Sessions:
+    def build(self, architecture: Architecture, weights: Arrays, dtype: str) -> Sessions:
         """The graph with those weights in place of its own."""
         put_weights(self.identified.model.graph, self.identified.match, weights)
         content = ir.to_proto(self.identified.model).SerializeToString()
@@ -94,7 +94,7 @@ class GraphWithOwnWeights(_GraphAdapter):
     def __init__(self, name: str, content: bytes, match: Match) -> None:
         self.sessions = Sessions(name, content, match)
 
-    def build(self, architecture: Architecture, weights: Taps, dtype: str) -> Sessions:
+    def build(self, architecture: Architecture, weights: Arrays, dtype: str) -> Sessions:
         """The file itself; its own weights are used."""
         return self.sessions
 
@@ -104,13 +104,13 @@ class CachedBuild:
 
     def __init__(self, adapter: Adapter) -> None:
         self._adapter = adapter
-        self._weights: Taps | None = None
+        self._weights: Arrays | None = None
         self._model: Any = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._adapter, name)
 
-    def build(self, architecture: Architecture, weights: Taps, dtype: str) -> Any:
+    def build(self, architecture: Architecture, weights: Arrays, dtype: str) -> Any:
         """Return the model of the last call if it was for the same weights, else build one."""
         if weights is not self._weights:
             self._model = self._adapter.build(architecture, weights, dtype)

@@ -62,7 +62,7 @@ def print_report(console: Console, result: Lockstep) -> None:
     table = new_table("dtype", "framework", "largest error in", "figure", "verdict")
     for trial in result.trials:
         verdict = Text(trial.status, COLOUR[trial.status])
-        table.add_row(trial.dtype, trial.engine, trial.furthest, _figure(trial), verdict)
+        table.add_row(trial.dtype, trial.implementation, trial.furthest, _figure(trial), verdict)
     console.print(table)
     for trial in result.trials:
         _print_trouble(console, trial)
@@ -98,7 +98,7 @@ def _curve(steps: Sequence[TrainingStep], diverged_at: int | None) -> Table:
 def _figure(trial: Trial) -> str:
     if trial.status == "skipped":
         return "not run"
-    if trial.dtype == "float32" and trial.engine == "keras":
+    if trial.dtype == "float32" and trial.implementation == "keras":
         return f"{trial.value:.2f}x noise floor (<= {trial.limit:g})"
     return f"{trial.value:.1e} (<= {trial.limit:g})"
 
@@ -107,7 +107,7 @@ def _print_trouble(console: Console, trial: Trial) -> None:
     if trial.reason:
         text = f"{trial.dtype}: skipped: {trial.reason}"
         console.print(text, style="yellow", soft_wrap=True)
-    if (trial.dtype, trial.engine, trial.status) == ("float32", "torch", "fail"):
+    if (trial.dtype, trial.implementation, trial.status) == ("float32", "torch", "fail"):
         console.print(_NO_NOISE_FLOOR, style="red", markup=False, soft_wrap=True)
     if trial.diverged_at is not None:
         console.print(

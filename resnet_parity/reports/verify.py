@@ -27,8 +27,8 @@ def as_json(report: Report, *, layers: bool) -> dict[str, Any]:
         "checks": list(report.checks),
         "versions": report.versions,
         "passed": report.passed,
-        "unproven": [
-            {"check": v.check, "dtype": v.dtype, "engine": v.engine} for v in report.unproven
+        "skipped": [
+            {"check": v.check, "dtype": v.dtype, "engine": v.engine} for v in report.skipped
         ],
         "warnings": list(report.warnings),
         "notes": list(report.notes),
@@ -156,8 +156,8 @@ def _summary(report: Report) -> Text:
     count = len(report.verdicts)
     passing = sum(verdict.status == "pass" for verdict in report.verdicts)
     figures = f"{passing} of {count} verdicts pass"
-    if report.unproven:
-        figures += f", {len(report.unproven)} skipped (see above)"
+    if report.skipped:
+        figures += f", {len(report.skipped)} skipped (see above)"
     if report.failed:
         return Text(f"parity FAILED: {figures}", "bold red")
     if not report.passed:
