@@ -281,6 +281,10 @@ MISTAKES = {
     "unknown name": (["verify", "resnet5"], "unknown architecture 'resnet5' (did you mean"),
     "unknown name in show": (["show", "renset50"], "did you mean resnet50"),
     "bad classes": (["verify", "resnet18", "--num-classes", "-1"], "num_classes must be at least"),
+    "unknown option": (
+        ["verify", "resnet20", "--checks", "exact"],
+        "resnet-parity verify: error: unrecognized arguments: --checks exact",
+    ),
     "bad stride": (
         ["verify", "resnet20", "--output-stride", "8"],
         "output_stride 8 cannot be reached: the stem has stride 1, the whole network 4, "

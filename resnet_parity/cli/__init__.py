@@ -42,7 +42,9 @@ _EPILOG = """exit codes:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments, unknown = _parser().parse_known_args(argv)
+    if unknown:  # reported with the usage of the command, not of `resnet-parity`
+        arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         code, show = arguments.run(arguments)
         _print(show)

@@ -15,7 +15,7 @@ def add(commands: Any) -> None:
     """The parser of `export`."""
     text = "write a model as an ONNX file, verified by the checks"
     parser = options.add_command(commands, "export", _export, text)
-    size = "height and width of the image in pixels (default: the row's own, see `list`)"
+    size = "height and width of the image in pixels (default: the architecture's own, see `list`)"
     options.add_architecture(parser, size)
     parser.add_argument(
         "--framework",

@@ -20,7 +20,7 @@ Result = tuple[int, Callable[[], None]]
 def add_command(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
     """Add the parser of one command; `run` takes its arguments and returns a `Result`."""
     parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser)
     return parser
 
 
