@@ -24,7 +24,8 @@ SEED = 0
 
 
 def measure(name: str) -> Measured:
-    """Measure the relative L2 errors of a net at every tap, in order, against the float64 oracle.
+    """Measure the relative L2 errors of a network at every tap, in order, against the float64
+    oracle.
 
     PyTorch's error is the larger one of its two memory layouts, as in the noise floor.
     """

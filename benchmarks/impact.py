@@ -288,7 +288,7 @@ def _figures(value: float | None, words: str) -> dict[str, Any]:
 
 
 def _expected(mutant: Mutant | TrainingMutant) -> dict[str, Any]:
-    """The net of a mutant, and the checks that must notice it and that cannot."""
+    """The network of a mutant, and the checks that must notice it and that cannot."""
     if isinstance(mutant, TrainingMutant):
         return {"net": TINY.name, "killed_by": ["lockstep"], "missed_by": []}
     return {

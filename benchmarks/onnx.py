@@ -25,8 +25,8 @@ EXPORTERS = ("torch", "keras", "tensorflow", "tf2onnx")
 def measure(name: str) -> Measured:
     """Run `onnx-compare` on both exports of one architecture.
 
-    Raises `ParityError` where the command ends without a result: an exporter made another net, or
-    the memory is too small. Raises `MissingFrameworkError` where a package is missing.
+    Raises `ParityError` where the command ends without a result: an exporter made another network,
+    or the memory is too small. Raises `MissingFrameworkError` where a package is missing.
     """
     arguments = ["onnx-compare", *EXPORTS, "--architecture", name, "--json"]
     command = [sys.executable, "-m", "resnet_parity.cli", *arguments]

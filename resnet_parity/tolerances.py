@@ -68,14 +68,15 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
     ("float64", "gradients"): Tolerance(
         1e-12,
         "relative L2 error against the float64 oracle, in training mode",
-        "rounding gave at most 1e-13 in plain nets and 4e-14 in others, in either implementation",
+        "rounding gave at most 1e-13 in plain networks and 4e-14 in others, in both frameworks",
     ),
     ("float32", "gradients"): Tolerance(
         2.0,
         "times the noise floor, which is PyTorch's own largest float32 error in any gradient",
-        "every gradient has the rounding of the whole net in it, and which gradient has the most "
-        "depends on the engine; Keras erred by 0.2 to 1.1 times PyTorch's largest error in 18 "
-        "nets; in plain nets norms amplify the rounding of means, whose cells count as for taps",
+        "every gradient has the rounding of the whole network in it, and which gradient has the "
+        "most depends on the engine; Keras erred by 0.2 to 1.1 times PyTorch's largest error in 18 "
+        "networks; in plain ones norms amplify the rounding of means, and their cells count as for "
+        "taps",
     ),
     ("float32", "noise floor of gradients"): Tolerance(
         2e-4,
@@ -154,8 +155,8 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
         1e-6,
         "largest relative L2 error of a channel of a tensor that an exporter wrote; the error of a "
         "sum is relative to the norm of its summands",
-        "rounding gave at most 9.1e-8 in ten nets (6.1e-8 from PyTorch), from Keras on an Intel "
-        "Xeon, whose rough rsqrt is used to fold the norms",
+        "rounding gave at most 9.1e-8 in ten networks (6.1e-8 from PyTorch), from Keras on an "
+        "Intel Xeon, whose rough rsqrt is used to fold the norms",
     ),
     ("lockstep", "float64"): Tolerance(
         1e-10,
@@ -168,14 +169,14 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
         2.0,
         "times the noise floor: PyTorch's own float32 error in the quantity or an earlier one, or, "
         "for what the backward pass computes, in any quantity",
-        "at most 1.5 in eight small nets; as for gradients, relative to the size of their terms, "
-        "on one thread, and the noise floor is the larger error of PyTorch's two memory layouts",
+        "at most 1.5 in eight small networks; as for gradients, relative to the size of their "
+        "terms, on one thread, and the noise floor is the larger error of PyTorch's two layouts",
     ),
     ("lockstep", "noise floor in float32"): Tolerance(
         2e-4,
         "relative L2 error of PyTorch's float32 step against its float64 step from the same state",
-        "as for gradients, for the same reasons; rounding gave 3e-6 to 9e-6 in eight small nets, "
-        "8e-5 in resnet20",
+        "as for gradients, for the same reasons; rounding gave 3e-6 to 9e-6 in eight small "
+        "networks, 8e-5 in resnet20",
     ),
     ("diagnose", "outputs"): Tolerance(
         1e-4,

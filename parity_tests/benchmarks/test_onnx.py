@@ -98,7 +98,7 @@ def test_a_cell_is_the_worst_of_its_runs(monkeypatch):
     ids=["another net", "usage", "killed"],
 )
 def test_a_command_without_an_answer_gives_a_reason(code, reason, monkeypatch):
-    answers(monkeypatch, "", code, "progress ...\nanother net\n")
+    answers(monkeypatch, "", code, "progress ...\nanother network\n")
     with pytest.raises(ParityError, match=reason):
         survey.measure("resnet20")
 

@@ -37,7 +37,7 @@ STAGES = st.builds(
 
 @st.composite
 def architectures(draw: st.DrawFn) -> Architecture:
-    """A small net of one to three stages; a combination that the spec refuses is drawn again."""
+    """A small network of one to three stages; a combination that the spec refuses is redrawn."""
     stages = tuple(draw(st.lists(STAGES, min_size=1, max_size=3)))
     shortcut = draw(st.sampled_from(["A", "B", "B-pooled", "C"]))
     groups = draw(st.sampled_from([1, 1, 2, 4]))

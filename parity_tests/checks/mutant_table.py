@@ -32,7 +32,7 @@ def text() -> str:
         _HEAD,
         f"{count} mutants.",
         "",
-        "| defect | net | killed by | missed by | blind |",
+        "| defect | network | killed by | missed by | blind |",
         "| --- | --- | --- | --- | --- |",
     ]
     for mutant in MUTANTS:

@@ -9,9 +9,9 @@ import pytest
 from parity_tests.support import TINY, light, python
 from resnet_parity.verify import verify
 
-# One process per backend, because Keras takes seconds to start: a net on every check, other nets on
-# the supported checks, a single check, and the first net with a wrong epsilon. Each gives a JSON
-# document.
+# One process per backend, because Keras takes seconds to start: a network on every check, other
+# networks on the supported checks, a single check, and the first network with a wrong epsilon. Each
+# gives a JSON document.
 SCRIPT = """
 import json, sys
 from dataclasses import replace

@@ -18,7 +18,7 @@ from resnet_parity.probes import check_exact_size, default_size, exact_probe, ra
 
 FEW_DOZENS = settings(
     max_examples=36,
-    phases=[Phase.explicit, Phase.generate],  # small nets need no smaller example
+    phases=[Phase.explicit, Phase.generate],  # small networks need no smaller example
     derandomize=True,
     deadline=None,
     database=None,
@@ -29,7 +29,7 @@ FEW_DOZENS = settings(
 @settings(FEW_DOZENS, max_examples=4)
 @given(architectures(), st.integers(0, 7))
 def test_every_check_holds(arch: Architecture, seed: int):
-    """Exact in float64, because no CPU rounds there and the net need not be compiled."""
+    """Exact in float64, because no CPU rounds there and the network need not be compiled."""
     check(arch, seed, "float64")
 
 

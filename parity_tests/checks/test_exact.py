@@ -43,7 +43,7 @@ def check(name: str, dtype: str, *, every_mode: bool) -> None:
         expected = probe.expected if verdict.quantity == "taps" else probe.gradients
         assert {row.name for row in verdict.rows} == set(expected)
         assert all(row.differing == 0 for row in verdict.rows)
-    exact.cache_clear()  # the probe of a wide net takes a gigabyte
+    exact.cache_clear()  # the probe of a wide network takes a gigabyte
     keras.backend.clear_session()
 
 
@@ -80,7 +80,7 @@ QUICK = [(EVERYTHING.name, "float32"), *((name, "float64") for name in USER_NAME
 
 @pytest.mark.parametrize(("name", "dtype"), light(OWN, QUICK))
 def test_a_users_own_architecture(name, dtype):
-    """In float64 no CPU rounds, so the whole net need not be compiled."""
+    """In float64 no CPU rounds, so the whole network need not be compiled."""
     check(name, dtype, every_mode=False)
 
 

@@ -69,7 +69,7 @@ def test_the_oracle_differentiates_as_pytorch_does(name, by_batch):
 def test_an_exact_probe_reaches_every_tensor(name):
     """Except the first layer of a gate, whose gradient is zero when the gate is shut or fully open.
 
-    In a narrow net all gates of a layer may be open for one seed, but not for eight.
+    In a narrow network all gates of a layer may be open for one seed, but not for eight.
     """
     probe = exact(name, "float32")
     assert set(probe.gradients) == {IMAGE, *(p.name for p in parameters(find(name)) if p.trainable)}

@@ -48,7 +48,7 @@ def test_architectures_in_every_mode(name):
 
 
 def test_numbers_beyond_float16_are_skipped():
-    """The feature maps of a deep net exceed it; bfloat16 has the range of float32."""
+    """The feature maps of a deep network exceed it; bfloat16 has the range of float32."""
     probe = random("resnet110", "float32")
     verdicts = list(run_check("half", probe, engines(every_mode=False)[:2]))
     assert [v.status for v in verdicts] == ["pass", "pass", "skipped", "skipped"]

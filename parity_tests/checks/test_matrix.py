@@ -25,7 +25,7 @@ KERAS = ["keras tensorflow graph", "keras torch eager"]
 
 @pytest.fixture(scope="module")
 def small() -> dict:
-    """One small net in three processes; the full suite runs every engine."""
+    """One small network in three processes; the full suite runs every engine."""
     steps: list[str] = []
     found = run_matrix(
         [TINY],

@@ -123,8 +123,8 @@ GROUPED = ["grouped-basic", "dilated-stride-three"]
 def test_eight_seeds_exercise_every_channel_of_every_layer(name):
     """Each input of each layer is read, and each channel of each tap varies.
 
-    Nets with gates have sparser probes, so their channels take more seeds to vary. A hidden unit of
-    a gate has two values, one per image, and is left out, because some are zero in both.
+    Networks with gates have sparser probes, so their channels take more seeds to vary. A hidden
+    unit of a gate has two values, one per image, and is left out, because some are zero in both.
     """
     arch = find(name)
     varied: dict[str, np.ndarray] = {}

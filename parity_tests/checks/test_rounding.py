@@ -53,7 +53,7 @@ def test_random_probe_of_every_row(name, check):
 
 @pytest.mark.parametrize("mode", NOISE_FLOOR_MODES)
 def test_the_noise_floor_is_the_same_on_any_number_of_threads(mode):
-    """In a grouped net, whose convolutions PyTorch computes differently on one and two threads."""
+    """In a grouped network: PyTorch convolves it differently on one thread and on two."""
     probe = random("resnext50_32x4d", "float32")
     adapter = torch_adapter()
     model = adapter.build(probe.architecture, probe.weights, "float32")

@@ -79,7 +79,7 @@ def test_pytorch_gives_the_vectors(data, torch_engines):
 
 @pytest.fixture
 def own(tmp_path, monkeypatch) -> Path:
-    """A file of two small nets, which compile quickly where Keras has to."""
+    """A file of two small networks, which compile quickly where Keras has to."""
     for arch in (TINY, SMALL):
         monkeypatch.setitem(ARCHITECTURES, arch.name, arch)
     path = tmp_path / "own.json"

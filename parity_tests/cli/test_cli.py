@@ -27,7 +27,7 @@ def eager(monkeypatch):
 
 @pytest.fixture
 def tiny(monkeypatch) -> str:
-    """A registered small net; where eager mode rounds, XLA compiles it quickly."""
+    """A registered small network; where eager mode rounds, XLA compiles it quickly."""
     monkeypatch.setitem(ARCHITECTURES, TINY.name, TINY)
     return TINY.name
 

@@ -58,8 +58,8 @@ KERAS_APPLICATIONS = {
     "keras_resnet152v2": 60_380_648,
 }
 
-# He et al. 2015, table 6, in millions; the plain nets of section 4.2 have the same layers; and He
-# et al. 2016, arXiv:1603.05027, table 4 (its ResNet-164).
+# He et al. 2015, table 6, in millions; the plain networks of section 4.2 have the same layers; and
+# He et al. 2016, arXiv:1603.05027, table 4 (its ResNet-164).
 CIFAR = {
     "resnet20": 0.27,
     "resnet32": 0.46,

@@ -61,13 +61,13 @@ def test_a_new_head_is_drawn_from_its_seed(weights):
 
 def test_tensors_that_a_shorter_net_lacks_are_left_out(weights):
     headless = adapt_weights(weights, get_architecture(TINY, num_classes=0))
-    assert headless.changes == ("fc: left out, because this net has none",)
+    assert headless.changes == ("fc: left out, because this network has none",)
     assert set(weights) - set(headless.weights) == {"fc.weight", "fc.bias"}
     arch = get_architecture(TINY, features_only=True, out_indices=(1,))
     backbone = adapt_weights(weights, arch)
     assert backbone.changes == (
-        "layer2: left out, because this net has none",
-        "fc: left out, because this net has none",
+        "layer2: left out, because this network has none",
+        "fc: left out, because this network has none",
     )
     resnet_keras.set_weights(resnet_keras.create_model(arch), backbone.weights)
 

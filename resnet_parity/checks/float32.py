@@ -28,8 +28,8 @@ class Float32(TapCheck):
 
         The noise floor never falls from one tap to the next, because rounding travels on and the
         error over a handful of logits is small or large by chance. Every gradient has the rounding
-        of the whole net in it. It also never rises above the limit for PyTorch itself: a PyTorch
-        that errs more fails, and does not raise the limit for others.
+        of the whole network in it. It also never rises above the limit for PyTorch itself: a
+        PyTorch that errs more fails, and does not raise the limit for others.
         """
         noise_floor: dict[str, float] = {}
         error = least_noise_floor()

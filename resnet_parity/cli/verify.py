@@ -18,9 +18,9 @@ def add(commands: Any) -> None:
     parser = options.add_command(commands, "verify", _verify, text)
     options.add_architecture(
         parser,
-        "height and width of the probes in pixels (default: a good size for the net, such as "
+        "height and width of the probes in pixels (default: a good size for the network, such as "
         "64x128 for the exact check and 64x96 for others); an exact probe needs a last feature "
-        "map with a power-of-two area, and in nets with gates every such map",
+        "map with a power-of-two area, and in networks with gates every such map",
     )
     options.add_check(parser, DEFAULT_CHECKS)
     parser.add_argument("--layers", action="store_true", help="print every tap and gradient")

@@ -117,8 +117,9 @@ def noise_floor_of(arch: Architecture, errors: Mapping[str, float]) -> Errors:
 
     In the forward pass it never falls from one quantity to the next, because rounding errors
     propagate, and an error over a handful of numbers may be small by chance. It is capped at what
-    rounding can be. Every momentum buffer contains the rounding of the whole net, as gradients do,
-    and a step adds little of it to a weight; for both kinds the largest error of the kind counts.
+    rounding can be. Every momentum buffer contains the rounding of the whole network, as gradients
+    do, and a step adds little of it to a weight; for both kinds the largest error of the kind
+    counts.
     """
     kinds, most = kinds_of(arch), limit("lockstep", "noise floor in float32")
     largest: dict[str, float] = defaultdict(least_noise_floor)

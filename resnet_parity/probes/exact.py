@@ -1,4 +1,4 @@
-"""Exact probes: weights and images of small integers, on which no arithmetic in the net rounds.
+"""Exact probes: weights and images of small integers, on which no arithmetic in the network rounds.
 
 Every engine must return the same bits, forward and, with frozen norms, backward. The recipe below
 draws a probe again in any language. `exact/NAME/SEED/LAYER` is the stream of a layer and is read in
@@ -19,9 +19,9 @@ below 2, where 0 means +.
 * In a norm, gamma is `+d` or `-d` by one sign per channel, then beta is in -3 ... 3 and the running
   mean in -3 ... 3. The running variance is `d^2 - eps`, where `d^2` is the least power of four that
   is at least `2 eps`: the norm divides by exactly d, and with so small a variance the least error
-  of eps is visible. In very deep nets only `active` of every `of` channels of a block's last norm
-  have a gamma, the others have zero. Channels are ranked by their position in the permutation from
-  the seedless stream. A channel has a gamma if its rank plus the seed, modulo `of`, is below
+  of eps is visible. In very deep networks only `active` of every `of` channels of a block's last
+  norm have a gamma, the others have zero. Channels are ranked by their position in the permutation
+  from the seedless stream. A channel has a gamma if its rank plus the seed, modulo `of`, is below
   `active`. Where `of` is above 8, one more draw below `of` from the same stream is added to the
   rank. Without it every block would keep the same ranks, and thin blocks would never lose all.
 * The layer before the product with a squeeze-and-excitation gate has doubled weights (gamma and
@@ -33,7 +33,7 @@ below 2, where 0 means +.
 * The dense kernel is drawn as a 1x1 convolution, then its bias in -8 ... 8.
 * Stream `exact/NAME/SEED/image`: the image, integers in -8 ... 8.
 * Stream `exact/NAME/SEED/cotangent/OUTPUT`: the weights of the sum whose gradients are computed.
-  They are zero except at 32 places per image (4 in nets with gates): first the places, then one
+  They are zero except at 32 places per image (4 in networks with gates): first the places, then one
   sign for each. Where two places coincide, the later one wins.
 
 `n`, `active` and `of` make up the density, which follows from the depth (see `guess_density`).
@@ -42,8 +42,8 @@ Where the oracle finds a sum that does not fit, forward or backward, the next sp
 forward sums fit.
 
 Eight seeds of one density reach every channel, and in at least one of them what reaches it varies
-from cell to cell; nets with gates may need 16. Nets so deep that `of` is above 8 are the exception:
-with one seed, many of their blocks add nothing.
+from cell to cell; networks with gates may need 16. Networks so deep that `of` is above 8 are the
+exception: with one seed, many of their blocks add nothing.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ class Density:
 # have about 5 bits plus log2 of the last map's area.
 _BITS_PER_BLOCK = {8: 3.1, 6: 2.5, 4: 1.7, 3: 1.2, 2: 0.6}
 _BITS_BEFORE = 5
-# Deeper nets keep two nonzeros and set some last gammas to zero. With all of them, a block would
-# add this number of bits.
+# Deeper networks keep two nonzeros and set some last gammas to zero. With all of them, a block
+# would add this number of bits.
 _BITS_WHEN_SPARSE = 0.7
 # A block with a gate counts as three: the gradients of a gate are sums over its map of products
 # with small fractions.
@@ -235,7 +235,7 @@ def check_exact_size(arch: Architecture, size: tuple[int, int]) -> int:
         good = default_size(arch, "exact")
         advice = f"take {good[0]}x{good[1]}, or a power of two times it"
         if _inexact_means(arch, good):  # a stride of 3, say
-            advice = "no size fits every mean of this net, so run its other checks"
+            advice = "no size fits every mean of this network, so run its other checks"
         raise ProbeError(
             f"at {size[0]}x{size[1]} the map of {name} in {arch.name!r} is {rows}x{columns}; its "
             f"mean is exact only over a power-of-two area: {advice}"

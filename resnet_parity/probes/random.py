@@ -6,8 +6,8 @@ Stream `random/NAME/SEED/TENSOR` gives numbers u in [0, 1), one per element in c
   gates a quarter of that, because fifty gates in a row would amplify any rounding beyond measure;
   biases `(2u - 1) / 4`;
 * norms: gamma `u + 1/2`, in the last norm of a residual block multiplied by the lesser of 1/2 and
-  `4 / sqrt(blocks)`, so that deep nets stay in range; beta and running mean `(2u - 1) / 4`; running
-  variance `u + 1/2`;
+  `4 / sqrt(blocks)`, so that deep networks stay in range; beta and running mean `(2u - 1) / 4`;
+  running variance `u + 1/2`;
 * `image`: `2u - 1`.
 """
 

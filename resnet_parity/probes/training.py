@@ -16,9 +16,9 @@ below, where u in [0, 1) is drawn from `training/NAME/SEED/TENSOR`:
   group is subtracted, position by position, and so is the mean over the odd ones, where there is
   more than one. These are the channels that a ReLU passes and those that it does not. Otherwise the
   mean that a norm subtracts would be many times the deviation that it divides by.
-* In a plain net, a kernel with as many output as input channels gets 4 added at its centre, from
-  each channel to itself, because without a shortcut all maps become the same and no gradient is
-  left.
+* In a plain network, a kernel with as many output as input channels gets 4 added at its centre,
+  from each channel to itself, because without a shortcut all maps become the same and no gradient
+  is left.
 * `image` and `cotangent/OUTPUT` are `2u - 1`.
 
 Where a seed comes too near to a kink, SEED in these names is `SEED+1/8`, then `SEED+2/8`, ...

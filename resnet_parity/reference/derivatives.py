@@ -57,7 +57,7 @@ def backward(
     """The gradient of every parameter and, last, of the image, in the order of computation.
 
     `values` holds the image and the output of every operation (see `oracle.walk`), `cotangents` the
-    weights of the sum: one array per tap that the net returns. The gradient of an operation's
+    weights of the sum: one array per tap that the network returns. The gradient of an operation's
     output is yielded too, as "d NAME", because its sum over the operation's users may round.
     """
     arriving: dict[str, list[Value]] = defaultdict(list)

@@ -18,7 +18,7 @@ _LEAST = 1e-17
 
 
 def plot(net: Mapping[str, Any], title: str) -> str:
-    """An SVG of the errors of one net, a row of benchmarks/results/depth.json."""
+    """An SVG of the errors of one network, a row of benchmarks/results/depth.json."""
     count = len(net["taps"])
     label = f'role="img" aria-label="{escape(title)}"'
     return "\n".join(

@@ -1,4 +1,4 @@
-"""Make the weights of one net fit another, with other image channels, another head or no head.
+"""Make the weights of one network fit another, with other image channels, another head or no head.
 
 This works on canonical arrays, so that both implementations get the same numbers.
 """
@@ -44,7 +44,7 @@ def adapt_weights(
       (the rule of timm's `adapt_input_conv`).
     * Head: for another number of classes, a new one is drawn, uniform within 1/sqrt(features), from
       stream `adapt/NAME/SEED/TENSOR` of SplitMix64.
-    * For a net without classes, or a backbone, the tensors that it does not have are left out.
+    * For a network without classes, or a backbone, the tensors that it does not have are left out.
 
     `weights` is not modified. Raises `resnet_spec.WeightsError` when anything else does not fit.
     """
@@ -109,11 +109,11 @@ def _new_head(arch: Architecture, fc: Linear, seed: int, dtype: str) -> dict[str
 
 
 def _drop_unneeded(arch: Architecture, adapted: dict[str, np.ndarray]) -> list[str]:
-    """Remove the tensors of a longer net of the same kind; others stay, and fail the check."""
+    """Remove the tensors of a longer network of the same kind; others stay, and fail the check."""
     whole = replace(arch, num_classes=1, out_indices=None)
     kept = {p.name for p in parameters(arch)}
     unneeded = [p.name for p in parameters(whole) if p.name not in kept and p.name in adapted]
     for name in unneeded:
         del adapted[name]
     layers = dict.fromkeys(name.rpartition(".")[0].partition(".")[0] for name in unneeded)
-    return [f"{layer}: left out, because this net has none" for layer in layers]
+    return [f"{layer}: left out, because this network has none" for layer in layers]

@@ -1,7 +1,7 @@
 """The weights of a timm ResNet, pre-activation (`resnetv2_*`) or not, under canonical names.
 
 The state dicts of torchvision and of timm's `resnet.py` have the canonical names already. timm's
-pre-activation nets have names of their own.
+pre-activation networks have names of their own.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _read(value: Any, parameter: Parameter) -> np.ndarray:
             "NumPy has no bfloat16, convert the model first: model.float()", [parameter.name]
         )
     array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
-    # The head of a pre-activation net is a 1x1 convolution in timm, a dense layer in this project.
+    # timm's pre-activation networks have a 1x1 convolution as head, this project a dense layer.
     is_conv = parameter.axes == "oi" and array.shape[2:] == (1, 1)
     return array[:, :, 0, 0] if is_conv else array
 
