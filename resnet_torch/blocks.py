@@ -52,7 +52,7 @@ class SqueezeExcite(nn.Module):
         self.sigmoid = nn.Sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
-        gate = x.mean((2, 3), keepdim=True)
+        gate = x.mean((2, 3), keepdim=True)  # spec.mean; a pooling layer exports otherwise
         gate = self.fc1(gate)
         gate = self.relu(gate)
         gate = self.fc2(gate)
