@@ -61,8 +61,8 @@ def batch_norm(spec: Norm) -> nn.BatchNorm2d:
 
 
 def relu(spec: Relu) -> nn.ReLU:
-    """max(x, 0), in place; any shape."""
-    return nn.ReLU(inplace=True)
+    """max(x, 0); any shape. Not in place, so that hooks keep what a module returned."""
+    return nn.ReLU()
 
 
 def stem_conv(stem: StemPlan) -> nn.Module:
@@ -104,14 +104,13 @@ def placeholder(spec: Identity) -> nn.Module:
 
 
 class ResidualAdd(nn.Module):
-    """The residual sum, in place on `x`; any shape."""
+    """The residual sum; any shape."""
 
     def __init__(self, spec: Add) -> None:
         super().__init__()
 
     def forward(self, x: Tensor, shortcut: Tensor) -> Tensor:
-        x += shortcut
-        return x
+        return x + shortcut
 
 
 def global_average_pool(spec: GlobalAverage) -> nn.Module:

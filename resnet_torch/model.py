@@ -26,6 +26,8 @@ BLOCKS = {
 class ResNet(nn.Module):
     """Images to logits: (N, in_channels, H, W) -> (N, num_classes), any H and W.
 
+    Modules are registered in the order in which they run, for tools that chain `children()`.
+
     Without classes it returns the pooled features (N, C); as a backbone a list of feature maps
     (N, C, H, W), whose names, channels and reductions are in `feature_info`.
     """
@@ -37,13 +39,16 @@ class ResNet(nn.Module):
         self.feature_info = plan.features
         self.conv1 = stem_conv(plan.stem)
         self.bn1 = batch_norm(plan.stem.norm) if plan.stem.norm else None
-        self.relu = relu(plan.relu)
+        if plan.stem.norm:
+            self.relu = relu(plan.relu)
         self.maxpool = max_pool(plan.stem.pool) if plan.stem.pool else None
         self.stages = [stage.name for stage in plan.stages]
         for stage in plan.stages:
             blocks = (BLOCKS[block.kind, block.preactivation](block) for block in stage.blocks)
             self.add_module(stage.name, nn.Sequential(*blocks))
         self.norm = batch_norm(plan.norm) if plan.norm else None
+        if plan.norm:
+            self.relu = relu(plan.relu)
         self.avgpool = global_average_pool(plan.avgpool)
         self.fc = linear(plan.fc) if plan.fc else None
 

@@ -78,11 +78,11 @@ def _returned(model: ResNet, images: np.ndarray, mode: str) -> dict[str, np.ndar
 
 
 def _tapped(model: nn.Module, image: Tensor, names: Sequence[str], mode: str) -> dict[str, Tensor]:
-    """The outputs of the named modules, copied before an in-place ReLU overwrites them."""
+    """The outputs of the named modules."""
     arrays: dict[str, Tensor] = {}
 
     def keep(name: str):
-        return lambda module, inputs, output: arrays.update({name: output.clone()})
+        return lambda module, inputs, output: arrays.update({name: output})
 
     hooks = [model.get_submodule(name).register_forward_hook(keep(name)) for name in names]
     try:
