@@ -256,7 +256,7 @@ def test_copied_code_equals_the_source(reader):
 def test_keys_walk_from_pair_to_pair_and_from_page_to_page(reader):
     page = reader.open("layers")
     focused = "document.activeElement.id"
-    for expected in ("layers-LAYOUT", "layers-conv", "layers-batch_norm"):
+    for expected in ("layers-LAYOUT", "layers-conv", "layers-zero_pad"):
         page.keyboard.press("j")
         page.wait_for_function(f"{focused} === '{expected}'")
     page.keyboard.press("k")

@@ -66,7 +66,7 @@ class Adapter(Protocol):
         mode: str,
         dtype: str,
     ) -> dict[str, np.ndarray]:
-        """What a model with float32 weights returns when it computes in a narrower dtype."""
+        """The outputs of a model with float32 weights that computes in a narrower dtype."""
         ...
 
 
