@@ -39,7 +39,7 @@ class ResNet(nn.Module):
         self.feature_info = plan.features
         self.conv1 = stem_conv(plan.stem)
         self.bn1 = batch_norm(plan.stem.norm) if plan.stem.norm else None
-        if plan.stem.norm:
+        if not architecture.preactivation:
             self.relu = relu(plan.relu)
         self.maxpool = max_pool(plan.stem.pool) if plan.stem.pool else None
         self.stages = [stage.name for stage in plan.stages]
@@ -47,7 +47,7 @@ class ResNet(nn.Module):
             blocks = (BLOCKS[block.kind, block.preactivation](block) for block in stage.blocks)
             self.add_module(stage.name, nn.Sequential(*blocks))
         self.norm = batch_norm(plan.norm) if plan.norm else None
-        if plan.norm:
+        if architecture.preactivation:
             self.relu = relu(plan.relu)
         self.avgpool = global_average_pool(plan.avgpool)
         self.fc = linear(plan.fc) if plan.fc else None

@@ -97,7 +97,8 @@ def _of_model(arch: spec.Architecture, node: spec.Node) -> dict[str, Patterns]:
     if isinstance(node.operation, spec.Relu):  # after the stem's norm, or after the final norm
         norm = "stem.norm" if plan.stem.norm else "norm"
         before = rf"x = batch_norm\(x, plan\.{re.escape(norm)}\)\n\s*"
-        registered = rf"if plan\.{re.escape(norm)}:\n\s*self\.relu = "
+        when = r"if not architecture" if plan.stem.norm else r"if architecture"
+        registered = rf"{when}\.preactivation:\n\s*self\.relu = "
         return {"torch": (registered,), "keras": (rf"{before}x = relu\(x, ",)}
     if isinstance(node.operation, spec.GlobalAverage):
         return {"torch": (r"self\.avgpool = ",), "keras": (r"= global_average_pool\(",)}
