@@ -11,6 +11,8 @@ from parity_tests.support import TINY, exact, random, training
 from resnet_parity.adapters.protocol import fallback_mode
 from resnet_parity.checks import CHECKS, run_check
 from resnet_parity.checks.engine import Engine
+from resnet_parity.checks.float64 import Float64
+from resnet_parity.checks.tap_check import TapCheck
 from resnet_parity.compare import compare, relative_error
 from resnet_parity.tolerances import limit
 from resnet_parity.verdict import BITWISE, first_divergence
@@ -126,6 +128,13 @@ def test_an_engine_whose_float64_is_partly_float32_is_skipped_with_its_reason():
 def test_a_waiver_covers_rounding_and_nothing_else():
     probe = random(TINY.name, "float64")
     (verdict,) = run_check("float64", probe, (fake(shifted(probe.expected, 1e-3), "rounds"),))
+    assert (verdict.status, verdict.reason) == ("fail", "")
+
+
+def test_a_check_without_a_waiver_limit_waives_nothing(monkeypatch):
+    monkeypatch.setattr(Float64, "waiver_limit", TapCheck.waiver_limit)
+    probe = random(TINY.name, "float64")
+    (verdict,) = run_check("float64", probe, (fake(shifted(probe.expected, 1e-7), "rounds"),))
     assert (verdict.status, verdict.reason) == ("fail", "")
 
 
