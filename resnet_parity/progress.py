@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich import progress as rich_progress
-from rich.console import Console
+from resnet_parity.streams import console, say
 
 Progress = Callable[[str, int], None]
 """A function that takes the name of the step that begins, and the total number of steps."""
@@ -15,17 +14,20 @@ Progress = Callable[[str, int], None]
 @contextmanager
 def progress_line() -> Iterator[Progress]:
     """Show progress inside a `with` block; yields the function to call when a step begins."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda step, total: console.print(f"{step} ...", style=None, soft_wrap=True)
+    terminal = console(stderr=True)
+    if not terminal.is_terminal:
+        yield lambda step, total: say(f"{step} ...")
         return
+
+    from rich import progress as rich_progress
+
     columns = (
         rich_progress.TextColumn("{task.description}"),
         rich_progress.BarColumn(),
         rich_progress.MofNCompleteColumn(),
         rich_progress.TimeElapsedColumn(),
     )
-    with rich_progress.Progress(*columns, console=console, transient=True) as bar:
+    with rich_progress.Progress(*columns, console=terminal, transient=True) as bar:
         task = bar.add_task("starting", total=None)
         started = 0
 

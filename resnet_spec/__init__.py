@@ -52,6 +52,7 @@ from resnet_spec.tensors import keras_layer_name as keras_layer_name
 from resnet_spec.tensors import layer_parameters as layer_parameters
 from resnet_spec.tensors import parameter_count as parameter_count
 from resnet_spec.tensors import parameters as parameters
+from resnet_spec.text import printable as printable
 from resnet_spec.weights import WeightsError as WeightsError
 from resnet_spec.weights import architecture_of as architecture_of
 from resnet_spec.weights import check_arrays as check_arrays

@@ -14,6 +14,7 @@ from resnet_spec.layers import Norm
 from resnet_spec.plan import make_plan
 from resnet_spec.registry import get_architecture
 from resnet_spec.tensors import Parameter, parameters
+from resnet_spec.text import printable
 
 IGNORED_LEAF = "num_batches_tracked"
 """The step counter of a torch norm; no other extra key is accepted."""
@@ -39,7 +40,7 @@ class WeightsError(ValueError):
 
     def __init__(self, summary: str, problems: list[str]) -> None:
         self.problems = problems
-        shown = [f"  - {problem}" for problem in problems[:_SHOWN]]
+        shown = [f"  - {printable(problem)}" for problem in problems[:_SHOWN]]
         if len(problems) > _SHOWN:
             shown.append(f"  - ... and {len(problems) - _SHOWN} more")
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"

@@ -13,9 +13,8 @@ import pytest
 from resnet_spec import ARCHITECTURES, GROUPS, parameter_count, taps
 
 from parity_tests.support import ALL_NAMES, ROOT, TINY, command, python
-from resnet_parity import cli
+from resnet_parity import cli, streams
 from resnet_parity.checks.engine import NOISE_FLOOR_MODES
-from resnet_parity.cli import options
 from resnet_parity.verify import verify
 
 
@@ -411,7 +410,7 @@ def test_checks_add_up(tiny, capsys):
 
 def test_tables_fit_eighty_columns(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr(options, "is_terminal", lambda: True)
+    monkeypatch.setattr(streams, "is_terminal", lambda: True)
     for arguments in (["list"], ["show", "wide_resnet101_2", "--layers"]):
         assert cli.main(arguments) == 0
         lines = capsys.readouterr().out.splitlines()

@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import traceback
 import weakref
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from typing import IO, Any, cast
 from resnet_parity.adapters.loading import keras_adapter, torch_adapter
 from resnet_parity.adapters.protocol import Adapter
 from resnet_parity.errors import ParityError
+from resnet_parity.signals import signals_postponed
 
 _ROOT = Path(__file__).parents[2]
 _SERVE = "from resnet_parity.adapters.remote import serve; serve()"
@@ -57,7 +57,7 @@ class RemoteAdapter:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             self._stream = ours.makefile("rwb")
-            with _interrupt_postponed():
+            with signals_postponed():
                 self._process = _start(framework, theirs, self._output, environment or {})
                 self._end = weakref.finalize(self, _end, self._process, self._stream, self._output)
 
@@ -105,22 +105,6 @@ def remote_adapters(*frameworks: str) -> Iterator[dict[str, Adapter]]:
             stack.callback(adapter.close)
             adapters[framework] = cast(Adapter, adapter)
         yield adapters
-
-
-@contextmanager
-def _interrupt_postponed() -> Iterator[None]:
-    """Postpone Ctrl-C, so that no worker is started without its finalizer."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread receives Ctrl-C
-        return
-    pressed = []
-    previous = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
-    if pressed:
-        raise KeyboardInterrupt
 
 
 def _start(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
-from resnet_spec import ArchitectureError
+from resnet_spec import ArchitectureError, printable
 
 from resnet_parity.cli import (
     diagnose,
@@ -24,6 +23,8 @@ from resnet_parity.cli import (
     verify,
 )
 from resnet_parity.errors import ParityError
+from resnet_parity.signals import Stopped, signals_raised
+from resnet_parity.streams import open_streams, say, show_result
 
 _COMMANDS = (
     *(show, verify, lockstep, vectors, matrix, diagnose),
@@ -42,37 +43,49 @@ _EPILOG = """exit codes:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    arguments, unknown = _parser().parse_known_args(argv)
-    if unknown:  # reported with the usage of the command, not of `resnet-parity`
-        arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    open_streams()
     try:
-        code, show = arguments.run(arguments)
-        _print(show)
-        return code
+        with signals_raised():
+            arguments = _parse(argv)
+            code, show = arguments.run(arguments)
+            show_result(show)
+            return code
     except ParityError as error:
-        return _complain(str(error), error.exit_code)
+        code, message = error.exit_code, str(error)
     except ArchitectureError as error:
-        return _complain(str(error), 2)
+        code, message = 2, str(error)
     except MemoryError:
-        return _complain("not enough memory; take a smaller size or a smaller net", 2)
-    except OSError as error:
-        return _complain(f"the result cannot be written: {error}", 2)
+        code, message = 2, "not enough memory; take a smaller size or a smaller net"
+    except OSError as error:  # the machine's: no temporary folder, too many open files
+        where = f"{error.filename}: " if error.filename else ""
+        code, message = 2, f"{where}{error.strerror or error}"
     except KeyboardInterrupt:
-        return _complain("interrupted", 130)
-
-
-def _print(show: Callable[[], None]) -> None:
-    """Print a result. A reader that closes the pipe early, such as `head`, changes no exit code."""
-    try:
-        show()
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _complain(message: str, code: int) -> int:
-    print(f"resnet-parity: error: {message}", file=sys.stderr)
+        code, message = 130, "interrupted"
+    except Stopped as stop:
+        code, message = stop.exit_code, str(stop)
+    for argument in argv or sys.argv:  # a file name may hold line breaks
+        message = message.replace(argument, printable(argument))
+    say(f"resnet-parity: error: {message}")
     return code
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    try:
+        arguments, unknown = _parser().parse_known_args(argv)
+        if unknown:  # reported with the usage of the command, not of `resnet-parity`
+            arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return arguments
+    except SystemExit:  # after a mistake or `--help`
+        show_result(lambda: None)
+        raise
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose messages are escaped, and lost where stderr cannot be written."""
+
+    def error(self, message: str) -> NoReturn:
+        say(f"{self.format_usage()}{self.prog}: error: {message}")
+        raise SystemExit(2)
 
 
 class _Version(argparse.Action):
@@ -84,12 +97,12 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         from importlib.metadata import version
 
-        print(f"resnet-parity {version('resnet-parity')}")
+        show_result(lambda: print(f"resnet-parity {version('resnet-parity')}"))
         parser.exit()
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="resnet-parity",
         description="Prove that a ResNet in PyTorch and the same ResNet in Keras are one function.",
         epilog=_EPILOG,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from resnet_spec import Architecture, get_architecture
 
 from resnet_parity.checks import CHECKS
+from resnet_parity.streams import console as console
 
 Result = tuple[int, Callable[[], None]]
 """An exit code, and a function that prints the result."""
@@ -126,25 +126,9 @@ def chosen_architecture(arguments: argparse.Namespace) -> Architecture:
     )
 
 
-def console() -> Any:
-    """A console that wraps lines on a terminal, and never in a file or a pipe."""
-    from rich.console import Console
-
-    class PipeConsole(Console):
-        def on_broken_pipe(self) -> None:
-            raise  # rich would exit with 1, the code of failed parity
-
-    return PipeConsole(width=None if is_terminal() else 240, highlight=False)
-
-
 def print_text(text: str, style: str = "") -> None:
     """Print a line as it is, without markup."""
-    console().print(text, style=style, soft_wrap=True, markup=False)
-
-
-def is_terminal() -> bool:
-    """Whether stdout is a terminal."""
-    return sys.stdout.isatty()
+    console().print(text, style=style, soft_wrap=True)
 
 
 def print_json(data: Any) -> None:

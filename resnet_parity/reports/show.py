@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from resnet_spec import (
     GROUPS,
@@ -48,7 +49,7 @@ def print_list(console: Console) -> None:
         if row["group"] != group:
             group = row["group"]
             table.add_section()
-            table.add_row(f"\n[bold]{group}[/]")
+            table.add_row(Text(f"\n{group}", "bold"))
         table.add_row(
             row["name"],
             row["block"],

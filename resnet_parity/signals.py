@@ -1,0 +1,63 @@
+"""Signals that end a process: as exceptions, so that files and workers are cleaned up."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_ENDING = ("SIGTERM", "SIGHUP")  # SIGINT already raises KeyboardInterrupt
+
+
+class Stopped(BaseException):
+    """A signal that ends the process; `exit_code` is the one that shells give it."""
+
+    def __init__(self, number: int) -> None:
+        self.exit_code = 128 + number
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+
+
+@contextmanager
+def signals_raised() -> Iterator[None]:
+    """Raise `Stopped` for a signal that would end the process; those ignored, as by nohup, stay."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        raise Stopped(number)
+
+    with _handled(_ENDING, stop, lambda current: current is signal.SIG_DFL):
+        yield
+
+
+@contextmanager
+def signals_postponed() -> Iterator[None]:
+    """Postpone signals, Ctrl-C included, so that no process is started without its finalizer."""
+    received: list[int] = []
+
+    def postpone(number: int, _: FrameType | None) -> None:
+        received.append(number)
+
+    with _handled(("SIGINT", *_ENDING), postpone, lambda current: current is not None):
+        yield
+    for number in received[:1]:
+        signal.raise_signal(number)
+
+
+@contextmanager
+def _handled(
+    names: tuple[str, ...],
+    handler: Callable[[int, FrameType | None], None],
+    is_wanted: Callable[[object], object],
+) -> Iterator[None]:
+    """Set a handler where the present one is wanted; only the main thread receives signals."""
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
+    wanted = [number for number in numbers if is_wanted(signal.getsignal(number))]
+    previous = {number: signal.signal(number, handler) for number in wanted}
+    try:
+        yield
+    finally:
+        for number, each in previous.items():
+            signal.signal(number, each)

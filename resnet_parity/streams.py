@@ -1,0 +1,81 @@
+"""The standard streams of a command: closed, full or in a narrow encoding, none raises."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable
+from typing import IO, Any
+
+from resnet_spec import printable
+
+from resnet_parity.errors import ParityError
+
+
+def open_streams() -> None:
+    """Open a closed stream on the null device, and escape what an encoding does not have.
+
+    Else the next file that is opened would take the place of the closed stream, and get its output.
+    """
+    for name in ("stdin", "stdout", "stderr"):  # in the order of their numbers
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            os.set_inheritable(descriptor, True)
+            setattr(sys, name, open(descriptor, "r" if name == "stdin" else "w"))  # noqa: PTH123, SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def show_result(show: Callable[[], Any]) -> None:
+    """Call what prints a result on stdout; raises `ParityError` if it cannot be written.
+
+    A reader that closes the pipe early, such as `head`, changes no exit code.
+    """
+    try:
+        show()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard(sys.stdout)
+    except OSError as error:
+        _discard(sys.stdout)
+        raise ParityError(f"the result cannot be written: {error.strerror}") from error
+
+
+def say(message: str) -> None:
+    """Print a message on stderr; work goes on where it cannot be written."""
+    try:
+        print(printable(message, keep="\n"), file=sys.stderr, flush=True)
+    except OSError:
+        _discard(sys.stderr)
+
+
+def _discard(stream: IO[str]) -> None:
+    """Send the rest to the null device; else Python would fail at exit, with another exit code."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def is_terminal() -> bool:
+    """Whether stdout is a terminal."""
+    return sys.stdout.isatty()
+
+
+def console(*, stderr: bool = False) -> Any:
+    """A console of rich that takes no markup and escapes all text that does not print.
+
+    It wraps lines on a terminal, and never in a file or a pipe.
+    """
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
+
+    class SafeConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # rich would exit with 1, the code of failed parity
+
+        def render(self, renderable: RenderableType, options: ConsoleOptions | None = None):
+            for text, style, control in super().render(renderable, options):
+                yield Segment(text if control else printable(text, keep="\n"), style, control)
+
+    width = None if stderr or is_terminal() else 240
+    return SafeConsole(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
