@@ -5,13 +5,13 @@ Both packages make a function of each row. `docs/layout.md` lists what else a ne
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import fields, replace
 from typing import Any
 
 from resnet_spec.architecture import Architecture, ArchitectureError
 from resnet_spec.components import DEEP_STEM, SMALL_STEM, Pool, SqueezeRatio, Stage, Stem, stages
+from resnet_spec.hints import nearest_architectures, unknown_option
 
 _HE = "He et al. 2015, arXiv:1512.03385, table 1"
 _HE_OPTIONS = "He et al. 2015, arXiv:1512.03385, table 3"
@@ -193,12 +193,9 @@ def get_architecture(
             "a backbone returns feature maps and no classes; leave num_classes out"
         )
     known = [field.name for field in fields(Architecture)]
-    for name in overrides:
-        if name not in known:
-            raise ArchitectureError(
-                f"an architecture has no field {name!r}{_nearest(name, known)}; "
-                f"its fields are: {', '.join(known)}"
-            )
+    unknown = [unknown_option(name, known) for name in overrides if name not in known]
+    if unknown:
+        raise ArchitectureError("\n".join(unknown))
     counts = {"num_classes": num_classes, "in_channels": in_channels}
     overrides |= {name: count for name, count in counts.items() if count is not None}
     row = replace(row, **overrides)
@@ -223,12 +220,8 @@ def _find(architecture: str | Architecture) -> Architecture:
         raise ArchitectureError(f"expected an architecture name or an Architecture, not {kind}")
     if architecture not in ARCHITECTURES:
         raise ArchitectureError(
-            f"unknown architecture {architecture!r}{_nearest(architecture, ARCHITECTURES)}; "
+            f"unknown architecture {architecture!r}"
+            f"{nearest_architectures(architecture, ARCHITECTURES)}; "
             "`resnet-parity list` shows them all"
         )
     return ARCHITECTURES[architecture]
-
-
-def _nearest(word: str, known) -> str:
-    near = difflib.get_close_matches(word.lower(), known, n=3)
-    return f" (did you mean {' or '.join(near)}?)" if near else ""
