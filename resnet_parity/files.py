@@ -2,44 +2,114 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from resnet_parity.errors import ParityError
+
+_PREFIX, _SUFFIX = ".resnet-parity-", ".tmp"
+"""The names of temporary files begin and end so."""
 
 
 def check_readable(path: Path) -> None:
     """Raise `ParityError` unless `path` is a file."""
-    if not path.is_file():
-        raise ParityError(f"{path} {'is not a file' if path.exists() else 'does not exist'}")
+    status = _status(path, "read")
+    if status is None or not stat.S_ISREG(status.st_mode):
+        raise ParityError(f"{path} {'is not a file' if status else 'does not exist'}")
 
 
 def check_writable(path: Path) -> None:
     """Raise `ParityError` if a file cannot be written; called before the work, not after it."""
-    if path.exists() and not path.is_file():
-        kind = "a folder" if path.is_dir() else "not a regular file"
+    status = _status(path, "written")
+    if status and not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
         raise ParityError(f"{path} is {kind}; name a file")
-    if not path.parent.is_dir():
-        raise ParityError(f"{path} cannot be written: there is no folder {path.parent}")
-    if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+    target = _target(path)
+    if not target.parent.is_dir():
+        raise ParityError(f"{path} cannot be written: there is no folder {target.parent}")
+    if not os.access(target.parent, os.W_OK) or (status and not os.access(path, os.W_OK)):
         raise ParityError(f"{path} cannot be written: permission denied")
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a temporary file in the same folder, then rename it; raises `ParityError`."""
+    """Write a temporary file in the same folder, then rename it; raises `ParityError`.
+
+    A symbolic link stays and its target is written; an existing file keeps its mode. Temporary
+    files of processes that were killed are deleted.
+    """
+    check_writable(path)
+    target = _target(path)
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as temporary:
+        _delete_abandoned(target.parent)
+        with _temporary(target.parent) as temporary:
             try:
                 temporary.write(content)
-                temporary.close()
-                Path(temporary.name).chmod(0o666 & ~_umask())
-                Path(temporary.name).replace(path)
+                temporary.flush()
+                _set_mode(temporary.fileno(), target)
+                os.fsync(temporary.fileno())
+                Path(temporary.name).replace(target)
             except BaseException:
                 Path(temporary.name).unlink(missing_ok=True)
                 raise
     except OSError as error:
         raise ParityError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _status(path: Path, purpose: str) -> os.stat_result | None:
+    """The status of a file, None if there is none. Raises `ParityError` for an impossible name."""
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise ParityError(f"{path} cannot be {purpose}: {error.strerror}") from error
+
+
+def _target(path: Path) -> Path:
+    """The file that a symbolic link leads to, which need not exist; else `path` in full."""
+    return Path(os.path.realpath(path))
+
+
+def _temporary(folder: Path) -> IO[bytes]:
+    """A new temporary file; its lock says that it is in use."""
+    while True:
+        file = tempfile.NamedTemporaryFile(  # noqa: SIM115, the caller closes it
+            dir=folder, prefix=_PREFIX, suffix=_SUFFIX, delete=False
+        )
+        with suppress(OSError):  # a file system without locks; there no file is taken as abandoned
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()  # another process deleted it before it was locked
+
+
+def _set_mode(descriptor: int, target: Path) -> None:
+    """Give a temporary file the mode and the group of the file that it replaces."""
+    try:
+        status = target.stat()
+    except FileNotFoundError:
+        os.fchmod(descriptor, 0o666 & ~_umask())
+        return
+    with suppress(OSError):  # a group that this user is not in
+        os.fchown(descriptor, -1, status.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
+
+
+def _delete_abandoned(folder: Path) -> None:
+    """Delete temporary files that no process holds a lock on: their process was killed."""
+    for path in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
+        with suppress(OSError):  # of another user, locked, or deleted by another process
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+            finally:
+                os.close(descriptor)
 
 
 def _umask() -> int:

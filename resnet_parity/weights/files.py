@@ -85,7 +85,12 @@ def check_float32(name: str, arch: Architecture, weights: Mapping[str, np.ndarra
 
 
 def write_weights(path: Path, arch: Architecture, weights: Mapping[str, np.ndarray]) -> None:
-    """Write a safetensors file whose metadata name the architecture; raises `ParityError`."""
+    """Write a safetensors file whose metadata name the architecture.
+
+    Raises `ParityError` for a path that cannot be written, and for weights that `read_weights`
+    would refuse.
+    """
+    check_float32(str(path), arch, weights)
     arrays = {p.name: np.ascontiguousarray(weights[p.name]) for p in parameters(arch)}
     metadata = {"format": "pt", "architecture": arch.name, "spec": to_json(arch)}
     write_atomically(path, save(arrays, metadata))
