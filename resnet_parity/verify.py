@@ -11,7 +11,7 @@ import numpy as np
 from resnet_spec import Architecture, get_architecture
 
 from resnet_parity import photographs
-from resnet_parity.adapters.loading import keras_adapter, torch_adapter
+from resnet_parity.adapters.loading import chosen_backend, keras_adapter, torch_adapter
 from resnet_parity.adapters.protocol import Adapter
 from resnet_parity.checks import CHECKS, DEFAULT_CHECKS, chosen_checks
 from resnet_parity.checks.base import PHOTOGRAPHS, Check, ProbeRequest
@@ -131,6 +131,7 @@ def verify(
     photos = photographs.load_all([str(path) for path in images]) if images else None
     request = ProbeRequest(arch, seed, size, photos)
     plan = [(check, probe) for check in chosen for probe in check.probes(request)]
+    chosen_backend(keras_backend)  # before anything is printed
     progress("loading the frameworks", len(plan) + 1)
     frameworks = torch_adapter(), keras_adapter(keras_backend)
     notes: list[str] = []

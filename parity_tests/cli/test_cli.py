@@ -10,9 +10,9 @@ import sys
 
 import pytest
 
-from resnet_spec import ARCHITECTURES, GROUPS, parameter_count, taps
+from resnet_spec import ARCHITECTURES, GROUPS, Pool, parameter_count, taps
 
-from parity_tests.support import ALL_NAMES, ROOT, TINY, command, python
+from parity_tests.support import ALL_NAMES, ROOT, TINY, light, python
 from resnet_parity import cli, streams
 from resnet_parity.checks.engine import NOISE_FLOOR_MODES
 from resnet_parity.verify import verify
@@ -209,11 +209,49 @@ def test_compare_prints_what_differs(capsys):
     assert "weights of resnet50 load into resnet50_v1, and give other logits" in output
     assert cli.main(["compare", "resnet18", "seresnet18", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
-    assert data["fields"] == {"se": ["None", "SqueezeRatio(ratio=0.0625, divisor=8)"]}
+    assert data["fields"] == {"se": [None, {"ratio": 0.0625, "divisor": 8}]}
     assert len(data["tensors"]["only in the second"]) == 8 * 4
     assert data["tensors"]["equal"] == 102
     assert cli.main(["compare", "resnet50d", "resnet50d"]) == 0
     assert "the same architecture" in capsys.readouterr().out
+
+
+REPR = re.compile(r"True|False|None|'.*'|\(.*\)|\[.*\]|[A-Z]\w*\(.*\)")
+"""A string that is the repr of a Python object."""
+
+
+def strings(data) -> list[str]:
+    """Every string in JSON data, keys included."""
+    if isinstance(data, dict):
+        return [*data, *(each for value in data.values() for each in strings(value))]
+    if isinstance(data, list):
+        return [each for value in data for each in strings(value)]
+    return [data] if isinstance(data, str) else []
+
+
+JSON = {
+    "list": ["list"],
+    "show": ["show", "keras_resnet50v2"],
+    "compare": ["compare", "resnet50", "keras_resnet50v2"],
+    "verify": ["verify", "tiny", "--check", "exact", "--layers", "--size", "32x64"],
+    "lockstep": ["lockstep", "tiny", "--steps", "1", "--single-steps", "0", "--size", "32x48"],
+    "diagnose": ["diagnose", "torch:tiny", "keras:tiny"],
+    "vectors": ["vectors", "tiny"],
+    "code": ["code", "Bottleneck"],
+}
+
+
+@pytest.mark.parametrize("kind", light(list(JSON), sorted({*JSON} - {"lockstep"})))
+def test_json_holds_values_and_no_python_reprs(kind, tiny, capsys):
+    cli.main([*JSON[kind], "--json"])
+    found = strings(json.loads(capsys.readouterr().out))
+    assert found
+    assert not [each for each in found if REPR.fullmatch(each)]
+
+
+def test_a_python_repr_in_json_is_found():
+    reprs = [repr(value) for value in (True, None, "lowest", (1, 2), Pool(), [3])]
+    assert all(REPR.fullmatch(each) for each in strings({"fields": reprs})[1:])
 
 
 @pytest.mark.parametrize(
@@ -282,7 +320,8 @@ MISTAKES = {
     "bad classes": (["verify", "resnet18", "--num-classes", "-1"], "num_classes must be at least"),
     "unknown option": (
         ["verify", "resnet20", "--checks", "exact"],
-        "resnet-parity verify: error: unrecognized arguments: --checks exact",
+        "resnet-parity verify: error: unrecognized arguments: --checks exact "
+        "(did you mean --check?)",
     ),
     "bad stride": (
         ["verify", "resnet20", "--output-stride", "8"],
@@ -300,6 +339,19 @@ MISTAKES = {
     "odd area": (["verify", "resnet18", "--check", "exact", "--size", "96x96"], "power-of-two"),
     "bad seed": (["verify", "resnet18", "--seed", "-1"], "'-1' is no seed"),
     "bad check": (["verify", "resnet18", "--check", "float16"], "invalid choice: 'float16'"),
+    "misspelt check": (["verify", "resnet18", "--check", "exct"], "'exct' (did you mean exact?)"),
+    "misspelt command": (["lst"], "invalid choice: 'lst' (did you mean list?); choose from list, "),
+    "no command but a name": (["resnet50"], "'resnet50' (did you mean show resnet50?)"),
+    "misspelt option with a value": (["show", "resnet18", "--sise=9x9"], "(did you mean --size?)"),
+    "bad steps": (["lockstep", "resnet20", "--steps", "-1"], "argument --steps: '-1' is no count"),
+    "bad batch": (
+        ["lockstep", "resnet20", "--batch", "two"],
+        "argument --batch: 'two' is no count",
+    ),
+    "no steps": (
+        ["lockstep", "resnet20", "--steps", "0", "--single-steps", "0"],
+        "steps and single_steps are both 0",
+    ),
     "no image": (["verify", "resnet18", "--image", "absent.jpg"], "absent.jpg: no such file"),
     "image that is none": (["verify", "resnet18", "--image", "README.md"], "not an image"),
     "image for exact": (
@@ -348,11 +400,25 @@ def test_keras_on_another_backend_is_refused(capsys):
     assert "Keras already runs on tensorflow" in capsys.readouterr().err
 
 
-def test_an_unknown_backend_in_the_environment_is_refused():
-    result = command("verify", "resnet18", KERAS_BACKEND="theano")
-    assert result.returncode == 2
-    assert "unknown Keras backend 'theano'" in result.stderr
-    assert "Traceback" not in result.stderr
+WITH_KERAS = [
+    ["verify", "resnet18"],
+    ["lockstep", "resnet20"],
+    ["vectors", "resnet20", "--verify"],
+    ["diagnose", "resnet20", "resnet20"],
+    ["export", "resnet20", "--framework", "keras", "--out", "absent.onnx"],
+    ["onnx-compare", "keras", "torch", "--architecture", "resnet20"],
+]
+
+
+@pytest.mark.parametrize("arguments", WITH_KERAS, ids=lambda arguments: arguments[0])
+def test_an_unknown_backend_in_the_environment_is_refused(arguments, monkeypatch, capsys):
+    """In one line, before any work begins."""
+    monkeypatch.setenv("KERAS_BACKEND", "theano")
+    assert cli.main(arguments) == 2
+    assert capsys.readouterr().err == (
+        "resnet-parity: error: unknown Keras backend 'theano'; "
+        "it is one of: tensorflow, jax, torch\n"
+    )
 
 
 PIPE = """

@@ -836,7 +836,7 @@ def test_a_keras_file_is_loaded_without_running_its_code(user_module, capsys):
         "other": "holds os.system, which would run code",
     }.items():
         with pytest.raises(ParityError, match=message):
-            check_name(f"{name}.keras")
+            check_name(f"{name}.keras", "keras")
 
 
 BLOCKER = """

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from resnet_spec import ArchitectureError, printable
+from resnet_spec import ARCHITECTURES, ArchitectureError, printable
+from resnet_spec.hints import did_you_mean
 
 from resnet_parity.cli import (
     diagnose,
@@ -73,7 +75,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     try:
         arguments, unknown = _parser().parse_known_args(argv)
         if unknown:  # reported with the usage of the command, not of `resnet-parity`
-            arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+            known = re.findall(r"--[\w-]+", arguments.parser.format_usage())
+            near = (did_you_mean(each.partition("=")[0], known) for each in unknown)
+            arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}{''.join(near)}")
         return arguments
     except SystemExit:  # after a mistake or `--help`
         show_result(lambda: None)
@@ -81,11 +85,25 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose messages are escaped, and lost where stderr cannot be written."""
+    """A parser whose messages are escaped, and lost where stderr cannot be written.
+
+    They suggest the nearest command, option or choice to one that is misspelt.
+    """
 
     def error(self, message: str) -> NoReturn:
         say(f"{self.format_usage()}{self.prog}: error: {message}")
         raise SystemExit(2)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is None or value in action.choices:
+            return
+        if action.dest == "command" and value in ARCHITECTURES:
+            near = f" (did you mean show {value}?)"
+        else:
+            near = did_you_mean(str(value), action.choices)
+        choices = ", ".join(action.choices)
+        message = f"invalid choice: {value!r}{near}; choose from {choices}"
+        raise argparse.ArgumentError(action, message)
 
 
 class _Version(argparse.Action):

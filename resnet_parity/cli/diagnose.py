@@ -51,8 +51,8 @@ def _diagnose(arguments: argparse.Namespace) -> options.Result:
     from resnet_parity.progress import progress_line
     from resnet_parity.reports import diagnose as report
 
-    for name in (arguments.a, arguments.b):
-        loading.check_name(name)  # fails before a framework is imported
+    for name, framework in ((arguments.a, "torch"), (arguments.b, "keras")):
+        loading.check_name(name, framework)  # fails before a framework is imported
     # A user's module may print, which must not end up in the result.
     with progress_line() as progress, contextlib.redirect_stdout(sys.stderr):
         progress("loading the models", 4)

@@ -67,7 +67,7 @@ def _dynamic(text: str) -> tuple[str, ...]:
 def _export(arguments: argparse.Namespace) -> options.Result:
     arch = options.chosen_architecture(arguments)
 
-    from resnet_parity.adapters.loading import require
+    from resnet_parity.adapters.loading import chosen_backend, require
     from resnet_parity.errors import ParityError
     from resnet_parity.files import check_readable, check_writable, write_atomically
     from resnet_parity.limits import check_memory
@@ -76,6 +76,8 @@ def _export(arguments: argparse.Namespace) -> options.Result:
     from resnet_parity.weights.files import read_weights
 
     size = arguments.size or (arch.image_size, arch.image_size)
+    if arguments.framework == "keras":
+        chosen_backend(arguments.keras_backend)  # reports an unknown one before the heavy imports
     given = arguments.weights
     if given:
         check_readable(given)

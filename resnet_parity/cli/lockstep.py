@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def add(commands: Any) -> None:
     options.add_architecture(parser, f"height and width of the images in pixels {size}")
     for name, (default, text) in _COUNTS.items():
         text = f"{text} (default: {default})"
-        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=text)
+        parser.add_argument(f"--{name}", type=_count, default=default, metavar="N", help=text)
     options.add_seed(parser, "seed of weights and images")
     for name, (kind, default, text) in _NUMBERS.items():
         text = f"{text} (default: {default})"
@@ -61,6 +62,15 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print JSON with every step")
     options.add_keras_backend(parser)
+
+
+def _count(text: str) -> int:
+    """A number of steps or images, for argparse."""
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no count; write a whole number from 0 on, with at most nine digits"
+        )
+    return int(text)
 
 
 def _lockstep(arguments: argparse.Namespace) -> options.Result:

@@ -53,8 +53,10 @@ def _compare(arguments: argparse.Namespace) -> options.Result:
     name = arguments.architecture
     arch = get_architecture(name) if name else None
 
-    from resnet_parity.adapters.loading import require
+    from resnet_parity.adapters.loading import chosen_backend, require
 
+    if any(each.startswith("keras") for each in arguments.participants):
+        chosen_backend(arguments.keras_backend)  # reports an unknown one before the heavy imports
     for module in ("onnx", "onnxruntime", "onnxscript"):
         require(module)
 

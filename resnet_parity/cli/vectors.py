@@ -70,8 +70,11 @@ def _make(arguments: argparse.Namespace, names: list[str]) -> options.Result:
 def _verify(arguments: argparse.Namespace, names: list[str]) -> options.Result:
     from resnet_spec import ARCHITECTURES
 
+    from resnet_parity.adapters.loading import chosen_backend
     from resnet_parity.progress import progress_line
     from resnet_parity.vectors import FILE, read_vectors
+
+    chosen_backend(arguments.keras_backend)  # reports an unknown one before the work begins
 
     names = names or list(ARCHITECTURES)
     data = read_vectors(arguments.file or FILE, names)

@@ -15,7 +15,12 @@ from typing import Any
 
 from resnet_spec import ARCHITECTURES, get_architecture
 
-from resnet_parity.adapters.loading import keras_adapter, load_triton, torch_adapter
+from resnet_parity.adapters.loading import (
+    chosen_backend,
+    keras_adapter,
+    load_triton,
+    torch_adapter,
+)
 from resnet_parity.errors import ParityError
 from resnet_parity.probes import random_weights
 
@@ -59,10 +64,14 @@ class LoadedModel:
         return self.name.rpartition(":")[2]
 
 
-def check_name(text: str) -> None:
-    """Raise `ParityError` if `text` cannot name a model, before a framework is imported."""
+def check_name(text: str, default: str) -> None:
+    """Raise `ParityError` if `text` cannot name a model, before a framework is imported.
+
+    A bare architecture name uses the framework `default`.
+    """
     if text.endswith(".keras"):
         _check_file(Path(text))
+        chosen_backend(None)
         return
     if text.endswith(".onnx"):
         raise ParityError(f"{text} is an ONNX graph; use `resnet-parity onnx-compare`")
@@ -74,6 +83,8 @@ def check_name(text: str) -> None:
     framework, colon, name = text.partition(":")
     if not colon or framework in FRAMEWORKS:
         get_architecture(name if colon else text)
+        if (framework if colon else default) == "keras":
+            chosen_backend(None)
     elif not name or not framework:
         raise ParityError(
             f"{text!r} does not name a model; write NAME, torch:NAME, keras:NAME, "

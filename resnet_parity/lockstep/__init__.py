@@ -13,7 +13,7 @@ from typing import cast
 
 from resnet_spec import Architecture, Recipe, get_architecture
 
-from resnet_parity.adapters.loading import keras_adapter, torch_adapter
+from resnet_parity.adapters.loading import chosen_backend, keras_adapter, torch_adapter
 from resnet_parity.adapters.protocol import TrainingAdapter
 from resnet_parity.errors import ParityError, ProbeError
 from resnet_parity.limits import check_memory
@@ -101,6 +101,7 @@ def lockstep(
     size = size or default_size(arch, "random")
     _check(arch, steps, single_steps, seed, size, batch)
     total = 1 + min(steps, _REPORTS) + (single_steps > 0)
+    chosen_backend(keras_backend)  # before anything is printed
     progress("loading the frameworks", total)
     adapters = torch_adapter(), keras_adapter(keras_backend)
     training_adapters = _training_adapter("torch"), _training_adapter("keras")
@@ -177,8 +178,11 @@ def _check(
 ) -> None:
     if arch.out_indices is not None or not arch.num_classes:
         raise ParityError(f"{arch.name!r} returns no logits to train; it needs classes")
-    if min(steps, single_steps, seed) < 0 or steps + single_steps == 0:
-        raise ParityError("there must be at least one step, in float64 or in float32")
+    for name, number in {"steps": steps, "single_steps": single_steps, "seed": seed}.items():
+        if number < 0:
+            raise ParityError(f"{name} must be at least 0, not {number}")
+    if steps + single_steps == 0:
+        raise ParityError("steps and single_steps are both 0; take at least one step of one kind")
     if batch < 2:
         raise ParityError("a norm in training needs at least two images in a batch")
     check_memory(arch, batch, size)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from resnet_spec import Architecture, mac_count, parameter_count, parameters
 
-from resnet_parity.reports.tables import new_table
+from resnet_parity.reports.tables import json_data, new_table
 
 _IGNORED = ("name", "source")
 _SAME_LOGITS = {"bn_decay", "zero_init_residual", "image_size"}
@@ -21,10 +21,7 @@ def compare_json(first: Architecture, second: Architecture) -> dict[str, Any]:
     shared = [name for name in ours if name in theirs]
     return {
         "names": [first.name, second.name],
-        "fields": {
-            name: [repr(value), repr(other)]
-            for name, (value, other) in _different("", first, second).items()
-        },
+        "fields": {name: json_data(pair) for name, pair in _different("", first, second).items()},
         "parameters": [parameter_count(first), parameter_count(second)],
         "macs": [mac_count(first), mac_count(second)],
         "image_size": [first.image_size, second.image_size],
@@ -41,8 +38,8 @@ def print_compare(console: Console, first: Architecture, second: Architecture) -
     """Print the differences, and whether the weights of one fit the other."""
     data = compare_json(first, second)
     table = new_table("", first.name, second.name)
-    for name, (value, other) in data["fields"].items():
-        table.add_row(name, value, other)
+    for name, pair in _different("", first, second).items():
+        table.add_row(name, *map(repr, pair))
     table.add_row("parameters", *(f"{count:,}" for count in data["parameters"]))
     costs = (
         f"{macs / 1e9:.2f} at {size}x{size}"
