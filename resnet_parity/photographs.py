@@ -3,6 +3,10 @@
 The shorter side is resized, the centre is cropped, values are scaled to [0, 1], then the mean is
 subtracted and the result divided by the deviation, per channel in RGB order. torchvision evaluates
 its weights this way (https://docs.pytorch.org/vision/stable/models.html).
+
+Pixels become 8-bit RGB first: of 16-bit numbers the high byte counts, an orientation tag is
+applied, transparency is ignored. 32-bit integers and floats are refused, because their range is not
+known.
 """
 
 from __future__ import annotations
@@ -30,6 +34,12 @@ _REASONS: dict[type[Exception], str] = {
     UnidentifiedImageError: "not an image that Pillow can read",
 }
 
+_SIXTEEN_BITS = ("PNG", "PPM")
+"""The formats whose integers Pillow reads as 32-bit ones, though they have 16 bits at most."""
+
+_UNKNOWN_RANGE = {"I": "32-bit integers", "F": "floats"}
+"""What no number means white in, by Pillow's mode."""
+
 
 def load(path: str | Path) -> np.ndarray:
     """One photograph as float64 (3, 224, 224), prepared as the module says.
@@ -39,7 +49,8 @@ def load(path: str | Path) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            # A path would be mapped into memory, and a rotated TIFF garbled (Pillow 13.0).
+            with Path(path).open("rb") as file, Image.open(file) as image:
                 return _prepare(_decode(image, path), path)
     except Image.DecompressionBombError:
         raise ImageError(f"{path}: the image claims more than {MAX_PIXELS:,} pixels") from None
@@ -47,6 +58,8 @@ def load(path: str | Path) -> np.ndarray:
         raise
     except Exception as error:  # decoders raise many types for a damaged file
         reason = _REASONS.get(type(error), f"the image is damaged ({error})")
+        if isinstance(error, OSError) and error.strerror and type(error) not in _REASONS:
+            reason = f"cannot be read: {error.strerror}"
         raise ImageError(f"{path}: {reason}") from None
 
 
@@ -61,7 +74,16 @@ def _decode(image: Image.Image, path: str | Path) -> Image.Image:
         raise ImageError(
             f"{path}: {width}x{height} is more than {MAX_PIXELS:,} pixels; resize it first"
         )
-    return ImageOps.exif_transpose(image).convert("RGB")
+    kind, mode = image.format, image.mode
+    image = ImageOps.exif_transpose(image)
+    if mode.startswith("I;16") or (mode == "I" and kind in _SIXTEEN_BITS):
+        image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
+    elif mode in _UNKNOWN_RANGE:
+        raise ImageError(
+            f"{path}: its pixels are {_UNKNOWN_RANGE[mode]}, whose range is not known; "
+            "save it with 8 or 16 bits per channel"
+        )
+    return image.convert("RGB")
 
 
 def _prepare(image: Image.Image, path: str | Path) -> np.ndarray:

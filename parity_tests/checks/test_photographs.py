@@ -36,23 +36,111 @@ def test_preparation_agrees_with_torchvision(photo):
     np.testing.assert_array_equal(photographs.load(photo), expected)
 
 
-@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "I;16"])
-def test_other_pixel_formats_become_rgb(mode, tmp_path):
+RAMP = np.linspace(0, 255, 260 * 300).reshape(260, 300).astype("uint8")
+"""Every grey level, at another place in each row."""
+
+
+def levels(path: Path) -> np.ndarray:
+    """The RGB levels, 0 to 255, that an image file is prepared to."""
+    return 255 * (photographs.load(path).transpose(1, 2, 0) * STD + MEAN)
+
+
+def stored_mode(path: Path) -> str:
+    with Image.open(path) as image:
+        return image.mode
+
+
+@pytest.fixture
+def grey(tmp_path) -> np.ndarray:
+    """The levels of `RAMP` as an 8-bit RGB image."""
+    Image.fromarray(np.stack([RAMP] * 3, axis=-1)).save(tmp_path / "rgb.png")
+    grey = levels(tmp_path / "rgb.png")
+    assert grey.min() < 30
+    assert grey.max() > 225
+    return grey
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "YCbCr", "LAB"])
+def test_other_pixel_formats_become_rgb(mode, tmp_path, grey):
     path = tmp_path / "image.tiff"
-    Image.new(mode, (300, 260)).save(path)
-    assert photographs.load(path).shape == (3, CROP, CROP)
+    rgb = Image.fromarray(np.stack([RAMP] * 3, axis=-1))
+    image = rgb.convert("L").convert(mode) if mode in ("LA", "P") else rgb.convert(mode)
+    image.save(path)
+    assert stored_mode(path) == mode
+    np.testing.assert_allclose(levels(path), grey, atol=1.5)
 
 
-def test_the_orientation_tag_is_applied(tmp_path):
-    path = tmp_path / "image.jpg"
-    pixels = np.zeros((260, 520, 3), "uint8")
-    pixels[:, :260] = 255
+def test_a_palette_keeps_its_colours(tmp_path):
+    path = tmp_path / "image.gif"
+    image = Image.new("P", (300, 260), 7)
+    image.putpalette([0, 0, 0] * 7 + [255, 51, 102])
+    image.save(path)
+    np.testing.assert_allclose(levels(path)[100, 100], (255, 51, 102), atol=1e-9)
+
+
+def test_transparency_is_ignored(tmp_path, grey):
+    pixels = np.stack([RAMP, RAMP, RAMP, RAMP[::-1]], axis=-1)
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    np.testing.assert_array_equal(levels(tmp_path / "image.png"), grey)
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "mode"),
+    [
+        ("png", "<u2", "I;16"),
+        ("tiff", "<u2", "I;16"),
+        ("tiff", ">u2", "I;16B"),
+        ("jp2", "<u2", "I;16"),
+        ("pgm", "<u2", "I"),
+    ],
+)
+def test_the_high_byte_of_sixteen_bits_counts(kind, dtype, mode, tmp_path, grey):
+    low = np.random.default_rng(0).integers(0, 256, RAMP.shape)
+    path = tmp_path / f"image.{kind}"
+    Image.fromarray((RAMP.astype("uint16") * 256 + low).astype(dtype)).save(path)
+    assert stored_mode(path) == mode
+    np.testing.assert_allclose(levels(path), grey, atol=1e-9)
+
+
+UNKNOWN_RANGE = {
+    "int32": ("32-bit integers", RAMP.astype("int32")),
+    "float": ("floats", RAMP.astype("float32") / 255),
+    "NaN": ("floats", np.full((260, 300), np.nan, "float32")),
+}
+
+
+@pytest.mark.parametrize("kind", UNKNOWN_RANGE)
+def test_pixels_of_unknown_range_are_refused_with_the_fix(kind, tmp_path):
+    what, pixels = UNKNOWN_RANGE[kind]
+    Image.fromarray(pixels).save(tmp_path / "image.tiff")
+    message = f"image.tiff: its pixels are {what}, .*; save it with 8 or 16 bits per channel"
+    with pytest.raises(ImageError, match=message):
+        photographs.load(tmp_path / "image.tiff")
+
+
+ORIENTATIONS = {
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.T,
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].T,
+    8: np.rot90,
+}
+"""What each value of the EXIF orientation asks a viewer to do with the stored pixels."""
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "<u2", ">u2"])
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_the_orientation_tag_is_applied(orientation, dtype, tmp_path):
+    wide = np.arange(256, dtype="uint8")[None].repeat(512, 0) // 2
+    wide[:100] += 100
+    stored = wide.astype(dtype) * (1 if dtype == "uint8" else 257)
     exif = Image.Exif()
-    exif[0x0112] = 6  # rotated by 90 degrees
-    Image.fromarray(pixels).save(path, exif=exif)
-    red = photographs.load(path)[0]
-    assert red[:80].mean() > red[-80:].mean() + 1  # left has become top
-    assert abs(red[:, :80].mean() - red[:, -80:].mean()) < 0.1
+    exif[0x0112] = orientation
+    Image.fromarray(stored).save(tmp_path / "tagged.tiff", exif=exif)
+    Image.fromarray(np.ascontiguousarray(ORIENTATIONS[orientation](wide))).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(levels(tmp_path / "tagged.tiff"), levels(tmp_path / "a.png"))
 
 
 def _png_that_claims(width: int, height: int) -> bytes:
@@ -94,6 +182,8 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
         photographs.load(tmp_path / "absent.png")
     with pytest.raises(ImageError, match="is a directory"):
         photographs.load(tmp_path)
+    with pytest.raises(ImageError, match="xx: cannot be read: File name too long"):
+        photographs.load(tmp_path / ("x" * 256))
 
 
 def test_a_sliver_is_refused_before_it_is_resized(tmp_path):
