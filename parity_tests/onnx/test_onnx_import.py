@@ -160,13 +160,13 @@ def change(proto: onnx.ModelProto, node: str, **attributes) -> None:
 
 DEFECTS = {
     "stride": ("layer2.0.conv1", {"strides": [1, 1]}, r"layer2.0.conv1: strides \(1, 1\)"),
-    "padding": ("layer2.0.conv2", {"pads": [0, 0, 2, 2]}, "layer2.0.conv2: padding"),
+    "padding": ("layer2.0.conv2", {"pads": [0, 0, 2, 2]}, r"layer2.0.conv2: pads \(0, 0, 2, 2\)"),
     "dilation": ("layer1.1.conv1", {"dilations": [2, 2]}, "layer1.1.conv1: dilations"),
-    "same padding": ("conv1", {"auto_pad": "SAME_UPPER"}, "conv1: padding computed"),
-    "epsilon": ("layer1.0.bn1", {"epsilon": 1e-3}, "layer1.0.bn1 has epsilon 0.001"),
-    "pool": ("maxpool", {"pads": [0, 0, 1, 1]}, "maxpool: padding"),
+    "same padding": ("conv1", {"auto_pad": "SAME_UPPER"}, "conv1: auto_pad SAME_UPPER"),
+    "epsilon": ("layer1.0.bn1", {"epsilon": 1e-3}, "layer1.0.bn1: epsilon 0.001"),
+    "pool": ("maxpool", {"pads": [0, 0, 1, 1]}, r"maxpool: pads \(0, 0, 1, 1\)"),
     "rounding up": ("maxpool", {"ceil_mode": 1}, "maxpool: ceil_mode 1 instead of 0"),
-    "scaled head": ("fc", {"alpha": 0.5}, "fc scales its terms"),
+    "scaled head": ("fc", {"alpha": 0.5}, "fc: alpha 0.5"),
 }
 
 
@@ -229,7 +229,7 @@ def test_a_dropout_is_refused_in_training_mode_alone(training):
     head.input[0] = "kept"
     proto.graph.node.insert(list(proto.graph.node).index(head), drop)
     if training:
-        with pytest.raises(ParityError, match="a Dropout is active, or may be, as in training"):
+        with pytest.raises(ParityError, match="the Dropout after avgpool is active, or may be, as in training"):
             identified_as(proto)
     else:
         assert identified_as(proto) == TINY

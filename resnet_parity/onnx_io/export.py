@@ -17,11 +17,11 @@ from resnet_parity.onnx_io import metadata
 from resnet_parity.onnx_io.canonical_names import put_canonical_names
 from resnet_parity.onnx_io.exporters import LAYOUTS, ExportOptions, exported_graph
 from resnet_parity.onnx_io.identify import identify
-from resnet_parity.onnx_io.match import Match, MismatchError
+from resnet_parity.onnx_io.match import Match
 from resnet_parity.onnx_io.participants import first_failure, verify_file
 from resnet_parity.onnx_io.reading import MAX_BYTES, WORKING_OPSET, parse
 from resnet_parity.onnx_io.rewrite import fold_constants, prepare, rewrite_model
-from resnet_parity.onnx_io.search import match
+from resnet_parity.onnx_io.search import closest
 from resnet_parity.onnx_io.tensors import deviations, put_weights
 from resnet_parity.progress import Progress
 from resnet_parity.tolerances import limit
@@ -61,15 +61,14 @@ def export(
     fold_constants(model)
     prepare(model)
     rewrite_model(model, fold=options.fold)
-    try:
-        found = match(model.graph, arch)
-    except MismatchError as error:
+    found = closest(model.graph, arch)
+    if found.faults:
         hint = ""
         if options.framework == "keras" and "tensorflow" not in keras_adapter().versions():
             hint = "; set KERAS_BACKEND=tensorflow, which Keras' exporter supports best"
         raise ExportError(
-            f"the exporter of {options.framework} wrote another model: {error}{hint}"
-        ) from error
+            f"the exporter of {options.framework} wrote another model: {found.faults[0]}{hint}"
+        )
     put_canonical_names(model.graph, found)
     # The exporter's own values depend on the CPU (Keras' exporter folds norms with TensorFlow's
     # rsqrt), and it reduces norms that stay to a factor and a term. They are checked and replaced,

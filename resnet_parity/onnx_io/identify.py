@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,11 +22,11 @@ from resnet_spec import (
 
 from resnet_parity.errors import ParityError
 from resnet_parity.onnx_io import metadata
-from resnet_parity.onnx_io.match import Match, MismatchError
+from resnet_parity.onnx_io.match import Match
 from resnet_parity.onnx_io.nodes import constant
 from resnet_parity.onnx_io.reading import WORKING_OPSET, brief
 from resnet_parity.onnx_io.rewrite import prepare, rewrite_model
-from resnet_parity.onnx_io.search import match
+from resnet_parity.onnx_io.search import closest
 
 
 @dataclass(frozen=True)
@@ -67,18 +67,14 @@ def _identify(
     model: ir.Model, proto: ModelProto, name: str, wanted: Architecture | None
 ) -> Identified:
     rewrite_model(model, fold=False)
-    found: list[Match] = []
-    nearest: tuple[str, MismatchError] | None = None
-    for arch in [wanted] if wanted else _candidates(proto, model.graph, name):
-        try:
-            found.append(match(model.graph, arch))
-            _check_image(model.graph, found[-1], name)
-        except MismatchError as error:
-            if nearest is None or error.reached > nearest[1].reached:
-                nearest = arch.name, error
-    if found:
-        return Identified(model, found[0], tuple(each.architecture.name for each in found[1:]))
-    raise ParityError(f"{name}: {_refusal(nearest, wanted)}")
+    candidates = [wanted] if wanted else list(_candidates(proto, model.graph, name))
+    strict = (closest(model.graph, arch, strict=True) for arch in candidates)
+    found = [each for each in strict if not each.faults]
+    if not found:
+        raise ParityError(f"{name}: {_refusal(model.graph, candidates, wanted)}")
+    for each in found:
+        _check_image(model.graph, each, name)
+    return Identified(model, found[0], tuple(each.architecture.name for each in found[1:]))
 
 
 def _model(proto: ModelProto, name: str) -> ir.Model:
@@ -119,15 +115,21 @@ def _check_image(graph: ir.Graph, found: Match, name: str) -> None:
         raise ParityError(f"{name}: its image has {channels} channels, its first layer {wanted}")
 
 
-def _refusal(nearest: tuple[str, MismatchError] | None, wanted: Architecture | None) -> str:
-    if nearest is not None and wanted is not None:
-        return f"it is not {nearest[0]}: {nearest[1]}"
-    if nearest is None:
+def _refusal(
+    graph: ir.Graph, candidates: Sequence[Architecture], wanted: Architecture | None
+) -> str:
+    """The nearest of the candidates, and the first difference from it."""
+    if not candidates:
         return (
             "no architecture of the registry has convolutions of these shapes; an architecture of "
             "your own is identified only in a file that `resnet-parity export` wrote"
         )
-    return f"it could not be identified; nearest is {nearest[0]}, but {nearest[1]}"
+    nearest = max((closest(graph, arch) for arch in candidates), key=lambda each: each.agreement)
+    name, (first, *others) = nearest.architecture.name, nearest.faults
+    more = f" (the first of {len(others) + 1} differences)" if others else ""
+    if wanted is not None:
+        return f"it is not {name}: {first}{more}"
+    return f"it could not be identified; nearest is {name}, but {first}{more}"
 
 
 def _candidates(proto: ModelProto, graph: ir.Graph, name: str) -> Iterator[Architecture]:

@@ -1,6 +1,7 @@
 """Match one value of a graph with one operation of the spec, and return what its inputs must be.
 
-One function per operation; each raises a `MismatchError` that names the operation and what differs.
+One function per operation. It raises a `MismatchError` if another operator computes the value, and
+notes attributes and tensors that differ as faults of the match.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ _RESHAPING = ("Flatten", "Reshape", "Squeeze")
 
 
 class MismatchError(Exception):
-    """A graph is not that architecture; `reached` is the number of operations that matched."""
+    """Another operator than that of the spec computes a value."""
 
-    def __init__(self, message: str, reached: int = 0) -> None:
+    def __init__(self, message: str, value: ir.Value | None = None) -> None:
         super().__init__(message)
-        self.reached = reached
+        self.value = value
 
 
 @dataclass
@@ -36,7 +37,8 @@ class Match:
 
     `values` holds the output of each operation; `nodes` the node that computes it, and helper nodes
     under names such as `avgpool.flat`. `folded` holds each norm that was folded, by the name of its
-    convolution; `layouts` the layouts found for image and feature maps.
+    convolution; `layouts` the layouts found for image and feature maps. `faults` name each
+    operation that differs and how, at a `cost`; the graph is that architecture if there are none.
     """
 
     architecture: spec.Architecture
@@ -46,6 +48,8 @@ class Match:
     folded: dict[str, spec.Norm] = field(default_factory=dict)
     used: set[ir.Node] = field(default_factory=set)
     layouts: set[str] = field(default_factory=set)
+    faults: tuple[str, ...] = ()
+    cost: int = 0
 
     def copy(self) -> Match:
         """A copy for a search that may fail; its changes do not reach this one."""
@@ -62,6 +66,22 @@ class Match:
     def layout(self) -> str:
         return next(iter(self.layouts))
 
+    @property
+    def agreement(self) -> int:
+        """The number of nodes that compute what the spec says, less the cost of the faults."""
+        return len(self.nodes) - self.cost
+
+    def add_fault(self, text: str, cost: int = 1) -> None:
+        """Note a difference; the search goes on."""
+        self.faults = (*self.faults, text)
+        self.cost += cost
+
+    def compare(self, name: str, what: str, expected: Any, actual: Any) -> None:
+        """Note a fault if an attribute or a tensor's shape is not that of the operation."""
+        if actual != expected:
+            shown = "computed" if actual is None else f"{actual}"
+            self.add_fault(f"{name}: {what} {shown} instead of {expected}")
+
 
 InputPairs = list[tuple[str, ir.Value]]
 """Names of operations, each with the value that must be its output."""
@@ -74,60 +94,67 @@ Orders = list[InputPairs]
 def inputs_of(operation: Any, node: spec.Node, value: ir.Value, found: Match) -> Orders:
     """Return the possible pairs of inputs if the value computes the operation.
 
-    Raises `MismatchError` if it does not.
+    Raises `MismatchError` if another operator computes it.
     """
     raise TypeError(f"no rule matches the operation {operation}")
 
 
 @inputs_of.register
 def _(operation: spec.Conv, node: spec.Node, value: ir.Value, found: Match) -> Orders:
-    conv = _producer(value, "Conv", operation.name, found)
-    kernel = nodes.constant(conv, 1)
+    name, conv = operation.name, _producer(value, "Conv", operation.name, found)
+    kernel, bias = nodes.constant(conv, 1), nodes.constant(conv, 2)
     per_group = operation.in_channels // operation.groups
     shape = (operation.out_channels, per_group, operation.kernel, operation.kernel)
-    _check(operation.name, "kernel", shape, None if kernel is None else kernel.shape)
     attributes = conv.attributes
+    found.compare(name, "group", operation.groups, attributes.get_int("group", 1))
+    found.compare(name, "weight of shape", shape, None if kernel is None else kernel.shape)
     said = tuple(attributes.get_ints("kernel_shape", shape[2:]))
-    _check(operation.name, "kernel_shape", shape[2:], said)
-    _check(operation.name, "groups", operation.groups, attributes.get_int("group", 1))
+    found.compare(name, "kernel_shape", shape[2:], said)
     for word, number in (("strides", operation.stride), ("dilations", operation.dilation)):
-        _check(operation.name, word, (number,) * 2, tuple(attributes.get_ints(word, (1, 1))))
-    _check(operation.name, "padding", (operation.padding,) * 4, nodes.pads(conv))
-    bias = nodes.constant(conv, 2)
+        given = tuple(attributes.get_ints(word, (1, 1)))
+        if word == "strides" or operation.kernel > 1:  # one pixel has no dilation
+            found.compare(name, word, (number,) * 2, given)
+    _compare_pads(name, conv, operation.padding, found)
     if bias is not None:
-        _check(operation.name, "bias", (operation.out_channels,), bias.shape)
+        found.compare(name, "bias of shape", (operation.out_channels,), bias.shape)
     if len(conv.inputs) > 2 and conv.inputs[2] is not None and bias is None:
-        raise MismatchError(f"{operation.name} computes its bias")
-    if operation.name not in found.folded and not operation.bias and bias is not None:
-        raise MismatchError(
-            f"{operation.name} has a bias, but neither the spec nor a norm adds one"
-        )
+        found.add_fault(f"{name} computes its bias")
+    if name not in found.folded and not operation.bias and bias is not None:
+        found.add_fault(f"{name} has a bias, but neither the spec nor a norm adds one")
     return [[(node.inputs[0], input_of(conv, 0))]]
 
 
 @inputs_of.register
 def _(operation: spec.Norm, node: spec.Node, value: ir.Value, found: Match) -> Orders:
-    producer = value.producer()
-    if producer is None or producer.op_type != "BatchNormalization":
-        if not isinstance(found.operations[node.inputs[0]].operation, spec.Conv):
-            raise MismatchError(
-                f"{operation.name} is {describe(value)} instead of BatchNormalization"
-            )
-        # It can only be folded into the convolution before it, which is matched next.
-        found.folded[node.inputs[0]] = operation
-        return [[(node.inputs[0], value)]]
-    found.used.add(producer)
+    name, producer = operation.name, value.producer()
+    if producer is not None and producer.op_type == "Conv" and may_be_folded(node, found):
+        return [presumed_folded(node, value, found)]
+    norm = _producer(value, "BatchNormalization", name, found)
     for index, what in enumerate(("scale", "bias", "mean", "variance"), start=1):
-        tensor = nodes.constant(producer, index)
+        tensor = nodes.constant(norm, index)
         shape = None if tensor is None else tensor.shape
-        _check(operation.name, what, (operation.channels,), shape)
-    if producer.attributes.get_int("training_mode", 0):
-        raise MismatchError(f"{operation.name} uses batch statistics, as in training")
-    eps = producer.attributes.get_float("epsilon", 1e-5)
-    if np.float32(eps) != np.float32(operation.eps) and not nodes.is_plain_affine(producer):
-        raise MismatchError(f"{operation.name} has epsilon {eps:g} instead of {operation.eps:g}")
-    found.nodes[operation.name] = producer
-    return [[(node.inputs[0], input_of(producer, 0))]]
+        found.compare(name, f"{what} of shape", (operation.channels,), shape)
+    if norm.attributes.get_int("training_mode", 0):
+        found.add_fault(
+            f"{name}: training_mode 1 instead of 0, so it uses the statistics of the batch; export "
+            "the model again after model.eval()"
+        )
+    eps = norm.attributes.get_float("epsilon", 1e-5)
+    if np.float32(eps) != np.float32(operation.eps) and not nodes.is_plain_affine(norm):
+        found.compare(name, "epsilon", f"{operation.eps:g}", f"{eps:g}")
+    return [[(node.inputs[0], input_of(norm, 0))]]
+
+
+def may_be_folded(node: spec.Node, found: Match) -> bool:
+    """Whether a convolution comes before a norm, into which exporters may fold it."""
+    return isinstance(found.operations[node.inputs[0]].operation, spec.Conv)
+
+
+def presumed_folded(node: spec.Node, value: ir.Value, found: Match) -> InputPairs:
+    """The convolution before a norm, as the producer of the norm's value."""
+    assert isinstance(node.operation, spec.Norm)
+    found.folded[node.inputs[0]] = node.operation
+    return [(node.inputs[0], value)]
 
 
 @inputs_of.register
@@ -144,12 +171,13 @@ def _(operation: spec.Identity, node: spec.Node, value: ir.Value, found: Match) 
 @inputs_of.register
 def _(operation: spec.Add, node: spec.Node, value: ir.Value, found: Match) -> Orders:
     add = _producer(value, "Add", operation.name, found)
-    first, second = input_of(add, 0), input_of(add, 1)
-    branch, shortcut = node.inputs
-    return [
-        [(branch, first), (shortcut, second)],
-        [(branch, second), (shortcut, first)],
-    ]
+    return both_orders(node, input_of(add, 0), input_of(add, 1))
+
+
+def both_orders(node: spec.Node, first: ir.Value, second: ir.Value) -> Orders:
+    """The inputs of an operation of two inputs, in either order."""
+    one, other = node.inputs
+    return [[(one, first), (other, second)], [(one, second), (other, first)]]
 
 
 @inputs_of.register
@@ -157,49 +185,57 @@ def _(operation: spec.Gate, node: spec.Node, value: ir.Value, found: Match) -> O
     product = _producer(value, "Mul", operation.name, found)
     factors = [input_of(product, 0), input_of(product, 1)]
     for x, gate in (factors, factors[::-1]):
-        sigmoid = source_of(gate, found).producer()
+        sigmoid = source_of(gate, operation.name, found).producer()
         if sigmoid is not None and sigmoid.op_type == "Sigmoid":
             found.used.add(sigmoid)
             found.nodes[f"{operation.name}.sigmoid"] = sigmoid
             return [[(node.inputs[0], x), (node.inputs[1], input_of(sigmoid, 0))]]
-    raise MismatchError(f"{operation.name} is not a product with a sigmoid")
+    found.add_fault(f"{operation.name} is not a product with a Sigmoid")
+    orders = []
+    for x, gate in (factors, factors[::-1]):
+        other = gate.producer()
+        before = gate if other is None else input_of(other, 0)
+        orders.append([(node.inputs[0], x), (node.inputs[1], before)])
+    return orders
 
 
 @inputs_of.register
 def _(operation: spec.MaxPool, node: spec.Node, value: ir.Value, found: Match) -> Orders:
-    pool = _producer(value, "MaxPool", operation.name, found)
+    name, pool = operation.name, _producer(value, "MaxPool", operation.name, found)
     source = input_of(pool, 0)
     padded = nodes.pads(pool)
-    zeros = _zeros_before(operation.name, source, found) if operation.border != "lowest" else None
+    zeros = _zeros_before(name, source, found) if operation.border != "lowest" else None
+    _compare_pool(name, pool, operation.kernel, operation.stride, found)
+    found.compare(name, "ceil_mode", 0, pool.attributes.get_int("ceil_mode", 0))
     if zeros is not None and not any(padded or (1,)):
         padded, source = zeros
-    elif operation.border == "zero" and operation.padding:
-        raise MismatchError(f"{operation.name} does not pad with zeros")
-    _check_pool(operation.name, pool, operation.kernel, operation.stride)
-    _check(operation.name, "ceil_mode", 0, pool.attributes.get_int("ceil_mode", 0))
-    _check(operation.name, "padding", (operation.padding,) * 4, padded)
+        found.compare(name, "pads of a Pad", (operation.padding,) * 4, padded)
+    else:
+        if operation.border == "zero" and operation.padding:
+            found.add_fault(f"{name} does not pad with zeros")
+        _compare_pads(name, pool, operation.padding, found)
     return [[(node.inputs[0], source)]]
 
 
 @inputs_of.register
 def _(operation: spec.AveragePool, node: spec.Node, value: ir.Value, found: Match) -> Orders:
-    pool = _producer(value, "AveragePool", operation.name, found)
-    source = input_of(pool, 0)
-    _check_pool(operation.name, pool, operation.kernel, operation.stride)
+    name, pool = operation.name, _producer(value, "AveragePool", operation.name, found)
+    attributes, source = pool.attributes, input_of(pool, 0)
+    _compare_pool(name, pool, operation.kernel, operation.stride, found)
+    ceil_mode = attributes.get_int("ceil_mode", 0)
     if operation.zeros:
-        zeros = _zeros_before(operation.name, source, found)
+        zeros = _zeros_before(name, source, found)
         padded, source = zeros or (None, source)
-        _check(operation.name, "padding", (0, 0, operation.zeros, operation.zeros), padded)
-        _check(operation.name, "ceil_mode", 0, pool.attributes.get_int("ceil_mode", 0))
-        _check(operation.name, "pads", (0, 0, 0, 0), nodes.pads(pool))
+        expected = (0, 0, operation.zeros, operation.zeros)
+        found.compare(name, "pads of a Pad", expected, padded)
+        found.compare(name, "ceil_mode", 0, ceil_mode)
+        _compare_pads(name, pool, 0, found)
         return [[(node.inputs[0], source)]]
-    counts = pool.attributes.get_int("count_include_pad", 0)
-    same = pool.attributes.get_string("auto_pad", "NOTSET") == "SAME_UPPER"
-    rounds_up = same or pool.attributes.get_int("ceil_mode", 0)
-    if counts or not rounds_up or (not same and any(nodes.pads(pool) or ())):
-        raise MismatchError(
-            f"{operation.name} does not round its size up, or counts padding in its means"
-        )
+    same = attributes.get_string("auto_pad", "NOTSET") == "SAME_UPPER"
+    found.compare(name, "count_include_pad", 0, attributes.get_int("count_include_pad", 0))
+    if not same:
+        found.compare(name, "ceil_mode", 1, ceil_mode)
+        _compare_pads(name, pool, 0, found)
     return [[(node.inputs[0], source)]]
 
 
@@ -207,52 +243,60 @@ def _(operation: spec.AveragePool, node: spec.Node, value: ir.Value, found: Matc
 def _(operation: spec.ChannelPad, node: spec.Node, value: ir.Value, found: Match) -> Orders:
     pad = _producer(value, "Pad", operation.name, found)
     expected = (0, operation.before, 0, 0, 0, operation.after, 0, 0)
-    _check(operation.name, "channels of zeros", expected, nodes.zeros_of(pad))
+    found.compare(operation.name, "pads of zeros", expected, nodes.zeros_of(pad))
     return [[(node.inputs[0], input_of(pad, 0))]]
 
 
 @inputs_of.register
 def _(operation: spec.GlobalAverage, node: spec.Node, value: ir.Value, found: Match) -> Orders:
-    producer = value.producer()
-    flattened = False
-    if operation.flat and producer is not None and producer.op_type in _RESHAPING:
+    name, producer = operation.name, value.producer()
+    flattened = f"{name}.flat" in found.nodes
+    flattens = producer is not None and producer.op_type in _RESHAPING
+    if operation.flat and not flattened and producer is not None and flattens:
         *_, last = spec.make_plan(found.architecture).blocks
         width = last.out_channels
         if not nodes.flattens(producer, width):
-            raise MismatchError(f"{operation.name} is reshaped, but not to (N, {width})")
+            found.add_fault(
+                f"{name}: the {producer.op_type} after it {nodes.reshaping(producer)} "
+                f"instead of to (N, {width})"
+            )
         found.used |= {producer, *nodes.ancestors(producer.inputs[1:])}
-        found.nodes[f"{operation.name}.flat"] = producer
+        found.nodes[f"{name}.flat"] = producer
         value, flattened = input_of(producer, 0), True
         producer = value.producer()
     if producer is None or producer.op_type not in ("GlobalAveragePool", "ReduceMean"):
-        raise MismatchError(f"{operation.name} is {describe(value)} instead of a global average")
+        raise MismatchError(f"{name} is {describe(value)} instead of a global average", value)
     keeps = True
     if producer.op_type == "ReduceMean":
-        _check(operation.name, "axes", (2, 3), nodes.axes_of(producer))
+        found.compare(name, "axes", (2, 3), nodes.axes_of(producer))
         keeps = bool(producer.attributes.get_int("keepdims", 1))
-    if keeps == (operation.flat and not flattened) or (flattened and not keeps):
-        raise MismatchError(f"{operation.name} returns a tensor of the wrong rank")
+    if operation.flat and keeps and not flattened:
+        found.add_fault(f"{name} keeps the axes of height and width (keepdims), and no Flatten")
+    if not operation.flat and not keeps:
+        found.compare(name, "keepdims", 1, 0)
     found.used.add(producer)
-    found.nodes[operation.name] = producer
+    found.nodes[name] = producer
     return [[(node.inputs[0], input_of(producer, 0))]]
 
 
 @inputs_of.register
 def _(operation: spec.Linear, node: spec.Node, value: ir.Value, found: Match) -> Orders:
-    gemm = _producer(value, "Gemm", operation.name, found)
+    name, gemm = operation.name, _producer(value, "Gemm", operation.name, found)
     attributes = gemm.attributes
-    if attributes.get_float("alpha", 1.0) != 1 or attributes.get_float("beta", 1.0) != 1:
-        raise MismatchError(f"{operation.name} scales its terms")
-    _check(operation.name, "transA", 0, attributes.get_int("transA", 0))
-    shape = (operation.out_features, operation.in_features)
     kernel, bias = nodes.constant(gemm, 1), nodes.constant(gemm, 2)
-    found_shape = None if kernel is None else tuple(kernel.shape)
-    expected = shape if attributes.get_int("transB", 0) else shape[::-1]
-    _check(operation.name, "kernel", expected, found_shape)
-    if bias is not None:
-        _check(operation.name, "bias", (operation.out_features,), tuple(bias.shape))
-    elif len(gemm.inputs) > 2:
-        raise MismatchError(f"{operation.name} computes its bias")
+    for word, term in (("alpha", gemm), ("beta", bias)):
+        if term is not None:
+            found.compare(name, word, 1.0, attributes.get_float(word, 1.0))
+    found.compare(name, "transA", 0, attributes.get_int("transA", 0))
+    shape = (operation.out_features, operation.in_features)
+    trans = attributes.get_int("transB", 0)
+    expected = shape if trans else shape[::-1]
+    shown = f"transB {trans} and a weight of shape"
+    found.compare(name, shown, expected, None if kernel is None else tuple(kernel.shape))
+    if bias is not None and tuple(bias.shape) not in ((), (1,), (1, 1), (1, shape[0])):  # broadcast
+        found.compare(name, "bias of shape", shape[:1], tuple(bias.shape))
+    elif bias is None and len(gemm.inputs) > 2 and gemm.inputs[2] is not None:
+        found.add_fault(f"{name} computes its bias")
     return [[(node.inputs[0], input_of(gemm, 0))]]
 
 
@@ -271,10 +315,20 @@ def _zeros_before(
     return zeros[2:4] + zeros[6:], input_of(pad, 0)
 
 
-def _check_pool(name: str, pool: ir.Node, kernel: int, stride: int) -> None:
-    _check(name, "kernel", (kernel,) * 2, tuple(pool.attributes.get_ints("kernel_shape", ())))
-    _check(name, "strides", (stride,) * 2, tuple(pool.attributes.get_ints("strides", (1, 1))))
-    _check(name, "dilations", (1, 1), tuple(pool.attributes.get_ints("dilations", (1, 1))))
+def _compare_pads(name: str, node: ir.Node, padding: int, found: Match) -> None:
+    """Compare the padding on each side; auto_pad is named where it decides."""
+    mode = node.attributes.get_string("auto_pad", "NOTSET")
+    expected, actual = (padding,) * 4, nodes.pads(node)
+    if mode == "NOTSET":
+        found.compare(name, "pads", expected, actual)
+    elif actual != expected:
+        found.add_fault(f"{name}: auto_pad {mode} instead of pads {expected}")
+
+
+def _compare_pool(name: str, pool: ir.Node, kernel: int, stride: int, found: Match) -> None:
+    for word, number in (("kernel_shape", kernel), ("strides", stride), ("dilations", 1)):
+        given = tuple(pool.attributes.get_ints(word, (1, 1)))
+        found.compare(name, word, (number,) * 2, given)
 
 
 def _producer(value: ir.Value, op_type: str, name: str, found: Match) -> ir.Node:
@@ -287,12 +341,15 @@ def _producer(value: ir.Value, op_type: str, name: str, found: Match) -> ir.Node
     return node
 
 
-def source_of(value: ir.Value, found: Match) -> ir.Value:
-    """The value without the Identity and Dropout nodes after it."""
+def source_of(value: ir.Value, name: str, found: Match) -> ir.Value:
+    """The value without the Identity and Dropout nodes after it; `name` is its operation."""
     while (node := value.producer()) is not None and node.op_type in _NO_OPS:
         training = nodes.constant(node, 2)
         if len(node.inputs) > 2 and node.inputs[2] and (training is None or training.any()):
-            raise MismatchError("a Dropout is active, or may be, as in training")
+            found.add_fault(
+                f"the Dropout after {name} is active, or may be, as in training; export the model "
+                "again after model.eval()"
+            )
         found.used.add(node)
         value = input_of(node, 0)
     return value
@@ -303,12 +360,6 @@ def input_of(node: ir.Node, index: int) -> ir.Value:
     if value is None:
         raise MismatchError(f"a {node.op_type} has no input {index}")
     return value
-
-
-def _check(name: str, what: str, expected: Any, actual: Any) -> None:
-    if actual != expected:
-        shown = "computed" if actual is None else f"{actual}"
-        raise MismatchError(f"{name}: {what} {shown} instead of {expected}")
 
 
 def describe(value: ir.Value) -> str:

@@ -34,11 +34,36 @@ def is_plain_affine(norm: ir.Node) -> bool:
 
 
 def pads(node: ir.Node) -> tuple[int, ...] | None:
-    """The padding in pixels as (top, left, bottom, right); None where it depends on the size."""
+    """The padding in pixels as (top, left, bottom, right); None where it depends on the size.
+
+    SAME padding keeps the size at stride 1, whatever it is; else the size must be known.
+    """
     mode = node.attributes.get_string("auto_pad", "NOTSET")
-    if mode != "NOTSET":
-        return (0, 0, 0, 0) if mode == "VALID" else None
-    return tuple(node.attributes.get_ints("pads", (0, 0, 0, 0)))
+    if mode == "NOTSET":
+        return tuple(node.attributes.get_ints("pads", (0, 0, 0, 0)))
+    if mode == "VALID":
+        return (0, 0, 0, 0)
+    weight = constant(node, 1)
+    kernel = node.attributes.get_ints("kernel_shape", () if weight is None else weight.shape[2:])
+    shape = node.inputs[0].shape if node.inputs[0] is not None else None
+    totals = []
+    for extent, width, stride, dilation in zip(
+        [None, None] if shape is None else list(shape)[2:],
+        kernel,
+        node.attributes.get_ints("strides", (1, 1)),
+        node.attributes.get_ints("dilations", (1, 1)),
+        strict=True,
+    ):
+        beyond = dilation * (width - 1) + 1  # what the last window takes from its first cell on
+        if stride == 1:
+            totals.append(beyond - 1)
+        elif isinstance(extent, int):
+            totals.append(max(beyond - 1 - (extent - 1) % stride, 0))
+        else:
+            return None
+    less = tuple(total // 2 for total in totals)
+    more = tuple(total - half for total, half in zip(totals, less, strict=True))
+    return less + more if mode == "SAME_UPPER" else more + less
 
 
 def zeros_of(pad: ir.Node) -> tuple[int, ...] | None:
@@ -73,7 +98,9 @@ def axes_of(mean: ir.Node) -> tuple[int, ...]:
 def flattens(node: ir.Node, channels: int) -> bool:
     """Whether a node reshapes (N, channels, 1, 1) to (N, channels) for any N."""
     if node.op_type == "Flatten":
-        return node.attributes.get_int("axis", 1) == 1
+        before = node.inputs[0].shape if node.inputs[0] is not None else None
+        axis = node.attributes.get_int("axis", 1)
+        return axis == 1 or (axis < 0 and before is not None and axis + before.rank() == 1)
     target = constant(node, 1)
     if target is not None and target.ndim != 1:
         return False
@@ -91,6 +118,15 @@ def flattens(node: ir.Node, channels: int) -> bool:
     makers = ancestors(concat.inputs[:1])
     is_small = len(makers) <= 8 and all(maker.op_type in _SHAPE_OPERATORS for maker in makers)
     return is_small and width is not None and width.tolist() == [channels]
+
+
+def reshaping(node: ir.Node) -> str:
+    """How a Flatten, Reshape or Squeeze changes a shape, in words."""
+    if node.op_type == "Flatten":
+        return f"flattens from axis {node.attributes.get_int('axis', 1)} on"
+    target = constant(node, 1)
+    values = "computed values" if target is None else tuple(target.ravel().tolist())
+    return f"{'drops the axes' if node.op_type == 'Squeeze' else 'reshapes to'} {values}"
 
 
 _SHAPE_OPERATORS = ("Shape", "Gather", "Slice", "Squeeze", "Unsqueeze", "Reshape", "Cast")

@@ -71,8 +71,10 @@ def _linear_weights(layer: Linear, node: ir.Node) -> Iterator[tuple[str, np.ndar
     bias = constant(node, 2)
     if not node.attributes.get_int("transB", 0):
         kernel = np.einsum("io->oi", kernel).copy()
+    if bias is None:
+        bias = np.zeros(len(kernel), kernel.dtype)
     yield f"{layer.name}.weight", kernel
-    yield f"{layer.name}.bias", np.zeros(len(kernel), kernel.dtype) if bias is None else bias.copy()
+    yield f"{layer.name}.bias", np.broadcast_to(bias.ravel(), len(kernel)).copy()
 
 
 def _array(node: ir.Node, index: int) -> np.ndarray:
