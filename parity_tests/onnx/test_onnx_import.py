@@ -229,7 +229,9 @@ def test_a_dropout_is_refused_in_training_mode_alone(training):
     head.input[0] = "kept"
     proto.graph.node.insert(list(proto.graph.node).index(head), drop)
     if training:
-        with pytest.raises(ParityError, match="the Dropout after avgpool is active, or may be, as in training"):
+        with pytest.raises(
+            ParityError, match="the Dropout after avgpool is active, or may be, as in training"
+        ):
             identified_as(proto)
     else:
         assert identified_as(proto) == TINY

@@ -32,7 +32,9 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="the file to write (default: NAME.FRAMEWORK.onnx)"
     )
-    parser.add_argument("--opset", type=int, default=18, metavar="N", help="18 (default) to 23")
+    parser.add_argument(
+        "--opset", type=options.integer_type, default=18, metavar="N", help="18 (default) to 23"
+    )
     parser.add_argument(
         "--dynamic",
         type=_dynamic,
@@ -92,7 +94,7 @@ def _export(arguments: argparse.Namespace) -> options.Result:
         require(module)
 
     from resnet_parity.onnx_io.export import export_verified
-    from resnet_parity.onnx_io.exporters import ExportOptions
+    from resnet_parity.onnx_io.exporters import ExportOptions, check_backend
     from resnet_parity.onnx_io.participants import FILE_BATCHES
 
     graph_options = ExportOptions(
@@ -103,6 +105,8 @@ def _export(arguments: argparse.Namespace) -> options.Result:
         opset=arguments.opset,
         fold=arguments.fold,
     )
+    if arguments.framework == "keras":
+        check_backend(chosen_backend(arguments.keras_backend))
     if "size" not in graph_options.dynamic:  # else it is verified at the default size of probes
         check_memory(arch, max(FILE_BATCHES) if "batch" in graph_options.dynamic else 1, size)
     weights = read_weights(given, arch) if given else random_weights(arch, 0, "float32")

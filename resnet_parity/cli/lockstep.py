@@ -19,11 +19,23 @@ _COUNTS = {
     "batch": (4, "images in a batch"),
 }
 _NUMBERS = {
-    "learning-rate": (float, 0.001, "of the first step"),
-    "momentum": (float, 0.9, "share of the buffer that is kept"),
-    "weight-decay": (float, 1e-4, "L2, coupled: added to the gradient, before the buffer"),
-    "label-smoothing": (float, 0.0, "share of each label that is spread over all classes"),
-    "period": (int, 100, "steps until the schedule divides by ten, or reaches zero"),
+    "learning-rate": (options.number_type, 0.001, "of the first step"),
+    "momentum": (options.number_type, 0.9, "share of the buffer that is kept"),
+    "weight-decay": (
+        options.number_type,
+        1e-4,
+        "L2, coupled: added to the gradient, before the buffer",
+    ),
+    "label-smoothing": (
+        options.number_type,
+        0.0,
+        "share of each label that is spread over all classes",
+    ),
+    "period": (
+        options.integer_type,
+        100,
+        "steps until the schedule divides by ten, or reaches zero",
+    ),
 }
 
 

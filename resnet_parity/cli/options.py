@@ -30,16 +30,19 @@ def add_architecture(parser: argparse.ArgumentParser, size: str) -> None:
     parser.add_argument("--size", type=size_type, metavar="HxW", help=size)
     parser.add_argument(
         "--num-classes",
-        type=int,
+        type=integer_type,
         metavar="N",
         help="override the number of classes; 0 returns the pooled features",
     )
     parser.add_argument(
-        "--in-channels", type=int, metavar="N", help="override the number of image channels"
+        "--in-channels",
+        type=integer_type,
+        metavar="N",
+        help="override the number of image channels",
     )
     parser.add_argument(
         "--output-stride",
-        type=int,
+        type=integer_type,
         metavar="N",
         help="image pixels per cell of the last feature map; later strides become dilation",
     )
@@ -88,7 +91,7 @@ def add_seed(
 
 def size_type(text: str) -> tuple[int, int]:
     """HxW in pixels, for argparse."""
-    match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text)
+    match = re.fullmatch(r"([0-9]{1,6})x([0-9]{1,6})", text)
     if not match or 0 in (int(match[1]), int(match[2])):
         raise argparse.ArgumentTypeError(
             f"{text!r} is no size; write HxW in pixels, such as 64x96, with at most six digits each"
@@ -98,16 +101,34 @@ def size_type(text: str) -> tuple[int, int]:
 
 def seed_type(text: str) -> int:
     """The seed of a probe, for argparse."""
-    if not re.fullmatch(r"\d{1,18}", text):
+    if not re.fullmatch(r"[0-9]{1,18}", text):
         raise argparse.ArgumentTypeError(
             f"{text!r} is no seed; write a whole number from 0 on, with at most 18 digits"
         )
     return int(text)
 
 
+def integer_type(text: str) -> int:
+    """A whole number, for argparse; `int` alone takes any digits of Unicode, and any number."""
+    if not re.fullmatch(r"-?[0-9]{1,9}", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no whole number of at most nine digits, such as 10"
+        )
+    return int(text)
+
+
+def number_type(text: str) -> float:
+    """A number, for argparse; `float` alone takes any digits of Unicode."""
+    if not re.fullmatch(
+        r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]+)?|nan|inf", text, re.IGNORECASE
+    ):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number, such as 0.1 or 1e-4")
+    return float(text)
+
+
 def indices_type(text: str) -> tuple[int, ...]:
     """Indices of feature maps, for argparse."""
-    if not re.fullmatch(r"\d{1,3}(,\d{1,3})*", text):
+    if not re.fullmatch(r"[0-9]{1,3}(,[0-9]{1,3})*", text):
         raise argparse.ArgumentTypeError(
             f"{text!r} is no list of indices; write indices such as 1,2,3,4"
         )

@@ -10,12 +10,18 @@ from onnx import ModelProto
 
 from resnet_spec import Architecture
 
-from resnet_parity.adapters.loading import eager_mode, keras_adapter, require, torch_adapter
+from resnet_parity.adapters.loading import (
+    chosen_backend,
+    eager_mode,
+    keras_adapter,
+    require,
+    torch_adapter,
+)
 from resnet_parity.adapters.protocol import fallback_mode
 from resnet_parity.checks.engine import NOISE_FLOOR_MODES
 from resnet_parity.errors import ParityError
 from resnet_parity.onnx_io.export import export
-from resnet_parity.onnx_io.exporters import ExportOptions
+from resnet_parity.onnx_io.exporters import ExportOptions, check_backend
 from resnet_parity.onnx_io.identify import Identified, identify
 from resnet_parity.onnx_io.metadata import graph_checksum
 from resnet_parity.onnx_io.operators import count_operators
@@ -86,6 +92,8 @@ def compare_models(
     architectures, or if there is neither a file nor `arch`.
     """
     chosen, skipped_runtimes = _runtimes(runtimes)
+    if "keras.onnx" in names:
+        check_backend(chosen_backend(keras_backend))
     files: dict[str, tuple[ModelProto, Identified]] = {}
     for name, proto in protos.items():
         files[name] = proto, identify(proto, name, arch)

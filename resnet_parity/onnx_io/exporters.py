@@ -64,6 +64,14 @@ class ExportOptions:
             )
 
 
+def check_backend(backend: str) -> None:
+    """Raise `ParityError` for a backend of Keras that no graph is exported from."""
+    if backend == "jax":
+        raise ParityError(
+            "exports from Keras on jax are not supported; set KERAS_BACKEND=tensorflow"
+        )
+
+
 def exported_graph(
     arch: Architecture,
     weights: Mapping[str, np.ndarray],
@@ -73,10 +81,8 @@ def exported_graph(
     """Build the model in the framework, and return the graph that its exporter writes."""
     is_torch = options.framework == "torch"
     adapter = torch_adapter() if is_torch else keras_adapter(keras_backend)
-    if "jax" in adapter.versions():
-        raise ParityError(
-            "exports from Keras on jax are not supported; set KERAS_BACKEND=tensorflow"
-        )
+    if not is_torch:
+        check_backend(list(adapter.versions())[-1])
     to_onnx = import_module(f"resnet_parity.adapters.{options.framework}.export").to_onnx
     model = adapter.build(arch, weights, "float32")
     layout = options.layout or LAYOUTS[options.framework]
