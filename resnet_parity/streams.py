@@ -68,10 +68,16 @@ def console(*, stderr: bool = False) -> Any:
     """
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.segment import Segment
+    from rich.text import Text
 
     class SafeConsole(Console):
         def on_broken_pipe(self) -> None:
             raise  # rich would exit with 1, the code of failed parity
+
+        def render_str(self, text: str, **options: Any) -> Text:
+            return super().render_str(
+                printable(text, keep="\n"), **options
+            )  # before it is measured
 
         def render(self, renderable: RenderableType, options: ConsoleOptions | None = None):
             for text, style, control in super().render(renderable, options):

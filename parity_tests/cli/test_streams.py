@@ -1,0 +1,132 @@
+"""Closed, full and narrow streams: the exit code stays right, and no text lands in another."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from rich.text import Text
+
+from parity_tests.support import ROOT
+from resnet_parity import cli, progress, streams
+from resnet_parity.reports.tables import new_table
+
+COMMAND = f"{sys.executable} -m resnet_parity.cli"
+
+
+def shell(line: str, **environment: str) -> tuple[int, str, str]:
+    """Run a line of bash in which $C is the command; its exit code, stdout and stderr."""
+    result = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {line}"],
+        cwd=ROOT,
+        env={
+            **{name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+            "C": COMMAND,
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return result.returncode, result.stdout, result.stderr
+
+
+FULL = "resnet-parity: error: the result cannot be written: No space left on device\n"
+UNKNOWN = "unknown architecture 'nope'"
+
+LINES = {
+    "$C show resnet20 >&-": (0, "", ""),
+    "$C show resnet20 --json >&- 2>&- <&-": (0, "", ""),
+    "$C show nope 2>&-": (2, "", ""),
+    "$C show nope >&-": (2, "", UNKNOWN),
+    "$C show --bad 2>&-": (2, "", ""),
+    "$C show resnet20 >/dev/full": (2, "", FULL),
+    "$C show resnet20 --json >/dev/full": (2, "", FULL),
+    "$C --help >/dev/full": (2, "", FULL),
+    "$C --version >/dev/full": (2, "", FULL),
+    "$C show nope 2>/dev/full": (2, "", ""),
+    "$C show --bad 2>/dev/full": (2, "", ""),
+    "$C --version | head -0": (0, "", ""),
+    "$C list | head -0": (0, "", ""),
+}
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_closed_and_full_streams_change_no_exit_code(line):
+    code, out, message = LINES[line]
+    found_code, found_out, err = shell(line)
+    assert (found_code, found_out) == (code, out), err
+    assert (message in err) if message else (err == "")
+    assert "Traceback" not in err
+
+
+def test_a_folder_that_is_gone_and_no_home_do_no_harm(tmp_path):
+    folder = f"cd {tmp_path}; mkdir gone; cd gone; rmdir ../gone"
+    line = f"{folder}; env -u HOME $C compare resnet18 plain18"
+    code, out, err = shell(line, PYTHONPATH=str(ROOT), TMPDIR="/nonexistent", KERAS_BACKEND="x")
+    assert (code, err) == (0, "")
+    assert "plain18" in out
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "20", "x", "-5", "99999999999999999999"])
+def test_any_width_of_the_terminal_is_taken(columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr(streams, "is_terminal", lambda: True)
+    assert cli.main(["show", "resnet20", "--layers"]) == 0
+    assert capsys.readouterr().out.count("\n") < 5000
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["verify", "--help"])
+    assert stop.value.code == 0
+
+
+def test_json_is_ascii_and_text_is_escaped_in_any_encoding():
+    code, out, err = shell(
+        "$C list --json; $C code Bottleneck", LC_ALL="C", PYTHONIOENCODING="ascii"
+    )
+    assert (code, err) == (0, "")
+    assert json.loads(out[: out.index("\n]\n") + 2])
+    assert out.isascii()
+
+
+HOSTILE = "a\nb\x1b[2J\x1b]8;;http://x\x07\r\x9b1m\u202e[bold]:smile:\udcff"
+ESCAPED = r"b\x1b[2J\x1b]8;;http://x\x07\r\x9b1m\u202e[bold]:smile:\udcff"
+
+
+def test_reports_escape_what_does_not_print(capsys):
+    """In plain text, in a table, and in text that a report has made itself."""
+    console = streams.console()
+    console.print(HOSTILE)
+    console.print(Text(HOSTILE))
+    table = new_table("name")
+    table.add_row(HOSTILE)
+    console.print(table)
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    made = ESCAPED.replace(r"\x07\r", "")  # `Text` drops these
+    assert lines == ["a", ESCAPED, "a", made, "name", "a", ESCAPED]
+
+
+def test_progress_escapes_what_does_not_print_on_a_terminal_and_elsewhere(capsys, monkeypatch):
+    with progress.progress_line() as begin:
+        begin(HOSTILE, 1)
+    assert capsys.readouterr().err == f"a\n{ESCAPED} ...\n"
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with progress.progress_line() as begin:
+        begin(HOSTILE, 1)
+    drawn = capsys.readouterr().err
+    assert ESCAPED[:20] in drawn
+    assert not [each for each in ("\x1b[2J", "\x07", "\x9b", "\u202e") if each in drawn]
+
+
+def test_messages_escape_the_arguments(capsys):
+    assert cli.main(["inspect", HOSTILE[:-1]]) == 2
+    assert cli.main(["show", HOSTILE]) == 2
+    with pytest.raises(SystemExit):
+        cli.main(["show", "resnet18", HOSTILE])
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "\n" + "resnet-parity: error: a" in "\n" + err
+    assert err.replace("\n", "").isprintable()
+    assert err.count(r"\x1b[2J") == 3
