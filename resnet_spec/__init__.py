@@ -41,6 +41,7 @@ from resnet_spec.recipe import momentum_name as momentum_name
 from resnet_spec.registry import ARCHITECTURES as ARCHITECTURES
 from resnet_spec.registry import GROUPS as GROUPS
 from resnet_spec.registry import get_architecture as get_architecture
+from resnet_spec.registry import list_models as list_models
 from resnet_spec.serialization import from_json as from_json
 from resnet_spec.serialization import to_json as to_json
 from resnet_spec.taps import Tap as Tap

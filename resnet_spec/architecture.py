@@ -23,10 +23,10 @@ from resnet_spec.components import (
     Stem,
     ZeroPadding,
 )
-from resnet_spec.validate import integers, type_mistakes
+from resnet_spec.validate import integers, type_mistakes, unwrap_scalars
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_MAY_BE_ZERO = ("padding", "num_classes", "out_indices")
+_MAY_BE_ZERO = ("padding", "num_classes")
 
 
 class ArchitectureError(ValueError):
@@ -85,6 +85,7 @@ class Architecture:
     source: str = ""
 
     def __post_init__(self) -> None:
+        unwrap_scalars(self)
         problems = list(_mistakes(self))
         if problems:
             listed = "\n".join(f"  - {problem}" for problem in problems)
@@ -133,8 +134,8 @@ def _type_mistakes(arch: Architecture) -> Iterator[str]:
 def _number_mistakes(arch: Architecture) -> Iterator[str]:
     """Fields that are out of range."""
     for where, value in integers(arch):
-        least = 0 if where.rpartition(".")[2].partition("[")[0] in _MAY_BE_ZERO else 1
-        if value < least:
+        least = 0 if where.rpartition(".")[2] in _MAY_BE_ZERO else 1
+        if value < least and not where.startswith("out_indices"):
             yield f"{where} must be at least {least}, not {value}"
     if not arch.stages:
         yield "it has no stages; give at least one Stage"
@@ -216,7 +217,7 @@ def _output_mistakes(arch: Architecture) -> Iterator[str]:
     if arch.out_indices is not None:
         levels = range(len(arch.stages) + 1)
         indices = arch.out_indices
-        if not indices or list(indices) != sorted(set(indices)) or indices[-1] not in levels:
+        if not indices or list(indices) != sorted(set(indices) & set(levels)):
             yield (
                 f"out_indices {indices} of a backbone's features must be some of {tuple(levels)}, "
                 "each once and in order (0 is the stem, 1 the first stage)"

@@ -31,7 +31,7 @@ class Node:
 
 
 @lru_cache(maxsize=256)
-def make_graph(arch: Architecture) -> tuple[Node, ...]:
+def make_graph(arch: str | Architecture) -> tuple[Node, ...]:
     """The operations of an architecture in execution order."""
     return tuple(_walk(make_plan(arch)))
 

@@ -29,6 +29,7 @@ from resnet_spec.layers import (
     SqueezeExcitation,
     Weighted,
 )
+from resnet_spec.registry import get_architecture
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,11 @@ class Block:
     def output(self) -> Identity:
         """The output of a block with preactivation, which no ReLU gives the block's name."""
         return Identity(self.name)
+
+    @property
+    def stride(self) -> int:
+        """The stride of the block, which one of its convolutions has."""
+        return max(conv.stride for conv in self.convs)
 
     @property
     def projects(self) -> bool:
@@ -177,6 +183,11 @@ class Plan:
         return (block for stage in self.stages for block in stage.blocks)
 
     @property
+    def out_channels(self) -> int:
+        """Channels of the last feature map."""
+        return [self.stem.convs[-1], *self.blocks][-1].out_channels
+
+    @property
     def layers(self) -> Iterator[Weighted]:
         """Every layer that holds weights, in the order of a torchvision or timm state dict."""
         yield from self.stem.layers
@@ -209,8 +220,9 @@ class _BlockStride:
 
 
 @lru_cache(maxsize=256)
-def make_plan(arch: Architecture) -> Plan:
-    """Unroll an architecture into its layers."""
+def make_plan(arch: str | Architecture) -> Plan:
+    """Unroll an architecture, or the row of that name, into its layers."""
+    arch = get_architecture(arch)
     depth = len(arch.stages) if arch.out_indices is None else arch.out_indices[-1]
     channels = arch.stem.channels
     stage_plans = []

@@ -28,7 +28,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from resnet_spec.validate import type_mistakes
+from resnet_spec.validate import type_mistakes, unwrap_scalars
 
 Schedule = Literal["constant", "step", "cosine"]
 SCHEDULES: tuple[str, ...] = get_args(Schedule)
@@ -60,6 +60,7 @@ class Recipe:
     period: int = 100
 
     def __post_init__(self) -> None:
+        unwrap_scalars(self)
         problems = list(_mistakes(self))
         if problems:
             raise RecipeError("\n".join(["the recipe cannot be used:", *problems]))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import fields, replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 from resnet_spec.architecture import Architecture, ArchitectureError
@@ -181,7 +182,7 @@ def get_architecture(
     """The row of that name, or the given row, with some fields replaced.
 
     `features_only` makes it a backbone, without classes, that returns the feature maps of
-    `out_indices` (0 is the stem, 1 the first stage; default: all).
+    `out_indices` (0 is the stem, 1 the first stage, -1 the last one; default: all).
 
     Raises `ArchitectureError` for an unknown name or field (with the nearest known ones), or a
     combination that cannot be built.
@@ -198,18 +199,25 @@ def get_architecture(
         raise ArchitectureError("\n".join(unknown))
     counts = {"num_classes": num_classes, "in_channels": in_channels}
     overrides |= {name: count for name, count in counts.items() if count is not None}
-    row = replace(row, **overrides)
+    row = replace(row, **overrides) if overrides else row
     if features_only:
-        levels = range(len(row.stages) + 1) if out_indices is None else out_indices
+        maps = len(row.stages) + 1
+        levels = range(maps) if out_indices is None else out_indices
         try:
-            return replace(row, out_indices=tuple(levels))
+            levels = [level + maps if -maps <= level < 0 else level for level in levels]
         except TypeError:
             raise ArchitectureError(
-                f"out_indices must be a sequence, as in (1, 4) or (4,), not {levels!r}"
+                f"out_indices must be a sequence, as in (1, 4) or (4,), not {out_indices!r}"
             ) from None
+        return replace(row, out_indices=tuple(levels))
     if out_indices is not None:
         raise ArchitectureError("out_indices needs features_only=True")
     return row
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """The names of the registry that match a shell pattern, such as `"*v2*"`, in its order."""
+    return [name for name in ARCHITECTURES if fnmatchcase(name, pattern)]
 
 
 def _find(architecture: str | Architecture) -> Architecture:

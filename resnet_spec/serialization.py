@@ -8,14 +8,15 @@ from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from resnet_spec.architecture import Architecture, ArchitectureError
+from resnet_spec.registry import get_architecture
 
 _LONGEST = 20_000
 """In characters; resnet152 takes 700."""
 
 
-def to_json(arch: Architecture) -> str:
+def to_json(arch: str | Architecture) -> str:
     """Every field of an architecture, those with their default included."""
-    return json.dumps(asdict(arch), separators=(",", ":"))
+    return json.dumps(asdict(get_architecture(arch)), separators=(",", ":"))
 
 
 def from_json(text: str) -> Architecture:

@@ -15,6 +15,7 @@ from resnet_spec import layers
 from resnet_spec.architecture import Architecture, ArchitectureError
 from resnet_spec.graph import IMAGE, make_graph
 from resnet_spec.plan import make_plan
+from resnet_spec.registry import get_architecture
 
 Shape = tuple[int, ...]
 Size = tuple[int, int]
@@ -41,7 +42,7 @@ def output_size(layer: layers.Conv | layers.MaxPool, size: Size) -> Size:
 
 
 @lru_cache(maxsize=256)
-def taps(arch: Architecture, height: int, width: int) -> tuple[Tap, ...]:
+def taps(arch: str | Architecture, height: int, width: int) -> tuple[Tap, ...]:
     """All taps for one image of that size, in execution order.
 
     Raises `ArchitectureError` when the image has no pixels.
@@ -50,16 +51,16 @@ def taps(arch: Architecture, height: int, width: int) -> tuple[Tap, ...]:
     return tuple(tap for tap in _walk(arch, height, width) if tap.name in tapped)
 
 
-def shapes(arch: Architecture, height: int, width: int) -> dict[str, Shape]:
+def shapes(arch: str | Architecture, height: int, width: int) -> dict[str, Shape]:
     """The output shape of every operation by its name, tapped or not, and that of `IMAGE`.
 
     Raises `ArchitectureError` when the image has no pixels.
     """
     walk = {tap.name: tap.shape for tap in _walk(arch, height, width)}
-    return {IMAGE: (arch.in_channels, height, width), **walk}
+    return {IMAGE: (get_architecture(arch).in_channels, height, width), **walk}
 
 
-def outputs(arch: Architecture) -> dict[str, str]:
+def outputs(arch: str | Architecture) -> dict[str, str]:
     """The outputs of a model, in order, each with its tap.
 
     A classifier returns `logits`, without classes `features`, a backbone `features.0`, ...
@@ -70,11 +71,11 @@ def outputs(arch: Architecture) -> dict[str, str]:
     return {"logits": plan.fc.name} if plan.fc else {"features": plan.avgpool.name}
 
 
-def _walk(arch: Architecture, height: int, width: int) -> Iterator[Tap]:
+def _walk(arch: str | Architecture, height: int, width: int) -> Iterator[Tap]:
     """Every operation as a tap, in execution order."""
     if height < 1 or width < 1:
         raise ArchitectureError(f"an image needs a positive height and width, not {height}x{width}")
-    found: dict[str, Shape] = {IMAGE: (arch.in_channels, height, width)}
+    found: dict[str, Shape] = {IMAGE: (get_architecture(arch).in_channels, height, width)}
     for node in make_graph(arch):
         tap = _tap(node.operation, found[node.inputs[0]])
         found[node.name] = tap.shape
@@ -102,7 +103,8 @@ def _tap(operation: layers.Operation, shape: Shape) -> Tap:
     return Tap(name, shape)
 
 
-def mac_count(arch: Architecture, height: int | None = None, width: int | None = None) -> int:
+def mac_count(arch: str | Architecture, height: int | None = None, width: int | None = None) -> int:
     """Multiply-accumulates for one image (default size: `image_size`)."""
+    arch = get_architecture(arch)
     size = (height or arch.image_size, width or arch.image_size)
     return sum(tap.macs for tap in taps(arch, *size))

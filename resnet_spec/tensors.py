@@ -72,7 +72,7 @@ _NORM_VARIABLES = (
 
 
 @lru_cache(maxsize=256)
-def parameters(arch: Architecture) -> tuple[Parameter, ...]:
+def parameters(arch: str | Architecture) -> tuple[Parameter, ...]:
     """All tensors of an architecture, in the order of a torchvision or timm state dict."""
     return tuple(p for layer in make_plan(arch).layers for p in layer_parameters(layer))
 
@@ -97,6 +97,6 @@ def layer_parameters(layer: Weighted) -> Iterator[Parameter]:
         yield Parameter(f"{name}.bias", (layer.out_features,), "o", keras, "bias", "o")
 
 
-def parameter_count(arch: Architecture) -> int:
+def parameter_count(arch: str | Architecture) -> int:
     """The number of trainable parameters, as papers count them (no running statistics)."""
     return sum(p.size for p in parameters(arch) if p.trainable)

@@ -46,6 +46,22 @@ def _mistyped(where: str, value: Any, kind: Any) -> Iterator[str]:
         yield f"{where} must be a {kind.__name__}, not {type(value).__name__}"
 
 
+def unwrap_scalars(instance: Any) -> None:
+    """Replace NumPy scalars in the fields of a frozen dataclass, nested ones too, by Python's."""
+    for field in fields(instance):
+        object.__setattr__(instance, field.name, _unwrapped(getattr(instance, field.name)))
+
+
+def _unwrapped(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_unwrapped(each) for each in value)
+    if is_dataclass(value):
+        unwrap_scalars(value)
+    elif getattr(value, "shape", None) == ():  # this module does not import NumPy
+        return value.item()
+    return value
+
+
 def integers(value: Any, prefix: str = "") -> Iterator[tuple[str, int]]:
     """Every integer in a dataclass, nested ones included, as (path, value): ("stem.kernel", 7)."""
     if type(value) is int:

@@ -125,7 +125,7 @@ def check_arrays(weights: object) -> None:
         )
 
 
-def step_counters(arch: Architecture) -> set[str]:
+def step_counters(arch: str | Architecture) -> set[str]:
     """The names of the step counters of torch, one per norm."""
     layers = make_plan(arch).layers
     return {f"{layer.name}.{IGNORED_LEAF}" for layer in layers if isinstance(layer, Norm)}

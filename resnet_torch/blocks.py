@@ -36,9 +36,10 @@ SHORTCUT_LAYERS = {
 }
 
 
-def shortcut(block: Block) -> nn.Module:
-    """The layers of the shortcut, in order; none for an identity."""
-    return nn.Sequential(*(SHORTCUT_LAYERS[type(spec)](spec) for spec in block.shortcut))
+def shortcut(block: Block) -> nn.Sequential | None:
+    """The layers of the shortcut, in order; None for an identity."""
+    layers = [SHORTCUT_LAYERS[type(spec)](spec) for spec in block.shortcut]
+    return nn.Sequential(*layers) if layers else None
 
 
 class SqueezeExcite(nn.Module):
@@ -67,26 +68,28 @@ class BasicBlock(nn.Module):
         super().__init__()
         self.conv1 = conv(block.conv1)  # 3x3, in -> width, stride
         self.bn1 = batch_norm(block.bn1)
-        self.relu1 = relu(block.relu1)
+        self.relu = relu(block.relu1)  # for every ReLU of the block
         self.conv2 = conv(block.conv2)  # 3x3, width -> out
         self.bn2 = batch_norm(block.bn2)
         self.se = SqueezeExcite(block.se) if block.se else None
         self.downsample = shortcut(block)
         self.add = ResidualAdd(block.add) if block.add else None
-        self.relu2 = relu(block.relu2)
+        self.stride = block.stride
 
     def forward(self, x: Tensor) -> Tensor:
         identity = x
         x = self.conv1(x)
         x = self.bn1(x)
-        x = self.relu1(x)
+        x = self.relu(x)
         x = self.conv2(x)
         x = self.bn2(x)
         if self.se is not None:
             x = self.se(x)
+        if self.downsample is not None:
+            identity = self.downsample(identity)
         if self.add is not None:
-            x = self.add(x, self.downsample(identity))
-        return self.relu2(x)
+            x = self.add(x, identity)
+        return self.relu(x)
 
 
 class Bottleneck(nn.Module):
@@ -96,29 +99,30 @@ class Bottleneck(nn.Module):
         super().__init__()
         self.conv1 = conv(block.conv1)  # 1x1, in -> width, stride in v1
         self.bn1 = batch_norm(block.bn1)
-        self.relu1 = relu(block.relu1)
+        self.relu = relu(block.relu1)  # for every ReLU of the block
         self.conv2 = conv(block.conv2)  # 3x3, width -> width, groups, stride in v1.5
         self.bn2 = batch_norm(block.bn2)
-        self.relu2 = relu(block.relu2)
         self.conv3 = conv(block.conv3)  # 1x1, width -> out
         self.bn3 = batch_norm(block.bn3)
         self.se = SqueezeExcite(block.se) if block.se else None
         self.downsample = shortcut(block)
         self.add = ResidualAdd(block.add) if block.add else None
-        self.relu3 = relu(block.relu3)
+        self.stride = block.stride
 
     def forward(self, x: Tensor) -> Tensor:
         identity = x
         x = self.conv1(x)
         x = self.bn1(x)
-        x = self.relu1(x)
+        x = self.relu(x)
         x = self.conv2(x)
         x = self.bn2(x)
-        x = self.relu2(x)
+        x = self.relu(x)
         x = self.conv3(x)
         x = self.bn3(x)
         if self.se is not None:
             x = self.se(x)
+        if self.downsample is not None:
+            identity = self.downsample(identity)
         if self.add is not None:
-            x = self.add(x, self.downsample(identity))
-        return self.relu3(x)
+            x = self.add(x, identity)
+        return self.relu(x)

@@ -114,9 +114,9 @@ class ResidualAdd(nn.Module):
 
 
 def global_average_pool(spec: GlobalAverage) -> nn.Module:
-    """The mean over the feature map: (N, C, H, W) -> (N, C)."""
+    """The mean over the feature map: (N, C, H, W) -> (N, C, 1, 1)."""
     # DIFFERS(layout): torch keeps channels before height and width, Keras after them.
-    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return nn.AdaptiveAvgPool2d(1)
 
 
 def linear(spec: Linear) -> nn.Linear:

@@ -32,11 +32,22 @@ class ResNet(nn.Module):
     (N, C, H, W), whose names, channels and reductions are in `feature_info`.
     """
 
-    def __init__(self, architecture: Architecture) -> None:
+    # For type checkers: any of them may be replaced, or absent in some architectures.
+    conv1: Any
+    bn1: Any
+    layer1: Any
+    layer2: Any
+    layer3: Any
+    layer4: Any
+    fc: Any
+
+    def __init__(self, architecture: str | Architecture) -> None:
         super().__init__()
+        architecture = get_architecture(architecture)
         plan = make_plan(architecture)
         self.architecture = architecture
         self.feature_info = plan.features
+        self.inplanes = plan.out_channels
         self.conv1 = stem_conv(plan.stem)
         self.bn1 = batch_norm(plan.stem.norm) if plan.stem.norm else None
         if not architecture.preactivation:
@@ -69,7 +80,7 @@ class ResNet(nn.Module):
         if self.norm is not None:
             x = self.norm(x)
             x = self.relu(x)
-        x = self.avgpool(x)
+        x = self.avgpool(x).flatten(1)
         return x if self.fc is None else self.fc(x)
 
 

@@ -20,29 +20,31 @@ class PreActBasicBlock(nn.Module):
         super().__init__()
         self.projects = block.projects
         self.bn1 = batch_norm(block.bn1)
-        self.relu1 = relu(block.relu1)
+        self.relu = relu(block.relu1)  # for every ReLU of the block
         self.conv1 = conv(block.conv1)  # 3x3, in -> width, stride
         self.bn2 = batch_norm(block.bn2)
-        self.relu2 = relu(block.relu2)
         self.conv2 = conv(block.conv2)  # 3x3, width -> out
         self.se = SqueezeExcite(block.se) if block.se else None
         self.downsample = shortcut(block)
         self.add = ResidualAdd(block.add) if block.add else None
+        self.stride = block.stride
 
     def forward(self, x: Tensor) -> Tensor:
         identity = x
         x = self.bn1(x)
-        x = self.relu1(x)
+        x = self.relu(x)
         if self.projects:
             identity = x
         x = self.conv1(x)
         x = self.bn2(x)
-        x = self.relu2(x)
+        x = self.relu(x)
         x = self.conv2(x)
         if self.se is not None:
             x = self.se(x)
+        if self.downsample is not None:
+            identity = self.downsample(identity)
         if self.add is not None:
-            x = self.add(x, self.downsample(identity))
+            x = self.add(x, identity)
         return x
 
 
@@ -56,33 +58,34 @@ class PreActBottleneck(nn.Module):
         super().__init__()
         self.projects = block.projects
         self.bn1 = batch_norm(block.bn1)
-        self.relu1 = relu(block.relu1)
+        self.relu = relu(block.relu1)  # for every ReLU of the block
         self.conv1 = conv(block.conv1)  # 1x1, in -> width
         self.bn2 = batch_norm(block.bn2)
-        self.relu2 = relu(block.relu2)
         self.conv2 = conv(block.conv2)  # 3x3, width -> width, stride, groups
         self.bn3 = batch_norm(block.bn3)
-        self.relu3 = relu(block.relu3)
         self.conv3 = conv(block.conv3)  # 1x1, width -> out
         self.se = SqueezeExcite(block.se) if block.se else None
         self.downsample = shortcut(block)
         self.add = ResidualAdd(block.add) if block.add else None
+        self.stride = block.stride
 
     def forward(self, x: Tensor) -> Tensor:
         identity = x
         x = self.bn1(x)
-        x = self.relu1(x)
+        x = self.relu(x)
         if self.projects:
             identity = x
         x = self.conv1(x)
         x = self.bn2(x)
-        x = self.relu2(x)
+        x = self.relu(x)
         x = self.conv2(x)
         x = self.bn3(x)
-        x = self.relu3(x)
+        x = self.relu(x)
         x = self.conv3(x)
         if self.se is not None:
             x = self.se(x)
+        if self.downsample is not None:
+            identity = self.downsample(identity)
         if self.add is not None:
-            x = self.add(x, self.downsample(identity))
+            x = self.add(x, identity)
         return x

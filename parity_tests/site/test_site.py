@@ -230,8 +230,8 @@ def test_alignment_pairs_corresponding_lines():
 @pytest.mark.parametrize(
     ("module", "definition", "torch", "keras"),
     [
-        ("blocks", "Bottleneck", "self.conv2 = conv(", "x = conv(x, block.conv2)"),
-        ("blocks", "Bottleneck", "self.bn3 = ", "x = batch_norm(x, block.bn3)"),
+        ("blocks", "Bottleneck", "x = self.conv2(x)", "x = conv(x, block.conv2)"),
+        ("blocks", "Bottleneck", "x = self.bn3(x)", "x = batch_norm(x, block.bn3)"),
         ("layers", "conv", "groups=spec.groups", "groups=spec.groups"),
         ("layers", "batch_norm", "layer = nn.BatchNorm2d(", "return layers.BatchNormalization("),
         ("model", "create_model", "num_classes: int", "num_classes: int"),
@@ -455,9 +455,14 @@ def test_every_layer_has_its_lines_in_both_implementations():
         ("resnet50", "relu", ["self.relu = "], ["x = relu(x, plan.relu)"]),
         ("resnet50", "fc", ["self.fc = "], ["return x if plan.fc is None else linear("]),
         ("resnet50", "layer1.0.conv3", ["self.conv3 = "], ["x = conv(x, block.conv3)"]),
-        ("resnet50", "layer1.0.downsample.1", ["return nn.Sequential("], ["x = SHORTCUT_LAYERS["]),
+        (
+            "resnet50",
+            "layer1.0.downsample.1",
+            ["layers = [SHORTCUT_LAYERS["],
+            ["x = SHORTCUT_LAYERS["],
+        ),
         ("resnet50", "layer1.0.add", ["self.add = "], ["x = residual_add(x, "]),
-        ("resnet50", "layer1.0", ["return self.relu3(x)"], ["return relu(x, block.relu3)"]),
+        ("resnet50", "layer1.0", ["return self.relu(x)"], ["return relu(x, block.relu3)"]),
         ("resnetv2_50", "layer1.0", ["return x"], ["return placeholder("]),
         ("resnetv2_50", "norm", ["self.norm = "], ["x = batch_norm(x, plan.norm)"]),
         ("resnet50d", "conv1.0", ["layers += "], ["x = conv(x, spec)"]),
@@ -529,7 +534,7 @@ def test_code_prints_a_pair(name):
     result = command("code", name)
     assert result.returncode == 0
     lines = result.stdout.splitlines()
-    row = next(line for line in lines if "self.conv2 = conv(block.conv2)" in line)
+    row = next(line for line in lines if "x = self.conv2(x)" in line)
     assert "x = conv(x, block.conv2)" in row
     assert re.match(r"\s*\d+ ", row)
 

@@ -58,7 +58,8 @@ def _of_block(name: str) -> dict[str, Patterns]:
         return {"torch": (r"return ",), "keras": (r"return ",)}
     if name == "add":
         return {"torch": (r"self\.add = ",), "keras": (r"residual_add\(x, ",)}
-    return {"torch": (rf"self\.{name} = ",), "keras": (rf"\(x, block\.{name}\)",)}
+    module = re.sub(r"^relu\d$", "relu", name)  # one module in PyTorch
+    return {"torch": (rf"self\.{module} = ",), "keras": (rf"\(x, block\.{name}\)",)}
 
 
 def _of_gate(name: str) -> dict[str, Patterns]:

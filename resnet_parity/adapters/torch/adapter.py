@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -46,10 +46,12 @@ def run(model: ResNet, images: np.ndarray, mode: str) -> dict[str, np.ndarray]:
     The model's outputs (`logits` of a classifier) come from a second pass without taps, as a user
     would run it.
     """
-    names = [tap.name for tap in taps(model.architecture, *images.shape[2:])]
+    shapes = {tap.name: tap.shape for tap in taps(model.architecture, *images.shape[2:])}
     with float32_products(mode), threads(2, mode, images.dtype), torch.inference_mode():
-        tapped = _tapped(placed(model, mode), placed(torch.from_numpy(images), mode), names, mode)
+        tapped = _tapped(placed(model, mode), placed(torch.from_numpy(images), mode), shapes, mode)
         returned = _returned(model, images, mode)
+    # The global average is (N, C, 1, 1) in the module and (N, C) as a tap.
+    tapped = {name: value.reshape(-1, *shapes[name]) for name, value in tapped.items()}
     return {name: _canonical(value) for name, value in tapped.items()} | returned
 
 
@@ -77,7 +79,7 @@ def _returned(model: ResNet, images: np.ndarray, mode: str) -> dict[str, np.ndar
     return dict(zip(outputs(model.architecture), arrays, strict=True))
 
 
-def _tapped(model: nn.Module, image: Tensor, names: Sequence[str], mode: str) -> dict[str, Tensor]:
+def _tapped(model: nn.Module, image: Tensor, names: Iterable[str], mode: str) -> dict[str, Tensor]:
     """The outputs of the named modules."""
     arrays: dict[str, Tensor] = {}
 
