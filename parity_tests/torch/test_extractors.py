@@ -147,7 +147,7 @@ def test_nothing_overwrites_what_a_module_returned(model, images):
 
 
 def gradients(model: nn.Module, images: Tensor) -> list[Tensor]:
-    """Those of the sum of the logits: of the images, and of every parameter."""
+    """The gradients of the sum of the logits, for the images and every parameter."""
     images = images.clone().requires_grad_()
     return list(torch.autograd.grad(model(images).sum(), [images, *model.parameters()]))
 
