@@ -6,7 +6,8 @@ import fcntl
 import os
 import stat
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -21,6 +22,28 @@ def check_readable(path: Path) -> None:
     status = _status(path, "read")
     if status is None or not stat.S_ISREG(status.st_mode):
         raise ParityError(f"{path} {'is not a file' if status else 'does not exist'}")
+
+
+@contextmanager
+def reading(path: Path | str, kind: str, fix: str) -> Iterator[None]:
+    """Turn whatever a reader raises of a user's file into one `ParityError`.
+
+    `kind` is what the file should be, and `fix` what the user can do.
+    """
+    try:
+        yield
+    except (ParityError, MemoryError):
+        raise
+    except Exception as error:  # decoders raise many types for a damaged file
+        if isinstance(error, OSError) and error.strerror:
+            raise ParityError(f"{path} cannot be read: {error.strerror}") from error
+        raise ParityError(f"{path} is not {kind}, or is damaged; {fix}: {brief(error)}") from error
+
+
+def brief(error: BaseException) -> str:
+    """The first line of a message, shortened if it is long."""
+    line = (str(error).strip() or type(error).__name__).partition("\n")[0]
+    return line if len(line) <= 200 else f"{line[:200]} ..."
 
 
 def check_writable(path: Path) -> None:

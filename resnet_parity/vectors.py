@@ -20,6 +20,7 @@ from resnet_spec import ARCHITECTURES, IMAGE, Architecture, make_plan, outputs, 
 from resnet_parity.checks import CHECKS
 from resnet_parity.checks.engine import Engine
 from resnet_parity.errors import ParityError
+from resnet_parity.files import check_readable
 from resnet_parity.probes import Probe, exact_probe
 from resnet_parity.progress import Progress
 
@@ -81,18 +82,22 @@ def verify_vectors(
 
 def read_vectors(path: Path, names: Sequence[str]) -> dict[str, Any]:
     """The file as plain data. Raises `ParityError` if it is no such file, or lacks a name."""
+    if path != FILE:
+        check_readable(path)
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         if (data["format"], data["dtype"]) != (FORMAT, DTYPE):
             raise ValueError("another format")
         rows = dict(data["architectures"])
+        if not all(isinstance(row, dict) for vectors in rows.values() for row in vectors):
+            raise ValueError("another form")
         complete = {name for name in names if {row["seed"] for row in rows[name]} == set(SEEDS)}
     except OSError as error:
+        packaged = "it is part of a checkout, not of an installed package; " * (path == FILE)
         raise ParityError(
-            f"{path} cannot be read: {error.strerror}; it is part of a checkout, not of an "
-            "installed package; name another file with --file"
+            f"{path} cannot be read: {error.strerror}; {packaged}name another file with --file"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # a value of any type may stand anywhere
         of = f" for {', '.join(names)}" if names else ""
         raise ParityError(
             f"{path} holds no conformance vectors of format {FORMAT}{of}; "

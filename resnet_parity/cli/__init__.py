@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -25,6 +26,7 @@ from resnet_parity.cli import (
     verify,
 )
 from resnet_parity.errors import ParityError
+from resnet_parity.files import brief
 from resnet_parity.signals import Stopped, signals_raised
 from resnet_parity.streams import open_streams, say, show_result
 
@@ -40,6 +42,7 @@ _EPILOG = """exit codes:
      `inspect`: the graph is not canonical
   2  wrong usage or bad input
   3  an optional framework is not installed (the message has the install line)
+  70 a fault of resnet-parity itself (--traceback shows where)
 """
 
 
@@ -65,10 +68,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         code, message = 130, "interrupted"
     except Stopped as stop:
         code, message = stop.exit_code, str(stop)
+    except Exception as error:
+        code, message = 70, _unforeseen(error, argv or sys.argv)
     for argument in argv or sys.argv:  # a file name may hold line breaks
         message = message.replace(argument, printable(argument))
     say(f"resnet-parity: error: {message}")
     return code
+
+
+def _unforeseen(error: Exception, argv: Sequence[str]) -> str:
+    """The message for an error that no part of the command expected."""
+    if "--traceback" in argv:
+        say("".join(traceback.format_exception(error)))
+        advice = "report it with the traceback above"
+    else:
+        advice = "run the command again with --traceback, and report what that prints"
+    return f"a fault of resnet-parity itself, {type(error).__name__}: {brief(error)}; {advice}"
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -21,6 +21,9 @@ def add_command(commands: Any, name: str, run: Any, text: str) -> argparse.Argum
     """Add the parser of one command; `run` takes its arguments and returns a `Result`."""
     parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
     parser.set_defaults(run=run, parser=parser)
+    parser.add_argument(
+        "--traceback", action="store_true", help="print the traceback of an unexpected error"
+    )
     return parser
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import json
 import logging
 import os
 import sys
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,29 +19,11 @@ from resnet_parity.adapters.loading import (
     load_triton,
     torch_adapter,
 )
+from resnet_parity.diagnose.keras_files import check_file, load_file
 from resnet_parity.errors import ParityError
 from resnet_parity.probes import random_weights
 
 FRAMEWORKS = ("torch", "keras")
-
-_MAX_BYTES = 4 * 2**30
-"""The largest unpacked size of a file; a ResNet-152 in float64 has half a gigabyte."""
-
-_MAX_CONFIG = 2**26
-"""The largest config.json, in bytes."""
-
-_ALLOWED_MODULES = {
-    "keras",
-    *(f"keras.{part}" for part in ("layers", "initializers", "regularizers", "constraints")),
-    *(f"keras.{part}" for part in ("activations", "dtype_policies", "models")),
-}
-"""The modules of the classes in a model of Keras' own layers."""
-
-_UNSAFE_LAYERS = {
-    *("Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"),
-    *("StringLookup", "IntegerLookup", "TextVectorization"),
-}
-"""Keras' own layers that run code from the file, or open other files that it names."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +50,7 @@ def check_name(text: str, default: str) -> None:
     A bare architecture name uses the framework `default`.
     """
     if text.endswith(".keras"):
-        _check_file(Path(text))
+        check_file(Path(text))
         chosen_backend(None)
         return
     if text.endswith(".onnx"):
@@ -99,7 +79,7 @@ def load(text: str, default: str, seed: int) -> LoadedModel:
     `MissingFrameworkError` and `resnet_spec.ArchitectureError`.
     """
     if text.endswith(".keras"):
-        return wrap_model(text, _from_file(Path(text)))
+        return wrap_model(text, load_file(Path(text)))
     framework, colon, name = text.partition(":")
     if not colon or framework in FRAMEWORKS:
         return _from_registry(text, framework if colon else default, name if colon else text, seed)
@@ -194,54 +174,3 @@ def _from_callable(module: str, name: str) -> Any:
     except (Exception, SystemExit) as error:
         reason = (str(error).strip() or "no message").splitlines()[0]
         raise ParityError(f"{module}:{name} raised {type(error).__name__}: {reason}") from error
-
-
-def _check_file(path: Path) -> None:
-    """Raise unless the file is a zip of limited size with a model of Keras' own layers only."""
-    if not path.is_file():
-        raise ParityError(f"{path} does not exist")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {info.filename: info.file_size for info in archive.infolist()}
-            if sum(members.values()) > _MAX_BYTES:
-                raise ParityError(f"{path} unpacks to more than {_MAX_BYTES:,} bytes")
-            if not 0 < members.get("config.json", 0) <= _MAX_CONFIG:
-                raise ParityError(f"{path} has no config.json of a Keras model")
-            config = json.loads(archive.read("config.json"))
-            if not isinstance(config, dict):
-                raise ValueError("its config.json does not describe a model")
-    except (zipfile.BadZipFile, ValueError, RecursionError) as error:
-        raise ParityError(f"{path} is not a .keras file: {error}") from error
-    config.pop("compile_config", None)  # the training configuration is not loaded
-    for module, name in _objects(config):
-        is_allowed = module in _ALLOWED_MODULES or module.startswith("keras.src.models.")
-        if name in _UNSAFE_LAYERS or not is_allowed:
-            raise ParityError(
-                f"{path} holds {module}.{name}, which would run code from the file; write a "
-                "callable that returns the loaded model and pass module:callable"
-            )
-
-
-def _objects(config: Any) -> Iterator[tuple[str, str]]:
-    """Yield every (module, class) that Keras would build from the config."""
-    waiting = [config]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, dict):
-            name = node.get("class_name")
-            if isinstance(name, str) and not (name.startswith("__") and node.get("module") is None):
-                yield str(node.get("module") or node.get("registered_name") or "keras"), name
-            waiting += node.values()
-        elif isinstance(node, list):
-            waiting += node
-
-
-def _from_file(path: Path) -> Any:
-    _check_file(path)
-    keras_adapter()
-    keras = importlib.import_module("keras")
-    try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ParityError(f"{path} cannot be loaded: {reason}") from error

@@ -21,10 +21,11 @@ from resnet_spec import (
 )
 
 from resnet_parity.errors import ParityError
+from resnet_parity.files import brief
 from resnet_parity.onnx_io import metadata
 from resnet_parity.onnx_io.match import Match
 from resnet_parity.onnx_io.nodes import constant
-from resnet_parity.onnx_io.reading import WORKING_OPSET, brief
+from resnet_parity.onnx_io.reading import WORKING_OPSET
 from resnet_parity.onnx_io.rewrite import prepare, rewrite_model
 from resnet_parity.onnx_io.search import closest
 
@@ -50,8 +51,9 @@ def identify(proto: ModelProto, name: str, wanted: Architecture | None = None) -
     """
     try:
         return _identify(_model(proto, name), proto, name, wanted)
-    except (PassError, ArithmeticError, LookupError, TypeError, ValueError) as error:
-        # A valid file can still hold something that no rule expects.
+    except (ParityError, MemoryError):
+        raise
+    except Exception as error:  # a valid file can still hold something that no rule expects
         reason = brief(_root_error(error))
         raise ParityError(f"{name} holds a graph that could not be read: {reason}") from error
 

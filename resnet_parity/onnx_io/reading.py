@@ -11,12 +11,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto
 from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
 
 from resnet_parity.errors import ParityError
-from resnet_parity.files import check_readable
+from resnet_parity.files import brief, check_readable, reading
 from resnet_parity.onnx_io import metadata
 
 READABLE_OPSETS = range(13, 24)
@@ -86,19 +85,18 @@ def parse(content: bytes, name: str, folder: Path | None = None) -> ModelProto:
 
     Without a folder the model must have no external data.
     """
-    try:
-        metadata.verify_checksum(content)
-        model = onnx.load_model_from_string(content)
-        _check_model(model)
-        metadata.require_checksum(model)
-        _load_tensors(model, folder, MAX_BYTES - len(content))
-        onnx.checker.check_model(model)
-    except ParityError as error:
-        raise ParityError(f"{name}: {error}") from error
-    except (DecodeError, UnicodeDecodeError) as error:
-        raise ParityError(f"{name} is not an ONNX file, or is damaged: {brief(error)}") from error
-    except onnx.checker.ValidationError as error:
-        raise ParityError(f"{name} is not valid: {brief(error)}") from error
+    with reading(name, "an ONNX file", "export it again"):
+        try:
+            metadata.verify_checksum(content)
+            model = onnx.load_model_from_string(content)
+            _check_model(model)
+            metadata.require_checksum(model)
+            _load_tensors(model, folder, MAX_BYTES - len(content))
+            onnx.checker.check_model(model)
+        except ParityError as error:
+            raise ParityError(f"{name}: {error}") from error
+        except onnx.checker.ValidationError as error:
+            raise ParityError(f"{name} is not valid: {brief(error)}") from error
     return model
 
 
@@ -202,9 +200,3 @@ def _load_external(tensor: TensorProto, name: str, size: int, folder: Path) -> N
             load_external_data_for_tensor(tensor, str(folder))
     except (onnx.checker.ValidationError, OSError, ValueError) as error:
         raise ParityError(f"{where}: {brief(error)}") from error
-
-
-def brief(error: Exception) -> str:
-    """The first line of a message, shortened if it is long."""
-    line = str(error).strip().partition("\n")[0]
-    return line if len(line) <= 200 else f"{line[:200]} ..."

@@ -1,0 +1,517 @@
+"""`.keras` files of others: what is not Keras' own is refused by name, and nothing in them runs."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import random
+import re
+import shutil
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from resnet_parity import cli
+from resnet_parity.diagnose import keras_files, keras_names
+from resnet_parity.diagnose.loading import check_name, load
+from resnet_parity.errors import ParityError
+
+Config = dict[str, Any]
+MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
+
+
+def small_model() -> keras.Model:
+    """A residual net with a nested model that was compiled, operators, and random statistics."""
+    image = keras.Input((12, 17, 3), name="image")
+    x = layers.Conv2D(4, 3, kernel_regularizer="l2", activation="relu", name="conv1")(image)
+    x = layers.BatchNormalization(gamma_constraint="non_neg", name="bn1")(x)
+    body = keras.Sequential([keras.Input((10, 15, 4)), layers.Conv2D(4, 1, name="inner")])
+    body.compile("sgd", "mse", metrics=["mae"])
+    x = layers.Dropout(0.5, seed=1)(x + body(x))
+    x = layers.GlobalAveragePooling2D(name="avgpool")(x)
+    model = keras.Model(image, layers.Dense(5, name="fc")(x))
+    model.compile(keras.optimizers.Adam(), keras.losses.Huber(), metrics=["accuracy"])
+    draw = np.random.default_rng(3)
+    model.set_weights([draw.uniform(0.5, 1.5, w.shape) for w in model.get_weights()])
+    return model
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory) -> dict[str, bytes]:
+    """The members of the small model's file."""
+    path = tmp_path_factory.mktemp("keras") / "small.keras"
+    small_model().save(path)
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in MEMBERS}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(members: dict[str, bytes], name: str = "net.keras", method: int = 0) -> str:
+    with warnings.catch_warnings(), zipfile.ZipFile(name, "w", method) as archive:
+        warnings.simplefilter("ignore")
+        for member, content in members.items():
+            archive.writestr(member, content)
+    return name
+
+
+def with_config(saved: dict[str, bytes], config: Any) -> str:
+    return write(saved | {"config.json": json.dumps(config).encode()})
+
+
+def config_of(saved: dict[str, bytes]) -> Config:
+    return json.loads(saved["config.json"])
+
+
+def refused(capsys, name: str = "net.keras") -> str:
+    """The message of the command, which exits with 2 before a framework is needed."""
+    assert cli.main(["diagnose", name, "resnet18"]) == 2
+    printed = capsys.readouterr()
+    lines = printed.err.splitlines()
+    (message,) = [line for line in lines if line.startswith("resnet-parity: error: ")]
+    assert "Traceback" not in printed.err
+    assert message.isascii()
+    assert name in message
+    return message
+
+
+def entry(module: Any, name: Any, config: Any = None, **more: Any) -> Config:
+    return {"module": module, "class_name": name, "config": config or {}, **more}
+
+
+def function(module: Any, name: Any) -> Config:
+    return entry(module, "function", name, registered_name=name)
+
+
+LAMBDA = entry("keras.layers", "Lambda", {"name": "f", "function": "x"})
+
+OBJECTS: dict[str, tuple[Config, str]] = {
+    "lambda": (LAMBDA, "keras.layers.Lambda"),
+    **{
+        f"keras layers.{name}": (entry("keras", f"layers.{name}"), f"keras.layers.{name}")
+        for name in (*keras_names.UNSAFE_LAYERS, "Conv2D")
+    },
+    **{
+        f"keras.layers {name}": (entry("keras.layers", name), f"keras.layers.{name}")
+        for name in (*keras_names.UNSAFE_LAYERS, "Layer", "deserialize", "NoSuchLayer")
+    },
+    **{
+        f"{module} {name}": (function(module, name), f"{module}.{name}")
+        for module, name in (
+            *(("keras", "models.load_model"), ("keras.models", "load_model")),
+            *(("keras", "utils.get_file"), ("keras.utils", "get_file")),
+            *(("keras", "datasets.mnist.load_data"), ("keras.datasets.mnist", "load_data")),
+            *(("keras.activations", "get"), ("keras.initializers", "deserialize")),
+            *(("builtins", "eval"), ("os", "system"), ("keras.saving", "load_model")),
+        )
+    },
+    "a class as a function": (entry("keras.models", "load_model"), "keras.models.load_model"),
+    "a module of another": (entry("keras.src.models.os", "system"), "keras.src.models.os.system"),
+    "a class of Keras' own source": (entry("keras.src.layers", "Lambda"), "keras.src.layers.Lam"),
+    "a model's subclass": (entry("keras.src.models.cloning", "Functional"), "keras.src.models.clo"),
+    "no module": ({"class_name": "Lambda", "config": {}}, "Lambda"),
+    "a module that is null": (entry(None, "Lambda"), "Lambda"),
+    "an empty module": (entry("", "Lambda"), "Lambda"),
+    "no config": ({"module": "keras.layers", "class_name": "Lambda"}, "keras.layers.Lambda"),
+    "a list as the class": (entry("keras.layers", ["Lambda"]), "keras.layers.['Lambda']"),
+    "a list as the module": (entry(["keras.layers"], "Lambda"), "['keras.layers'].Lambda"),
+    "a number as the class": (entry("keras.layers", 1), "keras.layers.1"),
+    "a function without a name": (function("keras.activations", ["relu"]), "['relu']"),
+    "a lambda's code": ({"class_name": "__lambda__", "config": {"value": "4wEAAA=="}}, "a lambda"),
+    "a type": (
+        entry("tensorflow", "__typespec__", [], spec_name="TensorSpec", registered_name=None),
+        "tensorflow.__typespec__",
+    ),
+    "a registered name": (
+        entry("keras.layers", "ReLU", registered_name="mine>Thing"),
+        "keras.layers.ReLU as mine>Thing",
+    ),
+    "a user's class": (entry("mine", "Block", registered_name="mine>Block"), "mine.Block"),
+    "another library's": (entry("keras_hub.src.models.resnet", "ResNet"), "keras_hub.src.models.r"),
+    "full-width letters": (entry("keras.layers", "\uff2cambda"), r"'\uff2cambda'"),
+    "an invisible letter": (entry("keras.layers", "Dense\u200b"), r"'Dense\u200b'"),
+    "a terminal's escape": (entry("\x1b[2Jos", "sys\ntem"), r"'\x1b[2Jos'.'sys\ntem'"),
+    "a case": (entry("Keras.Layers", "dense"), "Keras.Layers.dense"),
+    "a Keras 2 model": (entry("keras.src.engine.functional", "Functional"), "of Keras 2; load"),
+    "a long name": (entry("x" * 10_000, "y"), "x" * 80 + " ..."),
+}
+"""Objects that no file may hold, and how the message names each."""
+
+
+@pytest.mark.parametrize("case", OBJECTS)
+def test_an_object_that_is_not_keras_own_is_refused_by_name(case, saved, here, capsys):
+    planted, shown = OBJECTS[case]
+    config = config_of(saved)
+    config["config"]["layers"][1]["config"]["activation"] = planted
+    with_config(saved, config)
+    message = refused(capsys)
+    assert shown in message
+    assert "at config.layers[1].config.activation, which " in message
+    assert len(message) < 600
+    assert re.search("module:callable|save it again", message)
+
+
+def wrapper(name: str, **more: Any) -> Config:
+    return entry("keras.layers", name, {"name": "w", "layer": LAMBDA, **more})
+
+
+def in_layer(key: str, value: Any) -> Callable[[Config], None]:
+    return lambda config: config["config"]["layers"][1].update({key: value})
+
+
+def in_config(key: str, value: Any) -> Callable[[Config], None]:
+    return lambda config: config["config"]["layers"][1]["config"].update({key: value})
+
+
+PLACES: dict[str, tuple[Callable[[Config], None], str]] = {
+    **{
+        name: (lambda c, n=name: c["config"]["layers"].insert(1, wrapper(n)), "[1].config.layer")
+        for name in ("TimeDistributed", "Bidirectional", "Wrapper", "SpectralNormalization")
+    },
+    "a wrapper in a wrapper": (
+        lambda c: c["config"]["layers"].append(wrapper("Wrapper", inner=wrapper("Wrapper"))),
+        ".config.inner.config.layer",
+    ),
+    "a cell": (in_config("cells", [[LAMBDA]]), ".config.cells[0][0]"),
+    "an initializer": (in_config("kernel_initializer", LAMBDA), ".config.kernel_initializer"),
+    "a dtype": (in_config("dtype", LAMBDA), ".config.dtype"),
+    "the build config": (in_layer("build_config", {"a": LAMBDA}), "[1].build_config.a"),
+    "a call": (in_layer("inbound_nodes", [{"args": [LAMBDA]}]), "[1].inbound_nodes[0].args[0]"),
+    "an unknown key": (in_layer("anything", {"deep": [LAMBDA]}), "[1].anything.deep[0]"),
+    "a value's config": (
+        in_config("x", {"class_name": "__slice__", "config": {"start": LAMBDA}}),
+        ".config.x.config.start",
+    ),
+    "a nested model": (
+        lambda c: c["config"]["layers"].append(entry("keras", "Sequential", {"layers": [LAMBDA]})),
+        ".config.layers[0]",
+    ),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_it_is_found_wherever_keras_would_build_it(place, saved, here, capsys):
+    plant, where = PLACES[place]
+    config = config_of(saved)
+    plant(config)
+    with_config(saved, config)
+    message = refused(capsys)
+    assert "holds keras.layers.Lambda at config.layers[" in message
+    assert f"{where}, which would run code from the file" in message
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (LAMBDA, "holds keras.layers.Lambda as the model, which would run code"),
+        (entry("os", "system"), "holds os.system as the model, which is none of Keras' own"),
+        ([1], "does not describe a model"),
+        ({}, "describes a None, not a model"),
+        (entry("keras.layers", "Dense"), "describes a Dense, not a model"),
+    ],
+)
+def test_the_config_must_be_that_of_a_model(config, message, saved, here, capsys):
+    with_config(saved, config)
+    assert message in refused(capsys)
+
+
+def test_a_key_that_stands_twice_is_refused(saved, here, capsys):
+    """Another reader may take the first value, and check what Keras does not load."""
+    twice = b'{"module": "keras", "class_name": "Sequential", "class_name": "Lambda"}'
+    write(saved | {"config.json": twice})
+    assert "a key stands twice" in refused(capsys)
+
+
+BOMBS = {
+    "values": (b'{"a": [' + b"{}," * 3_000_000 + b"1]}", "has more than 1,048,576 values"),
+    "bytes": (b'{"a": "' + b"x" * 2**24 + b'"}', "has more than 16,777,216 bytes"),
+    "depth": (b'{"a": ' + b"[" * 200 + b"]" * 200 + b"}", "is nested more than 100 deep"),
+    "recursion": (b"[" * 500_000, "recursion"),
+    "digits": (b'{"a": ' + b"9" * 9_999 + b"}", "digits"),
+    "encoding": (b'{"a": "\xff"}', "can't decode byte"),
+    "cut": (b'{"a": ', "Expecting value"),
+}
+
+
+@pytest.mark.parametrize("case", BOMBS)
+def test_a_config_is_limited_before_it_is_parsed(case, saved, here, capsys):
+    content, message = BOMBS[case]
+    write(saved | {"config.json": content}, method=zipfile.ZIP_DEFLATED)
+    assert Path("net.keras").stat().st_size < 100_000
+    assert message in refused(capsys)
+
+
+ARCHIVES: dict[str, tuple[dict[str, bytes], str]] = {
+    "path traversal": ({"../../evil": b"x"}, "holds ../../evil in its archive"),
+    "an absolute path": ({"/etc/passwd": b"x"}, "holds /etc/passwd in its archive"),
+    "an escape": ({"a\x1b[2J": b"x"}, r"holds 'a\x1b[2J' in its archive"),
+    "another file": ({"assets/vocabulary.txt": b"x"}, "holds assets/vocabulary.txt in its"),
+    "npz weights": ({"model.weights.npz": b"x"}, "holds model.weights.npz in its archive"),
+    "a zip as the config": ({"config.json": b"PK\x03\x04" + bytes(60)}, "Expecting value"),
+}
+
+
+@pytest.mark.parametrize("case", ARCHIVES)
+def test_an_archive_holds_what_keras_writes_and_nothing_else(case, saved, here, capsys):
+    extra, message = ARCHIVES[case]
+    write(saved | extra)
+    assert message in refused(capsys)
+
+
+def patched(saved: dict[str, bytes], offset: int, value: int) -> None:
+    """Write the file with a two-byte field of the first member's headers changed.
+
+    The offset is that in the central directory, two more than in the local header.
+    """
+    content = bytearray(Path(write(saved)).read_bytes())
+    for start in (
+        content.rindex(b"PK\x01\x02") + offset,
+        content.index(b"PK\x03\x04") + offset - 2,
+    ):
+        content[start : start + 2] = value.to_bytes(2, "little")
+    Path("net.keras").write_bytes(content)
+
+
+def test_damaged_archives_are_refused_in_one_message(saved, here, capsys):
+    said = {}
+    for flag, value in (("encrypted", 1), ("compression", 99), ("bzip2", 12)):
+        patched(saved, 8 if flag == "encrypted" else 10, value)
+        said[flag] = refused(capsys)
+    whole = Path(write(saved)).read_bytes()
+    for cut in (0, 3, 100, len(whole) // 2, len(whole) - 1):
+        Path("net.keras").write_bytes(whole[:cut])
+        said[f"cut {cut}"] = refused(capsys)
+    write({"inner.keras": whole})
+    said["zip in zip"] = refused(capsys)
+    write(saved | {"config.json": b""})
+    said["empty config"] = refused(capsys)
+    for missing in ("config.json", "model.weights.h5"):
+        write({name: content for name, content in saved.items() if name != missing})
+        said[missing] = refused(capsys)
+    with zipfile.ZipFile("net.keras", "a") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        archive.writestr("config.json", saved["config.json"])
+    said["twice"] = refused(capsys)
+    link = zipfile.ZipInfo("config.json")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile("net.keras", "w") as archive:
+        archive.writestr(link, "/etc/hostname")
+        archive.writestr("model.weights.h5", b"")
+    said["a symbolic link"] = refused(capsys)
+    Path("net.keras").write_bytes(saved["model.weights.h5"])
+    said["HDF5"] = refused(capsys)
+    assert "is encrypted" in said["encrypted"]
+    assert "compressed by method 99" in said["compression"]
+    assert "compressed by method 12" in said["bzip2"]
+    assert "holds inner.keras in its archive" in said["zip in zip"]
+    assert "has no config.json" in said["config.json"]
+    assert "has no model.weights.h5" in said["model.weights.h5"]
+    assert "holds config.json twice in its archive" in said["twice"]
+    assert "is an HDF5 file, which may hold code; write a callable" in said["HDF5"]
+    rest = [text for case, text in said.items() if "cut" in case or "link" in case]
+    assert all("is not a .keras file, or is damaged; save it again" in text for text in rest)
+
+
+def test_an_unreadable_file_is_not_blamed_on_the_output(saved, here, capsys, monkeypatch):
+    write(saved)
+
+    def denied(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied", "net.keras")
+
+    monkeypatch.setattr(Path, "open", denied)
+    assert "net.keras cannot be read: Permission denied" in refused(capsys)
+
+
+def test_members_that_overlap_are_refused(saved, here, capsys):
+    """Two entries of the directory share one member, which multiplies what a file unpacks to."""
+    content = bytearray(Path(write(saved)).read_bytes())
+    starts = [match.start() for match in re.finditer(b"PK\x01\x02", content)]
+    first = content[starts[0] + 42 : starts[0] + 46]
+    content[starts[1] + 42 : starts[1] + 46] = first
+    Path("net.keras").write_bytes(content)
+    assert "is not a .keras file, or is damaged" in refused(capsys)
+
+
+def weights_with(saved: dict[str, bytes], change: Callable[[h5py.File], object]) -> str:
+    memory = io.BytesIO(saved["model.weights.h5"])
+    with h5py.File(memory, "a") as file:
+        change(file)
+    return write(saved | {"model.weights.h5": memory.getvalue()})
+
+
+CONV = "layers/conv2d/vars"
+
+
+def replaced(file: h5py.File, **options: Any) -> None:
+    del file[CONV]["0"]
+    file[CONV].create_dataset("0", **options)
+
+
+def virtual(file: h5py.File) -> None:
+    layout = h5py.VirtualLayout((3, 3, 3, 4), "f4")
+    layout[:] = h5py.VirtualSource("other.h5", "x", (3, 3, 3, 4))
+    del file[CONV]["0"]
+    file[CONV].create_virtual_dataset("0", layout)
+
+
+def large(file: h5py.File) -> None:
+    replaced(file, shape=(30_000, 30_000), dtype="f4", chunks=(64, 64))
+
+
+CHUNK = {"shape": (9_000, 9_000), "dtype": "f4", "chunks": (9_000, 9_000)}
+WEIGHTS: dict[str, tuple[Callable[[h5py.File], object], str]] = {
+    "external link": (
+        lambda f: f.__setitem__("x", h5py.ExternalLink("/etc/passwd", "/")),
+        "its weights hold /x, an external link",
+    ),
+    "soft link": (lambda f: f.__setitem__("x", h5py.SoftLink("/layers")), "/x, a soft link"),
+    "link back": (lambda f: f[CONV].__setitem__("x", f["layers"]), f"/{CONV}/x, a link back"),
+    "twice": (lambda f: f[CONV].__setitem__("9", f[CONV]["0"]), f"/{CONV}/9, a link back"),
+    "virtual": (virtual, f"/{CONV}/0, whose values stand in another file"),
+    "external values": (
+        lambda f: replaced(f, shape=(3,), dtype="f4", external=[("/etc/passwd", 0, 12)]),
+        "whose values stand in another file",
+    ),
+    "texts": (lambda f: replaced(f, data=["a", "b"]), "of type object, which is no number"),
+    "references": (
+        lambda f: replaced(f, shape=(2,), dtype=h5py.ref_dtype),
+        "of type object, which is no number",
+    ),
+    "an enormous array": (large, "unpacks from "),
+    "an enormous chunk": (lambda f: replaced(f, **CHUNK), "in chunks of 81,000,000 values"),
+    "a rare filter": (
+        lambda f: replaced(f, data=np.zeros(3), chunks=(3,), scaleoffset=2),
+        "compressed by the filter scaleoffset",
+    ),
+    "a named type": (lambda f: f.__setitem__("t", np.dtype("f4")), "/t, which is no array"),
+    "an escape": (lambda f: f.__setitem__("a\x1b", np.array(["x"], "S1")), r"'/a\x1b', of type"),
+    "deep groups": (lambda f: f.create_group("/".join("a" * 150)), "too deep"),
+    "wrong shape": (
+        lambda f: replaced(f, data=np.zeros((3, 3, 3, 5), "f4")),
+        "its weights do not fit its config in layer conv1: ",
+    ),
+    "fewer arrays": (
+        lambda f: f[CONV].__delitem__("1"),
+        "its weights do not fit its config in layer conv1: ",
+    ),
+    "a group in its place": (
+        lambda f: replaced_by_group(f),
+        "its weights do not fit its config in layer conv1: ",
+    ),
+    "a layer less": (
+        lambda f: f["layers"].__delitem__("dense"),
+        "its weights do not fit its config in layer fc: ",
+    ),
+}
+
+
+def replaced_by_group(file: h5py.File) -> None:
+    del file[CONV]["0"]
+    file[CONV].create_group("0")
+
+
+@pytest.mark.parametrize("case", WEIGHTS)
+def test_weights_are_plain_arrays_that_fit(case, saved, here, capsys):
+    change, message = WEIGHTS[case]
+    weights_with(saved, change)
+    assert message in refused(capsys)
+
+
+def test_weights_that_are_no_hdf5_are_refused(saved, here, capsys):
+    write(saved | {"model.weights.h5": b"\x89HDF\r\n\x1a\n" + bytes(100)})
+    assert "is not a .keras file, or is damaged" in refused(capsys)
+
+
+def layer(model: Config, name: str) -> Config:
+    (found,) = [each for each in model["config"]["layers"] if each["config"]["name"] == name]
+    return found["config"]
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value", "message"),
+    [
+        ("fc", "units", 10**12, "layer fc would bring the weights to 4,0"),
+        ("conv1", "filters", 10**9, "layer conv1 would bring the weights to 27,0"),
+        ("image", "batch_shape", [None, 12, 17], "cannot be loaded: "),
+        ("conv1", "filters", 5, "cannot be loaded: "),
+        ("conv1", "filters", "many", "cannot be loaded: "),
+        ("conv1", "padding", None, "cannot be loaded: "),
+        ("conv1", "unknown", 1, "cannot be loaded: "),
+    ],
+)
+def test_a_config_that_does_not_fit_its_weights(name, field, value, message, saved, here, capsys):
+    config = config_of(saved)
+    layer(config, name)[field] = value
+    with_config(saved, config)
+    assert message in refused(capsys)
+
+
+def test_feature_maps_are_limited_before_the_model_runs(here, capsys):
+    image = keras.Input((99_999, 99_999, 3), name="image")
+    keras.Model(image, layers.GlobalAveragePooling2D()(image)).save("net.keras")
+    assert "layer image makes a tensor of 99999x99999x3, more than" in refused(capsys)
+
+
+def test_a_file_of_keras_own_layers_is_loaded_as_it_was_saved(saved, here):
+    """The training configuration, which may name anything, is not loaded."""
+    config = config_of(saved)
+    thing = {"module": "mine", "class_name": "Thing", "config": {}, "registered_name": "mine>T"}
+    config["compile_config"]["loss"] = thing
+    (body,) = [each for each in config["config"]["layers"] if each["class_name"] == "Sequential"]
+    assert body["compile_config"]
+    body["compile_config"]["optimizer"] = LAMBDA
+    weights_with(
+        saved | {"config.json": json.dumps(config).encode()},
+        lambda file: file.attrs.__setitem__("model_config", json.dumps(LAMBDA)),
+    )
+    model = load("net.keras", "keras", 0).model
+    images = np.random.default_rng(0).normal(size=(2, 12, 17, 3)).astype("float32")
+    expected = small_model()
+    assert np.array_equal(model.predict(images, verbose=0), expected.predict(images, verbose=0))
+    assert not model.compiled
+
+
+def stock_layers() -> Iterator[tuple[str, type]]:
+    for name, value in vars(layers).items():
+        if isinstance(value, type) and issubclass(value, keras.Layer):
+            yield name, value
+
+
+def test_the_table_names_every_layer_of_keras_once():
+    """A new layer of Keras must be put on one of the lists."""
+    from keras.src.api_export import get_name_from_symbol
+
+    allowed = {name for module, name in keras_names.ALLOWED if module == "keras.layers"}
+    canonical = set()
+    for _, kind in stock_layers():
+        module, _, name = get_name_from_symbol(kind).rpartition(".")
+        if kind is not keras.Layer:
+            assert module == "keras.layers"
+            canonical.add(name)
+    assert canonical == allowed | set(keras_names.UNSAFE_LAYERS)
+    assert not allowed & set(keras_names.UNSAFE_LAYERS)
+
+
+def test_every_name_of_the_tables_exists_in_keras():
+    import importlib
+
+    for module, name in keras_names.ALLOWED:
+        found = getattr(importlib.import_module(module), name)
+        assert isinstance(found, type), (module, name)
+        assert not isinstance(found, keras.Model)
+    for name in {name for _, name in keras_names.FUNCTIONS}:
+        assert callable(getattr(keras.activations, name))
+    assert not {name for _, name in keras_names.FUNCTIONS} & {"get", "serialize", "deserialize"}

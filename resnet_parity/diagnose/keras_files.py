@@ -1,0 +1,305 @@
+"""Read a `.keras` file from any source: nothing in it is run, and no claimed size is allocated.
+
+The archive, the config and the HDF5 file of the weights are checked first. Keras then loads a copy
+that holds only what was checked, without the training configuration.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import re
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from resnet_parity.adapters.loading import keras_adapter
+from resnet_parity.diagnose.keras_names import ALLOWED, FUNCTIONS, MODELS, UNSAFE_LAYERS, VALUES
+from resnet_parity.errors import ParityError
+from resnet_parity.files import check_readable, reading
+from resnet_parity.limits import MAX_ELEMENTS
+
+_CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
+_MEMBERS = {"metadata.json", _CONFIG, _WEIGHTS}
+
+_MAX_BYTES = 4 * 2**30
+"""The largest unpacked size of a file; a ResNet-152 in float64 has half a gigabyte."""
+
+_MAX_CONFIG = 2**24
+"""The largest config.json, in bytes; a resnet1202 has a quarter of it."""
+
+_MAX_VALUES = 2**20
+"""The largest number of values in a config.json; a resnet1202 has a quarter of it."""
+
+_MAX_DEPTH = 100
+"""How deep values, or the groups of the weights, may be nested."""
+
+_MAX_EXPANSION = 100
+"""How often larger than the file its content may be; Keras compresses nothing."""
+
+_EXPANDED = 2**26
+"""The size in bytes up to which content may be expanded further."""
+
+_FILTERS = {"shuffle", "fletcher32", "deflate", "gzip"}
+_NUMBERS = "fiubV"
+"""The kinds of NumPy dtypes that weights may have; bfloat16 is stored as V."""
+
+_KIND = "a .keras file"
+_SAVE_AGAIN = "save it again with model.save(...)"
+_CALLABLE = (
+    "if you trust the file, write a callable that returns the loaded model and pass module:callable"
+)
+
+
+def check_file(path: Path) -> None:
+    """Raise `ParityError` unless a `.keras` file can be loaded safely; no framework is imported."""
+    _read_config(path)
+
+
+def load_file(path: Path) -> Any:
+    """Return the Keras model in a file; raises `ParityError`."""
+    config = _read_config(path)
+    keras_adapter()
+    keras = importlib.import_module("keras")
+    with tempfile.TemporaryDirectory() as folder:
+        _unpack_weights(path, Path(folder, _WEIGHTS))
+        _check_weights(path, Path(folder, _WEIGHTS))
+        Path(folder, _CONFIG).write_text(json.dumps(config))
+        try:
+            with _limited_weights(keras, path), warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always")
+                model = keras.saving.load_model(folder, compile=False, safe_mode=True)
+        except (ParityError, MemoryError):
+            raise
+        except Exception as error:  # Keras raises many types for a config that does not fit
+            raise ParityError(f"{path} cannot be loaded: {_reason(error)}") from error
+    for warning in map(str, (each.message for each in said)):
+        if warning.startswith("Skipping nested container"):  # it keeps its random weights
+            raise ParityError(
+                f"{path} cannot be loaded: {warning.partition('. ')[0]}; {_SAVE_AGAIN}"
+            )
+    _check_maps(keras, path, model)
+    return model
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The archive, with every member checked."""
+    check_readable(path)
+    with reading(path, _KIND, _SAVE_AGAIN):
+        with path.open("rb") as file:
+            if file.read(4) == b"\x89HDF":
+                raise ParityError(f"{path} is an HDF5 file, which may hold code; {_CALLABLE}")
+        with zipfile.ZipFile(path) as archive:
+            _check_members(path, archive.infolist())
+            yield archive
+
+
+def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
+    names = [member.filename for member in members]
+    for member in members:
+        if member.filename not in _MEMBERS or names.count(member.filename) > 1:
+            twice = "twice " if member.filename in _MEMBERS else ""
+            raise ParityError(
+                f"{path} holds {_shown(member.filename)} {twice}in its archive, which Keras does "
+                f"not write; {_SAVE_AGAIN}"
+            )
+        if member.flag_bits & 1:
+            raise ParityError(f"{path} is encrypted; {_SAVE_AGAIN}")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ParityError(
+                f"{path} is compressed by method {member.compress_type} of zip, which is not "
+                f"supported; {_SAVE_AGAIN}"
+            )
+        _check_expansion(path, member.filename, member.file_size, member.compress_size)
+    if missing := {_CONFIG, _WEIGHTS} - set(names):
+        raise ParityError(f"{path} has no {min(missing)} of a Keras model; {_SAVE_AGAIN}")
+
+
+def _check_expansion(path: Path, name: str, size: int, stored: int) -> None:
+    if size > _MAX_BYTES or (size > _EXPANDED and size > _MAX_EXPANSION * stored):
+        raise ParityError(f"{path}: {name} unpacks from {stored:,} to {size:,} bytes, too many")
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """Return the config, without the training configuration, once every object is allowed."""
+    with _opened(path) as archive:
+        if archive.getinfo(_CONFIG).file_size > _MAX_CONFIG:
+            raise ParityError(f"{path}: its {_CONFIG} has more than {_MAX_CONFIG:,} bytes")
+        text = archive.read(_CONFIG)
+        if sum(text.count(mark) for mark in (b"{", b"[", b",")) > _MAX_VALUES:
+            raise ParityError(f"{path}: its {_CONFIG} has more than {_MAX_VALUES:,} values")
+        config = json.loads(text, object_pairs_hook=_without_repetition)
+        if not isinstance(config, dict):
+            raise ParityError(f"{path} is not {_KIND}: its {_CONFIG} does not describe a model")
+        _check_config(path, config)
+        if (config.get("module"), config.get("class_name")) not in MODELS:
+            named = _shown(config.get("class_name"))
+            raise ParityError(f"{path}: its {_CONFIG} describes a {named}, not a model")
+    return config
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; another reader may take the other value of a key that stands twice."""
+    node = dict(pairs)
+    if len(node) != len(pairs):
+        raise ValueError("a key stands twice in one object of its config.json")
+    return node
+
+
+def _check_config(path: Path, config: dict[str, Any]) -> None:
+    """Check every object that Keras would build; remove training configurations."""
+    waiting: list[tuple[Any, str, int]] = [(config, "", 0)]
+    while waiting:
+        node, where, depth = waiting.pop()
+        if depth > _MAX_DEPTH:
+            raise ParityError(f"{path}: its {_CONFIG} is nested more than {_MAX_DEPTH} deep")
+        if isinstance(node, dict):
+            if "class_name" in node:
+                if refusal := _refusal(node):
+                    place = f"at {where[1:]}" if where else "as the model"
+                    raise ParityError(f"{path} holds {refusal[0]} {place}, {refusal[1]}")
+                node.pop("compile_config", None)
+            waiting += [(value, f"{where}.{key}", depth + 1) for key, value in node.items()]
+        elif isinstance(node, list):
+            waiting += [(value, f"{where}[{i}]", depth + 1) for i, value in enumerate(node)]
+
+
+def _refusal(node: dict[str, Any]) -> tuple[str, str] | None:
+    """The name of an object that is not allowed, and why it is not; None if it is allowed."""
+    module, name, registered = (node.get(k) for k in ("module", "class_name", "registered_name"))
+    allowed, kind = ALLOWED, "class"
+    if name == "function":
+        name, allowed, kind = node.get("config"), FUNCTIONS, "function"
+    shown = f"{_shown(module)}.{_shown(name)}" if module else _shown(name)
+    if not isinstance(name, str) or not isinstance(module, str | None):
+        return shown, f"which is no name of a {kind}; {_SAVE_AGAIN}"
+    if module is None and name in VALUES and kind == "class":
+        return None
+    if (module, name) in allowed:
+        if registered in (None, name):
+            return None
+        return f"{shown} as {_shown(registered)}", f"which is no name of Keras; {_CALLABLE}"
+    if module == "keras.layers" and name in UNSAFE_LAYERS:
+        return shown, f"which {UNSAFE_LAYERS[name]}; {_CALLABLE}"
+    if module is not None and re.match(r"keras\.(src\.)?engine\b", module):
+        return shown, f"which is of Keras 2; load it there, and {_SAVE_AGAIN} of Keras 3"
+    if name == "__lambda__":
+        return "a lambda", f"which would run code from the file; {_CALLABLE}"
+    return (
+        shown,
+        f"which is none of Keras' own layers and functions, so the file lacks its code; {_CALLABLE}",
+    )
+
+
+def _shown(name: Any) -> str:
+    """A name of the file, shortened, as ASCII unless it is plain."""
+    text = name if isinstance(name, str) and name.isascii() and name.isprintable() else ascii(name)
+    return text if len(text) <= 80 else f"{text[:80]} ..."
+
+
+def _unpack_weights(path: Path, target: Path) -> None:
+    """Write the weights to another file, so that nothing else of the archive is read."""
+    with _opened(path) as archive, archive.open(_WEIGHTS) as source:
+        try:
+            with target.open("wb") as file:
+                while chunk := source.read(2**20):
+                    file.write(chunk)
+        except OSError as error:
+            if error.filename is None and error.errno is None:
+                raise
+            raise ParityError(
+                f"{path} cannot be unpacked into {target.parent}: {error.strerror}; set TMPDIR to "
+                "a folder with enough space"
+            ) from error
+
+
+def _check_weights(path: Path, weights: Path) -> None:
+    """Raise unless the HDF5 file holds groups and arrays of numbers, and no link elsewhere."""
+    h5py = importlib.import_module("h5py")
+    with reading(path, _KIND, _SAVE_AGAIN), h5py.File(weights, "r") as file:
+        waiting, seen, total = [(file, "", 0)], set(), 0
+        while waiting:
+            group, where, depth = waiting.pop()
+            for name in group:
+                place = f"its weights hold {_shown(f'{where}/{name}')}"
+                link = group.get(name, getlink=True)
+                if not isinstance(link, h5py.HardLink):
+                    kind = "an external" if isinstance(link, h5py.ExternalLink) else "a soft"
+                    raise ParityError(f"{path}: {place}, {kind} link; {_SAVE_AGAIN}")
+                child = group[name]
+                address = h5py.h5o.get_info(child.id).addr
+                if address in seen or depth > _MAX_DEPTH:
+                    raise ParityError(f"{path}: {place}, a link back or too deep; {_SAVE_AGAIN}")
+                seen.add(address)
+                if isinstance(child, h5py.Group):
+                    waiting.append((child, f"{where}/{name}", depth + 1))
+                    continue
+                if problem := _array_problem(h5py, child):
+                    raise ParityError(f"{path}: {place}, {problem}; {_SAVE_AGAIN}")
+                total += child.nbytes
+        _check_expansion(path, _WEIGHTS, total, weights.stat().st_size)
+
+
+def _array_problem(h5py: Any, child: Any) -> str:
+    """Why an object of an HDF5 file is not a plain array; empty if it is."""
+    if not isinstance(child, h5py.Dataset):
+        return "which is no array"
+    if child.is_virtual or child.external:
+        return "whose values stand in another file"
+    if child.dtype.kind not in _NUMBERS or child.dtype.hasobject or child.shape is None:
+        return f"of type {child.dtype}, which is no number"
+    if unknown := set(child._filters) - _FILTERS:
+        return f"compressed by the filter {_shown(min(unknown))}"
+    if child.chunks and math.prod(child.chunks) * child.dtype.itemsize > 2 * _EXPANDED:
+        return f"in chunks of {math.prod(child.chunks):,} values"
+    return ""
+
+
+@contextmanager
+def _limited_weights(keras: Any, path: Path) -> Iterator[None]:
+    """Refuse a layer whose weights would exceed the memory limit, before they are allocated."""
+    original, total = keras.layers.Layer.add_weight, 0
+
+    def add_weight(layer: Any, shape: Any = None, *args: Any, **kwargs: Any) -> Any:
+        nonlocal total
+        total += math.prod(shape or ())
+        if total > MAX_ELEMENTS:
+            raise ParityError(
+                f"{path}: layer {_shown(layer.name)} would bring the weights to {total:,} numbers, "
+                f"more than {MAX_ELEMENTS:,}"
+            )
+        return original(layer, shape, *args, **kwargs)
+
+    keras.layers.Layer.add_weight = add_weight
+    try:
+        yield
+    finally:
+        keras.layers.Layer.add_weight = original
+
+
+def _check_maps(keras: Any, path: Path, model: Any) -> None:
+    """Raise if one image would make feature maps that exceed the memory limit."""
+    for operation in getattr(model, "operations", ()):
+        for tensor in keras.tree.flatten(operation.output):
+            if math.prod(extent or 1 for extent in tensor.shape) > MAX_ELEMENTS:
+                shape = "x".join(str(extent) for extent in tensor.shape[1:])
+                raise ParityError(
+                    f"{path}: layer {_shown(operation.name)} makes a tensor of {shape}, more than "
+                    f"{MAX_ELEMENTS:,} numbers"
+                )
+
+
+def _reason(error: Exception) -> str:
+    """What Keras says about a model that it cannot load, in one line."""
+    text = str(error).strip() or type(error).__name__
+    if match := re.search(r"for object <\w+ name=(.+?)(?:, \w+=\w+)?>:\s*(.+)", text):
+        return f"its weights do not fit its config in layer {_shown(match[1])}: {match[2]}"
+    text = re.sub(r"\x1b\[\d*m", "", text.rpartition("Exception encountered: ")[2])
+    lines = [line for line in text.splitlines() if line.strip()]
+    return next((line for line in lines if not re.match(r"Exception .+ calling ", line)), lines[0])
