@@ -488,3 +488,21 @@ def test_version(capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["--version"])
     assert (stop.value.code, capsys.readouterr().out) == (0, "resnet-parity 0.1.0\n")
+
+
+def test_an_error_that_nothing_expected_is_one_line_with_its_own_code(monkeypatch, capsys):
+    def fails(*_):
+        raise ZeroDivisionError("out of order\nsecond line")
+
+    monkeypatch.setattr("resnet_parity.reports.show.list_json", fails)
+    assert cli.main(["list", "--json"]) == 70
+    error = capsys.readouterr().err
+    assert error == (
+        "resnet-parity: error: a fault of resnet-parity itself, ZeroDivisionError: out of order; "
+        "run the command again with --traceback, and report what that prints\n"
+    )
+    assert cli.main(["list", "--json", "--traceback"]) == 70
+    error = capsys.readouterr().err
+    assert "Traceback (most recent call last)" in error
+    assert "in fails" in error
+    assert error.splitlines()[-1].endswith("report it with the traceback above")

@@ -67,8 +67,8 @@ def load_file(path: Path) -> Any:
     keras_adapter()
     keras = importlib.import_module("keras")
     with tempfile.TemporaryDirectory() as folder:
-        _unpack_weights(path, Path(folder, _WEIGHTS))
-        _check_weights(path, Path(folder, _WEIGHTS))
+        unpack_weights(path, Path(folder, _WEIGHTS))
+        check_weights(path, Path(folder, _WEIGHTS))
         Path(folder, _CONFIG).write_text(json.dumps(config))
         try:
             with _limited_weights(keras, path), warnings.catch_warnings(record=True) as said:
@@ -162,7 +162,7 @@ def _check_config(path: Path, config: dict[str, Any]) -> None:
         if isinstance(node, dict):
             if "class_name" in node:
                 if refusal := _refusal(node):
-                    place = f"at {where[1:]}" if where else "as the model"
+                    place = f"at {_shown(where[1:], 200)}" if where else "as the model"
                     raise ParityError(f"{path} holds {refusal[0]} {place}, {refusal[1]}")
                 node.pop("compile_config", None)
             waiting += [(value, f"{where}.{key}", depth + 1) for key, value in node.items()]
@@ -191,19 +191,17 @@ def _refusal(node: dict[str, Any]) -> tuple[str, str] | None:
         return shown, f"which is of Keras 2; load it there, and {_SAVE_AGAIN} of Keras 3"
     if name == "__lambda__":
         return "a lambda", f"which would run code from the file; {_CALLABLE}"
-    return (
-        shown,
-        f"which is none of Keras' own layers and functions, so the file lacks its code; {_CALLABLE}",
-    )
+    own = "which is none of Keras' own layers and functions, and the file does not hold its code"
+    return shown, f"{own}; {_CALLABLE}"
 
 
-def _shown(name: Any) -> str:
+def _shown(name: Any, longest: int = 80) -> str:
     """A name of the file, shortened, as ASCII unless it is plain."""
     text = name if isinstance(name, str) and name.isascii() and name.isprintable() else ascii(name)
-    return text if len(text) <= 80 else f"{text[:80]} ..."
+    return text if len(text) <= longest else f"{text[:longest]} ..."
 
 
-def _unpack_weights(path: Path, target: Path) -> None:
+def unpack_weights(path: Path, target: Path) -> None:
     """Write the weights to another file, so that nothing else of the archive is read."""
     with _opened(path) as archive, archive.open(_WEIGHTS) as source:
         try:
@@ -219,7 +217,7 @@ def _unpack_weights(path: Path, target: Path) -> None:
             ) from error
 
 
-def _check_weights(path: Path, weights: Path) -> None:
+def check_weights(path: Path, weights: Path) -> None:
     """Raise unless the HDF5 file holds groups and arrays of numbers, and no link elsewhere."""
     h5py = importlib.import_module("h5py")
     with reading(path, _KIND, _SAVE_AGAIN), h5py.File(weights, "r") as file:

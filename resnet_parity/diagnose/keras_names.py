@@ -72,7 +72,7 @@ _OPERATIONS = {
     "SeparableConv Sigmoid Silu SoftShrink Softmax Softplus Softsign SpaceToDepth Squareplus "
     "TanhShrink Threshold",
     "numpy": "Absolute Add Amax Amin Average BroadcastTo Clip Concatenate Copy Divide Dot Einsum "
-    "Equal Exp ExpandDims Flip FloorDivide FullLike GetItem Greater GreaterEqual Less LessEqual "
+    "Equal Exp ExpandDims Flip FullLike GetItem Greater GreaterEqual Less LessEqual "
     "Log Matmul Max Maximum Mean Min Minimum Mod Moveaxis Multiply Negative NotEqual OnesLike Pad "
     "Power Prod Ravel Reciprocal Repeat Reshape Roll Rot90 Sign Split Sqrt Square Squeeze Stack "
     "Std Subtract Sum Swapaxes Take Tanh Tensordot Tile Transpose TrueDivide Var Where ZerosLike",
@@ -92,15 +92,15 @@ ALLOWED = {
 }
 """The module and the class of every object that a file may hold."""
 
-FUNCTIONS = {
-    (module, name)
-    for module in ("builtins", "keras.activations", "keras.ops")
-    for name in """
+_ACTIVATIONS = """
 celu elu exponential gelu glu hard_shrink hard_sigmoid hard_silu hard_tanh leaky_relu linear
 log_sigmoid log_softmax mish relu relu6 selu sigmoid silu soft_shrink softmax softplus softsign
 sparse_plus sparse_sigmoid sparsemax squareplus tanh tanh_shrink threshold
-""".split()
-}
+"""
+
+FUNCTIONS = _pairs(
+    (module, _ACTIVATIONS) for module in ("builtins", "keras.activations", "keras.ops")
+)
 """The module and the name of every function; initializers and the like are classes."""
 
 VALUES = {"__bytes__", "__ellipsis__", "__keras_tensor__", "__numpy__", "__slice__", "__tensor__"}

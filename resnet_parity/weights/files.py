@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save
 
 from resnet_spec import (
@@ -22,7 +22,7 @@ from resnet_spec import (
 )
 
 from resnet_parity.errors import ParityError
-from resnet_parity.files import check_readable, write_atomically
+from resnet_parity.files import check_readable, reading, write_atomically
 
 
 def read_weights(path: Path, arch: Architecture) -> dict[str, np.ndarray]:
@@ -33,30 +33,27 @@ def read_weights(path: Path, arch: Architecture) -> dict[str, np.ndarray]:
     """
     check_readable(path)
     counters = step_counters(arch)
-    try:
-        with safe_open(path, framework="np") as file:
-            _check_architecture(path, arch, (file.metadata() or {}).get("architecture"))
-            names = [name for name in file.keys() if name not in counters]  # noqa: SIM118
-            slices = {name: file.get_slice(name) for name in names}
-            expected = {parameter.name: parameter.shape for parameter in parameters(arch)}
-            found = {name: tuple(each.get_shape()) for name, each in slices.items()}
-            problems = shape_problems(expected, found)
-            problems += [
-                f"{name} is {each.get_dtype()}, convert it to float32"
-                for name, each in slices.items()
-                if each.get_dtype() != "F32"
-            ]
-            if problems:
-                raise WeightsError(f"{path} does not hold a {arch.name!r}", problems)
-            weights = {name: file.get_tensor(name) for name in expected}
-        check_float32(str(path), arch, weights)
-        return weights
-    except WeightsError as error:
-        raise ParityError(str(error)) from error
-    except (SafetensorError, OSError) as error:
-        raise ParityError(
-            f"{path} is not a safetensors file, or is damaged; copy or write it again: {error}"
-        ) from error
+    with (
+        reading(path, "a safetensors file", "copy or write it again"),
+        safe_open(path, framework="np") as file,
+    ):
+        _check_architecture(path, arch, (file.metadata() or {}).get("architecture"))
+        names = [name for name in file.keys() if name not in counters]  # noqa: SIM118
+        slices = {name: file.get_slice(name) for name in names}
+        expected = {parameter.name: parameter.shape for parameter in parameters(arch)}
+        found = {name: tuple(each.get_shape()) for name, each in slices.items()}
+        problems = shape_problems(expected, found)
+        problems += [
+            f"{name} is {each.get_dtype()}, convert it to float32"
+            for name, each in slices.items()
+            if each.get_dtype() != "F32"
+        ]
+        if problems:
+            refusal = WeightsError(f"{path} does not hold a {arch.name!r}", problems)
+            raise ParityError(str(refusal))
+        weights = {name: file.get_tensor(name) for name in expected}
+    check_float32(str(path), arch, weights)
+    return weights
 
 
 def _check_architecture(path: Path, arch: Architecture, named: str | None) -> None:
