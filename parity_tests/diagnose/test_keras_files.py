@@ -383,10 +383,10 @@ WEIGHTS: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "soft link": (lambda f: f.__setitem__("x", h5py.SoftLink("/layers")), "/x, a soft link"),
     "link back": (lambda f: f[CONV].__setitem__("x", f["layers"]), f"/{CONV}/x, a link back"),
     "twice": (lambda f: f[CONV].__setitem__("9", f[CONV]["0"]), f"/{CONV}/9, a link back"),
-    "virtual": (virtual, f"/{CONV}/0, whose values stand in another file"),
+    "virtual": (virtual, f"/{CONV}/0, whose values are in another file"),
     "external values": (
         lambda f: replaced(f, shape=(3,), dtype="f4", external=[("/etc/passwd", 0, 12)]),
-        "whose values stand in another file",
+        "whose values are in another file",
     ),
     "texts": (lambda f: replaced(f, data=["a", "b"]), "of type object, which is no number"),
     "references": (
@@ -548,7 +548,7 @@ def mutated_config(config: Config, draw: random.Random) -> Config:
 
 
 def outcome(read: Callable[[], object]) -> str:
-    """What a reader does with a mutant; any other exception fails the test."""
+    """Whether a mutant is read or refused; any other exception fails the test."""
     try:
         read()
     except ParityError as error:

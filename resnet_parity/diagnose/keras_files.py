@@ -249,7 +249,7 @@ def _array_problem(h5py: Any, child: Any) -> str:
     if not isinstance(child, h5py.Dataset):
         return "which is no array"
     if child.is_virtual or child.external:
-        return "whose values stand in another file"
+        return "whose values are in another file"
     if child.dtype.kind not in _NUMBERS or child.dtype.hasobject or child.shape is None:
         return f"of type {child.dtype}, which is no number"
     if unknown := set(child._filters) - _FILTERS:
@@ -294,7 +294,7 @@ def _check_maps(keras: Any, path: Path, model: Any) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """What Keras says about a model that it cannot load, in one line."""
+    """The line in which Keras says why it cannot load a model."""
     text = str(error).strip() or type(error).__name__
     if match := re.search(r"for object <\w+ name=(.+?)(?:, \w+=\w+)?>:\s*(.+)", text):
         return f"its weights do not fit its config in layer {_shown(match[1])}: {match[2]}"

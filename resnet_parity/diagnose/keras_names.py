@@ -60,7 +60,7 @@ _PARTS = {
     "Int8QuantizationConfig",
     "keras.random": "SeedGenerator",
 }
-"""What layers hold, by module."""
+"""The classes of the settings of layers, by module."""
 
 _OPERATIONS = {
     "core": "Cast Slice StopGradient",
