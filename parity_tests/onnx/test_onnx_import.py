@@ -229,9 +229,7 @@ def test_a_dropout_is_refused_in_training_mode_alone(training):
     head.input[0] = "kept"
     proto.graph.node.insert(list(proto.graph.node).index(head), drop)
     if training:
-        with pytest.raises(
-            ParityError, match="the Dropout after avgpool is active, or may be, as in training"
-        ):
+        with pytest.raises(ParityError, match=r"Dropout after avgpool is active.*model\.eval"):
             identified_as(proto)
     else:
         assert identified_as(proto) == TINY
@@ -247,7 +245,7 @@ def test_an_inconsistent_graph_is_refused(change_to):
     """Its mean keeps two axes, which the classifier does not accept."""
     proto = without_metadata(exported("resnet18", "torch", fold=False))
     change(proto, "avgpool", **change_to)
-    with pytest.raises(ParityError, match=r"is not a consistent graph: |of the wrong rank"):
+    with pytest.raises(ParityError, match=r"avgpool keeps the axes .*keepdims"):
         identified(proto.SerializeToString())
 
 
@@ -255,7 +253,7 @@ def test_a_softmax_after_the_logits_is_refused():
     proto = without_metadata(exported("resnet18", "torch"))
     proto.graph.node[-1].output[0] = "before"
     proto.graph.node.append(helper.make_node("Softmax", ["before"], ["logits"]))
-    with pytest.raises(ParityError, match="fc is Softmax instead of Gemm"):
+    with pytest.raises(ParityError, match="additional Softmax between fc and the output"):
         identified(proto.SerializeToString())
 
 

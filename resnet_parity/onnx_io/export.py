@@ -67,7 +67,7 @@ def export(
         if options.framework == "keras" and "tensorflow" not in keras_adapter().versions():
             hint = "; set KERAS_BACKEND=tensorflow, which Keras' exporter supports best"
         raise ExportError(
-            f"the exporter of {options.framework} wrote another model: {found.faults[0]}{hint}"
+            f"the exporter of {options.framework} wrote another model: {found.faults[0].text}{hint}"
         )
     put_canonical_names(model.graph, found)
     # The exporter's own values depend on the CPU (Keras' exporter folds norms with TensorFlow's

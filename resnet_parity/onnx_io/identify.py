@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,6 @@ from resnet_spec import (
     ArchitectureError,
     from_json,
     get_architecture,
-    parameters,
 )
 
 from resnet_parity.errors import ParityError
@@ -26,6 +25,7 @@ from resnet_parity.onnx_io import metadata
 from resnet_parity.onnx_io.match import Match
 from resnet_parity.onnx_io.nodes import constant
 from resnet_parity.onnx_io.reading import WORKING_OPSET
+from resnet_parity.onnx_io.refusal import kernels, kernels_of, refusal
 from resnet_parity.onnx_io.rewrite import prepare, rewrite_model
 from resnet_parity.onnx_io.search import closest
 
@@ -53,9 +53,13 @@ def identify(proto: ModelProto, name: str, wanted: Architecture | None = None) -
         return _identify(_model(proto, name), proto, name, wanted)
     except (ParityError, MemoryError):
         raise
+    except shape_inference.InferenceError as error:
+        raise ParityError(_inconsistency(proto, name, wanted, error)) from error
     except Exception as error:  # a valid file can still hold something that no rule expects
         reason = brief(_root_error(error))
-        raise ParityError(f"{name} holds a graph that could not be read: {reason}") from error
+        raise ParityError(
+            f"{name} holds a graph that could not be read: {reason}; export it again"
+        ) from error
 
 
 def _root_error(error: Exception) -> Exception:
@@ -73,16 +77,34 @@ def _identify(
     strict = (closest(model.graph, arch, strict=True) for arch in candidates)
     found = [each for each in strict if not each.faults]
     if not found:
-        raise ParityError(f"{name}: {_refusal(model.graph, candidates, wanted)}")
+        text = refusal(model.graph, candidates, _ends(model.graph), wanted)
+        raise ParityError(f"{name}: {'' if wanted else 'it could not be identified; '}{text}")
     for each in found:
         _check_image(model.graph, each, name)
     return Identified(model, found[0], tuple(each.architecture.name for each in found[1:]))
 
 
-def _model(proto: ModelProto, name: str) -> ir.Model:
+def _inconsistency(
+    proto: ModelProto, name: str, wanted: Architecture | None, error: Exception
+) -> str:
+    """Why the shapes of a graph contradict each other: the first difference from a row."""
+    try:
+        model = _model(proto, name, strict=False)
+        rewrite_model(model, fold=False, strict=False)
+        candidates = [wanted] if wanted else list(_candidates(proto, model.graph, name))
+        text = refusal(model.graph, candidates, _ends(model.graph), wanted)
+    except MemoryError:
+        raise
+    except Exception:  # the checker's own words remain
+        text = ""
+    return f"{name} is not a consistent graph: {text or f'{brief(error)}; export it again'}"
+
+
+def _model(proto: ModelProto, name: str, *, strict: bool = True) -> ir.Model:
     """The model with shapes inferred from the image alone; shapes that the file claims are dropped.
 
-    A model of an older opset is converted, so that the rules see one form of each operator.
+    A model of an older opset is converted, so that the rules see one form of each operator. With
+    `strict`, shapes that contradict each other raise an `InferenceError`.
     """
     bare = ModelProto()
     bare.CopyFrom(proto)
@@ -94,11 +116,11 @@ def _model(proto: ModelProto, name: str) -> ir.Model:
     try:
         if next(each.version for each in bare.opset_import if not each.domain) < WORKING_OPSET:
             bare = version_converter.convert_version(bare, WORKING_OPSET)
-        inferred = shape_inference.infer_shapes(bare, check_type=True, strict_mode=True)
-    except (shape_inference.InferenceError, version_converter.ConvertError, RuntimeError) as error:
+        inferred = shape_inference.infer_shapes(bare, check_type=strict, strict_mode=strict)
+    except (version_converter.ConvertError, RuntimeError) as error:
         raise ParityError(f"{name} is not a consistent graph: {brief(error)}") from error
     model = ir.from_proto(inferred)
-    prepare(model)
+    prepare(model, strict=strict)
     return model
 
 
@@ -114,24 +136,9 @@ def _check_image(graph: ir.Graph, found: Match, name: str) -> None:
     channels = extents[found.layout.index("c")]
     wanted = found.architecture.in_channels
     if isinstance(channels, int) and channels != wanted:
-        raise ParityError(f"{name}: its image has {channels} channels, its first layer {wanted}")
-
-
-def _refusal(
-    graph: ir.Graph, candidates: Sequence[Architecture], wanted: Architecture | None
-) -> str:
-    """The nearest of the candidates, and the first difference from it."""
-    if not candidates:
-        return (
-            "no architecture of the registry has convolutions of these shapes; an architecture of "
-            "your own is identified only in a file that `resnet-parity export` wrote"
+        raise ParityError(
+            f"{name}: its image has {channels} channels, conv1 takes {wanted}; export it again"
         )
-    nearest = max((closest(graph, arch) for arch in candidates), key=lambda each: each.agreement)
-    name, (first, *others) = nearest.architecture.name, nearest.faults
-    more = f" (the first of {len(others) + 1} differences)" if others else ""
-    if wanted is not None:
-        return f"it is not {name}: {first}{more}"
-    return f"it could not be identified; nearest is {name}, but {first}{more}"
 
 
 def _candidates(proto: ModelProto, graph: ir.Graph, name: str) -> Iterator[Architecture]:
@@ -140,7 +147,7 @@ def _candidates(proto: ModelProto, graph: ir.Graph, name: str) -> Iterator[Archi
     if spec is not None:
         yield _named(spec, graph, name)
         return
-    shapes = Counter(tuple(kernel.shape) for kernel in _kernels(graph))
+    shapes = Counter(shape for _, shape in kernels(graph))
     ends = _ends(graph)
     dilated = any(max(node.attributes.get_ints("dilations", (1,))) > 1 for node in graph)
     for name in ARCHITECTURES:
@@ -149,7 +156,7 @@ def _candidates(proto: ModelProto, graph: ir.Graph, name: str) -> Iterator[Archi
                 arch = get_architecture(name, output_stride=stride, **ends)
             except ArchitectureError:
                 continue
-            if Counter(p.shape for p in parameters(arch) if p.axes == "oihw") == shapes:
+            if kernels_of(arch) == shapes:
                 yield arch
 
 
@@ -175,15 +182,10 @@ def _named(spec: str, graph: ir.Graph, name: str) -> Architecture:
     return arch
 
 
-def _kernels(graph: ir.Graph):
-    kernels = (constant(node, 1) for node in graph if node.op_type == "Conv")
-    return [kernel for kernel in kernels if kernel is not None]
-
-
 def _ends(graph: ir.Graph) -> dict[str, Any]:
     """The image channels and classes that the graph shows."""
-    kernels = _kernels(graph)
-    ends = {"in_channels": int(kernels[0].shape[1])} if kernels else {}
+    shapes = [shape for _, shape in kernels(graph)]
+    ends = {"in_channels": int(shapes[0][1])} if shapes else {}
     heads = [node for node in graph if node.op_type == "Gemm"]
     kernel = constant(heads[-1], 1) if heads else None
     if kernel is None:

@@ -22,6 +22,8 @@ _NO_OPS = ("Identity", "Dropout")
 
 _RESHAPING = ("Flatten", "Reshape", "Squeeze")
 
+EVAL_FIX = "export the model again after model.eval()"
+
 
 class MismatchError(Exception):
     """Another operator than that of the spec computes a value."""
@@ -29,6 +31,14 @@ class MismatchError(Exception):
     def __init__(self, message: str, value: ir.Value | None = None) -> None:
         super().__init__(message)
         self.value = value
+
+
+@dataclass(frozen=True)
+class Fault:
+    """An operation that differs, and how; `fix` is what the user can do, where that is known."""
+
+    text: str
+    fix: str = ""
 
 
 @dataclass
@@ -48,7 +58,7 @@ class Match:
     folded: dict[str, spec.Norm] = field(default_factory=dict)
     used: set[ir.Node] = field(default_factory=set)
     layouts: set[str] = field(default_factory=set)
-    faults: tuple[str, ...] = ()
+    faults: tuple[Fault, ...] = ()
     cost: int = 0
 
     def copy(self) -> Match:
@@ -71,9 +81,9 @@ class Match:
         """The number of nodes that compute what the spec says, less the cost of the faults."""
         return len(self.nodes) - self.cost
 
-    def add_fault(self, text: str, cost: int = 1) -> None:
+    def add_fault(self, text: str, fix: str = "", *, cost: int = 1) -> None:
         """Note a difference; the search goes on."""
-        self.faults = (*self.faults, text)
+        self.faults = (*self.faults, Fault(text, fix))
         self.cost += cost
 
     def compare(self, name: str, what: str, expected: Any, actual: Any) -> None:
@@ -136,8 +146,8 @@ def _(operation: spec.Norm, node: spec.Node, value: ir.Value, found: Match) -> O
         found.compare(name, f"{what} of shape", (operation.channels,), shape)
     if norm.attributes.get_int("training_mode", 0):
         found.add_fault(
-            f"{name}: training_mode 1 instead of 0, so it uses the statistics of the batch; export "
-            "the model again after model.eval()"
+            f"{name}: training_mode 1 instead of 0, so it uses the statistics of the batch",
+            EVAL_FIX,
         )
     eps = norm.attributes.get_float("epsilon", 1e-5)
     if np.float32(eps) != np.float32(operation.eps) and not nodes.is_plain_affine(norm):
@@ -289,10 +299,13 @@ def _(operation: spec.Linear, node: spec.Node, value: ir.Value, found: Match) ->
             found.compare(name, word, 1.0, attributes.get_float(word, 1.0))
     found.compare(name, "transA", 0, attributes.get_int("transA", 0))
     shape = (operation.out_features, operation.in_features)
+    given = None if kernel is None else tuple(kernel.shape)
     trans = attributes.get_int("transB", 0)
-    expected = shape if trans else shape[::-1]
-    shown = f"transB {trans} and a weight of shape"
-    found.compare(name, shown, expected, None if kernel is None else tuple(kernel.shape))
+    if given is not None and given[trans] != shape[1] == given[1 - trans]:
+        found.add_fault(f"{name}: transB {trans} instead of {1 - trans} for a weight of {given}")
+    else:
+        expected = shape if trans else shape[::-1]
+        found.compare(name, f"transB {trans} and a weight of shape", expected, given)
     if bias is not None and tuple(bias.shape) not in ((), (1,), (1, 1), (1, shape[0])):  # broadcast
         found.compare(name, "bias of shape", shape[:1], tuple(bias.shape))
     elif bias is None and len(gemm.inputs) > 2 and gemm.inputs[2] is not None:
@@ -347,8 +360,7 @@ def source_of(value: ir.Value, name: str, found: Match) -> ir.Value:
         training = nodes.constant(node, 2)
         if len(node.inputs) > 2 and node.inputs[2] and (training is None or training.any()):
             found.add_fault(
-                f"the Dropout after {name} is active, or may be, as in training; export the model "
-                "again after model.eval()"
+                f"the Dropout after {name} is active, or may be, as in training", EVAL_FIX
             )
         found.used.add(node)
         value = input_of(node, 0)

@@ -47,8 +47,12 @@ _OPERATORS = {
     *("ReduceMean", "GlobalAveragePool", "Flatten", "Reshape", "Squeeze", "Mul", "Sigmoid"),
     *("Cast", "Concat", "Constant", "Dropout", "Gather", "Identity", "MatMul", "Shape", "Slice"),
     *("Softmax", "Transpose", "Unsqueeze"),
+    # No supported ResNet has these; they are read so that a message can name the layer.
+    *("Celu", "Clip", "ConvTranspose", "Elu", "Gelu", "GlobalMaxPool", "HardSigmoid", "HardSwish"),
+    *("InstanceNormalization", "LeakyRelu", "Max", "Min", "Mish", "PRelu", "Selu", "Softplus"),
+    *("Sub", "Tanh", "ThresholdedRelu"),
 }
-"""The operators of ResNets, and those that exporters add around them."""
+"""The operators of ResNets, those that exporters add around them, and those of their variants."""
 
 
 def read_files(names: Sequence[str]) -> dict[str, ModelProto]:

@@ -19,13 +19,16 @@ def fold_constants(model: ir.Model) -> None:
     optimizer.fold_constants_ir(model, onnx_shape_inference=True)
 
 
-def prepare(model: ir.Model) -> None:
-    """Make constants initializers, as the rules expect, and infer shapes; nothing is run."""
+def prepare(model: ir.Model, *, strict: bool = True) -> None:
+    """Make constants initializers, as the rules expect, and infer shapes; nothing is run.
+
+    Without `strict`, shapes may contradict each other.
+    """
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    passes.ShapeInferencePass(data_prop=False)(model)
+    passes.ShapeInferencePass(check_type=strict, strict_mode=strict, data_prop=False)(model)
 
 
-def rewrite_model(model: ir.Model, *, fold: bool) -> None:
+def rewrite_model(model: ir.Model, *, fold: bool, strict: bool = True) -> None:
     """Rewrite a model in place; with `fold`, norms are folded into convolutions."""
     # PyTorch's exporter gives every convolution a bias of zeros; removed before norms add theirs.
     rewrite(model, pattern_rewrite_rules=[common.remove_optional_bias_from_conv_rule])
@@ -33,6 +36,6 @@ def rewrite_model(model: ir.Model, *, fold: bool) -> None:
     for rules in (RULES, RULES, LEFTOVER_RULES, RULES):
         # Repeated, because a rule may apply only after another one, once shapes are inferred.
         rewrite(model, pattern_rewrite_rules=(*rules, *folding))
-        prepare(model)
+        prepare(model, strict=strict)
     passes.IdentityEliminationPass()(model)
     passes.RemoveUnusedNodesPass()(model)
