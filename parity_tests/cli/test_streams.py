@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import pytest
 from rich.text import Text
 
-from parity_tests.support import ROOT
+from parity_tests.support import ROOT, python
 from resnet_parity import cli, progress, streams
 from resnet_parity.reports.tables import new_table
 
@@ -69,6 +70,38 @@ def test_a_folder_that_is_gone_and_no_home_do_no_harm(tmp_path):
     code, out, err = shell(line, PYTHONPATH=str(ROOT), TMPDIR="/nonexistent", KERAS_BACKEND="x")
     assert (code, err) == (0, "")
     assert "plain18" in out
+
+
+SETTINGS = ("[1]", '{"floatx": "float7"}', '{"image_data_format": "hwcn"}')
+
+LOAD = """
+from resnet_parity.adapters.loading import keras_adapter
+from resnet_parity.errors import ParityError
+try:
+    keras_adapter("torch")
+except ParityError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_settings_of_keras_that_make_no_sense_are_named(settings, tmp_path):
+    (tmp_path / "keras.json").write_text(settings)
+    result = python("-c", LOAD, KERAS_HOME=str(tmp_path))
+    assert result.stdout.startswith("Keras cannot be imported: ")
+    fix = f"; correct or delete its settings in {tmp_path}/keras.json, or install Keras again\n"
+    assert result.stdout.endswith(fix)
+
+
+def test_a_machine_without_a_temporary_folder_is_reported(monkeypatch, capsys):
+    def fail() -> None:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr("resnet_parity.adapters.remote.TemporaryFile", fail)
+    assert cli.main(["matrix", "resnet20", "--engines", "torch nchw"]) == 2
+    out, err = capsys.readouterr()
+    message = "resnet-parity: error: No usable temporary directory found in ['/tmp']"
+    assert (out, err.splitlines()[-1]) == ("", message)
 
 
 @pytest.mark.parametrize("columns", ["0", "1", "20", "x", "-5", "99999999999999999999"])

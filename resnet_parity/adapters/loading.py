@@ -97,7 +97,20 @@ def _import_keras_adapter(backend: str) -> Adapter:
         load_triton()
         with _stderr_hidden_unless_it_fails():
             importlib.import_module("tensorflow")
+    _import_keras()
     return cast(Adapter, importlib.import_module("resnet_parity.adapters.keras.adapter"))
+
+
+def _import_keras() -> None:
+    """Import Keras, which reads settings of the user while it is imported."""
+    try:
+        importlib.import_module("keras")
+    except Exception as error:
+        home = os.environ.get("KERAS_HOME", "~/.keras")
+        raise ParityError(
+            f"Keras cannot be imported: {error}; correct or delete its settings in "
+            f"{home}/keras.json, or install Keras again"
+        ) from error
 
 
 def eager_mode(adapter: Adapter) -> str:
