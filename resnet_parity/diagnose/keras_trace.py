@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from resnet_spec import printable
+
 from resnet_parity.diagnose.keras_operations import TRANSLATIONS, layout_mismatch, norm, to_array
 from resnet_parity.diagnose.record import (
     Array,
@@ -111,7 +113,7 @@ def _record(keras: Any, recorder: Recorder, layer: Any, arguments: Arguments, re
         return
     layout = recorder.layout(known[0])
     chain = _translate(keras, layer, layout, arguments, known)
-    place = f"{layer.name} ({type(layer).__name__})"
+    place = f"{printable(layer.name)} ({type(layer).__name__})"
     after = _layout_after(layer, layout, result)
     chain = [replace(step, place=place) for step in chain]
     call = _caller(keras, layer, arguments, known, (layout, after))

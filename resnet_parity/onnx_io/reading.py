@@ -14,6 +14,8 @@ import onnx
 from onnx import ModelProto, TensorProto
 from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
 
+from resnet_spec import printable
+
 from resnet_parity.errors import ParityError
 from resnet_parity.files import brief, check_readable, reading
 from resnet_parity.onnx_io import metadata
@@ -131,7 +133,7 @@ def _check_model(model: ModelProto) -> None:
         raise ParityError("it holds functions or a training graph; export the model for inference")
     for node in model.graph.node:
         if node.domain not in ("", "ai.onnx") or node.op_type not in _OPERATORS:
-            name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+            name = printable(f"{node.domain}.{node.op_type}" if node.domain else node.op_type)
             raise ParityError(f"node {node.name!r} is a {name}, which no supported ResNet has")
         for attribute in node.attribute:
             if attribute.HasField("g") or attribute.graphs or attribute.HasField("sparse_tensor"):
@@ -141,7 +143,7 @@ def _check_model(model: ModelProto) -> None:
 def _load_tensors(model: ModelProto, folder: Path | None, room: int) -> None:
     """Check that every tensor has the size of its shape; load external data."""
     for tensor in _tensors(model):
-        name = tensor.name or "of a constant"
+        name = printable(tensor.name) or "of a constant"
         if tensor.data_type not in _KINDS:
             known = {number: kind for kind, number in TensorProto.DataType.items()}
             kind = known.get(tensor.data_type, f"of the unknown type {tensor.data_type}")
