@@ -74,9 +74,7 @@ def test_exports_are_canonical_and_exact(name, framework, layout):
     assert (found.architecture, found.match.layout) == (find(name), layout)
     rows = compare_operators(proto, found.architecture, layout)
     assert [row for row in rows if row.found != row.needed] == []
-    participant = of_file(
-        name, proto, found, ["ort disabled", "ort basic", "ort extended", "ort all"]
-    )
+    participant = of_file(name, found, ["ort disabled", "ort basic", "ort extended", "ort all"])
     weights = random_weights(find(name), 0, "float32")
     for verdict in compare_participants(
         find(name), [participant], weights, batches=(1, 3), sizes=1

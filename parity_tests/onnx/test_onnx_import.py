@@ -163,7 +163,6 @@ DEFECTS = {
     "padding": ("layer2.0.conv2", {"pads": [0, 0, 2, 2]}, r"layer2.0.conv2: pads \(0, 0, 2, 2\)"),
     "dilation": ("layer1.1.conv1", {"dilations": [2, 2]}, "layer1.1.conv1: dilations"),
     "same padding": ("conv1", {"auto_pad": "SAME_UPPER"}, "conv1: auto_pad SAME_UPPER"),
-    "epsilon": ("layer1.0.bn1", {"epsilon": 1e-3}, "layer1.0.bn1: epsilon 0.001"),
     "pool": ("maxpool", {"pads": [0, 0, 1, 1]}, r"maxpool: pads \(0, 0, 1, 1\)"),
     "rounding up": ("maxpool", {"ceil_mode": 1}, "maxpool: ceil_mode 1 instead of 0"),
     "scaled head": ("fc", {"alpha": 0.5}, "fc: alpha 0.5"),
@@ -246,14 +245,6 @@ def test_an_inconsistent_graph_is_refused(change_to):
     proto = without_metadata(exported("resnet18", "torch", fold=False))
     change(proto, "avgpool", **change_to)
     with pytest.raises(ParityError, match=r"avgpool keeps the axes .*keepdims"):
-        identified(proto.SerializeToString())
-
-
-def test_a_softmax_after_the_logits_is_refused():
-    proto = without_metadata(exported("resnet18", "torch"))
-    proto.graph.node[-1].output[0] = "before"
-    proto.graph.node.append(helper.make_node("Softmax", ["before"], ["logits"]))
-    with pytest.raises(ParityError, match="additional Softmax between fc and the output"):
         identified(proto.SerializeToString())
 
 

@@ -224,7 +224,7 @@ def sparse(model):
 
 
 def old_opset(model):
-    model.opset_import[0].version = 9
+    model.opset_import[0].version = 6
 
 
 def future_opset(model):
@@ -281,8 +281,8 @@ MALICIOUS = {
     values_twice: "should hold 9,216 bytes",
     half: f"tensor {KERNEL} is FLOAT16; export the model in float32",
     sparse: "holds sparse tensors",
-    old_opset: "its opset is 9, not 13 to",
-    future_opset: "its opset is 99, not 13 to",
+    old_opset: "its opset is 6, not 7 to",
+    future_opset: "its opset is 99, not 7 to",
     no_opset: "its opset is none",
     two_opsets: "its opset is 18, 18",
     operator_of_another_domain: "com.evil",

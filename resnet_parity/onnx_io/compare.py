@@ -111,7 +111,7 @@ def compare_models(
             content = _exported(name, arch, expected, keras_backend)
             proto = parse(content, name)
             files[name] = proto, identify(proto, name, arch)
-        participants.append(of_file(name, *files[name], chosen))
+        participants.append(of_file(name, files[name][1], chosen))
     verdicts = tuple(
         compare_participants(arch, participants, expected, seed=seed, progress=progress)
     )

@@ -103,7 +103,7 @@ def export_verified(
     content = export(arch, weights, options, keras_backend=keras_backend)
     proto = parse(content, "the export")
     found = identify(proto, "the export", arch)
-    verdicts = list(verify_file(options.framework, proto, found, dict(weights), progress))
+    verdicts = list(verify_file(options.framework, found, dict(weights), progress))
     if failure := first_failure(verdicts):
         raise ExportError(f"the export does not compute the model, nothing was written: {failure}")
     return content, verdicts

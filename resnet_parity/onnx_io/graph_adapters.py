@@ -89,7 +89,7 @@ class GraphWithGivenWeights(_GraphAdapter):
 
 
 class GraphWithOwnWeights(_GraphAdapter):
-    """A file, unchanged: with its own weights and shapes."""
+    """A file in its inference form: with its own weights, opset and shapes."""
 
     def __init__(self, name: str, content: bytes, match: Match) -> None:
         self.sessions = Sessions(name, content, match)

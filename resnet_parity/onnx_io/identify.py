@@ -22,6 +22,9 @@ from resnet_spec import (
 from resnet_parity.errors import ParityError
 from resnet_parity.files import brief
 from resnet_parity.onnx_io import metadata
+from resnet_parity.onnx_io.absorb import absorb
+from resnet_parity.onnx_io.fixed_size import settle_pools
+from resnet_parity.onnx_io.inference_form import inference_form
 from resnet_parity.onnx_io.match import Match
 from resnet_parity.onnx_io.nodes import constant
 from resnet_parity.onnx_io.reading import WORKING_OPSET
@@ -32,11 +35,17 @@ from resnet_parity.onnx_io.search import closest
 
 @dataclass(frozen=True)
 class Identified:
-    """A graph, its match, and the other architectures of the registry that it fits as well."""
+    """A graph, its match, and the other architectures of the registry that it fits as well.
+
+    `proto` is the file in the form that the checks run, see `inference_form`; `notes` say what
+    was changed and absorbed.
+    """
 
     model: ir.Model
     match: Match
+    proto: ModelProto
     equivalents: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def architecture(self) -> Architecture:
@@ -49,12 +58,17 @@ def identify(proto: ModelProto, name: str, wanted: Architecture | None = None) -
     `name` is the name of its file in messages. With `wanted` it must be that architecture. Raises a
     `ParityError` that names the nearest architecture and the first difference.
     """
+    form, notes = inference_form(proto, name)
     try:
-        return _identify(_model(proto, name), proto, name, wanted)
+        model = _model(form, name)
+        notes = [*notes, *_conversion(form)]
+        notes += [*settle_pools(model.graph), *absorb(model.graph, name)]
+        found = _identify(model, form, name, wanted)
+        return replace(found, notes=(*notes, *found.match.notes))
     except (ParityError, MemoryError):
         raise
     except shape_inference.InferenceError as error:
-        raise ParityError(_inconsistency(proto, name, wanted, error)) from error
+        raise ParityError(_inconsistency(form, name, wanted, error)) from error
     except Exception as error:  # a valid file can still hold something that no rule expects
         reason = brief(_root_error(error))
         raise ParityError(
@@ -81,7 +95,9 @@ def _identify(
         raise ParityError(f"{name}: {'' if wanted else 'it could not be identified; '}{text}")
     for each in found:
         _check_image(model.graph, each, name)
-    return Identified(model, found[0], tuple(each.architecture.name for each in found[1:]))
+    fewest = min(len(each.absorbed) for each in found)
+    best, *others = [each for each in found if len(each.absorbed) == fewest]
+    return Identified(model, best, proto, tuple(each.architecture.name for each in others))
 
 
 def _inconsistency(
@@ -108,13 +124,11 @@ def _model(proto: ModelProto, name: str, *, strict: bool = True) -> ir.Model:
     """
     bare = ModelProto()
     bare.CopyFrom(proto)
-    for each in (*bare.opset_import, *bare.graph.node):
-        each.domain = "" if each.domain == "ai.onnx" else each.domain  # two names of one domain
     del bare.graph.value_info[:]
     for value in bare.graph.output:
         value.type.tensor_type.ClearField("shape")
     try:
-        if next(each.version for each in bare.opset_import if not each.domain) < WORKING_OPSET:
+        if _opset(bare) < WORKING_OPSET:
             bare = version_converter.convert_version(bare, WORKING_OPSET)
         inferred = shape_inference.infer_shapes(bare, check_type=strict, strict_mode=strict)
     except (version_converter.ConvertError, RuntimeError) as error:
@@ -122,6 +136,16 @@ def _model(proto: ModelProto, name: str, *, strict: bool = True) -> ir.Model:
     model = ir.from_proto(inferred)
     prepare(model, strict=strict)
     return model
+
+
+def _conversion(form: ModelProto) -> Iterator[str]:
+    version = _opset(form)
+    if version < WORKING_OPSET:
+        yield f"read after conversion to opset {WORKING_OPSET}; the checks ran its own, {version}"
+
+
+def _opset(proto: ModelProto) -> int:
+    return next(each.version for each in proto.opset_import if not each.domain)
 
 
 def _check_image(graph: ir.Graph, found: Match, name: str) -> None:

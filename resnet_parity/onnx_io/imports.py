@@ -26,8 +26,9 @@ class Imported:
     """The architecture and weights of a file.
 
     `equivalents` are other architectures that the graph fits, `folded` the norms that were folded
-    into convolutions, `reduced` those of which only a factor and a term are left. `not_verified`
-    names the checks that were skipped, with their reasons.
+    into convolutions, `reduced` those of which only a factor and a term are left. `changes` say
+    what was changed in the graph and absorbed into the weights. `not_verified` names the checks
+    that were skipped, with their reasons.
     """
 
     architecture: Architecture
@@ -35,6 +36,7 @@ class Imported:
     equivalents: tuple[str, ...]
     folded: tuple[str, ...]
     reduced: tuple[str, ...]
+    changes: tuple[str, ...] = ()
     not_verified: tuple[str, ...] = ()
 
     @property
@@ -57,6 +59,7 @@ class Imported:
                 f"of {len(self.reduced)} norms a factor and a term are left; they are read as "
                 "gamma and beta. Fine-tuning starts without the statistics of their training"
             )
+        yield from self.changes
         yield from (f"not verified: {reason}" for reason in self.not_verified)
 
 
@@ -75,7 +78,7 @@ def import_verified(
     _check_weights(name, proto, taken)
     # Without optimization: what an optimizer changes in the results is not a fault of the file.
     options = {"runtimes": ["ort disabled"], "sizes": 2}
-    verdicts = list(verify_file(name, proto, found, taken.weights, progress, **options))
+    verdicts = list(verify_file(name, found, taken.weights, progress, **options))
     if failure := first_failure(verdicts):
         raise ExportError(
             f"{name} does not compute what its weights define, nothing was written: {failure}"
@@ -91,7 +94,10 @@ def _read_weights(found: Identified) -> Imported:
         for name, node in found.match.nodes.items()
         if node.op_type == "BatchNormalization" and is_plain_affine(node)
     )
-    return Imported(found.architecture, weights_of(found.match), found.equivalents, folded, reduced)
+    weights = weights_of(found.match)
+    return Imported(
+        found.architecture, weights, found.equivalents, folded, reduced, changes=found.notes
+    )
 
 
 def _check_weights(name: str, proto: ModelProto, taken: Imported) -> None:

@@ -6,6 +6,7 @@ notes attributes and tensors that differ as faults of the match.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import singledispatch
 from typing import Any
@@ -16,9 +17,6 @@ from onnxscript import ir
 import resnet_spec as spec
 
 from resnet_parity.onnx_io import nodes
-
-_NO_OPS = ("Identity", "Dropout")
-"""Operators without effect in evaluation mode."""
 
 _RESHAPING = ("Flatten", "Reshape", "Squeeze")
 
@@ -49,6 +47,7 @@ class Match:
     under names such as `avgpool.flat`. `folded` holds each norm that was folded, by the name of its
     convolution; `layouts` the layouts found for image and feature maps. `faults` name each
     operation that differs and how, at a `cost`; the graph is that architecture if there are none.
+    `absorbed` holds a norm and a sentence for each difference that its weights make up for.
     """
 
     architecture: spec.Architecture
@@ -59,6 +58,7 @@ class Match:
     used: set[ir.Node] = field(default_factory=set)
     layouts: set[str] = field(default_factory=set)
     faults: tuple[Fault, ...] = ()
+    absorbed: tuple[tuple[str, str], ...] = ()
     cost: int = 0
 
     def copy(self) -> Match:
@@ -75,6 +75,17 @@ class Match:
     @property
     def layout(self) -> str:
         return next(iter(self.layouts))
+
+    @property
+    def notes(self) -> Iterator[str]:
+        """A sentence for each kind of difference that was absorbed, with the norms' names."""
+        names: dict[str, list[str]] = {}
+        order = list(self.operations)
+        for norm, sentence in sorted(self.absorbed, key=lambda pair: order.index(pair[0])):
+            names.setdefault(sentence, []).append(norm)
+        for sentence, norms in names.items():
+            others = f" and {len(norms) - 1} others" if len(norms) > 2 else ""
+            yield f"{norms[0] + others if others else ', '.join(norms)}: {sentence}"
 
     @property
     def agreement(self) -> int:
@@ -130,7 +141,12 @@ def _(operation: spec.Conv, node: spec.Node, value: ir.Value, found: Match) -> O
     if len(conv.inputs) > 2 and conv.inputs[2] is not None and bias is None:
         found.add_fault(f"{name} computes its bias")
     if name not in found.folded and not operation.bias and bias is not None:
-        found.add_fault(f"{name} has a bias, but neither the spec nor a norm adds one")
+        norm = _norm_after(name, found)
+        if norm is None:
+            found.add_fault(f"{name} has a bias, but neither the spec nor a norm adds one")
+        else:
+            sentence = "the bias of the convolution before it, absorbed into running_mean"
+            found.absorbed += ((norm, sentence),)
     return [[(node.inputs[0], input_of(conv, 0))]]
 
 
@@ -149,10 +165,36 @@ def _(operation: spec.Norm, node: spec.Node, value: ir.Value, found: Match) -> O
             f"{name}: training_mode 1 instead of 0, so it uses the statistics of the batch",
             EVAL_FIX,
         )
-    eps = norm.attributes.get_float("epsilon", 1e-5)
-    if np.float32(eps) != np.float32(operation.eps) and not nodes.is_plain_affine(norm):
-        found.compare(name, "epsilon", f"{operation.eps:g}", f"{eps:g}")
+    if not nodes.is_plain_affine(norm):
+        _absorb_epsilon(operation, norm, found)
+    found.absorbed += tuple((name, each) for each in norm.meta.get(nodes.ABSORBED, ()))
     return [[(node.inputs[0], input_of(norm, 0))]]
+
+
+def _norm_after(conv: str, found: Match) -> str | None:
+    """The norm after a convolution, if the graph keeps it."""
+    after = [name for name, node in found.operations.items() if conv in node.inputs]
+    is_norm = [isinstance(found.operations[name].operation, spec.Norm) for name in after]
+    return after[0] if is_norm == [True] and after[0] in found.nodes else None
+
+
+def _absorb_epsilon(operation: spec.Norm, norm: ir.Node, found: Match) -> None:
+    """Note that another epsilon is absorbed, or a fault where the norm has no real factor."""
+    name, variance, eps = operation.name, nodes.constant(norm, 4), nodes.epsilon_of(norm)
+    if variance is None or variance.shape != (operation.channels,):
+        return  # a fault already
+    total = variance + np.float32(eps)
+    if not (total > 0).all():
+        channel = int(np.argmin(total))
+        found.add_fault(
+            f"{name}: the variance {variance[channel]:g} of channel {channel} plus epsilon {eps:g} "
+            "is not positive"
+        )
+    elif np.float32(eps) != np.float32(operation.eps):
+        low = int((total < np.float32(operation.eps)).sum())
+        where = "running_var" + f", in {low} channels of small variance into weight" * bool(low)
+        sentence = f"epsilon {eps:g} instead of {operation.eps:g}, absorbed into {where}"
+        found.absorbed += ((name, sentence),)
 
 
 def may_be_folded(node: spec.Node, found: Match) -> bool:
@@ -270,7 +312,8 @@ def _(operation: spec.GlobalAverage, node: spec.Node, value: ir.Value, found: Ma
                 f"{name}: the {producer.op_type} after it {nodes.reshaping(producer)} "
                 f"instead of to (N, {width})"
             )
-        found.used |= {producer, *nodes.ancestors(producer.inputs[1:])}
+        before = nodes.ancestors(producer.inputs[:1])
+        found.used |= {producer, *nodes.ancestors(producer.inputs[1:]) - before}
         found.nodes[f"{name}.flat"] = producer
         value, flattened = input_of(producer, 0), True
         producer = value.producer()
@@ -356,9 +399,8 @@ def _producer(value: ir.Value, op_type: str, name: str, found: Match) -> ir.Node
 
 def source_of(value: ir.Value, name: str, found: Match) -> ir.Value:
     """The value without the Identity and Dropout nodes after it; `name` is its operation."""
-    while (node := value.producer()) is not None and node.op_type in _NO_OPS:
-        training = nodes.constant(node, 2)
-        if len(node.inputs) > 2 and node.inputs[2] and (training is None or training.any()):
+    while (node := value.producer()) is not None and node.op_type in nodes.NO_OPS:
+        if nodes.may_drop(node):
             found.add_fault(
                 f"the Dropout after {name} is active, or may be, as in training", EVAL_FIX
             )

@@ -11,6 +11,20 @@ TO_NHWC = (0, 2, 3, 1)
 TO_NCHW = (0, 3, 1, 2)
 
 
+ABSORBED = "resnet_parity.absorbed"
+"""The key in the `meta` of a norm, under which sentences say what was absorbed into it."""
+
+NO_OPS = ("Identity", "Dropout")
+"""Operators without effect in inference."""
+
+
+def may_drop(node: ir.Node) -> bool:
+    """Whether a node is a Dropout that is active, or may be, as in training."""
+    is_said = node.op_type == "Dropout" and len(node.inputs) > 2 and node.inputs[2] is not None
+    training = constant(node, 2)
+    return is_said and (training is None or bool(training.any()))
+
+
 def transposes(node: ir.Node | None, axes: tuple[int, ...]) -> bool:
     """Whether a node is a Transpose with this order of axes."""
     return node is not None and tuple(node.attributes.get_ints("perm", ())) == axes
@@ -24,12 +38,17 @@ def constant(node: ir.Node, index: int) -> np.ndarray | None:
     return value.const_value.numpy()
 
 
+def epsilon_of(norm: ir.Node) -> float:
+    """The number that a norm adds to its variance."""
+    return norm.attributes.get_float("epsilon", 1e-5)
+
+
 def is_plain_affine(norm: ir.Node) -> bool:
     """Whether a norm has no effect but gamma and beta: mean 0, and variance + eps = 1."""
     mean, variance = constant(norm, 3), constant(norm, 4)
     if mean is None or variance is None:
         return False
-    eps = variance.dtype.type(norm.attributes.get_float("epsilon", 1e-5))
+    eps = variance.dtype.type(epsilon_of(norm))
     return not mean.any() and bool((variance + eps == 1).all())
 
 
@@ -115,9 +134,34 @@ def flattens(node: ir.Node, channels: int) -> bool:
     if concat is None or concat.op_type != "Concat" or len(concat.inputs) != 2:
         return False
     width = constant(concat, 1)
-    makers = ancestors(concat.inputs[:1])
+    before = ancestors(node.inputs[:1])
+    makers = ancestors(concat.inputs[:1]) - before
     is_small = len(makers) <= 8 and all(maker.op_type in _SHAPE_OPERATORS for maker in makers)
-    return is_small and width is not None and width.tolist() == [channels]
+    if not is_small or width is None:
+        return False
+    is_guessed = width.tolist() == [-1] and _counts_images(concat, before)
+    return width.tolist() == [channels] or is_guessed
+
+
+def _counts_images(concat: ir.Node, network: set[ir.Node]) -> bool:
+    """Whether the first number that a node joins is the first extent of the image or of a map."""
+    value = concat.inputs[0]
+    while (node := value.producer() if value else None) is not None:
+        if node.op_type not in ("Unsqueeze", "Squeeze", "Cast", "Gather", "Slice"):
+            break
+        taken = [constant(node, 1), constant(node, 2)]  # an index, or where a slice starts and ends
+        wanted = {"Gather": ([0],), "Slice": ([0], [1])}.get(node.op_type, ())
+        for array, numbers in zip(taken, wanted, strict=False):
+            if array is None or array.ravel().tolist() != numbers:
+                return False
+        if node.op_type in ("Gather", "Slice"):
+            shape = node.inputs[0].producer() if node.inputs[0] else None
+            if shape is None or shape.op_type != "Shape" or shape.attributes.get_int("start", 0):
+                return False
+            source = shape.inputs[0]
+            return source is not None and (source.is_graph_input() or source.producer() in network)
+        value = node.inputs[0]
+    return False
 
 
 def reshaping(node: ir.Node) -> str:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-from onnx import ModelProto
 
 from resnet_spec import Architecture
 
@@ -76,12 +75,10 @@ def of_framework(
     return Participant(name, engines, engines, {}, notes)
 
 
-def of_file(
-    name: str, proto: ModelProto, found: Identified, runtimes: Sequence[str]
-) -> Participant:
+def of_file(name: str, found: Identified, runtimes: Sequence[str]) -> Participant:
     """A file, in the given runtimes."""
     shape = own_shape(found.model.graph, found.match.layout)
-    own_weights = GraphWithOwnWeights(name, proto.SerializeToString(), found.match)
+    own_weights = GraphWithOwnWeights(name, found.proto.SerializeToString(), found.match)
     # Their unsupported reasons keep the checks from gradients and halves, which they do not have.
     given_weights = CachedBuild(cast(Adapter, GraphWithGivenWeights(name, found)))
     exact, float32 = (
@@ -136,7 +133,6 @@ def compare_participants(
 
 def verify_file(
     name: str,
-    proto: ModelProto,
     found: Identified,
     weights: Weights,
     progress: Progress = lambda step, total: None,
@@ -145,7 +141,7 @@ def verify_file(
     sizes: int = 1,
 ) -> Iterator[Verdict]:
     """Yield the verdicts for one exported or imported file, which should have those weights."""
-    participants = [of_file(name, proto, found, runtimes)]
+    participants = [of_file(name, found, runtimes)]
     options = {"batches": FILE_BATCHES, "sizes": sizes, "progress": progress}
     yield from compare_participants(found.architecture, participants, weights, **options)
 

@@ -20,8 +20,8 @@ from resnet_parity.errors import ParityError
 from resnet_parity.files import brief, check_readable, reading
 from resnet_parity.onnx_io import metadata
 
-READABLE_OPSETS = range(13, 24)
-"""Before 13 axes are encoded otherwise; one-year-old runtimes support none after 23."""
+READABLE_OPSETS = range(7, 24)
+"""Runtimes support none before 7, and one-year-old ones none after 23."""
 
 WORKING_OPSET = 18
 """The opset in which graphs are exported, rewritten and matched; older ones are converted first."""
@@ -41,18 +41,19 @@ _KINDS: dict[int, tuple[str, int]] = {
     TensorProto.FLOAT: ("float_data", 4),
     TensorProto.INT64: ("int64_data", 8),
     TensorProto.INT32: ("int32_data", 4),
+    TensorProto.BOOL: ("int32_data", 1),
 }
 """The field that holds the values of a tensor without raw data, and the bytes of one value."""
 
 _OPERATORS = {
     *("Conv", "BatchNormalization", "Relu", "Add", "MaxPool", "AveragePool", "Pad", "Gemm"),
     *("ReduceMean", "GlobalAveragePool", "Flatten", "Reshape", "Squeeze", "Mul", "Sigmoid"),
-    *("Cast", "Concat", "Constant", "Dropout", "Gather", "Identity", "MatMul", "Shape", "Slice"),
-    *("Softmax", "Transpose", "Unsqueeze"),
+    *("Cast", "Concat", "Constant", "Div", "Dropout", "Gather", "Identity", "LogSoftmax", "MatMul"),
+    *("Shape", "Slice", "Softmax", "Sub", "Transpose", "Unsqueeze"),
     # No supported ResNet has these; they are read so that a message can name the layer.
     *("Celu", "Clip", "ConvTranspose", "Elu", "Gelu", "GlobalMaxPool", "HardSigmoid", "HardSwish"),
     *("InstanceNormalization", "LeakyRelu", "Max", "Min", "Mish", "PRelu", "Selu", "Softplus"),
-    *("Sub", "Tanh", "ThresholdedRelu"),
+    *("Tanh", "ThresholdedRelu"),
 }
 """The operators of ResNets, those that exporters add around them, and those of their variants."""
 

@@ -93,10 +93,8 @@ def _symmetric_pads(pool: ir.Node) -> tuple[int, ...] | None:
     """The padding of a pool with stride 1 that keeps the size; None if it does not."""
     kernel = pool.attributes.get_ints("kernel_shape", ())
     half = tuple(extent // 2 for extent in kernel) * 2
-    if any(extent % 2 == 0 for extent in kernel):
-        return None
-    is_same = pool.attributes.get_string("auto_pad", "NOTSET") in ("SAME_UPPER", "SAME_LOWER")
-    return half if is_same or nodes.pads(pool) == half else None
+    is_odd = all(extent % 2 for extent in kernel)
+    return half if is_odd and nodes.pads(pool) == half else None
 
 
 class SameAveragePoolToCeilMode(RewriteRuleClassBase):

@@ -16,7 +16,7 @@ from resnet_spec import Conv, Linear, Norm, layer_parameters, make_plan, paramet
 from resnet_spec.layers import Weighted
 
 from resnet_parity.onnx_io.match import Match
-from resnet_parity.onnx_io.nodes import constant, is_plain_affine
+from resnet_parity.onnx_io.nodes import constant, epsilon_of, is_plain_affine
 
 Weights = Mapping[str, np.ndarray]
 
@@ -33,7 +33,7 @@ def weights_of(match: Match) -> dict[str, np.ndarray]:
         elif isinstance(layer, Linear):
             weights |= _linear_weights(layer, match.nodes[layer.name])
         elif layer.name in match.nodes:
-            weights |= _norm_weights(layer, match.nodes[layer.name])
+            weights |= _norm_weights(layer, match)
     return {parameter.name: weights[parameter.name] for parameter in parameters(match.architecture)}
 
 
@@ -53,12 +53,45 @@ def _conv_weights(layer: Conv, match: Match) -> Iterator[tuple[str, np.ndarray]]
         yield f"{norm.name}.running_var", _unit_variance(norm, bias)
 
 
-def _norm_weights(layer: Norm, node: ir.Node) -> Iterator[tuple[str, np.ndarray]]:
+def _norm_weights(layer: Norm, match: Match) -> Iterator[tuple[str, np.ndarray]]:
+    node = match.nodes[layer.name]
     arrays = _norm_arrays(node)
+    bias = _absorbed_bias(match, match.operations[layer.name].inputs[0])
+    if bias is not None:
+        arrays[2] = (arrays[2].astype("float64") - bias).astype(arrays[2].dtype)
     if is_plain_affine(node):  # with any eps
         arrays[3] = _unit_variance(layer, arrays[3])
+    else:
+        arrays[0], arrays[3] = _with_epsilon(layer.eps, arrays, epsilon_of(node))
     names = (parameter.name for parameter in layer_parameters(layer))
     yield from zip(names, arrays, strict=True)
+
+
+def _absorbed_bias(match: Match, conv: str) -> np.ndarray | None:
+    """The bias of a convolution that has none in the spec, before a norm; None if it has none."""
+    operation = match.operations[conv].operation
+    if not isinstance(operation, Conv) or operation.bias or conv in match.folded:
+        return None
+    return constant(match.nodes[conv], 2)
+
+
+def _with_epsilon(
+    wanted: float, arrays: Sequence[np.ndarray], given: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gamma and a variance that with epsilon `wanted` scale like `arrays` with epsilon `given`.
+
+    The variance is that with which variance + epsilon rounds to the same float32. Where it would be
+    negative it is zero, and gamma is scaled instead.
+    """
+    gamma, variance = arrays[0], arrays[3]
+    eps, other = variance.dtype.type(wanted), variance.dtype.type(given)
+    if eps == other:
+        return gamma, variance
+    total = (variance + other).astype("float64")
+    is_low = total < float(eps)
+    scaled = gamma * np.sqrt(float(eps) / np.where(is_low, total, 1))
+    shifted = np.where(is_low, 0, total - float(eps))
+    return np.where(is_low, scaled, gamma).astype(gamma.dtype), shifted.astype(variance.dtype)
 
 
 def _unit_variance(norm: Norm, like: np.ndarray) -> np.ndarray:
@@ -102,6 +135,8 @@ def put_weights(graph: ir.Graph, match: Match, weights: Weights | None = None) -
             node.attributes["epsilon"] = ir.AttrFloat32("epsilon", layer.eps)
         for index, (name, array) in enumerate(_tensors(layer, node, match, weights), start=1):
             put_tensor(graph, node, index, name, array)
+        if weights is not None and _absorbed_bias(match, layer.name) is not None:
+            node.resize_inputs(2)
     for name, value in list(graph.initializers.items()):
         if not value.uses() and not value.is_graph_output():
             del graph.initializers[name]
@@ -156,19 +191,19 @@ def _folded(layer: Conv, norm: Norm | None, weights: Weights) -> Iterator[np.nda
         if bias is not None:
             yield bias
         return
-    factor, _ = _affine(_statistics(norm, weights), norm.eps)
+    factor, _ = affine(_statistics(norm, weights), norm.eps)
     yield (kernel * factor[:, None, None, None]).astype(kernel.dtype)
     yield _bias_terms(layer, norm, weights).sum(axis=0).astype(kernel.dtype)
 
 
 def _bias_terms(layer: Conv, norm: Norm, weights: Weights) -> np.ndarray:
     """The terms of a folded bias in float64: (2 or 3, channels)."""
-    factor, terms = _affine(_statistics(norm, weights), norm.eps)
+    factor, terms = affine(_statistics(norm, weights), norm.eps)
     bias = weights.get(f"{layer.name}.bias")
     return terms if bias is None else np.stack([bias * factor, *terms])
 
 
-def _affine(statistics: Sequence[np.ndarray], eps: float) -> tuple[np.ndarray, np.ndarray]:
+def affine(statistics: Sequence[np.ndarray], eps: float) -> tuple[np.ndarray, np.ndarray]:
     """A norm as a factor (channels) and the two terms that it adds (2, channels), in float64."""
     dtype = statistics[3].dtype
     gamma, beta, mean, _ = (array.astype("float64") for array in statistics)
@@ -194,9 +229,8 @@ def deviations(match: Match, weights: Weights) -> Iterator[tuple[str, float]]:
         if node is None:  # a folded norm
             continue
         if isinstance(layer, Norm):
-            eps = node.attributes.get_float("epsilon", 1e-5)
-            factor, terms = _affine(_norm_arrays(node), eps)
-            wanted_factor, wanted_terms = _affine(_statistics(layer, weights), layer.eps)
+            factor, terms = affine(_norm_arrays(node), epsilon_of(node))
+            wanted_factor, wanted_terms = affine(_statistics(layer, weights), layer.eps)
             yield f"the factor of {layer.name}", _channel_error(factor, wanted_factor[None])
             yield f"the term of {layer.name}", _channel_error(terms.sum(axis=0), wanted_terms)
             continue
