@@ -23,11 +23,12 @@ def get_weights(
 ) -> dict[str, np.ndarray]:
     """A copy of every tensor of the model: kernels (out, in, H, W), dense kernels (out, in).
 
-    `architecture` is needed only for a model that this package did not build.
+    `architecture` is needed only for a model that this package did not build. A name means the row
+    with the classes and the image channels that the model has.
 
     Raises `resnet_spec.WeightsError` if the model's tensors are not those of the architecture.
     """
-    variables = variables_of(model, architecture_of(model, architecture))
+    variables = variables_of(model, _architecture(model, architecture))
     # DIFFERS(kernel-layout): torch keeps a kernel as (out, in, H, W), Keras as (H, W, in, out).
     arrays = {p: keras.ops.convert_to_numpy(value) for p, value in variables.items()}
     return {p.name: np.einsum(p.to_torch, array).copy() for p, array in arrays.items()}
@@ -40,12 +41,12 @@ def set_weights(
 ) -> None:
     """Set every tensor of the model, or none if an error is raised.
 
-    `architecture` is needed only for a model that this package did not build.
+    The model and `architecture` are as in `get_weights`.
 
     Raises `resnet_spec.WeightsError` that names every missing, extra, mis-shaped, mis-typed or
     non-finite tensor, and every negative variance.
     """
-    arch = architecture_of(model, architecture)
+    arch = _architecture(model, architecture)
     variables = variables_of(model, arch)
     dtypes = {p.name: str(value.dtype) for p, value in variables.items()}
     check_weights(arch, weights, dtypes)
@@ -56,11 +57,20 @@ def set_weights(
 
 def variables_of(model: keras.Model, arch: Architecture) -> dict[Parameter, keras.Variable]:
     """The variable of the model for each parameter of the architecture, one to one."""
-    if not isinstance(model, keras.Model):
-        raise WeightsError("this is not a Keras model", [f"it is a {type(model).__name__}"])
-    found = {
-        f"{each.name}/{value.name}": value for each in model.layers for value in each.variables
-    }
+    found = _tensors(model)
     expected = {p.keras_name: p.keras_shape for p in parameters(arch)}
     check_model(arch, expected, {name: tuple(value.shape) for name, value in found.items()})
     return {p: found[p.keras_name] for p in parameters(arch)}
+
+
+def _architecture(model: keras.Model, architecture: str | Architecture | None) -> Architecture:
+    """The architecture of the model, with the sizes of its first and last layer."""
+    shapes = {name: tuple(value.shape) for name, value in _tensors(model).items()}
+    return architecture_of(model, architecture, shapes)
+
+
+def _tensors(model: keras.Model) -> dict[str, keras.Variable]:
+    """The variables of the model, as `layer/variable`."""
+    if not isinstance(model, keras.Model):
+        raise WeightsError("this is not a Keras model", [f"it is a {type(model).__name__}"])
+    return {f"{each.name}/{value.name}": value for each in model.layers for value in each.variables}

@@ -44,6 +44,9 @@ from resnet_spec.registry import get_architecture as get_architecture
 from resnet_spec.registry import list_models as list_models
 from resnet_spec.serialization import from_json as from_json
 from resnet_spec.serialization import to_json as to_json
+from resnet_spec.state_dict import prefix_problem as prefix_problem
+from resnet_spec.state_dict import resized as resized
+from resnet_spec.state_dict import wrapper_problem as wrapper_problem
 from resnet_spec.taps import Tap as Tap
 from resnet_spec.taps import mac_count as mac_count
 from resnet_spec.taps import outputs as outputs
@@ -56,8 +59,11 @@ from resnet_spec.tensors import parameters as parameters
 from resnet_spec.text import printable as printable
 from resnet_spec.weights import WeightsError as WeightsError
 from resnet_spec.weights import architecture_of as architecture_of
+from resnet_spec.weights import as_code as as_code
 from resnet_spec.weights import check_arrays as check_arrays
 from resnet_spec.weights import check_model as check_model
+from resnet_spec.weights import check_unmasked as check_unmasked
 from resnet_spec.weights import check_weights as check_weights
+from resnet_spec.weights import resized_to as resized_to
 from resnet_spec.weights import shape_problems as shape_problems
 from resnet_spec.weights import step_counters as step_counters

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from resnet_spec import Recipe, WeightsError, shape_problems
 
+from resnet_torch.weights import unwrapped
+
 
 def sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     """The optimiser of a model by the rule of `resnet_spec.recipe`."""
@@ -47,7 +49,7 @@ def set_momentum(
     problems = shape_problems(expected, {name: each.shape for name, each in buffers.items()})
     if problems:
         raise WeightsError("the buffers do not fit the optimiser, nothing was set", problems)
-    values = dict(model.named_parameters())
+    values = dict(unwrapped(model).named_parameters())
     for name, buffer in own.items():
         buffer.copy_(torch.from_numpy(np.require(buffers[name], requirements=["C", "W"])))
         optimizer.state[values[name]]["momentum_buffer"] = buffer
@@ -58,7 +60,7 @@ def _buffers(model: nn.Module, optimizer: torch.optim.SGD) -> dict[str, Tensor]:
     if not optimizer.defaults["momentum"]:
         return {}
     buffers = {}
-    for name, value in model.named_parameters():
+    for name, value in unwrapped(model).named_parameters():
         buffer = optimizer.state.get(value, {}).get("momentum_buffer")
         buffers[name] = torch.zeros_like(value.detach()) if buffer is None else buffer
     return buffers

@@ -24,11 +24,13 @@ def get_weights(
 ) -> dict[str, np.ndarray]:
     """A copy of every tensor of the model: kernels (out, in, H, W), dense kernels (out, in).
 
-    `architecture` is needed only for a model that this package did not build.
+    `architecture` is needed only for a model that this package did not build. A name means the row
+    with the classes and the image channels that the model has. The model may be inside
+    `DataParallel` or compiled, and its `fc` an `nn.Identity`, or a linear layer after dropouts.
 
     Raises `resnet_spec.WeightsError` if the model's tensors are not those of the architecture.
     """
-    variables = variables_of(model, architecture_of(model, architecture))
+    variables = variables_of(model, _architecture(model, architecture))
     wide = [p.name for p, value in variables.items() if value.dtype is torch.bfloat16]
     if wide:
         raise WeightsError("NumPy has no bfloat16, convert the model first: model.float()", wide)
@@ -43,12 +45,12 @@ def set_weights(
 ) -> None:
     """Set every tensor of the model, or none if an error is raised.
 
-    `architecture` is needed only for a model that this package did not build.
+    The model and `architecture` are as in `get_weights`.
 
     Raises `resnet_spec.WeightsError` that names every missing, extra, mis-shaped, mis-typed or
     non-finite tensor, and every negative variance.
     """
-    arch = architecture_of(model, architecture)
+    arch = _architecture(model, architecture)
     variables = variables_of(model, arch)
     dtypes = {p.name: str(value.dtype).removeprefix("torch.") for p, value in variables.items()}
     check_weights(arch, weights, dtypes)
@@ -60,12 +62,42 @@ def set_weights(
 
 def variables_of(model: nn.Module, arch: Architecture) -> dict[Parameter, Tensor]:
     """The tensor of the model for each parameter of the architecture, one to one."""
-    if not isinstance(model, nn.Module):
-        raise WeightsError("this is not a PyTorch module", [f"it is a {type(model).__name__}"])
-    found = model.state_dict()
+    found = _tensors(model)
     expected = {p.name: p.shape for p in parameters(arch)}
     check_model(arch, expected, {name: tuple(value.shape) for name, value in found.items()})
     variables = {p: found[p.name] for p in parameters(arch)}
     if len({value.data_ptr() for value in variables.values()}) < len(variables):
         raise WeightsError(f"the model is not a {arch.name!r}", ["two of its tensors are one"])
     return variables
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside `DataParallel`, `DistributedDataParallel`, `torch.compile` and the like.
+
+    Raises `resnet_spec.WeightsError` if it is no PyTorch module.
+    """
+    if not isinstance(model, nn.Module):
+        raise WeightsError("this is not a PyTorch module", [f"it is a {type(model).__name__}"])
+    while [name for name, _ in model.named_children()] in (["module"], ["_orig_mod"]):
+        (model,) = model.children()
+    return model
+
+
+def _architecture(model: nn.Module, architecture: str | Architecture | None) -> Architecture:
+    """The architecture of the model, with the sizes of its first and last layer."""
+    shapes = {name: tuple(value.shape) for name, value in _tensors(model).items()}
+    return architecture_of(unwrapped(model), architecture, shapes)
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict of the model; a linear layer among dropouts is named as one alone."""
+    model = unwrapped(model)
+    found = model.state_dict()
+    head = getattr(model, "fc", None)
+    if isinstance(head, nn.Sequential):
+        idle = nn.Dropout | nn.Identity  # in inference
+        layers = {name: each for name, each in head.named_children() if not isinstance(each, idle)}
+        if [type(each) for each in layers.values()] == [nn.Linear]:
+            prefix = f"fc.{next(iter(layers))}."
+            return {name.replace(prefix, "fc.", 1): value for name, value in found.items()}
+    return found

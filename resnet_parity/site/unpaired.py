@@ -16,6 +16,7 @@ UNPAIRED = {
     ("model", "_dtype_policy"): "PyTorch converts a built model; Keras needs a policy to build it",
     ("model", "deep_recursion"): "only Keras walks a model by recursion",
     ("model", "floatx"): "only Keras creates losses and learning rates in a global dtype",
+    ("weights", "unwrapped"): "PyTorch wraps a model to compile it or to run it in parallel",
     ("optimizer", "CoupledSGD"): "PyTorch's own optimiser follows the rule, Keras' does not",
     ("training", "tensorflow"): "Keras runs on several backends",
     ("training", "BatchNormalization"): "PyTorch's own layer follows the rule, Keras' does not",

@@ -7,6 +7,7 @@ the architecture. A tensor that the table does not name is an error.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,13 @@ from resnet_spec import (
     Architecture,
     Parameter,
     WeightsError,
+    as_code,
+    get_architecture,
     layer_parameters,
     make_plan,
+    prefix_problem,
+    resized,
+    resized_to,
     shape_problems,
 )
 
@@ -34,22 +40,37 @@ def tensors(arch: Architecture) -> Iterator[tuple[str, Parameter]]:
 
 
 def to_canonical(
-    arch: Architecture,
-    dialect: Mapping[str, Parameter],
+    architecture: str | Architecture,
+    naming: Callable[[Architecture], dict[str, Parameter]],
     found: Mapping[str, Any],
     read: Read,
     hint: str,
 ) -> dict[str, np.ndarray]:
     """Copies of `found`, which is named in the dialect, by canonical name.
 
+    `naming` makes the dialect of an architecture. The name of an architecture means the row with
+    the classes and the image channels of the tensors.
+
     Raises `WeightsError` that names every tensor that is missing, left over or of another shape.
     """
+    arch = get_architecture(architecture)
+    summary = f"the weights are not those of a {arch.name!r}; {hint}"
+    if problem := prefix_problem(found, naming(arch), "state"):
+        raise WeightsError(summary, [problem])
+    whole = naming(replace(arch, num_classes=arch.num_classes or 1, out_indices=None))
     arrays = {
-        name: np.array(read(value, dialect[name]), order="C") if name in dialect else np.empty(0)
+        name: np.array(read(value, whole[name]), order="C") if name in whole else np.empty(0)
         for name, value in found.items()
     }
+    names = {name: parameter.name for name, parameter in whole.items()}
+    shapes = {names.get(name, name): array.shape for name, array in arrays.items()}
+    if isinstance(architecture, str):
+        arch = resized(arch, shapes)
+    dialect = naming(arch)
     expected = {name: parameter.shape for name, parameter in dialect.items()}
     problems = shape_problems(expected, {name: array.shape for name, array in arrays.items()})
     if problems:
-        raise WeightsError(f"the weights are not those of a {arch.name!r}; {hint}", problems)
+        theirs = resized_to(arch, shapes)
+        fix = f"to read them as they are, pass {as_code(theirs)}" if theirs else ""
+        raise WeightsError(summary, problems, fix)
     return {parameter.name: arrays[name] for name, parameter in dialect.items()}

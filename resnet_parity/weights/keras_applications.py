@@ -18,17 +18,15 @@ from resnet_spec import (
 
 from resnet_parity.weights.dialect import LayerNames, tensors, to_canonical
 
-_HINT = (
-    "ResNet50 is keras_resnet50 here and ResNet50V2 is keras_resnet50v2; a model built with "
-    "include_top=False needs num_classes=0"
-)
+_HINT = "ResNet50 is keras_resnet50 here and ResNet50V2 is keras_resnet50v2"
 
 
 def from_keras_applications(model: Any, architecture: str | Architecture) -> dict[str, np.ndarray]:
     """Return the weights of a `keras.applications` ResNet (v1 or V2), such as `keras_resnet50`.
 
     The classifier may have any activation. A model built with `include_top=False` fits an
-    architecture without classes.
+    architecture without classes. A name means the row with the classes and the image channels of
+    the model, an `Architecture` exactly that one.
 
     Raises `resnet_spec.WeightsError` when a variable is missing, left over or of another shape, and
     for a model or an architecture of another kind.
@@ -40,14 +38,17 @@ def from_keras_applications(model: Any, architecture: str | Architecture) -> dic
     is_other = arch.block != "bottleneck" or arch.se or arch.stem.hidden or arch.avg_down
     if is_other or not arch.residual:
         raise WeightsError(f"Keras Applications builds nothing like {arch.name!r}", [_HINT])
-    names = dict(_layer_names(arch))
-    dialect = {f"{names[layer]}/{p.keras_variable}": p for layer, p in tensors(arch)}
     found = {
         f"{layer.name}/{variable.path.rpartition('/')[2]}": variable
         for layer in layers
         for variable in layer.weights
     }
-    return to_canonical(arch, dialect, found, _read, _HINT)
+    return to_canonical(architecture, _dialect, found, _read, _HINT)
+
+
+def _dialect(arch: Architecture) -> dict[str, Parameter]:
+    names = dict(_layer_names(arch))
+    return {f"{names[layer]}/{p.keras_variable}": p for layer, p in tensors(arch)}
 
 
 def _read(variable: Any, parameter: Parameter) -> np.ndarray:

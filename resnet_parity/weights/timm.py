@@ -16,33 +16,43 @@ from resnet_spec import (
     Norm,
     Parameter,
     WeightsError,
+    check_unmasked,
     get_architecture,
     make_plan,
+    wrapper_problem,
 )
 
 from resnet_parity.weights.dialect import LayerNames, tensors, to_canonical
 
-_HINT = "pass timm's name of the model and the num_classes of the checkpoint"
+_HINT = "pass timm's name of the model"
 
 
 def from_timm(state: Mapping[str, Any], architecture: str | Architecture) -> dict[str, np.ndarray]:
     """Return the weights in the state dict of a timm ResNet, pre-activation or not.
 
-    Values are tensors or arrays. Only the step counters of the norms are ignored.
+    Values are tensors or arrays. Only the step counters of the norms are ignored. A name means the
+    row with the classes and the image channels of the tensors, an `Architecture` exactly that one.
 
     Raises `resnet_spec.WeightsError` when a tensor is missing, left over or of another shape, and
-    when `state` is no state dict.
+    when `state` is no state dict, or wraps one.
     """
-    arch = get_architecture(architecture)
     if not isinstance(state, Mapping):
         kind = type(state).__name__
         raise WeightsError("this is no state dict", [f"it is a {kind}; pass model.state_dict()"])
+    if problem := wrapper_problem(state, "state"):
+        raise WeightsError("this is no state dict", [problem])
+    check_unmasked(state)
+    arch = get_architecture(architecture)
     names = dict(_layer_names(arch))
-    dialect = {f"{names[layer]}.{p.name.rpartition('.')[2]}": p for layer, p in tensors(arch)}
     norms = (names[layer.name] for layer in make_plan(arch).layers if isinstance(layer, Norm))
     counters = {f"{norm}.num_batches_tracked" for norm in norms}
     found = {name: value for name, value in state.items() if name not in counters}
-    return to_canonical(arch, dialect, found, _read, _HINT)
+    return to_canonical(architecture, _dialect, found, _read, _HINT)
+
+
+def _dialect(arch: Architecture) -> dict[str, Parameter]:
+    names = dict(_layer_names(arch))
+    return {f"{names[layer]}.{p.name.rpartition('.')[2]}": p for layer, p in tensors(arch)}
 
 
 def _read(value: Any, parameter: Parameter) -> np.ndarray:
