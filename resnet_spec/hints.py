@@ -1,4 +1,4 @@
-"""What to write instead of a name or an option that does not exist: the nearest, or our own."""
+"""Hints for a name or an option that does not exist: the nearest ones, or our own instead."""
 
 from __future__ import annotations
 

@@ -51,8 +51,9 @@ def prefix_problem(
     count = sum(str(name).startswith(prefix) for name in names)
     others = f" (others with {' or '.join(map(repr, found[1:]))})" if found[1:] else ""
     condition = f" if name.startswith({prefix!r})" if count < len(names) else ""
+    some = f"{count} of {len(names)}" if condition else f"all {count}"
     return (
-        f"{count} of {len(names)} names begin with {prefix!r}{others}; remove it: "
+        f"{some} names begin with {prefix!r}{others}; remove it: "
         f"{variable} = {{name.removeprefix({prefix!r}): value "
         f"for name, value in {variable}.items(){condition}}}"
     )
@@ -86,6 +87,26 @@ def wrapper_problem(state: Mapping[Any, Any], variable: str) -> str | None:
     if not found:
         return None
     return f"the tensors are inside this mapping; pass {' or '.join(found)}"
+
+
+def other_head(expected: Mapping[str, Shape], found: Mapping[str, Shape], variable: str) -> str:
+    """The line that renames the only two tensors which have other names, a kernel and a bias.
+
+    Empty where other tensors differ too.
+    """
+    missing = [name for name in expected if name not in found]
+    extra = [name for name in found if name not in expected]
+    if len(missing) != 2 or len(extra) != 2:
+        return ""
+    ours, theirs = ({name.rpartition(".")[0] + "." for name in each} for each in (missing, extra))
+    leaves = [sorted(name.rpartition(".")[2] for name in each) for each in (missing, extra)]
+    if (len(ours), len(theirs)) != (1, 1) or leaves[0] != leaves[1]:
+        return ""
+    old, new = theirs.pop(), ours.pop()
+    return (
+        f"if {old[:-1]} is the classifier, rename it: {variable} = {{name.replace({old!r}, {new!r})"
+        f": value for name, value in {variable}.items()}}"
+    )
 
 
 def resized(arch: Architecture, shapes: Mapping[str, Shape]) -> Architecture:

@@ -17,6 +17,7 @@ from resnet_spec.registry import ARCHITECTURES, get_architecture
 from resnet_spec.state_dict import (
     Shape,
     canonical_shapes,
+    other_head,
     prefix_problem,
     prefixes,
     resized,
@@ -98,6 +99,11 @@ def check_model(
         problems = [f"its tensors begin with {inner[0]!r}; pass {' or '.join(models)}"]
     elif theirs := resized_to(arch, found):
         fix = f"to read it as it is, pass architecture={as_code(theirs)}"
+    elif all(name.startswith("fc.") for name in found.keys() - expected.keys() or [""]):
+        fix = (
+            "the head is no single linear layer; to read the network without it: "
+            "model.fc = torch.nn.Identity()"
+        )
     raise WeightsError(f"the model is not a {arch.name!r}", problems, fix)
 
 
@@ -146,20 +152,21 @@ def check_weights(
     """
     check_arrays(weights)
     summary = f"the weights do not fit {arch.name!r}, nothing was set"
-    expected = {parameter.name: parameter for parameter in parameters(arch)}
+    expected = {parameter.name: parameter.shape for parameter in parameters(arch)}
     counters = step_counters(arch)
     found = {name: array for name, array in weights.items() if name not in counters}
     if problem := prefix_problem(weights, expected, "weights"):
         raise WeightsError(summary, [problem])
     shapes = {name: tuple(array.shape) for name, array in found.items()}
-    problems = shape_problems({name: p.shape for name, p in expected.items()}, shapes)
+    problems = shape_problems(expected, shapes)
     fix = ""
     if problems and resized_to(arch, shapes):
         fix = (
             f"to make them fit: weights = adapt_weights(weights, {as_code(arch)}).weights "
             "(resnet_parity.weights.adapt)"
         )
-    fitting = [name for name, p in expected.items() if shapes.get(name) == p.shape]
+    fix = fix or other_head(expected, shapes, "weights")
+    fitting = [name for name, shape in expected.items() if shapes.get(name) == shape]
     problems += dtype_problems({name: (str(found[name].dtype), dtypes[name]) for name in fitting})
     for name in fitting:
         if str(found[name].dtype) == dtypes[name]:
@@ -209,7 +216,7 @@ def check_unmasked(weights: Mapping[str, Any]) -> None:
         fill = f"weights[{masked[0]!r}] = weights[{masked[0]!r}].filled(0.0)"
         raise WeightsError(
             "weights are arrays without a mask",
-            [f"{name} is a masked array" for name in masked],
+            [f"{len(masked)} of {len(weights)} are masked, the first is {masked[0]}"],
             f"put numbers in the place of masked ones, as in {fill}",
         )
 

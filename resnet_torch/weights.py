@@ -33,7 +33,8 @@ def get_weights(
     variables = variables_of(model, _architecture(model, architecture))
     wide = [p.name for p, value in variables.items() if value.dtype is torch.bfloat16]
     if wide:
-        raise WeightsError("NumPy has no bfloat16, convert the model first: model.float()", wide)
+        problem = f"{len(wide)} tensors are bfloat16, the first is {wide[0]}"
+        raise WeightsError("NumPy has no bfloat16", [problem], "convert the model: model.float()")
     # DIFFERS(kernel-layout): torch keeps a kernel as (out, in, H, W), Keras as (H, W, in, out).
     return {p.name: value.detach().cpu().numpy().copy() for p, value in variables.items()}
 

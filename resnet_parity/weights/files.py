@@ -13,9 +13,12 @@ from resnet_spec import (
     ARCHITECTURES,
     Architecture,
     WeightsError,
+    as_code,
     check_weights,
     make_graph,
     parameters,
+    prefix_problem,
+    resized_to,
     shape_problems,
     step_counters,
     to_json,
@@ -42,18 +45,48 @@ def read_weights(path: Path, arch: Architecture) -> dict[str, np.ndarray]:
         slices = {name: file.get_slice(name) for name in names}
         expected = {parameter.name: parameter.shape for parameter in parameters(arch)}
         found = {name: tuple(each.get_shape()) for name, each in slices.items()}
-        problems = shape_problems(expected, found)
-        problems += [
-            f"{name} is {each.get_dtype()}, convert it to float32"
-            for name, each in slices.items()
-            if each.get_dtype() != "F32"
-        ]
-        if problems:
-            refusal = WeightsError(f"{path} does not hold a {arch.name!r}", problems)
-            raise ParityError(str(refusal))
+        dtypes = {name: each.get_dtype() for name, each in slices.items()}
+        _check_tensors(path, arch, expected, found, dtypes)
         weights = {name: file.get_tensor(name) for name in expected}
     check_float32(str(path), arch, weights)
     return weights
+
+
+def _check_tensors(
+    path: Path,
+    arch: Architecture,
+    expected: Mapping[str, tuple[int, ...]],
+    found: Mapping[str, tuple[int, ...]],
+    dtypes: Mapping[str, str],
+) -> None:
+    """Raise `ParityError`, with the line that makes them fit, for names, shapes or types."""
+    problems, fix = shape_problems(expected, found), ""
+    wrong = [name for name, dtype in dtypes.items() if dtype != "F32"]
+    if wrong:
+        kinds = ", ".join(sorted({dtypes[name] for name in wrong}))
+        many = f"{len(wrong)} of {len(found)} tensors are {kinds}, the first is {wrong[0]}"
+        problems.append(many if len(wrong) > 1 else f"{wrong[0]} is {kinds}, not F32")
+        change = "weights = {name: value.float() for name, value in weights.items()}"
+        fix = f"convert them: {change}; {_rewritten(path)}"
+    if problem := prefix_problem(found, expected, "weights"):
+        problems, fix = [problem], _rewritten(path)
+    elif theirs := resized_to(arch, found) if problems and not wrong else None:
+        sizes = {name: getattr(theirs, name) for name in ("num_classes", "in_channels")}
+        options = [
+            f"--{name.replace('_', '-')} {size}"
+            for name, size in sizes.items()
+            if size != getattr(arch, name)
+        ]
+        fix = f"they are those of {as_code(theirs)}"
+        fix += f"; for a command write {' '.join(options)}" if options else ""
+    if problems:
+        refusal = WeightsError(f"{path} does not hold a {arch.name!r}", problems, fix)
+        raise ParityError(str(refusal))
+
+
+def _rewritten(path: Path) -> str:
+    load, save = f"weights = load_file({str(path)!r})", "save_file(weights, NEW)"
+    return f"before it {load}, after it {save}, both of safetensors.torch"
 
 
 def _check_architecture(path: Path, arch: Architecture, named: str | None) -> None:
