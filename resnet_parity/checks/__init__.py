@@ -26,6 +26,9 @@ CHECKS: dict[str, Check] = {check.name: check for check in (Exact(), Float64(), 
 DEFAULT_CHECKS = tuple(name for name, check in CHECKS.items() if check.by_default)
 """The checks that `verify` runs unless others are named."""
 
+GRAPH_CHECKS = ("exact", "float32")
+"""The checks that an ONNX graph supports: it has no gradients, and one dtype."""
+
 
 def chosen_checks(names: Sequence[str]) -> list[Check]:
     """The checks of those names, in the order given. Raises `ParityError` for an unknown name."""

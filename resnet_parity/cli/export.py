@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from resnet_parity.checks import GRAPH_CHECKS
 from resnet_parity.cli import options
 
 _PACKAGES = ("onnx", "onnxruntime", "onnxscript")
@@ -53,6 +54,7 @@ def add(commands: Any) -> None:
         default=True,
         help="fold norms into the convolutions before them (default; Keras always does)",
     )
+    options.add_check(parser, GRAPH_CHECKS, GRAPH_CHECKS)
     options.add_keras_backend(parser)
 
 
@@ -112,7 +114,12 @@ def _export(arguments: argparse.Namespace) -> options.Result:
     weights = read_weights(given, arch) if given else random_weights(arch, 0, "float32")
     with progress_line() as progress:
         content, verdicts = export_verified(
-            arch, weights, graph_options, keras_backend=arguments.keras_backend, progress=progress
+            arch,
+            weights,
+            graph_options,
+            keras_backend=arguments.keras_backend,
+            checks=options.check_names(arguments.check, GRAPH_CHECKS, GRAPH_CHECKS),
+            progress=progress,
         )
     write_atomically(path, content)
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from resnet_parity.checks import GRAPH_CHECKS
 from resnet_parity.cli import options
 
 
@@ -20,6 +21,7 @@ def add(commands: Any) -> None:
         metavar="FILE",
         help="the safetensors file to write (default: FILE with the suffix .safetensors)",
     )
+    options.add_check(parser, GRAPH_CHECKS, GRAPH_CHECKS)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -30,6 +32,11 @@ def _import(arguments: argparse.Namespace) -> options.Result:
 
     file = arguments.file
     check_readable(file)
+    if file.suffix == ".safetensors":
+        raise ParityError(
+            f"{file} is a safetensors file, which is what `import` writes; to write an ONNX file "
+            f"from it: resnet-parity export NAME --weights {file}"
+        )
     path = arguments.out or file.with_suffix(".safetensors")
     if path.exists() and (path.samefile(file) or arguments.out is None):
         raise ParityError(f"{path} exists already; name another file with --out")
@@ -49,7 +56,8 @@ def _import(arguments: argparse.Namespace) -> options.Result:
     from resnet_parity.weights.files import write_weights
 
     with progress_line() as progress:
-        taken = import_verified(proto, str(file), progress)
+        checks = options.check_names(arguments.check, GRAPH_CHECKS, GRAPH_CHECKS)
+        taken = import_verified(proto, str(file), progress, checks=checks)
     write_weights(path, taken.architecture, taken.weights)
 
     def show() -> None:

@@ -20,7 +20,9 @@ def add(commands: Any) -> None:
 def _inspect(arguments: argparse.Namespace) -> options.Result:
     from resnet_parity.adapters.loading import require
     from resnet_parity.errors import ParityError
+    from resnet_parity.files import check_readable
 
+    check_readable(arguments.file)
     for module in ("onnx", "onnxscript"):
         require(module)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from resnet_spec import Architecture, get_architecture
@@ -57,23 +57,27 @@ def add_architecture(parser: argparse.ArgumentParser, size: str) -> None:
     )
 
 
-def add_check(parser: argparse.ArgumentParser, default: Sequence[str]) -> None:
-    """Add `--check`, with the choices of the registry, and describe them after the options."""
+def add_check(
+    parser: argparse.ArgumentParser, default: Sequence[str], names: Collection[str] = tuple(CHECKS)
+) -> None:
+    """Add `--check`, with those choices of the registry, and describe them after the options."""
     parser.add_argument(
         "--check",
-        choices=(*CHECKS, "all"),
+        choices=(*names, "all"),
         action="append",
         help=f"a check to run, see below; may be repeated (default: {', '.join(default)})",
     )
-    lines = [f"  {name:<8} {check.description}" for name, check in CHECKS.items()]
+    lines = [f"  {name:<8} {check.description}" for name, check in CHECKS.items() if name in names]
     parser.epilog = "\n".join(["checks:", *lines])
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
 
 
-def check_names(named: Sequence[str] | None, default: Sequence[str]) -> tuple[str, ...]:
-    """The names that `--check` chose, in the order of the registry."""
+def check_names(
+    named: Sequence[str] | None, default: Sequence[str], names: Iterable[str] = tuple(CHECKS)
+) -> tuple[str, ...]:
+    """The names that `--check` chose among `names`, in that order."""
     wanted = named or default
-    return tuple(name for name in CHECKS if name in wanted or "all" in wanted)
+    return tuple(name for name in names if name in wanted or "all" in wanted)
 
 
 def add_keras_backend(parser: argparse.ArgumentParser) -> None:

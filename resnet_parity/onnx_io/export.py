@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import onnx
@@ -12,6 +12,7 @@ from onnxscript import ir, version_converter
 from resnet_spec import Architecture, check_weights, parameters
 
 from resnet_parity.adapters.loading import keras_adapter
+from resnet_parity.checks import GRAPH_CHECKS
 from resnet_parity.errors import ParityError
 from resnet_parity.onnx_io import metadata
 from resnet_parity.onnx_io.canonical_names import put_canonical_names
@@ -93,9 +94,10 @@ def export_verified(
     options: ExportOptions,
     *,
     keras_backend: str | None = None,
+    checks: Collection[str] = GRAPH_CHECKS,
     progress: Progress = lambda step, total: None,
 ) -> tuple[bytes, list[Verdict]]:
-    """Export, run the checks, and return the file and the verdicts.
+    """Export, run those checks, and return the file and the verdicts.
 
     Raises `ExportError` where a check fails, and otherwise as `export` does.
     """
@@ -103,8 +105,9 @@ def export_verified(
     content = export(arch, weights, options, keras_backend=keras_backend)
     proto = parse(content, "the export")
     found = identify(proto, "the export", arch)
-    verdicts = list(verify_file(options.framework, found, dict(weights), progress))
-    if failure := first_failure(verdicts):
+    own = options.framework, found, dict(weights)
+    verdicts = list(verify_file(*own, progress, checks=checks))
+    if failure := first_failure(verdicts, checks):
         raise ExportError(f"the export does not compute the model, nothing was written: {failure}")
     return content, verdicts
 

@@ -10,6 +10,7 @@ from onnxscript import ir
 from resnet_spec import Architecture, outputs
 
 from resnet_parity.adapters.protocol import Adapter, Arrays
+from resnet_parity.checks import GRAPH_CHECKS
 from resnet_parity.errors import ParityError
 from resnet_parity.onnx_io import runtimes
 from resnet_parity.onnx_io.identify import Identified
@@ -53,7 +54,7 @@ class _GraphAdapter:
         return runtimes.RUNTIMES
 
     def unsupported_reason(self, mode: str, check: str) -> str | None:
-        if check not in ("exact", "float32"):
+        if check not in GRAPH_CHECKS:
             return "an ONNX graph computes in the dtype of its export, and has no gradients"
         return runtimes.unsupported_reason(mode)
 

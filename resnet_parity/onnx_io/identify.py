@@ -51,6 +51,13 @@ class Identified:
     def architecture(self) -> Architecture:
         return self.match.architecture
 
+    @property
+    def label(self) -> str:
+        """The architecture and what it returns, in words."""
+        arch = self.architecture
+        ends = f"{arch.num_classes} classes" if arch.num_classes else "no classifier"
+        return f"{arch.name} ({'a backbone' if arch.out_indices is not None else ends})"
+
 
 def identify(proto: ModelProto, name: str, wanted: Architecture | None = None) -> Identified:
     """Identify the architecture of a model; its graph is rewritten to the operators of the spec.

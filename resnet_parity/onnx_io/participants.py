@@ -6,7 +6,7 @@ keeps its own, and is compared with the oracle for the weights that all particip
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -16,7 +16,7 @@ from resnet_spec import Architecture
 
 from resnet_parity.adapters.loading import torch_adapter
 from resnet_parity.adapters.protocol import Adapter
-from resnet_parity.checks import CHECKS, run_check
+from resnet_parity.checks import CHECKS, GRAPH_CHECKS, run_check
 from resnet_parity.checks.engine import NOISE_FLOOR_MODES, Engine
 from resnet_parity.errors import ProbeError
 from resnet_parity.limits import check_memory
@@ -94,6 +94,7 @@ def compare_participants(
     weights: Weights,
     *,
     seed: int = 0,
+    checks: Collection[str] = GRAPH_CHECKS,
     batches: Sequence[int] = BATCHES,
     sizes: int = 2,
     progress: Progress = lambda step, total: None,
@@ -102,9 +103,10 @@ def compare_participants(
 
     `weights` are the weights that all participants should have.
     """
-    shapes = _own_shapes(arch, participants, batches, sizes)
-    total = sizes + len(shapes)
-    for size in _sizes(arch, "exact")[:sizes]:
+    shapes = _own_shapes(arch, participants, batches, sizes) if "float32" in checks else {}
+    exact_sizes = _sizes(arch, "exact")[:sizes] if "exact" in checks else []
+    total = len(exact_sizes) + len(shapes)
+    for size in exact_sizes:
         check_memory(arch, max(batches), size)
         progress(f"exact check, {size[0]}x{size[1]}", total)
         most = max(batches)
@@ -137,27 +139,29 @@ def verify_file(
     weights: Weights,
     progress: Progress = lambda step, total: None,
     *,
+    checks: Collection[str] = GRAPH_CHECKS,
     runtimes: Sequence[str] = FILE_RUNTIMES,
     sizes: int = 1,
 ) -> Iterator[Verdict]:
     """Yield the verdicts for one exported or imported file, which should have those weights."""
     participants = [of_file(name, found, runtimes)]
-    options = {"batches": FILE_BATCHES, "sizes": sizes, "progress": progress}
+    options = {"checks": checks, "batches": FILE_BATCHES, "sizes": sizes, "progress": progress}
     yield from compare_participants(found.architecture, participants, weights, **options)
 
 
-def first_failure(verdicts: Sequence[Verdict]) -> str:
+def first_failure(verdicts: Sequence[Verdict], checks: Collection[str] = GRAPH_CHECKS) -> str:
     """Describe the first verdict that keeps a file from being verified; "" if there is none.
 
-    A model without an exact probe is verified by the float32 check alone.
+    A model without an exact probe is verified by the float32 check alone, if that was asked for.
     """
+    needed = "float32" if "float32" in checks else "exact"
     for verdict in verdicts:
-        if verdict.status == "fail" or (verdict.status == "skipped" and verdict.check == "float32"):
+        if verdict.status == "fail" or (verdict.status == "skipped" and verdict.check == needed):
             reason = f" ({verdict.reason})" if verdict.reason else ""
             where = f"{verdict.check} check, {verdict.engine}, {verdict.probe}"
             return f"{where}: {verdict.figure}{reason}"
-    has_float32 = any(verdict.check == "float32" for verdict in verdicts)
-    return "" if has_float32 else "the float32 check was not run"
+    was_run = any(verdict.check == needed for verdict in verdicts)
+    return "" if was_run else f"the {needed} check was not run"
 
 
 def _with_noise_floor(
