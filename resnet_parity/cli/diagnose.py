@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import sys
 from typing import Any
 
 from resnet_parity.cli import options
@@ -34,7 +32,10 @@ def add(commands: Any) -> None:
         "--size",
         type=options.size_type,
         metavar="HxW",
-        help="height and width of the images in pixels (default: what a model fixes, or 64x96)",
+        action="append",
+        default=[],
+        help="height and width of the images in pixels; may be repeated (default: what a model "
+        "fixes, or 64x96 and 65x97, because some faults show at odd sizes only)",
     )
     options.add_seed(parser, "seed of the images (default: 0)")
     parser.add_argument(
@@ -42,27 +43,36 @@ def add(commands: Any) -> None:
         action="store_true",
         help="also count as a fault that Keras tracks the biased variance of a batch",
     )
+    parser.add_argument(
+        "--copy-weights",
+        action="store_true",
+        help="give B the weights of A, although B has its own",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _diagnose(arguments: argparse.Namespace) -> options.Result:
     from resnet_parity.diagnose import loading
-    from resnet_parity.diagnose.diagnosis import diagnose
+    from resnet_parity.diagnose.diagnosis import STEPS, diagnose
+    from resnet_parity.diagnose.user_code import stdout_on_stderr
     from resnet_parity.progress import progress_line
     from resnet_parity.reports import diagnose as report
 
     for name, framework in ((arguments.a, "torch"), (arguments.b, "keras")):
         loading.check_name(name, framework)  # fails before a framework is imported
     # A user's module may print, which must not end up in the result.
-    with progress_line() as progress, contextlib.redirect_stdout(sys.stderr):
-        progress("loading the models", 4)
+    with progress_line() as progress, stdout_on_stderr():
+        models = []
+        for text, default in ((arguments.a, "torch"), (arguments.b, "keras")):
+            progress(loading.loading_text(text, default), STEPS)
+            models.append(loading.load(text, default, arguments.seed))
         diagnosis = diagnose(
-            loading.load(arguments.a, "torch", arguments.seed),
-            loading.load(arguments.b, "keras", arguments.seed),
+            *models,
             seed=arguments.seed,
-            size=arguments.size,
+            sizes=arguments.size,
             training=arguments.training,
-            progress=lambda step, _: progress(step, 4),
+            copy_weights=arguments.copy_weights,
+            progress=progress,
         )
     code = 0 if diagnosis.same else 1
     if arguments.json:

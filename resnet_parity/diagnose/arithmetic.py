@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from resnet_parity.diagnose.record import SAME, Array, Kind, RecordedStep
+from resnet_parity.compare import relative_error
+from resnet_parity.diagnose.record import SAME, Array, Call, Kind, RecordedStep
 from resnet_parity.reference.oracle import dense_sum
 
 Sides = tuple[tuple[int, int], tuple[int, int]]
@@ -22,11 +23,25 @@ def evaluate(step: RecordedStep, inputs: Sequence[Array]) -> Array:
     Raises `ValueError` when the inputs do not fit the step.
     """
     if step.call is not None:
-        return step.call(inputs).astype("float64")
+        return _called(step.call, inputs)
     if step.kind not in EVALUATORS:
         raise ValueError(f"no evaluator for {step.kind}")
     arrays = [np.asarray(each, "float64") for each in inputs]
-    return EVALUATORS[step.kind](step, *arrays)
+    with np.errstate(all="ignore"):  # NaN and infinity are compared like other values
+        return EVALUATORS[step.kind](step, *arrays)
+
+
+def _called(call: Call, inputs: Sequence[Array]) -> Array:
+    try:
+        return call(inputs).astype("float64")
+    except Exception as error:  # a framework's own: it does not take these shapes
+        raise ValueError(str(error)) from error
+
+
+def relative_error_where_finite(expected: Array, actual: Array) -> float:
+    """The relative error of the elements that are finite in both."""
+    finite = np.isfinite(expected) & np.isfinite(actual)
+    return relative_error(np.where(finite, expected, 0), np.where(finite, actual, 0))
 
 
 def sides(pad: Any, extents: Sequence[int], kernel: Any, stride: Any, dilation: Any) -> Sides:

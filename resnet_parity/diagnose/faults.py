@@ -200,12 +200,41 @@ FAULTS: dict[str, Fault] = {
         "the layers of a block are in another order: {a} in A, {b} in B",
         "apply them in A's order",
     ),
-    "missing-layer": Fault("B lacks {a}", "add it"),
+    "missing-layer": Fault(
+        "B lacks {a}",
+        "add it (nn.Sequential(*model.children()) drops the functions that forward() calls)",
+        "add it",
+    ),
     "extra-layer": Fault("B has {b} that A does not have", "remove it"),
     "different-layer": Fault("B has {b} where A has {a}", "use A's layer"),
     "wiring": Fault(
-        "the layer reads the output of {a} in A, but that of {b} in B",
+        "the layer reads {a} in A, but {b} in B",
         "connect it as A does",
+    ),
+    "in-place": Fault(
+        "a layer works in place and overwrites what a later layer reads: the later one reads {a} "
+        "in A, but {b} in B",
+        "ReLU(inplace=False), no relu_, where the input is read again; if A alone works in place, "
+        "read the ReLU's output in B, or correct A",
+        "if A works in place, read its output in B (Keras has no layers in place), or correct A: "
+        "ReLU(inplace=False)",
+    ),
+    "negative-variance": Fault(
+        "the norm's output is NaN, because a running variance is negative: A has {a}, B has {b}; "
+        "nothing after it is compared",
+        "no batch has a negative variance: read the statistics again, by name; order or position "
+        "may put another tensor there",
+    ),
+    "not-finite": Fault(
+        "the layer's input is finite, but its output is not: A has {a}, B has {b}; nothing after "
+        "it is compared",
+        "look for a value that is too large for its dtype, or outside the function's domain, in "
+        "the layer's input and tensors",
+    ),
+    "unrelated-weights": Fault(
+        "no kernel of B resembles A's: {b}",
+        "load one model's weights into the other, or create both from one seed; --copy-weights "
+        "compares the layers with A's weights in both",
     ),
     "setting": Fault("a setting of the layer differs: A has {a}, B has {b}", "use A's value"),
 }

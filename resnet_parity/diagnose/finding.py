@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from resnet_parity.diagnose.faults import FAULTS
+
+Size = tuple[int, int]
+"""Height and width of an image."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,8 @@ class Finding:
     place_a: str = ""
     place_b: str = ""
     places: tuple[tuple[str, str], ...] = field(default=())
+    sizes: tuple[Size, ...] = ()
+    """The sizes of images at which it is proven; empty for a fault at every size."""
 
     @property
     def what(self) -> str:
@@ -35,14 +42,34 @@ class Finding:
         return FAULTS[self.fault].fix(framework).replace("{a}", self.a).replace("{b}", self.b)
 
 
-def grouped(findings: list[Finding]) -> tuple[Finding, ...]:
+def merged(found: Mapping[Size, Sequence[Finding]], partial: Set[Size]) -> list[Finding]:
+    """Merge the findings at several sizes; each says at which it holds, unless at all.
+
+    That a fault is not found at a size in `partial` says nothing.
+    """
+    same: dict[tuple[str, ...], dict[Size, Finding]] = {}
+    for size, findings in found.items():
+        for each in findings:
+            key = (each.fault, each.a, each.b, each.place_a, each.place_b)
+            same.setdefault(key, {})[size] = each
+    result = []
+    for at in same.values():
+        first = next(iter(at.values()))
+        is_everywhere = {*at, *partial} >= {*found} or FAULTS[first.fault].training_only
+        largest = max(each.error for each in at.values())
+        result.append(replace(first, error=largest, sizes=() if is_everywhere else tuple(at)))
+    return result
+
+
+def grouped(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     """Merge the findings where B has the same fault, in execution order.
 
     The merged finding holds the largest error, every place, and every value that A has there.
     """
-    groups: dict[tuple[str, str], list[Finding]] = {}
+    groups: dict[tuple[Any, ...], list[Finding]] = {}
     for each in sorted(findings, key=lambda finding: finding.index):
-        groups.setdefault((each.fault, each.b), []).append(each)
+        lacks = each.a if not each.b else ""
+        groups.setdefault((each.fault, each.b, lacks, each.sizes), []).append(each)
     return tuple(
         replace(
             members[0],

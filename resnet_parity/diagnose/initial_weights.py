@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from resnet_parity.diagnose.align import StepPairs
+from resnet_parity.diagnose.finding import Finding
 from resnet_parity.diagnose.record import Array, Kind, Record, RecordedStep
 from resnet_parity.probes.splitmix import Stream
+from resnet_parity.tolerances import limit
 
 _INITIAL = {"gamma": (1.0, 0.0), "beta": (0.0,), "mean": (0.0,), "variance": (1.0,), "bias": (0.0,)}
 """The initial values of these tensors; the last gamma of a block may start at zero."""
@@ -27,7 +30,12 @@ def _is_initial(step: RecordedStep, name: str) -> bool:
 
 
 def prepare_weights(
-    a: Record, b: Record, pairs: StepPairs, from_registry: tuple[bool, bool], seed: int
+    a: Record,
+    b: Record,
+    pairs: StepPairs,
+    from_registry: tuple[bool, bool],
+    seed: int,
+    copy_weights: bool = False,
 ) -> tuple[tuple[str, ...], tuple[bool, bool]]:
     """Give both models the weights with which they should be the same function.
 
@@ -36,11 +44,12 @@ def prepare_weights(
     A model from the registry, or an untrained one, takes the other's weights. If those are
     untrained too, statistics and biases get random values, because zeros and ones hide faults, and
     every fourth gamma gets negative, because positive gammas hide a max-pool on the wrong side of
-    its norm. Two trained models keep their weights.
+    its norm. Two trained models keep their weights, unless `copy_weights` gives B those of A.
     """
     untrained = is_untrained(a), is_untrained(b)
     forward = [(a.steps[here], b.steps[there]) for there, here in pairs.items()]
-    if all(untrained) and not any(from_registry) and _same_kernels(forward):
+    is_new = all(untrained) and not any(from_registry) and not copy_weights
+    if is_new and _same_kernels(forward):
         alone = [(step,) for step in (*_alone(a, pairs.values()), *_alone(b, pairs))]
         for steps in (*forward, *alone):
             _fill(steps, seed)
@@ -51,10 +60,13 @@ def prepare_weights(
         return (note,), (True, True)
     notes = []
     replaceable = from_registry[0] or untrained[0], from_registry[1] or untrained[1]
+    if copy_weights:
+        replaceable = untrained[0], True
     if replaceable[1]:
         notes += _randomised(a, seed, untrained=untrained[0], from_registry=from_registry[0])
         _move(forward)
-        notes.append("B takes A's weights, layer by layer" + _reason(from_registry[1]))
+        reason = "" if copy_weights else _reason(from_registry[1])
+        notes.append("B takes A's weights, layer by layer" + reason)
         notes += _fill_rest(b, {there: a.steps[here] for there, here in pairs.items()}, seed, "B")
     elif replaceable[0]:
         _move([(target, source) for source, target in forward])
@@ -149,3 +161,36 @@ def _set(step: RecordedStep, name: str, value: Array) -> None:
     """Change a tensor in the model and in its record."""
     step.assign[name](value)
     step.tensors[name][...] = value
+
+
+def merge_unrelated(found: list[Finding], a: Record, b: Record, pairs: StepPairs) -> list[Finding]:
+    """Merge the findings of weights into one if no kernel of B resembles A's.
+
+    Two models that were created with other random numbers, or trained apart, differ so.
+    """
+    weights = [each for each in found if each.fault == "weights"]
+    kernels = [
+        (a.steps[here].tensors["weight"], b.steps[there].tensors["weight"])
+        for there, here in pairs.items()
+        if "weight" in a.steps[here].tensors and "weight" in b.steps[there].tensors
+    ]
+    kernels = [both for both in kernels if both[0].shape == both[1].shape and both[0].size > 1]
+    if not weights or not kernels:
+        return found
+    likeness = float(np.mean([_correlation(*both) for both in kernels]))
+    if abs(likeness) > limit("diagnose", "unrelated kernels"):
+        return found
+    trained = all(record.norms and not is_untrained(record) for record in (a, b))
+    reason = "the models were created" if trained else "both models were created"
+    reason += " with different random numbers" + (", or trained apart" if trained else "")
+    first = min(weights, key=lambda each: each.index)
+    largest = max(each.error for each in weights)
+    rest = [each for each in found if each.fault != "weights"]
+    return [*rest, replace(first, fault="unrelated-weights", a="", b=reason, error=largest)]
+
+
+def _correlation(a: Array, b: Array) -> float:
+    """Pearson's correlation of two kernels; zero if one is constant."""
+    centred = [np.float64(each) - each.mean() for each in (a, b)]
+    norms = [float(np.linalg.norm(each)) for each in centred]
+    return float(np.vdot(*centred)) / (norms[0] * norms[1]) if all(norms) else 0.0

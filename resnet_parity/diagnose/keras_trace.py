@@ -22,16 +22,17 @@ from resnet_parity.diagnose.record import (
     affine_step,
     canonical,
 )
-from resnet_parity.diagnose.recorder import Recorder
+from resnet_parity.diagnose.recorder import Recorder, Trusted
 from resnet_parity.errors import ParityError
 
 Arguments = tuple[Sequence[Any], Mapping[str, Any]]
 """The positional arguments of a call, and those by name."""
 
 
-def trace(model: Any, images: Array, *, prove: bool = True) -> Record:
+def trace(model: Any, images: Array, *, trusted: Trusted = frozenset()) -> Record:
     """Run the model on images (N, C, H, W) and record its steps.
 
+    Steps of the kinds in `trusted` are not checked.
     The call leaves `training` out, as a user's call does, so a norm built with training=True shows.
     Raises `ParityError` when the output is not one tensor or cannot be traced to the images.
     """
@@ -40,7 +41,7 @@ def trace(model: Any, images: Array, *, prove: bool = True) -> Record:
     dtype = model.inputs[0].dtype if getattr(model, "inputs", None) else "float32"
     array = np.einsum(f"nchw->{layout}", images).astype(dtype)
     image = keras.ops.convert_to_tensor(array, dtype=dtype)
-    recorder = Recorder("keras", image, array, layout, prove=prove)
+    recorder = Recorder("keras", image, array, layout, trusted=trusted)
     with _recording(keras, recorder, model):
         output = model(image)
     while isinstance(output, list | tuple) and len(output) == 1:

@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from resnet_parity.compare import relative_error
 from resnet_parity.diagnose.align import StepPairs
-from resnet_parity.diagnose.arithmetic import evaluate
-from resnet_parity.diagnose.candidates import Candidate, candidates, differing, format_setting
+from resnet_parity.diagnose.arithmetic import evaluate, relative_error_where_finite
+from resnet_parity.diagnose.candidates import (
+    TRAINING_SETTINGS,
+    Candidate,
+    candidates,
+    differing,
+    format_setting,
+)
 from resnet_parity.diagnose.finding import Finding
 from resnet_parity.diagnose.record import Array, Kind, Record, RecordedStep
 from resnet_parity.tolerances import limit
@@ -17,10 +25,13 @@ Values = Mapping[int, Array]
 
 
 def run_record(record: Record, image: Array) -> dict[int, Array]:
-    """Return the output of every step of a record, in float64."""
+    """Return the output of every step of a record that its inputs fit, in float64."""
     values = {0: image.astype("float64")}
     for index, step in enumerate(record.steps[1:], 1):
-        values[index] = evaluate(step, [values[each] for each in step.inputs])
+        if all(each in values for each in step.inputs):
+            value = try_evaluate(step, [values[each] for each in step.inputs])
+            if value is not None:
+                values[index] = value
     return values
 
 
@@ -32,11 +43,17 @@ def try_evaluate(step: RecordedStep, inputs: Sequence[Array]) -> Array | None:
         return None
 
 
-def error_between(expected: Array, actual: Array | None) -> float:
-    """The relative error; infinite if the shapes differ or `actual` is None."""
-    if actual is None or actual.shape != expected.shape:
+def error_between(expected: Array | None, actual: Array | None) -> float:
+    """The relative error of the finite elements.
+
+    Infinite if there is no array, or if the shapes, the NaN or the infinities differ.
+    """
+    if expected is None or actual is None or actual.shape != expected.shape:
         return float("inf")
-    return relative_error(expected, actual)
+    odd = ~(np.isfinite(expected) & np.isfinite(actual))
+    if odd.any() and not np.array_equal(expected[odd], actual[odd], equal_nan=True):
+        return float("inf")
+    return relative_error_where_finite(expected, actual)
 
 
 def error_limit(*steps: RecordedStep) -> float:
@@ -51,12 +68,25 @@ def is_float32_only(step: RecordedStep) -> bool:
     return step.call is not None or bool(step.settings.get("folded")) or step.kind == Kind.AFFINE
 
 
+def are_equal(a: Record, b: Record, pairs: StepPairs) -> bool:
+    """Whether both records hold the same steps, so that they are one function at this size."""
+    if not len(pairs) == len(a.steps) == len(b.steps):
+        return False
+    for index_b, index_a in pairs.items():
+        one, other = a.steps[index_a], b.steps[index_b]
+        if one.call or other.call or differing(one, other) - TRAINING_SETTINGS:
+            return False
+        if tuple(pairs[each] for each in other.inputs) != one.inputs:
+            return False
+    return True
+
+
 def layer_findings(a: Record, b: Record, pairs: StepPairs, values: Values) -> list[Finding]:
     """Return a finding for each differing setting or tensor that is proven to matter."""
     found = []
     for index_b, index_a in pairs.items():
         one, other = a.steps[index_a], b.steps[index_b]
-        if not differing(one, other) and one.call is None:
+        if index_a not in values or (not differing(one, other) and one.call is None):
             continue
         inputs = [values[index] for index in one.inputs]
         for candidate, error in _proven_candidates(one, other, a, (inputs, values[index_a])):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import logging
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,17 +10,21 @@ from typing import Any
 
 from resnet_spec import ARCHITECTURES, get_architecture
 
-from resnet_parity.adapters.loading import (
-    chosen_backend,
-    keras_adapter,
-    load_triton,
-    torch_adapter,
-)
+from resnet_parity.adapters.loading import chosen_backend, keras_adapter, torch_adapter
 from resnet_parity.diagnose.keras_files import check_file, load_file
+from resnet_parity.diagnose.user_code import call_user
 from resnet_parity.errors import ParityError
 from resnet_parity.probes import random_weights
 
 FRAMEWORKS = ("torch", "keras")
+
+
+_WRAPPERS = {
+    "OptimizedModule": "_orig_mod",
+    "DataParallel": "module",
+    "DistributedDataParallel": "module",
+}
+"""The attribute of each of PyTorch's wrappers that holds the model."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,9 @@ def check_name(text: str, default: str) -> None:
         get_architecture(name if colon else text)
         if (framework if colon else default) == "keras":
             chosen_backend(None)
+    elif framework.endswith(".py") or "/" in framework:
+        module = framework.removesuffix(".py").removeprefix("./").replace("/", ".")
+        raise ParityError(f"{text!r} names a file; write its module: {module}:{name}")
     elif not name or not framework:
         raise ParityError(
             f"{text!r} does not name a model; write NAME, torch:NAME, keras:NAME, "
@@ -83,7 +87,19 @@ def load(text: str, default: str, seed: int) -> LoadedModel:
     framework, colon, name = text.partition(":")
     if not colon or framework in FRAMEWORKS:
         return _from_registry(text, framework if colon else default, name if colon else text, seed)
-    return wrap_model(text, _from_callable(framework, name))
+    return wrap_model(text, call_user(framework, name))
+
+
+def loading_text(text: str, default: str) -> str:
+    """What loading that model does, for a line of progress."""
+    framework, colon, _ = text.partition(":")
+    framework = framework if colon else default
+    if text.endswith(".keras"):
+        framework = "keras"
+    elif framework not in FRAMEWORKS:
+        return f"importing and calling {text}"
+    title = {"torch": "PyTorch", "keras": "Keras and its backend"}[framework]
+    return f"loading {text}" if framework in sys.modules else f"importing {title}, loading {text}"
 
 
 def _from_registry(text: str, framework: str, name: str, seed: int) -> LoadedModel:
@@ -100,6 +116,7 @@ def wrap_model(text: str, model: Any) -> LoadedModel:
     if keras is not None and isinstance(model, keras.Model):
         _check_keras(text, model, keras)
         return LoadedModel(text, "keras", model, *_keras_input(text, model))
+    model = _unwrapped(model)
     if torch is not None and isinstance(model, torch.Module):
         _check_torch(text, model, torch.parameter.is_lazy)
         convs = (m.in_channels for m in model.modules() if isinstance(m, torch.Conv2d))
@@ -107,6 +124,13 @@ def wrap_model(text: str, model: Any) -> LoadedModel:
     raise ParityError(
         f"{text} returns a {type(model).__name__}, not a torch.nn.Module or a keras.Model"
     )
+
+
+def _unwrapped(model: Any) -> Any:
+    """The module inside torch.compile, DataParallel and DistributedDataParallel."""
+    while type(model).__name__ in _WRAPPERS and type(model).__module__.startswith("torch."):
+        model = getattr(model, _WRAPPERS[type(model).__name__])
+    return model
 
 
 def _check_torch(text: str, model: Any, is_lazy: Callable[[Any], bool]) -> None:
@@ -152,25 +176,3 @@ def _keras_input(text: str, model: Any) -> tuple[int, tuple[int, int] | None]:
     if channels is None:
         raise ParityError(f"{text} does not say how many channels its images have")
     return channels, None if None in extents else (extents[0], extents[1])
-
-
-def _from_callable(module: str, name: str) -> Any:
-    """Return the result of the user's callable; an exception becomes a `ParityError`."""
-    load_triton()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-        return found()
-    except ModuleNotFoundError as error:
-        if error.name in FRAMEWORKS:
-            (torch_adapter if error.name == "torch" else keras_adapter)()  # names the install line
-        hint = "; the module must be importable from here" if error.name == module else ""
-        raise ParityError(f"{module}:{name} cannot be imported: {error}{hint}") from error
-    except (Exception, SystemExit) as error:
-        reason = (str(error).strip() or "no message").splitlines()[0]
-        raise ParityError(f"{module}:{name} raised {type(error).__name__}: {reason}") from error

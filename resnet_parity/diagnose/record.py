@@ -48,6 +48,8 @@ class RecordedStep:
     inputs: tuple[int, ...] = ()
     assign: Mapping[str, Assign] = field(default_factory=dict, repr=False)
     call: Call | None = field(default=None, repr=False)
+    in_place: bool = False
+    """Whether it overwrites its input."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -79,6 +81,8 @@ class Record:
     framework: str
     steps: tuple[RecordedStep, ...]
     outputs: Mapping[int, Array]
+    output_shape: tuple[int, ...] = ()
+    """The shape of the framework's own output."""
 
     @property
     def norms(self) -> tuple[RecordedStep, ...]:

@@ -8,23 +8,28 @@ from typing import Any
 
 import numpy as np
 
-from resnet_parity.compare import relative_error
-from resnet_parity.diagnose.arithmetic import evaluate
+from resnet_parity.diagnose.arithmetic import evaluate, relative_error_where_finite
 from resnet_parity.diagnose.record import Array, Call, Kind, Record, RecordedStep, canonical
 from resnet_parity.tolerances import limit
+
+Trusted = frozenset[str]
+"""Kinds of steps."""
+
+SIZE_FREE: Trusted = frozenset({Kind.CONV, Kind.DENSE})
+"""Kinds whose translation, once it is proven, holds at every image size."""
 
 
 class Recorder:
     """Maps each tensor of the framework to the step that computed it, and to its layout ("nhwc").
 
-    Without `prove` the translated steps are not checked, which is enough to align two models.
+    Translated steps of the kinds in `trusted` are not checked.
     """
 
     def __init__(
-        self, framework: str, image: Any, array: Array, layout: str, *, prove: bool
+        self, framework: str, image: Any, array: Array, layout: str, *, trusted: Trusted
     ) -> None:
         self._framework = framework
-        self._prove = prove
+        self._trusted = trusted
         self._steps = [RecordedStep(Kind.INPUT, "the input")]
         self._outputs = {0: canonical(array, layout)}
         # Holds the tensor itself, because a freed tensor's id can be reused.
@@ -42,6 +47,10 @@ class Recorder:
                 if known is not None and np.array_equal(known, canonical(array, layout)):
                     self._known[id(tensor)] = (tensor, index, layout)
                     return
+
+    def value(self, tensor: Any) -> Array:
+        """The recorded values of a known tensor."""
+        return self._outputs[self._known[id(tensor)][1]]
 
     def layout(self, tensor: Any) -> str:
         """The layout of a known tensor; "nc" if it has no height and width."""
@@ -82,19 +91,20 @@ class Recorder:
     ) -> Sequence[RecordedStep]:
         first, values = chain[0], [self._outputs[index] for index in feeds]
         if first.kind != Kind.OPAQUE:
-            if not self._prove:
+            if first.kind in self._trusted:
                 return chain
             try:
                 value = evaluate(first, values)
                 for step in chain[1:]:
                     value = evaluate(step, [value])
                 fits = value.shape == given.shape
-                if fits and relative_error(given, value) <= limit("diagnose", "recorded steps"):
+                largest = limit("diagnose", "recorded steps")
+                if fits and relative_error_where_finite(given, value) <= largest:
                     return chain
             except ValueError:
                 pass
         elif len(values) == 1 and values[0].shape == given.shape:
-            if np.array_equal(values[0], given):
+            if np.array_equal(values[0], given, equal_nan=True):
                 return [RecordedStep(Kind.IDENTITY, first.place)]
             if given.ndim > 1 and np.array_equal(values[0][:, ::-1], given):
                 return [RecordedStep(Kind.REVERSE, first.place)]
@@ -106,4 +116,4 @@ class Recorder:
         last = self._known[id(tensor)][1]
         steps = (*self._steps, RecordedStep(Kind.OUTPUT, "the output", inputs=(last,)))
         outputs = self._outputs | {len(self._steps): self._outputs[last]}
-        return Record(self._framework, steps, outputs)
+        return Record(self._framework, steps, outputs, tuple(map(int, tensor.shape)))

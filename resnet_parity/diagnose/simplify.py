@@ -38,13 +38,13 @@ def simplify(record: Record) -> Record:
             _merge(steps, index, uses)
     order = list(_ordered(steps, last))
     number = {old: new for new, old in enumerate(order)}
-    return Record(
-        record.framework,
-        tuple(
+    return replace(
+        record,
+        steps=tuple(
             replace(steps[old], inputs=tuple(number[index] for index in steps[old].inputs))
             for old in order
         ),
-        {number[old]: value for old, value in record.outputs.items() if old in number},
+        outputs={number[old]: value for old, value in record.outputs.items() if old in number},
     )
 
 

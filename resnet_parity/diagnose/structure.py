@@ -20,6 +20,8 @@ from resnet_parity.diagnose.record import Array, Kind, Record, RecordedStep
 _NEAR = 12
 """A layer that is missing and one that is extra within this many steps (about a block) are one."""
 
+_IN_PLACE = "which works in place and overwrites"
+
 _ACTIVATIONS = {"relu", "sigmoid", "tanh", "silu", "gelu"}
 _RESHAPES = {"view", "reshape", "Reshape", Kind.FLATTEN}
 
@@ -50,6 +52,8 @@ def _gaps(a: Record, b: Record, pairs: StepPairs, values: Values) -> list[Gap]:
 
     def source(index_b: int) -> Array:
         if index_b in pairs:
+            if pairs[index_b] not in values:
+                raise ValueError("A's own layer does not take its input")
             return values[pairs[index_b]]
         if index_b not in computed:
             step = b.steps[index_b]
@@ -60,7 +64,7 @@ def _gaps(a: Record, b: Record, pairs: StepPairs, values: Values) -> list[Gap]:
     for index_b, index_a in pairs.items():
         one, other = a.steps[index_a], b.steps[index_b]
         expected = tuple(partners.get(each, -1) for each in one.inputs)
-        if sorted(expected) == sorted(other.inputs):
+        if index_a not in values or sorted(expected) == sorted(other.inputs):
             continue
         missing = _unpaired_inputs(a, one.inputs, partners.__contains__)
         extra = _unpaired_inputs(b, other.inputs, pairs.__contains__)
@@ -137,8 +141,11 @@ def _finding(gap: Gap, a: Record, b: Record, pairs: StepPairs) -> Finding:
     fault = _fault_of_gap(gap, a, lost, gained)
     texts = _format_steps(lost), _format_steps(gained)
     if fault == "wiring":
-        inputs = a.steps[gap.index_a].inputs, [pairs[i] for i in b.steps[gap.index_b].inputs]
-        texts = tuple(" and ".join(a.steps[i].place for i in sorted(each)) for each in inputs)
+        partners = {index_a: index_b for index_b, index_a in pairs.items()}
+        reads = a.steps[gap.index_a].inputs, b.steps[gap.index_b].inputs
+        theirs = [partners[i] for i in reads[0]], [pairs[i] for i in reads[1]]
+        texts = _format_reads(a, reads[0], theirs[1]), _format_reads(b, reads[1], theirs[0])
+        fault = "in-place" if any(_IN_PLACE in text for text in texts) else fault
     if fault == "softmax":
         texts = tuple("probabilities" if steps else "logits" for steps in (lost, gained))
     if fault == "extra-layer":
@@ -149,6 +156,22 @@ def _finding(gap: Gap, a: Record, b: Record, pairs: StepPairs) -> Finding:
     place_b = gained[0].place if gained else f"before {b.steps[gap.index_b].place}"
     index = min((gap.index_a - 0.5, *gap.missing))  # before the faults of the layer itself
     return Finding(fault, index, texts[0], texts[1], gap.error, place_a, place_b)
+
+
+def _format_reads(record: Record, reads: Sequence[int], others: Sequence[int]) -> str:
+    """The steps that a layer reads, but for those that the other model's layer reads too.
+
+    Says of a step if it works in place and overwrites what the other model's layer reads.
+    """
+    texts = []
+    for index in sorted(set(reads) - set(others)):
+        text, source = f"the output of {record.steps[index].place}", index
+        while record.steps[source].in_place and source not in others:
+            source = record.steps[source].inputs[0]
+        if source in others:
+            text += f", {_IN_PLACE} that of {record.steps[source].place}"
+        texts.append(text)
+    return " and ".join(texts)
 
 
 def _fault_of_gap(gap: Gap, a: Record, lost: list[RecordedStep], gained: list[RecordedStep]) -> str:

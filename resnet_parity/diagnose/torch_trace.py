@@ -10,15 +10,24 @@ from typing import Any
 
 import numpy as np
 
-from resnet_parity.diagnose.record import Array, Call, Kind, Record, RecordedStep, affine_step
-from resnet_parity.diagnose.recorder import Recorder
+from resnet_parity.diagnose.record import (
+    Array,
+    Call,
+    Kind,
+    Record,
+    RecordedStep,
+    affine_step,
+    canonical,
+)
+from resnet_parity.diagnose.recorder import Recorder, Trusted
 from resnet_parity.diagnose.torch_operations import TRANSLATIONS, Translation, to_array
 from resnet_parity.errors import ParityError
 
 
-def trace(model: Any, images: Array, *, prove: bool = True) -> Record:
+def trace(model: Any, images: Array, *, trusted: Trusted = frozenset()) -> Record:
     """Run the module, in evaluation mode, on images (N, C, H, W) and record its steps.
 
+    Steps of the kinds in `trusted` are not checked. Compiled modules run uncompiled.
     Raises `ParityError` when its output is not one tensor or cannot be traced to the images.
     """
     torch = importlib.import_module("torch")
@@ -30,7 +39,7 @@ def trace(model: Any, images: Array, *, prove: bool = True) -> Record:
     image = torch.from_numpy(images.copy())
     if first is not None:
         image = image.to(first.device, first.dtype)
-    recorder = Recorder("torch", image, to_array(image), "nchw", prove=prove)
+    recorder = Recorder("torch", image, to_array(image), "nchw", trusted=trusted)
     names: list[tuple[str, bool]] = []
 
     class Mode(overrides.TorchFunctionMode):
@@ -41,7 +50,8 @@ def trace(model: Any, images: Array, *, prove: bool = True) -> Record:
                 record_result(result)
             return result
 
-    with torch.no_grad(), _module_names(model, names), Mode():
+    eager = torch.compiler.set_stance("force_eager")
+    with torch.no_grad(), eager, _module_names(model, names), Mode():
         output = model(image)
     while isinstance(output, list | tuple) and len(output) == 1:
         output = output[0]
@@ -63,7 +73,8 @@ def _module_names(model: Any, names: list[tuple[str, bool]]) -> Iterator[None]:
     """Keep the running module as the last entry of `names`: its text, and whether it is a leaf."""
     hooks = []
     for name, module in model.named_modules():
-        text = f"{name or 'forward'} ({type(module).__name__})"
+        path = name.replace("_orig_mod.", "").removesuffix("_orig_mod")  # of a compiled module
+        text = f"{path or 'forward'} ({type(module).__name__})"
         entry = (text, not list(module.children()))
         hooks.append(module.register_forward_pre_hook(lambda *_, entry=entry: names.append(entry)))
         hooks.append(module.register_forward_hook(lambda *_: names.pop() and None))
@@ -98,15 +109,18 @@ def _prepare(
     call = _caller(function, args, kwargs, operands)
 
     def record_result(result: Any) -> None:
-        if (
-            any(result is each for each in known)
-            and not name.endswith("_")
-            and not kwargs.get("inplace")
-        ):
+        array, in_place = to_array(result), any(result is each for each in known)
+        is_named = name.endswith("_") or kwargs.get("inplace")
+        if in_place and not is_named and _equal(recorder.value(result), array):
             return  # it computed nothing
-        recorder.add(chain, operands, (result, to_array(result), "nchw"), call)
+        steps = [replace(step, in_place=in_place) for step in chain]
+        recorder.add(steps, operands, (result, array, "nchw"), call)
 
     return record_result
+
+
+def _equal(recorded: Array, array: Array) -> bool:
+    return np.array_equal(recorded, canonical(array, "nchw"), equal_nan=True)
 
 
 def _is_known(recorder: Recorder, value: Any) -> bool:

@@ -1,0 +1,138 @@
+"""Run the code of a user's module so that it can neither end this process nor spoil stdout."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from types import ModuleType
+from typing import Any
+
+from resnet_parity.adapters.loading import keras_adapter, load_triton, torch_adapter
+from resnet_parity.errors import ParityError
+
+PATIENCE = 60.0
+"""Seconds after which a line on stderr says what is still running."""
+
+_SCRIPT = "put what a script does under `if __name__ == '__main__':`"
+
+
+def call_user(module: str, name: str) -> Any:
+    """Return the model that `module:name` is or returns.
+
+    The current folder comes last on the path, so that no file in it replaces an installed module.
+    Raises `ParityError` if the code fails or ends the process.
+    """
+    text = f"{module}:{name}"
+    load_triton()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    if "" not in sys.path:
+        sys.path.append("")
+    with contained(text):
+        found = _find(importlib.import_module(module), name)
+        is_model = hasattr(found, "parameters") or hasattr(found, "get_weights")
+        if not isinstance(found, type) and is_model:
+            return found
+        if not callable(found):
+            raise ParityError(f"{text} is a {type(found).__name__}, not a callable or a model")
+        return found()
+
+
+def _find(module: ModuleType, name: str) -> Any:
+    found: Any = module
+    for part in name.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError as error:
+            file = getattr(module, "__file__", None)
+            raise ParityError(
+                f"{module.__name__}:{name} does not exist: {error} ({file})"
+            ) from None
+    return found
+
+
+@contextmanager
+def contained(text: str) -> Iterator[None]:
+    """Turn an exception of the code in the context into a `ParityError`, also `sys.exit`.
+
+    A process that it forks ends with the context. After a minute, a line on stderr says that it
+    still runs.
+    """
+    process, leave = os.getpid(), os._exit
+
+    def refuse_exit(code: int) -> None:
+        if os.getpid() != process:
+            leave(code)
+        raise SystemExit(code)
+
+    waiting = threading.Timer(PATIENCE, _report, [f"{text} still runs; Ctrl-C ends it"])
+    waiting.daemon = True
+    waiting.start()
+    os._exit = refuse_exit  # type: ignore
+    try:
+        yield
+    except (ParityError, KeyboardInterrupt):
+        raise
+    except ModuleNotFoundError as error:
+        raise _not_found(text, error) from error
+    except SystemExit as error:
+        raise ParityError(f"{text} ends the process (exit code {error.code}); {_SCRIPT}") from error
+    except BaseException as error:
+        raise ParityError(f"{text} raised {type(error).__name__}: {reason_of(error)}") from error
+    finally:
+        os._exit = leave
+        waiting.cancel()
+        if os.getpid() != process:
+            leave(0)
+
+
+def _report(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of an exception's message."""
+    try:
+        return (str(error).strip() or "no message").splitlines()[0]
+    except Exception:
+        return "no message"
+
+
+def _not_found(text: str, error: ModuleNotFoundError) -> ParityError:
+    if error.name == "torch":
+        torch_adapter()  # names the install line
+    if error.name == "keras":
+        keras_adapter()
+    hint = ""
+    if error.name == text.partition(":")[0]:
+        hint = "; the module must be importable from here"
+    return ParityError(f"{text} cannot be imported: {reason_of(error)}{hint}")
+
+
+@contextmanager
+def stdout_on_stderr() -> Iterator[None]:
+    """Send to stderr what is printed to stdout, also by C code and by other processes."""
+    try:
+        stderr = os.dup(2)
+    except OSError:  # it is closed
+        stderr = os.open(os.devnull, os.O_WRONLY)
+    try:
+        stdout = os.dup(1)
+    except OSError:
+        stdout = None
+    with os.fdopen(stderr, "w", buffering=1, errors="backslashreplace") as stream:
+        os.dup2(stderr, 1)
+        try:
+            with redirect_stdout(stream):
+                yield
+        finally:
+            if stdout is None:
+                os.close(1)
+            else:
+                os.dup2(stdout, 1)
+                os.close(stdout)
