@@ -63,8 +63,8 @@ class Probe:
 
     size: Size
     findings: tuple[Finding, ...]
-    is_partial: bool
-    """Whether A does not run at this size, so that only its first layers are compared."""
+    absent: tuple[str, ...]
+    """Which of "A" and "B" does not run at this size; then only single layers are compared."""
     divergence: Divergence | None
     error: float
     error_float64: float
@@ -165,7 +165,7 @@ def diagnose(
             probe = _probe(*_aligned(*records), images)
             probes += [probe] if all(traced) or probe.findings else []
     found = {probe.size: probe.findings for probe in probes}
-    partial = {probe.size for probe in probes if probe.is_partial}
+    partial = {probe.size for probe in probes if "A" in probe.absent}
     counted, remarks = _known_differences(merged(found, partial), (one, other), training)
     return Diagnosis(
         names=(a.name, b.name),
@@ -206,7 +206,11 @@ def _probe(one: Record, other: Record, pairs: StepPairs, images: Array) -> Probe
     return Probe(
         size=images.shape[2:],
         findings=tuple(found),
-        is_partial=last not in values,
+        absent=tuple(
+            letter
+            for letter, record in (("A", one), ("B", other))
+            if len(record.steps) - 1 not in record.outputs
+        ),
         divergence=_first_divergence(one, other, pairs),
         error=error,
         error_float64=error_float64,
@@ -244,7 +248,11 @@ def _traces_again(
             records.append(_trace(each, images, progress, trusted=SIZE_FREE))
         except ParityError as error:
             records.append(None)
-            reasons.append(f"{error}; this size is not compared, but for single layers")
+            reasons.append(f"{error}; at this size, only single layers are compared")
+    if not any(records):
+        height, width = images.shape[2:]
+        first = reasons[0].partition("; at this size")[0]
+        reasons = [f"neither model runs on {height}x{width}, so no other size is compared: {first}"]
     return records, tuple(reasons)
 
 
@@ -252,7 +260,8 @@ def _image_sizes(
     a: LoadedModel, b: LoadedModel, sizes: tuple[Size, ...]
 ) -> tuple[int, tuple[Size, ...], tuple[str, ...]]:
     """The channels and the sizes that both models take, and notes on them."""
-    if a.channels != b.channels:
+    channels = a.channels or b.channels or 3
+    if any(each.channels not in (None, channels) for each in (a, b)):
         raise ParityError(
             f"{a.name} takes images of {a.channels} channels, {b.name} of {b.channels}"
         )
@@ -270,7 +279,7 @@ def _image_sizes(
                 raise ParityError(f"{each.name} takes only images of {only}, not {height}x{width}")
     if all(height == width for height, width in sizes):
         notes.append("the images are square, so swapped height and width may not be found")
-    return a.channels, sizes, tuple(notes)
+    return channels, sizes, tuple(notes)
 
 
 def _aligned(a: Record, b: Record) -> tuple[Record, Record, StepPairs]:

@@ -212,8 +212,7 @@ FAULTS: dict[str, Fault] = {
         "connect it as A does",
     ),
     "in-place": Fault(
-        "a layer works in place and overwrites what a later layer reads: the later one reads {a} "
-        "in A, but {b} in B",
+        "a layer works in place, so that a later layer reads {a} in A, but {b} in B",
         "ReLU(inplace=False), no relu_, where the input is read again; if A alone works in place, "
         "read the ReLU's output in B, or correct A",
         "if A works in place, read its output in B (Keras has no layers in place), or correct A: "

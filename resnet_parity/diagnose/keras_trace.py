@@ -42,6 +42,9 @@ def trace(model: Any, images: Array, *, trusted: Trusted = frozenset()) -> Recor
     array = np.einsum(f"nchw->{layout}", images).astype(dtype)
     image = keras.ops.convert_to_tensor(array, dtype=dtype)
     recorder = Recorder("keras", image, array, layout, trusted=trusted)
+    if not model.built:
+        model(image)
+    model = _as_graph(keras, model, image)
     with _recording(keras, recorder, model):
         output = model(image)
     while isinstance(output, list | tuple) and len(output) == 1:
@@ -52,6 +55,20 @@ def trace(model: Any, images: Array, *, trusted: Trusted = frozenset()) -> Recor
             "followed back to the images; return the logits, and call layers instead of keras.ops"
         )
     return recorder.finish(output)
+
+
+def _as_graph(keras: Any, model: Any, x: Any, **options: Any) -> Any:
+    """A graph of a model or layer that is a class of the user's; others as they are.
+
+    Outside a graph, `keras.ops` and operators cannot be recorded.
+    """
+    if hasattr(model, "operations") or isinstance(model, keras.Sequential):
+        return model
+    symbol = keras.Input(tuple(x.shape[1:]), dtype=x.dtype)
+    try:
+        return keras.Model(symbol, model.call(symbol, **options), name=model.name)
+    except Exception:  # it calls functions that take no symbols
+        return model
 
 
 def input_layout(model: Any, channels: int) -> str:
@@ -68,11 +85,17 @@ def _recording(keras: Any, recorder: Recorder, model: Any) -> Iterator[None]:
     original = operation.__call__
 
     def recorded_call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if any(isinstance(each, keras.KerasTensor) for each in keras.tree.flatten((args, kwargs))):
+            return original(self, *args, **kwargs)
         mark = recorder.mark()
-        result = original(self, *args, **kwargs)
         is_container = isinstance(self, keras.Model) or bool(getattr(self, "_layers", None))
+        graph = self
+        if is_container and self is not model and len(args) == 1 and hasattr(args[0], "shape"):
+            graph = _as_graph(keras, self, args[0], **kwargs)
+        with _statistics_kept(self, kwargs):
+            result = original(self, *args, **kwargs) if graph is self else graph(args[0])
         inside = is_container and hasattr(result, "shape") and recorder.knows(result)
-        if self is not model and hasattr(result, "shape") and not inside:
+        if self is not model and graph is self and hasattr(result, "shape") and not inside:
             recorder.forget(mark)
             _record(keras, recorder, self, (args, kwargs), result)
         return result
@@ -82,6 +105,17 @@ def _recording(keras: Any, recorder: Recorder, model: Any) -> Iterator[None]:
         yield
     finally:
         operation.__call__ = original
+
+
+@contextmanager
+def _statistics_kept(layer: Any, options: Mapping[str, Any]) -> Iterator[None]:
+    """Undo the update of the running statistics that a norm in training mode makes."""
+    is_norm = options.get("training") and hasattr(layer, "moving_variance")
+    statistics = [layer.moving_mean, layer.moving_variance] if is_norm else []
+    kept = [to_array(each) for each in statistics]
+    yield
+    for each, value in zip(statistics, kept, strict=True):
+        each.assign(value)
 
 
 def _tracks_unbiased(keras: Any, layer: Any) -> bool:

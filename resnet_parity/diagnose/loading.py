@@ -34,7 +34,8 @@ class LoadedModel:
     name: str
     framework: str
     model: Any
-    channels: int
+    channels: int | None
+    """None if the model is built when it first runs."""
     size: tuple[int, int] | None = None
     from_registry: bool = False
     """Whether it was built from the registry, with arbitrary weights."""
@@ -143,12 +144,7 @@ def _check_torch(text: str, model: Any, is_lazy: Callable[[Any], bool]) -> None:
 
 
 def _check_keras(text: str, model: Any, keras: Any) -> None:
-    """Raise if a Keras model is not built, a weight not finite or a statistic NaN."""
-    if isinstance(model, keras.Sequential) and not model.built:
-        raise ParityError(
-            f"{text} is a Sequential that is not built; start it with "
-            "keras.Input((height, width, channels))"
-        )
+    """Raise if a weight of a Keras model is not finite or a statistic NaN."""
     ops = keras.ops
     _refuse(text, [w.path for w in model.trainable_weights if not ops.all(ops.isfinite(w))])
     _refuse(text, [w.path for w in model.non_trainable_weights if ops.any(ops.isnan(w))])
@@ -163,11 +159,11 @@ def _refuse(text: str, wrong: list[str]) -> None:
         )
 
 
-def _keras_input(text: str, model: Any) -> tuple[int, tuple[int, int] | None]:
-    """The number of channels, and (height, width) if the model fixes them."""
+def _keras_input(text: str, model: Any) -> tuple[int | None, tuple[int, int] | None]:
+    """The number of channels, and (height, width), if the model fixes them."""
     inputs = getattr(model, "inputs", None)
-    if not inputs:
-        return 3, None
+    if not inputs:  # it is built when it first runs
+        return None, None
     shape = tuple(inputs[0].shape)
     if len(inputs) != 1 or len(shape) != 4:
         raise ParityError(f"{text} takes {[tuple(i.shape) for i in inputs]}, not images")

@@ -20,7 +20,7 @@ from resnet_parity.diagnose.record import Array, Kind, Record, RecordedStep
 _NEAR = 12
 """A layer that is missing and one that is extra within this many steps (about a block) are one."""
 
-_IN_PLACE = "which works in place and overwrites"
+_IN_PLACE = "overwritten by"
 
 _ACTIVATIONS = {"relu", "sigmoid", "tanh", "silu", "gelu"}
 _RESHAPES = {"view", "reshape", "Reshape", Kind.FLATTEN}
@@ -161,7 +161,7 @@ def _finding(gap: Gap, a: Record, b: Record, pairs: StepPairs) -> Finding:
 def _format_reads(record: Record, reads: Sequence[int], others: Sequence[int]) -> str:
     """The steps that a layer reads, but for those that the other model's layer reads too.
 
-    Says of a step if it works in place and overwrites what the other model's layer reads.
+    Says of an output that the other model's layer reads if a step overwrites it in place.
     """
     texts = []
     for index in sorted(set(reads) - set(others)):
@@ -169,7 +169,8 @@ def _format_reads(record: Record, reads: Sequence[int], others: Sequence[int]) -
         while record.steps[source].in_place and source not in others:
             source = record.steps[source].inputs[0]
         if source in others:
-            text += f", {_IN_PLACE} that of {record.steps[source].place}"
+            place = record.steps[source].place
+            text = f"the output of {place}, {_IN_PLACE} {record.steps[index].place}"
         texts.append(text)
     return " and ".join(texts)
 

@@ -113,6 +113,9 @@ def _prepare(
         is_named = name.endswith("_") or kwargs.get("inplace")
         if in_place and not is_named and _equal(recorder.value(result), array):
             return  # it computed nothing
+        if chain[0].settings.get("training"):  # the call has updated them
+            for each in {"mean", "variance"} & {*chain[0].assign}:
+                chain[0].assign[each](chain[0].tensors[each])
         steps = [replace(step, in_place=in_place) for step in chain]
         recorder.add(steps, operands, (result, array, "nchw"), call)
 

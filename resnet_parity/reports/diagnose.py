@@ -111,10 +111,12 @@ def _format_sizes(sizes: Sequence[Size]) -> str:
 
 def _format_errors(probe: Probe) -> str:
     """Return how far the outputs are apart, as a sentence."""
+    if probe.absent:
+        return f"{' and '.join(probe.absent)} does not run at this size"
     if math.isnan(probe.error):
         return "an output holds NaN or infinity"
     if not math.isfinite(probe.error):
-        return "outputs differ in shape, or one model has none"
+        return "outputs differ in shape"
     return f"outputs differ by {probe.error:.1e}, in float64 by {probe.error_float64:.1e}"
 
 
