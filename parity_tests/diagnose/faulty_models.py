@@ -281,6 +281,169 @@ def leaky_relu(self, x):
     return layers.LeakyReLU(negative_slope=0.1)(x)
 
 
+def relu_after_the_stem(self, x):
+    """The first call, which is the stem's, returns its input."""
+    self.calls = getattr(self, "calls", 0) + 1
+    return x if self.calls == 1 else layers.ReLU()(x)
+
+
+def norm_without_affine(self, x, name: str):
+    options = {"epsilon": self.eps, "momentum": self.decay, "name": name}
+    has = name != "block1_bn2"
+    return layers.BatchNormalization(scale=has, center=has, **options)(x)
+
+
+def no_norm_of_the_shortcut(self, x, name: str):
+    return x if name == "block2_bn4" else KerasNet.norm(self, x, name)
+
+
+def without_head(self, x):
+    return layers.GlobalAveragePooling2D()(x)
+
+
+def untrained_keras_with(**changes: Any) -> Callable[[], keras.Model]:
+    """The Keras model with some parts replaced, freshly initialised."""
+    return lambda: type("Changed", (KerasNet,), changes)().build()
+
+
+def with_negative_variance(variance: np.ndarray) -> np.ndarray:
+    """The variances with that of channel 3 negative."""
+    return np.where(np.arange(variance.size) == 3, np.float32(-0.12), variance)
+
+
+# Networks whose faults show at some image sizes, or in one framework, only.
+
+
+class ShortcutD(nn.Module):
+    """Two convolutions of stride 2 with the average-pooled shortcuts of ResNet-D."""
+
+    def __init__(self, *, ceil: bool, eps: float = EPS) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Conv2d(3, 8, 3, 2, 1, bias=False)
+        self.convs = nn.ModuleList(nn.Conv2d(8, 8, 3, 2, 1, bias=False) for _ in range(2))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(8, eps) for _ in range(2))
+        self.pool = nn.AvgPool2d(2, 2, ceil_mode=ceil, count_include_pad=False)
+        with_random_statistics(self).eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = functional.relu(norm(conv(x)) + self.pool(x))
+        return x.mean((2, 3))
+
+
+class PaddedBySize(nn.Module):
+    """The correct model with SAME padding in the stem, as ports from TensorFlow write it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = correct_torch()
+
+    def forward(self, image: Tensor) -> Tensor:
+        net: Any = self.net
+        totals = [5 if extent % 2 == 0 else 6 for extent in image.shape[2:]]
+        (top, left), (bottom, right) = [n // 2 for n in totals], [n - n // 2 for n in totals]
+        x = functional.pad(image, (left, right, top, bottom))
+        x = functional.relu(net.bn(functional.conv2d(x, net.conv.weight, stride=2)))
+        x = functional.pad(x, (1, 1, 1, 1), value=-torch.inf)
+        x = net.block2(net.block1(functional.max_pool2d(x, 3, 2)))
+        return net.fc(x.mean((2, 3)))
+
+
+def same_first_conv(self, x, filters: int, size: int, stride: int, name: str):
+    part = same_conv if name == "conv" else KerasNet.conv
+    return part(self, x, filters, size, stride, name)
+
+
+class Preactivation(nn.Module):
+    """A block whose first ReLU, in place, rewrites the identity."""
+
+    def __init__(self, *, inplace: bool, positional: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.pool = nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.MaxPool2d(3, 2, 1)
+        self.relu, self.positional = nn.ReLU(inplace), positional
+        self.norm, self.last = nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, 1, 1, bias=False)
+        with_random_statistics(self).eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(self.conv(x))
+        y = functional.relu(x, True) if self.positional else self.relu(x)
+        return (x + self.last(self.norm(y))).mean((2, 3))
+
+
+class DilatedStage(nn.Module):
+    """Two blocks of a stage whose stride became dilation; the first may keep dilation 1."""
+
+    def __init__(self, first: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Conv2d(3, 8, 3, 2, 1, bias=False)
+        rates = (first, 2, 2, 2)
+        self.convs = nn.ModuleList(nn.Conv2d(8, 8, 3, 1, r, r, bias=False) for r in rates)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(8) for _ in rates)
+        with_random_statistics(self).eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for index in (0, 2):
+            y = functional.relu(self.norms[index](self.convs[index](x)))
+            x = functional.relu(x + self.norms[index + 1](self.convs[index + 1](y)))
+        return x.mean((2, 3))
+
+
+class KerasBlock(layers.Layer):
+    """A basic block as a class, which calls functions between its layers."""
+
+    def __init__(self, width: int, **options: Any) -> None:
+        super().__init__(**options)
+        norm = {"epsilon": EPS, "momentum": DECAY}
+        self.pad = layers.ZeroPadding2D(1)
+        self.convs = [layers.Conv2D(width, 3, stride, use_bias=False) for stride in (2, 1)]
+        self.norms = [layers.BatchNormalization(**norm) for _ in range(3)]
+        self.project = layers.Conv2D(width, 1, 2, use_bias=False)
+
+    def call(self, x, training=None):
+        y = keras.ops.relu(self.norms[0](self.convs[0](self.pad(x)), training=training))
+        y = self.norms[1](self.convs[1](self.pad(y)), training=training)
+        return keras.ops.relu(y + self.norms[2](self.project(x), training=training))
+
+
+class LazyNet(keras.Model):
+    """A model whose weights are made when it first runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block, self.pool = KerasBlock(8), layers.GlobalAveragePooling2D()
+        self.fc = layers.Dense(5)
+
+    def call(self, image, training=None):
+        return self.fc(self.pool(self.block(image, training=training)))
+
+
+def lazy_sequence() -> keras.Model:
+    """A Sequential without an Input."""
+    return keras.Sequential([KerasBlock(8), layers.GlobalAveragePooling2D(), layers.Dense(5)])
+
+
+class OneBlock(nn.Module):
+    """`LazyNet` in PyTorch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv1, self.bn1 = nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8)
+        self.conv2, self.bn2 = nn.Conv2d(8, 8, 3, 1, 1, bias=False), nn.BatchNorm2d(8)
+        self.project, self.bn3 = nn.Conv2d(3, 8, 1, 2, bias=False), nn.BatchNorm2d(8)
+        self.fc = nn.Linear(8, 5)
+        with_random_statistics(self).eval()
+
+    def forward(self, image: Tensor) -> Tensor:
+        y = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(image)))))
+        return self.fc(functional.relu(y + self.bn3(self.project(image))).mean((2, 3)))
+
+
 # ResNet-50 at its full depth.
 
 

@@ -22,6 +22,7 @@ from parity_tests.diagnose.faulty_models import (
     keras_with,
     keras_with_tensors,
     torch_with,
+    untrained_keras_with,
 )
 from parity_tests.support import (
     EVERYTHING,
@@ -46,7 +47,7 @@ from resnet_parity.reports.diagnose import print_diagnosis
 
 
 def run_diagnosis(a: Callable[[], Any], b: Callable[[], Any], **options: Any) -> Diagnosis:
-    options = {"size": (32, 48)} | options
+    options = {"sizes": [(32, 48)]} | options
     return diagnose(wrap_model("a", a()), wrap_model("b", b()), **options)
 
 
@@ -82,6 +83,27 @@ IN_KERAS: dict[str, tuple[list[str], Callable[[], keras.Model]]] = {
     "relu before the norm": (["block-order"], keras_with(block=faulty_models.relu_before_norm)),
     "relu before the sum": (["block-order"], keras_with(block=faulty_models.relu_before_add)),
     "no relu": (["missing-layer"], keras_with(block=faulty_models.without_last_relu)),
+    "no relu in the stem": (
+        ["missing-layer"],
+        keras_with(relu=faulty_models.relu_after_the_stem),
+    ),
+    "no norm in the shortcut": (
+        ["missing-layer"],
+        untrained_keras_with(norm=faulty_models.no_norm_of_the_shortcut),
+    ),
+    "no gamma, no beta": (
+        ["affine"],
+        untrained_keras_with(norm=faulty_models.norm_without_affine),
+    ),
+    "no classifier": (["missing-layer"], untrained_keras_with(end=faulty_models.without_head)),
+    "training, untrained": (
+        ["training-mode"],
+        untrained_keras_with(norm=faulty_models.training_norm),
+    ),
+    "negative variance": (
+        ["negative-variance"],
+        keras_with_tensors(block1_bn2_running_var=faulty_models.with_negative_variance),
+    ),
     "leaky": (["activation"], keras_with(relu=faulty_models.leaky_relu)),
     "bgr kernel": (["bgr"], keras_with_tensors(conv_weight=lambda k: k[:, :, ::-1])),
     "height and width": (
@@ -115,6 +137,16 @@ def test_a_fault_in_keras_is_found(fault):
 def _swap_gamma_and_beta(model: nn.Module) -> None:
     norm = model.get_submodule("block1.bn2")
     norm.weight.data, norm.bias.data = norm.bias.data, norm.weight.data  # type: ignore
+
+
+def _swap_statistics(model: nn.Module) -> None:
+    norm = model.get_submodule("block1.bn2")
+    norm.running_mean, norm.running_var = norm.running_var, norm.running_mean  # type: ignore
+
+
+def _overflow(model: nn.Module) -> None:
+    for name, factor in (("block1.conv1", 1e30), ("block1.conv2", 1e38)):
+        model.get_submodule(name).weight.data *= factor  # type: ignore
 
 
 def _set(path: str, **numbers: Any) -> Callable[[nn.Module], None]:
@@ -209,6 +241,12 @@ IN_TORCH: dict[str, tuple[list[str], Callable[[nn.Module], None]]] = {
         lambda m: m.get_submodule("fc").register_parameter("bias", None),
     ),
     "no norm": (["missing-layer"], lambda m: setattr(m.block1, "bn2", nn.Identity())),
+    "no norm in the shortcut": (
+        ["missing-layer"],
+        lambda m: setattr(m.block2, "bn4", nn.Identity()),
+    ),
+    "mean and variance": (["negative-variance"], _swap_statistics),
+    "too large": (["weights", "not-finite"], _overflow),
     "a sigmoid at the end": (
         ["extra-layer"],
         lambda m: setattr(m, "fc", nn.Sequential(m.get_submodule("fc"), nn.Sigmoid())),
@@ -285,7 +323,7 @@ def test_a_mistaken_axis_is_found(a, b, faults):
     found = [
         fault
         for fault in fault_ids(
-            run_diagnosis(a, b, size=(8, 6) if a is flattened_torch else (32, 48))
+            run_diagnosis(a, b, sizes=[(8, 6) if a is flattened_torch else (32, 48)])
         )
         if not fault.startswith(("momentum", "eps"))
     ]
@@ -360,8 +398,8 @@ def test_all_faults_are_found_in_execution_order():
     eps = diagnosis.findings[1]
     assert len(eps.places) == 9
     assert eps.places[0] == ("bn (BatchNorm2d)", "bn (BatchNormalization)")
-    assert diagnosis.divergence is not None
-    assert diagnosis.divergence.place_b == "conv (Conv2D)"
+    assert diagnosis.worst.divergence is not None
+    assert diagnosis.worst.divergence.place_b == "conv (Conv2D)"
 
 
 def test_several_faults_of_weights_are_found():
@@ -386,7 +424,7 @@ def registry_model(package: Any, framework: str, arch: Any) -> LoadedModel:
 )
 def test_no_false_alarm(arch):
     a, b = registry_model(resnet_torch, "torch", arch), registry_model(resnet_keras, "keras", arch)
-    diagnosis = diagnose(a, b, size=default_size(arch, "random"))
+    diagnosis = diagnose(a, b, sizes=[default_size(arch, "random")])
     assert (fault_ids(diagnosis), diagnosis.same) == ([], True)
     assert diagnosis.aligned == max(diagnosis.layers)
 
@@ -405,7 +443,7 @@ def test_no_false_alarm_in_one_framework_or_with_a_and_b_exchanged():
 
 def test_torchvision_and_the_keras_implementation_are_the_same():
     a = wrap_model("torchvision", faulty_models.torchvision_resnet18())
-    assert diagnose(a, load("keras:resnet18", "keras", 0), size=(32, 64)).same
+    assert diagnose(a, load("keras:resnet18", "keras", 0), sizes=[(32, 64)]).same
 
 
 @pytest.mark.full
@@ -417,7 +455,7 @@ def test_keras_applications_and_its_architecture_are_the_same():
 def test_a_tutorials_resnet50_against_torchvisions():
     """Finds every difference between them, in order, and no other."""
     diagnosis = run_diagnosis(
-        faulty_models.torchvision_resnet50, faulty_models.tutorial_resnet50, size=(32, 64)
+        faulty_models.torchvision_resnet50, faulty_models.tutorial_resnet50, sizes=[(32, 64)]
     )
     found = [(finding.fault, len(finding.places)) for finding in diagnosis.findings]
     assert found == [
@@ -462,6 +500,26 @@ def sequence_after(first: nn.Module) -> Callable[[], nn.Module]:
 
 
 IN_SEQUENCES: dict[str, tuple[list[str], Callable[[], nn.Module], Callable[[], nn.Module]]] = {
+    "in place": (
+        ["in-place"],
+        lambda: faulty_models.Preactivation(inplace=False),
+        lambda: faulty_models.Preactivation(inplace=True),
+    ),
+    "in place in A": (
+        ["in-place"],
+        lambda: faulty_models.Preactivation(inplace=True),
+        lambda: faulty_models.Preactivation(inplace=False),
+    ),
+    "in place, by position": (
+        ["in-place"],
+        lambda: faulty_models.Preactivation(inplace=False),
+        lambda: faulty_models.Preactivation(inplace=False, positional=True),
+    ),
+    "the first block of a dilated stage": (
+        ["dilation", "padding"],
+        lambda: faulty_models.DilatedStage(1),
+        lambda: faulty_models.DilatedStage(2),
+    ),
     "wiring": (["wiring"], lambda: TwoBranches(late=False), lambda: TwoBranches(late=True)),
     "border": (
         ["pool-border"],
@@ -499,6 +557,217 @@ def test_a_fault_in_a_sequence_of_layers_is_found(fault):
     faults, a, b = IN_SEQUENCES[fault]
     diagnosis = run_diagnosis(a, b)
     assert (fault_ids(diagnosis), diagnosis.diverges) == (faults, True)
+
+
+# NaN and infinity.
+
+
+def negative_torch() -> nn.Module:
+    model = correct_torch()
+    model.get_submodule("block1.bn2").running_var[3] = -0.12  # type: ignore
+    return model
+
+
+negative_keras = IN_KERAS["negative variance"][1]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "texts"),
+    [
+        (negative_torch, negative_keras, ["-0.12", "-0.12"]),
+        (negative_torch, negative_torch, ["-0.12", "-0.12"]),
+        (negative_torch, correct_keras, ["-0.12", "1.03159"]),
+        (correct_torch, negative_keras, ["1.03159", "-0.12"]),
+    ],
+)
+def test_a_negative_variance_is_named_and_nothing_after_it_is_compared(a, b, texts, capsys):
+    """B also has faults in the last block; they come after the NaN."""
+
+    def faulty() -> Any:
+        model = b()
+        if isinstance(model, nn.Module):
+            model.get_submodule("block2.bn1").eps = 0.1  # type: ignore
+        return model
+
+    found = run_diagnosis(a, faulty)
+    (finding,) = found.findings
+    assert finding.fault == "negative-variance"
+    assert [finding.a, finding.b] == [f"{text} in channel 3" for text in texts]
+    assert finding.place_a == "block1.bn2 (BatchNorm2d)"
+    assert (found.aligned, found.same) == (30, False)
+    print_diagnosis(console(), found)
+    assert "an output holds NaN or infinity" in capsys.readouterr().out
+
+
+def test_an_overflow_in_both_models_is_named():
+    overflow = torch_with(_overflow)
+    (finding,) = run_diagnosis(overflow, overflow).findings
+    assert (finding.fault, finding.place_b) == ("not-finite", "block1.conv2 (Conv2d)")
+    assert (finding.a, finding.b) == ("NaN or infinity", "NaN or infinity")
+
+
+def test_a_swap_of_mean_and_variance_is_named():
+    (finding,) = run_diagnosis(correct_torch, torch_with(_swap_statistics)).findings
+    assert finding.b.endswith(", which is A's running mean")
+
+
+# Several image sizes.
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "faults"),
+    [
+        (
+            lambda: faulty_models.ShortcutD(ceil=True),
+            lambda: faulty_models.ShortcutD(ceil=False),
+            [("pool-average", 65)],
+        ),
+        (  # A itself does not run at odd sizes; the last norm cannot be compared there
+            lambda: faulty_models.ShortcutD(ceil=False),
+            lambda: faulty_models.ShortcutD(ceil=True, eps=1e-2),
+            [("eps", None), ("pool-average", 65)],
+        ),
+        (
+            torch_with(lambda m: setattr(m, "pool", nn.MaxPool2d(3, 2, ceil_mode=True))),
+            keras_with(pool=faulty_models.same_pool),
+            [("same-pool", 65)],
+        ),
+        (correct_torch, keras_with(pool=faulty_models.same_pool), [("same-pool", 64)]),
+        (correct_torch, keras_with(eps=1e-3), [("eps", None)]),
+        (faulty_models.PaddedBySize, keras_with(conv=faulty_models.same_first_conv), []),
+    ],
+)
+def test_two_sizes_are_compared_and_a_fault_says_at_which_it_shows(a, b, faults, capsys):
+    found = run_diagnosis(a, b, sizes=())
+    shown = [(each.fault, each.sizes[0][0] if each.sizes else None) for each in found.findings]
+    assert shown == faults
+    sizes = [probe.size for probe in found.probes]
+    assert sizes == [(64, 96), (65, 97)]
+    parting = [probe.size[0] for probe in found.probes if probe.diverges]
+    assert parting == [size for _, size in faults if size] or faults[:1] == [("eps", None)]
+    print_diagnosis(console(), found)
+    printed = capsys.readouterr().out
+    assert "images of 64x96 and 65x97" in printed
+    for _, size in faults:
+        assert size is None or f"at {size}x{size + 32} only" in printed
+
+
+def test_a_size_that_neither_model_takes_is_not_compared():
+    fixed = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.Flatten(), nn.Linear(4 * 32 * 48, 5))
+    found = run_diagnosis(lambda: fixed, lambda: fixed, sizes=())
+    assert (found.same, [probe.size for probe in found.probes]) == (True, [(64, 96)])
+    assert any(note.startswith("neither model runs on 65x97") for note in found.notes)
+
+
+# Weights that were never copied.
+
+
+def own_weights(seed: int, **options: Any) -> Callable[[], nn.Module]:
+    """A model with its own random kernels, without norms or with random statistics."""
+
+    def build() -> nn.Module:
+        torch.manual_seed(seed)
+        norm = nn.BatchNorm2d(8, **options) if options else nn.Identity()
+        model = nn.Sequential(nn.Conv2d(3, 8, 3), norm, nn.ReLU(), nn.Conv2d(8, 8, 3))
+        return with_random_statistics(model).eval()
+
+    return build
+
+
+def test_models_with_other_random_numbers_are_found():
+    (finding,) = run_diagnosis(own_weights(0), own_weights(1)).findings
+    assert finding.fault == "unrelated-weights"
+    assert finding.b == "both models were created with different random numbers"
+    assert "--copy-weights" in finding.fix("torch")
+    (finding, eps) = run_diagnosis(own_weights(0, eps=1e-5), own_weights(1, eps=1e-3)).findings
+    assert finding.b.endswith("with different random numbers, or trained apart")
+    assert eps.fault == "eps"
+
+    def trained_on() -> nn.Module:
+        model = own_weights(0)()
+        for weight in model.parameters():
+            weight.data += 0.5 * weight.data.std() * torch.randn_like(weight)
+        return model
+
+    assert faults_between(own_weights(0), trained_on) == ["weights"]
+
+
+def test_weights_can_be_copied():
+    def faults(first: int, second: int, **options: Any) -> list[str]:
+        a, b = own_weights(first, eps=1e-5), own_weights(second, eps=1e-3)
+        return faults_between(a, b, copy_weights=True, **options)
+
+    assert faults(0, 1) == ["eps"]
+    assert run_diagnosis(own_weights(0), own_weights(1), copy_weights=True).same
+
+
+# Wrapped and lazily built models.
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, torch.compile])
+def test_a_wrapped_model_is_unwrapped(wrap):
+    inner = torch_with(_set("block1.bn1", eps=1e-3))
+    (finding,) = run_diagnosis(correct_torch, lambda: wrap(inner())).findings
+    assert finding.places == (("block1.bn1 (BatchNorm2d)", "block1.bn1 (BatchNorm2d)"),)
+
+
+def test_a_compiled_part_runs_uncompiled():
+    def compiled() -> nn.Module:
+        model: Any = torch_with(_set("block1.bn1", eps=1e-3))()
+        model.block1 = torch.compile(model.block1)
+        model.compile()
+        return model
+
+    (finding,) = run_diagnosis(correct_torch, compiled).findings
+    assert finding.place_b == "block1.bn1 (BatchNorm2d)"
+
+
+@pytest.mark.parametrize("lazy", [faulty_models.LazyNet, faulty_models.lazy_sequence])
+def test_a_lazily_built_keras_model_is_recorded_layer_by_layer(lazy):
+    def faulty() -> keras.Model:
+        model = lazy()
+        block = next(layer for layer in model.layers if hasattr(layer, "project"))
+        block.norms[1].epsilon = 1e-3
+        return model
+
+    found = run_diagnosis(faulty_models.OneBlock, lazy, sizes=())
+    assert (fault_ids(found), found.same, found.aligned) == ([], True, 11)
+    (finding,) = run_diagnosis(faulty_models.OneBlock, faulty).findings
+    assert (finding.fault, finding.place_a) == ("eps", "bn2 (BatchNorm2d)")
+
+
+def test_a_body_of_children_is_compared_with_a_keras_body():
+    """`children()[:-1]` loses the functions of `forward`, but not torchvision's layers."""
+
+    def body(model: nn.Module) -> nn.Module:
+        return nn.Sequential(*list(model.children())[:-1])
+
+    found = run_diagnosis(
+        lambda: body(faulty_models.torchvision_resnet18()),
+        lambda: resnet_keras.create_model("resnet18", num_classes=0),
+    )
+    assert found.same
+    assert "A returns (N, 512, 1, 1), B returns (N, 512)" in found.remarks[-1]
+    faults = run_diagnosis(correct_torch, lambda: body(correct_torch())).findings
+    assert [(each.fault, each.a) for each in faults] == [
+        ("missing-layer", "a relu"),
+        ("missing-layer", "a global-average, a dense"),
+    ]
+
+
+def test_tracing_leaves_the_running_statistics():
+    """Also those of norms in training mode."""
+    for model in (torch_with(_always_training)(), IN_KERAS["training"][1]()):
+        kept = [each.numpy().copy() for each in _statistics(model)]
+        run_diagnosis(correct_torch, lambda model=model: model)
+        for value, each in zip(kept, _statistics(model), strict=True):
+            assert (each.numpy() == value).all()
+
+
+def _statistics(model: Any) -> list[Any]:
+    if isinstance(model, keras.Model):
+        return [each.value for each in model.non_trainable_weights]
+    return [each for each in model.buffers() if each.dtype.is_floating_point]
 
 
 def test_different_preprocessing_is_found():
@@ -543,7 +812,7 @@ def test_without_a_known_fault_only_the_first_difference_is_printed(capsys):
 def test_every_fault_of_the_catalogue_is_planted():
     tables = (IN_KERAS, IN_TORCH, IN_SEQUENCES)
     planted = {fault for table in tables for faults, *_ in table.values() for fault in faults}
-    elsewhere = {"layout", "folding", "biased-variance", "different-layer"}
+    elsewhere = {"layout", "folding", "biased-variance", "different-layer", "unrelated-weights"}
     assert planted | elsewhere == set(FAULTS)
 
 
@@ -565,9 +834,6 @@ def user_module(tmp_path, monkeypatch):
         "class Through(nn.Conv2d):\n"
         "    def forward(self, image): return torch.from_numpy(super().forward(image).numpy())\n"
         "def through(): return Through(3, 4, 3)\n"
-        "def unbuilt():\n"
-        "    import keras\n"
-        "    return keras.Sequential([keras.layers.Dense(3)])\n"
         "def infinite():\n"
         "    import keras\n"
         "    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Dense(3)])\n"
@@ -593,7 +859,7 @@ def test_an_untrained_model_is_filled_with_random_numbers():
         return model
 
     for a, b in ((wrap_model("a", biased()), other), (other, wrap_model("b", biased()))):
-        found = diagnose(a, b, size=(32, 64))
+        found = diagnose(a, b, sizes=[(32, 64)])
         assert (fault_ids(found), found.diverges) == (["conv-bias"], True)
     assert "norms and biases that B alone has are filled with random numbers" in found.notes
 
@@ -602,7 +868,7 @@ def test_a_max_pool_on_the_wrong_side_of_its_norm_is_found():
     """Only negative gammas show it, so some of an architecture's gammas are made negative."""
     model: Any = resnet_torch.create_model("resnet18")
     model.bn1, model.maxpool = nn.Sequential(model.maxpool, model.bn1), nn.Identity()
-    found = diagnose(load("torch:resnet18", "torch", 0), wrap_model("b", model), size=(32, 64))
+    found = diagnose(load("torch:resnet18", "torch", 0), wrap_model("b", model), sizes=[(32, 64)])
     assert (fault_ids(found), found.diverges) == (["block-order"], True)
     assert found.notes[0].startswith("every fourth gamma of A is made negative")
 
@@ -631,7 +897,7 @@ def test_the_verdict_states_what_is_proven(capsys):
 
 def test_two_architectures_are_referred_to_compare():
     first, second = load("torch:resnet20", "torch", 0), load("torch:resnet32", "torch", 0)
-    found = diagnose(first, second, size=(32, 32))
+    found = diagnose(first, second, sizes=[(32, 32)])
     assert "`resnet-parity compare resnet20 resnet32`" in found.notes[0]
 
 
@@ -694,7 +960,7 @@ def test_different_initial_values_are_found():
 
 def test_norms_without_running_statistics_do_not_count_as_untrained():
     """Nor does their momentum count."""
-    assert "weights" in faults_between(lambda: untracked(0), lambda: untracked(1))
+    assert "unrelated-weights" in faults_between(lambda: untracked(0), lambda: untracked(1))
     assert run_diagnosis(lambda: untracked(0), lambda: untracked(0, momentum=0.01)).same
 
 
@@ -711,7 +977,7 @@ class Twice(nn.Module):
 
 
 def test_a_layer_that_both_models_use_twice_is_not_a_shared_layer_fault():
-    assert faults_between(lambda: Twice(0), lambda: Twice(1)) == ["weights"]
+    assert faults_between(lambda: Twice(0), lambda: Twice(1)) == ["unrelated-weights"]
 
 
 class BgrMinusMean(nn.Module):
@@ -774,7 +1040,9 @@ def test_the_command_prints_text_and_json(user_module, capsys):
     assert cli.main([*arguments, "--json", "--size", "8x12"]) == 1
     data = json.loads(capsys.readouterr().out)
     (finding,) = data["findings"]
-    assert (finding["fault"], data["same"], data["error"]) == ("padding", False, None)
+    assert (finding["fault"], data["same"]) == ("padding", False)
+    (probe,) = data["sizes"]
+    assert (probe["size"], probe["error"], finding["sizes"]) == ([8, 12], None, [[8, 12]])
     assert finding["places"] == [{"a": "0 (Conv2d)", "b": "0 (Conv2d)"}]
     assert cli.main(arguments) == 1
     printed = capsys.readouterr()
@@ -791,13 +1059,14 @@ def test_the_command_prints_text_and_json(user_module, capsys):
         ("resnet5", "unknown architecture 'resnet5'"),
         ("keras:nothing", "unknown architecture 'nothing'"),
         ("nowhere_at_all:net", "No module named 'nowhere_at_all'; the module must be importable"),
-        ("theirs_parity:missing", "AttributeError: module 'theirs_parity' has no attribute"),
+        ("theirs_parity:missing", "module 'theirs_parity' has no attribute 'missing' (/"),
+        ("theirs_parity.py:net", "names a file; write its module: theirs_parity:net"),
+        ("theirs_parity:nn", "theirs_parity:nn is a module, not a callable or a model"),
         ("theirs_parity:broken", "theirs_parity:broken raised RuntimeError: out of order"),
         ("theirs_parity:diverged", "holds NaN or infinity in 0.bias: did training diverge?"),
         ("theirs_parity:infinite", "holds NaN or infinity in "),
         ("theirs_parity:lazy", "has lazy layers; run it once on an image"),
         ("theirs_parity:through", "cannot be followed back to the images"),
-        ("theirs_parity:unbuilt", "is a Sequential that is not built"),
         ("theirs_parity:number", "returns a int, not a torch.nn.Module or a keras.Model"),
         ("theirs_parity:gray", "takes images of 3 channels, theirs_parity:gray of 1"),
         ("theirs_parity:picky", "cannot be run on images of 64x96"),

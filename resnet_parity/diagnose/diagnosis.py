@@ -54,7 +54,7 @@ class Divergence:
 
 @dataclass(frozen=True)
 class Probe:
-    """What images of one size show.
+    """The result for images of one size.
 
     `error` is the relative difference of the models' own outputs (usually float32),
     `error_float64` that of their records in float64. Both are infinite if the shapes differ or a

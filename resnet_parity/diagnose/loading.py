@@ -92,7 +92,7 @@ def load(text: str, default: str, seed: int) -> LoadedModel:
 
 
 def loading_text(text: str, default: str) -> str:
-    """What loading that model does, for a line of progress."""
+    """A line of progress on loading that model."""
     framework, colon, _ = text.partition(":")
     framework = framework if colon else default
     if text.endswith(".keras"):

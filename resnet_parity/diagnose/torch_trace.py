@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -50,7 +51,8 @@ def trace(model: Any, images: Array, *, trusted: Trusted = frozenset()) -> Recor
                 record_result(result)
             return result
 
-    eager = torch.compiler.set_stance("force_eager")
+    compiles = "torch._dynamo" in sys.modules  # importing it takes seconds
+    eager = torch.compiler.set_stance("force_eager") if compiles else nullcontext()
     with torch.no_grad(), eager, _module_names(model, names), Mode():
         output = model(image)
     while isinstance(output, list | tuple) and len(output) == 1:
