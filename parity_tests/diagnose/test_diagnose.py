@@ -32,11 +32,12 @@ from parity_tests.support import (
     USERS,
     command,
     light,
+    python,
     with_random_statistics,
 )
 from resnet_parity import cli
 from resnet_parity.cli.options import console
-from resnet_parity.diagnose import structure
+from resnet_parity.diagnose import structure, user_code
 from resnet_parity.diagnose.diagnosis import IMAGE_RANGE, Diagnosis, diagnose
 from resnet_parity.diagnose.faults import FAULTS
 from resnet_parity.diagnose.loading import LoadedModel, check_name, load, wrap_model
@@ -823,6 +824,7 @@ def test_every_fault_of_the_catalogue_is_planted():
 def user_module(tmp_path, monkeypatch):
     """A folder with a user's module, as the current folder."""
     (tmp_path / "theirs_parity.py").write_text(
+        "import os, subprocess, sys, time\n"
         "import torch\n"
         "from torch import nn\n"
         "def net(): torch.manual_seed(0); return nn.Sequential(nn.Conv2d(3, 4, 3))\n"
@@ -840,6 +842,18 @@ def user_module(tmp_path, monkeypatch):
         "    model.weights[0].assign(model.weights[0] + float('inf'))\n"
         "    return model\n"
         "def gray(): return nn.Conv2d(1, 4, 3)\n"
+        "def exits(): sys.exit(0)\n"
+        "def ends(): os._exit(0)\n"
+        "class Odd(BaseException):\n"
+        "    def __str__(self): raise ValueError\n"
+        "def odd(): raise Odd\n"
+        "class Leaves(nn.Conv2d):\n"
+        "    def forward(self, image): sys.exit(0)\n"
+        "def leaves(): return Leaves(3, 4, 3)\n"
+        "def loud():\n"
+        "    print('called'); os.write(1, b'raw'); subprocess.run(['echo', 'child']); os.fork()\n"
+        "    return net()\n"
+        "def slow(): time.sleep(0.2); return net()\n"
         "def picky(): return nn.Sequential(nn.Flatten(), nn.Linear(7, 7), nn.Conv2d(3, 1, 1))\n"
     )
     monkeypatch.chdir(tmp_path)
@@ -1063,6 +1077,10 @@ def test_the_command_prints_text_and_json(user_module, capsys):
         ("theirs_parity.py:net", "names a file; write its module: theirs_parity:net"),
         ("theirs_parity:nn", "theirs_parity:nn is a module, not a callable or a model"),
         ("theirs_parity:broken", "theirs_parity:broken raised RuntimeError: out of order"),
+        ("theirs_parity:exits", "ends the process (exit code 0); put what a script does under"),
+        ("theirs_parity:ends", "ends the process (exit code 0); put what a script does under"),
+        ("theirs_parity:odd", "theirs_parity:odd raised Odd: Odd"),
+        ("theirs_parity:leaves", "ends the process (exit code 0)"),
         ("theirs_parity:diverged", "holds NaN or infinity in 0.bias: did training diverge?"),
         ("theirs_parity:infinite", "holds NaN or infinity in "),
         ("theirs_parity:lazy", "has lazy layers; run it once on an image"),
@@ -1080,6 +1098,31 @@ def test_a_users_mistake_is_reported_in_one_message(user_module, capsys, model, 
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+
+
+def test_a_module_in_the_current_folder_replaces_no_other_and_prints_nothing_to_stdout(user_module):
+    """Its processes and the fork of its own end before the result is printed."""
+    (user_module / "torch.py").write_text("raise RuntimeError('the wrong torch')")
+    arguments = ("diagnose", "theirs_parity:net", "theirs_parity:loud", "--json", "--size", "8x12")
+    # -P, as the installed command: `python -m` itself puts the current folder first.
+    result = python("-P", "-m", "resnet_parity.cli", *arguments, cwd=user_module)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["same"] is True
+    for text in ("called", "raw", "child", "importing and calling theirs_parity:net ..."):
+        assert text in result.stderr
+
+
+def test_a_model_may_be_named_that_is_no_callable(user_module, capsys):
+    with (user_module / "theirs_parity.py").open("a") as file:
+        file.write("whole = net()\n")
+    arguments = ["diagnose", "theirs_parity:net", "theirs_parity:whole", "--size", "8x12"]
+    assert cli.main(arguments) == 0, capsys.readouterr().err
+
+
+def test_a_callable_that_takes_long_is_named(user_module, capsys, monkeypatch):
+    monkeypatch.setattr(user_code, "PATIENCE", 0.05)
+    assert load("theirs_parity:slow", "torch", 0).framework == "torch"
+    assert "theirs_parity:slow still runs; Ctrl-C ends it" in capsys.readouterr().err
 
 
 def test_a_keras_file_is_loaded_without_running_its_code(user_module, capsys):
@@ -1116,8 +1159,6 @@ sys.exit(cli.main({arguments!r}))
     ],
 )
 def test_two_models_of_one_framework_need_no_other_framework(framework, forbidden):
-    from parity_tests.support import python
-
     arguments = [
         "diagnose",
         f"{framework}:resnet20",

@@ -25,6 +25,7 @@ from resnet_parity.diagnose.record import Array, Kind, Record
 from resnet_parity.diagnose.recorder import SIZE_FREE, Trusted
 from resnet_parity.diagnose.simplify import fold, simplify
 from resnet_parity.diagnose.structure import structure_findings
+from resnet_parity.diagnose.user_code import contained
 from resnet_parity.errors import ParityError
 from resnet_parity.probes.splitmix import Stream
 from resnet_parity.progress import Progress
@@ -225,16 +226,9 @@ def _trace(
     height, width = images.shape[2:]
     progress(f"tracing {loaded.name} on {height}x{width} images", STEPS)
     module = importlib.import_module(f"resnet_parity.diagnose.{loaded.framework}_trace")
-    try:
+    failure = f"cannot be run on images of {height}x{width} with {images.shape[1]} channels"
+    with contained(loaded.name, failure):
         return simplify(module.trace(loaded.model, images, trusted=trusted))
-    except ParityError:
-        raise
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ParityError(
-            f"{loaded.name} cannot be run on images of {height}x{width} with "
-            f"{images.shape[1]} channels: {reason}"
-        ) from error
 
 
 def _traces_again(

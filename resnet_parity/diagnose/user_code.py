@@ -57,11 +57,11 @@ def _find(module: ModuleType, name: str) -> Any:
 
 
 @contextmanager
-def contained(text: str) -> Iterator[None]:
+def contained(text: str, failure: str = "") -> Iterator[None]:
     """Turn an exception of the code in the context into a `ParityError`, also `sys.exit`.
 
-    A process that it forks ends with the context. After a minute, a line on stderr says that it
-    still runs.
+    `text` names the code, `failure` says what it failed to do. A process that it forks ends with
+    the context. After a minute, a line on stderr says that it still runs.
     """
     process, leave = os.getpid(), os._exit
 
@@ -83,7 +83,8 @@ def contained(text: str) -> Iterator[None]:
     except SystemExit as error:
         raise ParityError(f"{text} ends the process (exit code {error.code}); {_SCRIPT}") from error
     except BaseException as error:
-        raise ParityError(f"{text} raised {type(error).__name__}: {reason_of(error)}") from error
+        failure = failure or f"raised {type(error).__name__}"
+        raise ParityError(f"{text} {failure}: {_reason(error)}") from error
     finally:
         os._exit = leave
         waiting.cancel()
@@ -95,12 +96,12 @@ def _report(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def reason_of(error: BaseException) -> str:
-    """The first line of an exception's message."""
+def _reason(error: BaseException) -> str:
+    """The first line of an exception's message, else its type."""
     try:
-        return (str(error).strip() or "no message").splitlines()[0]
-    except Exception:
-        return "no message"
+        return str(error).strip().splitlines()[0]
+    except Exception:  # it has no message, or none that can be read
+        return type(error).__name__
 
 
 def _not_found(text: str, error: ModuleNotFoundError) -> ParityError:
@@ -111,7 +112,7 @@ def _not_found(text: str, error: ModuleNotFoundError) -> ParityError:
     hint = ""
     if error.name == text.partition(":")[0]:
         hint = "; the module must be importable from here"
-    return ParityError(f"{text} cannot be imported: {reason_of(error)}{hint}")
+    return ParityError(f"{text} cannot be imported: {_reason(error)}{hint}")
 
 
 @contextmanager
