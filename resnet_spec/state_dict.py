@@ -1,4 +1,8 @@
-"""The names of a state dict that another program wrote: prefixes, wrappers, sizes of its layers."""
+"""The names of a state dict that another program wrote: prefixes, wrappers, sizes of its layers.
+
+Nothing is removed or taken out in silence: a message names the prefix or the wrapper, and the line
+that removes it. Only sizes are read off, and only where the user names a row.
+"""
 
 from __future__ import annotations
 

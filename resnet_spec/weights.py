@@ -55,7 +55,8 @@ class WeightsError(ValueError):
         if len(problems) > _SHOWN:
             shown.append(f"  - ... and {len(problems) - _SHOWN} more")
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__("\n".join([f"{summary} ({count}):", *shown, *([fix] if fix else [])]))
+        shown += [printable(fix)] if fix else []
+        super().__init__("\n".join([f"{summary} ({count}):", *shown]))
 
 
 def architecture_of(

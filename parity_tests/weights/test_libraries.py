@@ -185,7 +185,12 @@ def test_the_wrong_state_dict_is_refused():
         ),
         ({**state, "fc.num_batches_tracked": 1}, "resnet18d", r"fc.num_batches_tracked is not"),
         (model, "resnet18d", r"it is a ResNet; pass model.state_dict\(\)"),
-        (model.bfloat16().state_dict(), "resnet18d", r"model.float\(\)"),
+        (
+            model.bfloat16().state_dict(),
+            "resnet18d",
+            r"(?s)\d+ of \d+ tensors are bfloat16, the first is conv1.0.weight.*"
+            r"state = \{name: value.float\(\) for name",
+        ),
     ):
         with pytest.raises(WeightsError) as caught:
             from_timm(given, arch)  # pyright: ignore[reportArgumentType]

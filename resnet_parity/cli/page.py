@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from resnet_spec.hints import did_you_mean
+
 from resnet_parity.cli import options
 
 
@@ -35,8 +37,11 @@ def _page(arguments: argparse.Namespace) -> options.Result:
     site = ensure_built()
     file = site / f"{arguments.chapter}.html"
     if not file.is_file():
-        known = ", ".join(sorted(path.stem for path in site.glob("*.html")))
-        raise ParityError(f"there is no page {arguments.chapter!r}; pages are: {known}")
+        known = sorted(path.stem for path in site.glob("*.html"))
+        near = did_you_mean(arguments.chapter, known)
+        raise ParityError(
+            f"there is no page {arguments.chapter!r}{near}; pages are: {', '.join(known)}"
+        )
     address = file.as_uri()
     if arguments.open and not webbrowser.open(address):
         raise ParityError(f"no browser could be started; open {address} yourself")

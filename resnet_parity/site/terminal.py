@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Any
 
 from rich.console import Console
@@ -11,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from resnet_spec import ARCHITECTURES, ArchitectureError, get_architecture
+from resnet_spec.hints import did_you_mean, nearest_architectures
 
 from resnet_parity.errors import ParityError
 from resnet_parity.site.chapters import CHAPTERS
@@ -60,8 +60,8 @@ def _hint(prefix: str, wanted: str) -> str:
         return f"it is in {elsewhere[0]}"
     if prefix in MODULES:
         return f"{prefix} has: {_names(prefix)}"
-    close = get_close_matches(wanted, _names(*MODULES).split(", "), n=3)
-    return f"did you mean {' or '.join(close)}?" if close else f"modules are: {', '.join(MODULES)}"
+    near = did_you_mean(wanted, _names(*MODULES).split(", "))
+    return near.strip(" ()") or f"modules are: {', '.join(MODULES)}"
 
 
 def _check_net(prefix: str, wanted: str) -> None:
@@ -70,7 +70,9 @@ def _check_net(prefix: str, wanted: str) -> None:
         own = classes_of(get_architecture(prefix))
     except ArchitectureError as error:
         raise ParityError(
-            f"{prefix!r} is neither an architecture nor one of the modules {', '.join(MODULES)}"
+            f"{prefix!r} is neither an architecture"
+            f"{nearest_architectures(prefix, ARCHITECTURES)} nor one of the modules "
+            f"{', '.join(MODULES)}{did_you_mean(prefix, MODULES)}"
         ) from error
     others = {name for row in ARCHITECTURES.values() for name in classes_of(row)} - own
     if key(wanted) in map(key, others):

@@ -24,6 +24,7 @@ from resnet_spec import (
 
 from resnet_parity.weights.dialect import LayerNames, tensors, to_canonical
 
+_BFLOAT16 = "torch.bfloat16"
 _HINT = "pass timm's name of the model"
 
 
@@ -42,6 +43,11 @@ def from_timm(state: Mapping[str, Any], architecture: str | Architecture) -> dic
     if problem := wrapper_problem(state, "state"):
         raise WeightsError("this is no state dict", [problem])
     check_unmasked(state)
+    wide = [name for name, each in state.items() if str(getattr(each, "dtype", "")) == _BFLOAT16]
+    if wide:
+        problem = f"{len(wide)} of {len(state)} tensors are bfloat16, the first is {wide[0]}"
+        fix = "convert them: state = {name: value.float() for name, value in state.items()}"
+        raise WeightsError("NumPy has no bfloat16", [problem], fix)
     arch = get_architecture(architecture)
     names = dict(_layer_names(arch))
     norms = (names[layer.name] for layer in make_plan(arch).layers if isinstance(layer, Norm))
@@ -56,10 +62,6 @@ def _dialect(arch: Architecture) -> dict[str, Parameter]:
 
 
 def _read(value: Any, parameter: Parameter) -> np.ndarray:
-    if "bfloat16" in str(getattr(value, "dtype", "")):
-        raise WeightsError(
-            "NumPy has no bfloat16, convert the model first: model.float()", [parameter.name]
-        )
     array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
     # timm's pre-activation networks have a 1x1 convolution as head, this project a dense layer.
     is_conv = parameter.axes == "oi" and array.shape[2:] == (1, 1)
