@@ -76,7 +76,7 @@ def architecture_of(
     if chosen is None:
         raise ArchitectureError(
             "the model does not say which architecture it is (a loaded one never does); "
-            "pass architecture=, a name of the registry or an Architecture"
+            'pass architecture="resnet50", or what else of `resnet-parity list` it is'
         )
     arch = get_architecture(chosen)
     return resized(arch, canonical_shapes(arch, found))
