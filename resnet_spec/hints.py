@@ -70,9 +70,9 @@ def unknown_option(name: str, known: Iterable[str]) -> str:
     )
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """` (did you mean X or Y?)` with the nearest known words, or nothing."""
-    return _question(get_close_matches(word.lower(), list(known), n=3))
+def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
+    """` (did you mean X or Y?)` with the nearest known words, each after `prefix`, or nothing."""
+    return _question([prefix + each for each in get_close_matches(word.lower(), list(known), n=3)])
 
 
 def nearest_architectures(name: str, known: Iterable[str]) -> str:

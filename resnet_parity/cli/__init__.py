@@ -90,8 +90,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     try:
         arguments, unknown = _parser().parse_known_args(argv)
         if unknown:  # reported with the usage of the command, not of `resnet-parity`
-            known = re.findall(r"--[\w-]+", arguments.parser.format_usage())
-            near = (did_you_mean(each.partition("=")[0], known) for each in unknown)
+            known = re.findall(r"--([\w-]+)", arguments.parser.format_usage())
+            words = (each.strip("-").partition("=")[0] for each in unknown if each[0:1] == "-")
+            near = (did_you_mean(word, known, prefix="--") for word in words)
             arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}{''.join(near)}")
         return arguments
     except SystemExit:  # after a mistake or `--help`
