@@ -40,7 +40,7 @@ def reading(path: Path | str, kind: str, fix: str) -> Iterator[None]:
         raise ParityError(f"{path} is not {kind}, or is damaged; {fix}: {brief(error)}") from error
 
 
-def brief(error: BaseException) -> str:
+def brief(error: BaseException | str) -> str:
     """The first line of a message, shortened if it is long."""
     line = (str(error).strip() or type(error).__name__).partition("\n")[0]
     return line if len(line) <= 200 else f"{line[:200]} ..."

@@ -21,7 +21,7 @@ from typing import Any
 from resnet_parity.adapters.loading import keras_adapter
 from resnet_parity.diagnose.keras_names import ALLOWED, FUNCTIONS, MODELS, UNSAFE_LAYERS, VALUES
 from resnet_parity.errors import ParityError
-from resnet_parity.files import check_readable, reading
+from resnet_parity.files import brief, check_readable, reading
 from resnet_parity.limits import MAX_ELEMENTS
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
@@ -77,7 +77,7 @@ def load_file(path: Path) -> Any:
         except (ParityError, MemoryError):
             raise
         except Exception as error:  # Keras raises many types for a config that does not fit
-            raise ParityError(f"{path} cannot be loaded: {_reason(error)}") from error
+            raise ParityError(f"{path} cannot be loaded: {brief(_reason(error))}") from error
     for warning in map(str, (each.message for each in said)):
         if warning.startswith("Skipping nested container"):  # it keeps its random weights
             raise ParityError(
