@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -228,3 +229,21 @@ def command(
 ) -> subprocess.CompletedProcess[str]:
     """Run `resnet-parity` in another process."""
     return python("-m", "resnet_parity.cli", *arguments, cwd=cwd, **environment)
+
+
+def mutated(content: bytes, draw: Random) -> bytes:
+    """A few bits flipped, bytes replaced, a part cut out, repeated or filled."""
+    mutant = bytearray(content)
+    for _ in range(draw.choice((1, 1, 2, 5))):
+        at, size = draw.randrange(len(mutant)), draw.choice((1, 2, 4, 8, 100))
+        part = slice(at, at + size)
+        change = draw.randrange(6)
+        if change < 3:
+            mutant[at] ^= 1 << draw.randrange(8)
+        elif change == 3:
+            mutant[part] = draw.randbytes(len(mutant[part]))
+        elif change == 4:
+            mutant[part] = bytes([draw.choice((0, 255))]) * len(mutant[part])
+        else:
+            mutant[part] = draw.choice((b"", bytes(mutant[part]) * 2))
+    return bytes(mutant)

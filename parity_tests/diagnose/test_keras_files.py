@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import io
 import json
-import random
 import re
 import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import h5py
@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+from parity_tests.support import mutated
 from resnet_parity import cli
 from resnet_parity.diagnose import keras_files, keras_names
 from resnet_parity.diagnose.loading import load
@@ -585,32 +586,11 @@ def test_the_table_names_every_layer_of_keras_once():
     assert not allowed & set(keras_names.UNSAFE_LAYERS)
 
 
-MUTATIONS = pytest.mark.parametrize("count", [200, pytest.param(10_000, marks=pytest.mark.full)])
-
-
 _LOADED = 0.03
 """The part of the mutants that Keras loads, because that takes longer than the checks."""
 
 
-def mutated(content: bytes, draw: random.Random) -> bytes:
-    """A few bits flipped, bytes replaced, a part cut out, repeated or filled."""
-    mutant = bytearray(content)
-    for _ in range(draw.choice((1, 1, 2, 5))):
-        at, size = draw.randrange(len(mutant)), draw.choice((1, 2, 4, 8, 100))
-        part = slice(at, at + size)
-        change = draw.randrange(6)
-        if change < 3:
-            mutant[at] ^= 1 << draw.randrange(8)
-        elif change == 3:
-            mutant[part] = draw.randbytes(len(mutant[part]))
-        elif change == 4:
-            mutant[part] = bytes([draw.choice((0, 255))]) * len(mutant[part])
-        else:
-            mutant[part] = draw.choice((b"", bytes(mutant[part]) * 2))
-    return bytes(mutant)
-
-
-def mutated_config(config: Config, draw: random.Random) -> Config:
+def mutated_config(config: Config, draw: Random) -> Config:
     """Values of a config exchanged for others, of the config or extreme."""
     config = copy.deepcopy(config)
     places: list[tuple[Any, Any]] = []
@@ -640,13 +620,13 @@ def outcome(read: Callable[[], object]) -> str:
     return "read"
 
 
-@MUTATIONS
+@pytest.mark.parametrize("count", [200, pytest.param(10_000, marks=pytest.mark.full)])
 def test_a_mutant_is_read_or_refused_in_one_message(count, saved, here):
     """Archives, configs and weights are mutated; the last two are packed with a right checksum.
 
     No mutant that is read may name anything but classes and functions of Keras.
     """
-    draw = random.Random(f"{count} mutants")
+    draw = Random(f"{count} mutants")
     whole, path = Path(write(saved)).read_bytes(), Path("net.keras")
     config, weights = config_of(saved), Path("model.weights.h5")
     seen: Counter[tuple[str, str]] = Counter()
