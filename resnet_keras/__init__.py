@@ -3,7 +3,7 @@
 The functions are made from `resnet_spec.registry`. Each takes the options of `create_model`.
 """
 
-from resnet_spec import constructors
+from resnet_spec import constructors, list_models
 
 from resnet_keras.model import create_model, resnet
 from resnet_keras.weights import get_weights, set_weights
@@ -14,6 +14,7 @@ globals().update(_constructors)
 __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "create_model",
     "get_weights",
+    "list_models",
     "resnet",
     "set_weights",
     *_constructors,

@@ -3,7 +3,7 @@
 The functions are made from `resnet_spec.registry`. Each takes the options of `create_model`.
 """
 
-from resnet_spec import constructors
+from resnet_spec import constructors, list_models
 
 from resnet_torch.model import ResNet, create_model
 from resnet_torch.weights import get_weights, set_weights
@@ -15,6 +15,7 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "ResNet",
     "create_model",
     "get_weights",
+    "list_models",
     "set_weights",
     *_constructors,
 ]

@@ -6,6 +6,7 @@ from typing import TypedDict, Unpack
 import torch
 
 from resnet_spec import Architecture
+from resnet_spec import list_models as list_models
 from resnet_spec.components import (
     BlockKind,
     ConvBias,
@@ -25,7 +26,7 @@ class _Options(TypedDict, total=False):
     in_channels: int | None
     features_only: bool
     out_indices: Iterable[int] | None
-    dtype: torch.dtype | None
+    dtype: str | torch.dtype | None
     name: str
     block: BlockKind
     stages: tuple[Stage, ...]
@@ -53,8 +54,8 @@ def create_model(architecture: str | Architecture, **options: Unpack[_Options]) 
 
     `num_classes` (0: pooled features), `in_channels` and `overrides` (such as `output_stride=8`)
     replace fields of the architecture. With `features_only` the model returns the feature maps of
-    `out_indices` (0 is the stem, 1 the first stage; default: all). `dtype` defaults to that
-    of torch. Images (N, in_channels, H, W) give logits (N, num_classes).
+    `out_indices` (0 is the stem, 1 the first stage, -1 the last one; default: all). `dtype`
+    defaults to that of torch. Images (N, in_channels, H, W) give logits (N, num_classes).
 
     Raises `resnet_spec.ArchitectureError` for an unknown name or field, or a combination that
     cannot be built.

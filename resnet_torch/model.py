@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from resnet_spec import Architecture, get_architecture, make_plan
+from resnet_spec import Architecture, ArchitectureError, get_architecture, make_plan
 
 from resnet_torch.blocks import BasicBlock, Bottleneck
 from resnet_torch.layers import batch_norm, global_average_pool, linear, max_pool, relu, stem_conv
@@ -91,15 +91,15 @@ def create_model(
     in_channels: int | None = None,
     features_only: bool = False,
     out_indices: Iterable[int] | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: str | torch.dtype | None = None,
     **overrides: Any,
 ) -> ResNet:
     """Build a ResNet with initial weights, in training mode.
 
     `num_classes` (0: pooled features), `in_channels` and `overrides` (such as `output_stride=8`)
     replace fields of the architecture. With `features_only` the model returns the feature maps of
-    `out_indices` (0 is the stem, 1 the first stage; default: all). `dtype` defaults to that
-    of torch. Images (N, in_channels, H, W) give logits (N, num_classes).
+    `out_indices` (0 is the stem, 1 the first stage, -1 the last one; default: all). `dtype`
+    defaults to that of torch. Images (N, in_channels, H, W) give logits (N, num_classes).
 
     Raises `resnet_spec.ArchitectureError` for an unknown name or field, or a combination that
     cannot be built.
@@ -113,4 +113,15 @@ def create_model(
         **overrides,
     )
     # DIFFERS(dtype): torch converts a finished model, Keras fixes the dtype of layers and Input.
-    return ResNet(architecture).to(dtype=dtype)
+    return ResNet(architecture).to(dtype=_dtype(dtype))
+
+
+def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
+    """A floating-point dtype, also by name as in Keras ("float16")."""
+    found = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
+    if found is None or (isinstance(found, torch.dtype) and found.is_floating_point):
+        return found
+    raise ArchitectureError(
+        f"dtype must be a floating-point dtype such as torch.float16 or 'float16', not {dtype!r}; "
+        "for mixed precision run a float32 model under torch.autocast"
+    )

@@ -72,10 +72,12 @@ def body(model: resnet_torch.ResNet) -> nn.Sequential:
 def hooked(model: nn.Module, images: Tensor) -> Maps:
     """The outputs of the children; their copies are made at once, so nothing can overwrite them."""
     maps: Maps = {}
+
+    def hook(name: str):
+        return lambda _, inputs, output: maps.update({name: output.clone()})
+
     for name, child in model.named_children():
-        child.register_forward_hook(
-            lambda _, inputs, output, name=name: maps.update({name: output.clone()})
-        )
+        child.register_forward_hook(hook(name))
     model(images)
     unhook(model)
     return maps
@@ -104,8 +106,8 @@ def features_only(model: resnet_torch.ResNet, images: Tensor) -> Maps:
     backbone = twin(model, features_only=True)
     stem, *stages = backbone(images)
     name = "conv1" if model.architecture.preactivation else "relu"
-    last = twin(model, features_only=True, out_indices=(-1,))(images)
-    assert torch.equal(*last, stages[-1])
+    (last,) = twin(model, features_only=True, out_indices=(-1,))(images)
+    assert torch.equal(last, stages[-1])
     return {name: stem, **dict(zip(model.stages, stages, strict=True))}
 
 
@@ -220,8 +222,8 @@ def test_guided_backpropagation(model, images):
 
 def test_checkpoints_have_the_gradients_of_the_model(model, images):
     class Checkpointed(nn.Sequential):
-        def forward(self, x: Tensor) -> Tensor:
-            return checkpoint_sequential(self, 4, x, use_reentrant=False)
+        def forward(self, input: Tensor) -> Tensor:
+            return checkpoint_sequential(self, 4, input, use_reentrant=False)
 
     checkpointed = Checkpointed(*body(model), nn.Flatten(), model.fc)
     assert all(map(torch.equal, gradients(checkpointed, images), gradients(model, images)))

@@ -26,6 +26,7 @@ from typing import TypedDict, Unpack
 import {framework}
 
 from resnet_spec import Architecture
+from resnet_spec import list_models as list_models
 from resnet_spec.components import (
     BlockKind,
     ConvBias,

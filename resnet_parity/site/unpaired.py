@@ -11,6 +11,7 @@ _MODE = "Keras compiles a model for each mode"
 
 UNPAIRED = {
     ("layers", "LAYOUT"): "PyTorch layers have one layout",
+    ("model", "_dtype"): "Keras reads the names of its dtype policies itself",
     ("model", "_DEEPEST"): "only Keras walks a model by recursion",
     ("model", "functional"): "only Keras finds the layers of a model by recursion",
     ("model", "_dtype_policy"): "PyTorch converts a built model; Keras needs a policy to build it",
