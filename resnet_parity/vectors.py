@@ -80,8 +80,9 @@ def verify_vectors(
             yield _compare(probe, engine, wanted)
 
 
-def read_vectors(path: Path, names: Sequence[str]) -> dict[str, Any]:
+def read_vectors(path: str | Path, names: Sequence[str]) -> dict[str, Any]:
     """The file as plain data. Raises `ParityError` if it is no such file, or lacks a name."""
+    path = Path(path)
     if path != FILE:
         check_readable(path)
     try:

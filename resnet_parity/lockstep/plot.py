@@ -13,12 +13,13 @@ from resnet_parity.files import check_writable, write_atomically
 from resnet_parity.lockstep import Lockstep
 
 
-def check_plot(path: Path) -> None:
+def check_plot(path: str | Path) -> None:
     """Raise, before the training, what would prevent the plot after it.
 
     Raises `MissingFrameworkError` without matplotlib, `ParityError` for a path that cannot be
     written.
     """
+    path = Path(path)
     if path.suffix.lower() != ".png":
         raise ParityError(f"{path} is no PNG file; choose a name that ends in .png")
     check_writable(path)
@@ -28,7 +29,7 @@ def check_plot(path: Path) -> None:
         )
 
 
-def draw(result: Lockstep, path: Path) -> None:
+def draw(result: Lockstep, path: str | Path) -> None:
     """Draw both losses, and below them their distance on a logarithmic axis.
 
     The file is written whole or not at all. matplotlib's caches live in a temporary folder.
@@ -38,7 +39,7 @@ def draw(result: Lockstep, path: Path) -> None:
         figure = _figure(result)
         image = io.BytesIO()
         figure.savefig(image, dpi=120, format="png")
-        write_atomically(path, image.getvalue())
+        write_atomically(Path(path), image.getvalue())
 
 
 def _figure(result: Lockstep):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from onnx import ModelProto
 
-from resnet_spec import Architecture
+from resnet_spec import Architecture, get_architecture
 
 from resnet_parity.adapters.loading import (
     chosen_backend,
@@ -78,9 +78,9 @@ class ComparisonReport:
 def compare_models(
     names: Sequence[str],
     protos: Mapping[str, ModelProto],
-    arch: Architecture | None = None,
+    arch: str | Architecture | None = None,
     *,
-    weights: Path | None = None,
+    weights: str | Path | None = None,
     runtimes: Sequence[str] | None = None,
     seed: int = 0,
     keras_backend: str | None = None,
@@ -91,6 +91,7 @@ def compare_models(
     Raises `ParityError` for a file that could not be identified, for files of several
     architectures, or if there is neither a file nor `arch`.
     """
+    arch = arch if arch is None else get_architecture(arch)
     chosen, skipped_runtimes = _runtimes(runtimes)
     if "keras.onnx" in names:
         check_backend(chosen_backend(keras_backend))
@@ -146,7 +147,7 @@ def _runtimes(wanted: Sequence[str] | None) -> tuple[tuple[str, ...], tuple[str,
 def _weights(
     arch: Architecture,
     files: dict[str, tuple[ModelProto, Identified]],
-    path: Path | None,
+    path: str | Path | None,
     seed: int,
 ) -> Weights:
     """The weights that every participant is compared with."""

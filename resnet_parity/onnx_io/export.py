@@ -9,7 +9,7 @@ import onnx
 from onnx import ModelProto
 from onnxscript import ir, version_converter
 
-from resnet_spec import Architecture, check_weights, parameters
+from resnet_spec import Architecture, check_weights, get_architecture, parameters
 
 from resnet_parity.adapters.loading import keras_adapter
 from resnet_parity.checks import GRAPH_CHECKS
@@ -39,7 +39,7 @@ class ExportError(ParityError):
 
 
 def export(
-    arch: Architecture,
+    arch: str | Architecture,
     weights: Mapping[str, np.ndarray],
     options: ExportOptions,
     *,
@@ -51,6 +51,7 @@ def export(
     `resnet_spec.WeightsError` for weights that do not fit, `ExportError` where the exporter writes
     a graph of another model.
     """
+    arch = get_architecture(arch)
     size = 4 * sum(parameter.size for parameter in parameters(arch))
     if size > _MAX_WEIGHT_BYTES:
         raise ParityError(
@@ -89,7 +90,7 @@ def export(
 
 
 def export_verified(
-    arch: Architecture,
+    arch: str | Architecture,
     weights: Mapping[str, np.ndarray],
     options: ExportOptions,
     *,
@@ -101,6 +102,7 @@ def export_verified(
 
     Raises `ExportError` where a check fails, and otherwise as `export` does.
     """
+    arch = get_architecture(arch)
     progress(f"exporting from {options.framework}", 3)
     content = export(arch, weights, options, keras_backend=keras_backend)
     proto = parse(content, "the export")

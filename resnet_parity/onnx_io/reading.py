@@ -78,12 +78,13 @@ def _is_file(name: str) -> bool:
     return True
 
 
-def read_model(path: Path) -> ModelProto:
+def read_model(path: str | Path) -> ModelProto:
     """Return the model in a file, with its external data inside.
 
     Raises `ParityError` for a file that is not ONNX, is damaged, claims more than it holds, points
     outside its folder, or holds operators or tensors that no ResNet has.
     """
+    path = Path(path)
     return parse(_read_bytes(path), str(path), path.parent)
 
 

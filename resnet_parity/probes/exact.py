@@ -62,6 +62,7 @@ from resnet_spec import (
     Linear,
     Norm,
     Plan,
+    get_architecture,
     make_graph,
     make_plan,
     outputs,
@@ -131,7 +132,7 @@ def guess_density(arch: Architecture, area: int, dtype: str) -> Density:
 
 
 def exact_probe(
-    arch: Architecture,
+    arch: str | Architecture,
     seed: int,
     dtype: str,
     size: tuple[int, int] | None = None,
@@ -146,6 +147,7 @@ def exact_probe(
     Raises `ProbeError` when the area of a map that is averaged is no power of two, or when no
     density makes every sum fit `dtype`.
     """
+    arch = get_architecture(arch)
     height, width = size or default_size(arch, "exact")
     area = check_exact_size(arch, (height, width))
     images = _images(arch, seed, (height, width), batch)

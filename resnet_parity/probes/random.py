@@ -17,7 +17,7 @@ import math
 
 import numpy as np
 
-from resnet_spec import Architecture, make_plan, parameters
+from resnet_spec import Architecture, get_architecture, make_plan, parameters
 
 from resnet_parity.probes.probe import BATCH, Probe, default_size
 from resnet_parity.probes.splitmix import Stream
@@ -25,7 +25,7 @@ from resnet_parity.reference import oracle
 
 
 def random_probe(
-    arch: Architecture,
+    arch: str | Architecture,
     seed: int,
     dtype: str,
     size: tuple[int, int] | None = None,
@@ -34,6 +34,7 @@ def random_probe(
     batch: int = BATCH,
 ) -> Probe:
     """A probe of random images and, unless they are given, random weights."""
+    arch = get_architecture(arch)
     weights = random_weights(arch, seed, dtype) if weights is None else weights
     images = random_images(arch, f"random/{arch.name}/{seed}/image", size, batch).astype(dtype)
     return make_probe(arch, seed, weights, images, kind="random")
@@ -60,8 +61,9 @@ def make_probe(
     )
 
 
-def random_weights(arch: Architecture, seed: int, dtype: str) -> dict[str, np.ndarray]:
+def random_weights(arch: str | Architecture, seed: int, dtype: str) -> dict[str, np.ndarray]:
     """The weights of a random probe, by canonical name."""
+    arch = get_architecture(arch)
     last_norms, damping = damped_norms(arch)
     weights = {}
     for parameter in parameters(arch):

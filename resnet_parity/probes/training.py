@@ -37,6 +37,7 @@ from resnet_spec import (
     MaxPool,
     Norm,
     Relu,
+    get_architecture,
     make_graph,
     make_plan,
     outputs,
@@ -62,12 +63,13 @@ which comes from one convolution before the pool and from all of them before the
 
 
 def training_probe(
-    arch: Architecture, seed: int, dtype: str, size: tuple[int, int] | None = None
+    arch: str | Architecture, seed: int, dtype: str, size: tuple[int, int] | None = None
 ) -> Probe:
     """Weights, images and cotangents whose gradients differ between engines by rounding alone.
 
     Raises `ProbeError` when no attempt stays away from the kinks.
     """
+    arch = get_architecture(arch)
     size = size or default_size(arch, "random")
     for attempt in range(_ATTEMPTS):
         streams = f"training/{arch.name}/{seed}" + (f"+{attempt}/{_ATTEMPTS}" if attempt else "")

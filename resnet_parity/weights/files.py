@@ -15,6 +15,7 @@ from resnet_spec import (
     WeightsError,
     as_code,
     check_weights,
+    get_architecture,
     make_graph,
     parameters,
     prefix_problem,
@@ -28,12 +29,13 @@ from resnet_parity.errors import ParityError
 from resnet_parity.files import check_readable, reading, write_atomically
 
 
-def read_weights(path: Path, arch: Architecture) -> dict[str, np.ndarray]:
+def read_weights(path: str | Path, arch: str | Architecture) -> dict[str, np.ndarray]:
     """Return the tensors of an architecture, float32, by canonical name.
 
     Names, shapes and types are checked before a tensor is read. Raises `ParityError` that names the
     file and every tensor that does not fit.
     """
+    path, arch = Path(path), get_architecture(arch)
     check_readable(path)
     counters = step_counters(arch)
     with (
@@ -114,12 +116,15 @@ def check_float32(name: str, arch: Architecture, weights: Mapping[str, np.ndarra
         raise ParityError(f"{name}: {error}") from error
 
 
-def write_weights(path: Path, arch: Architecture, weights: Mapping[str, np.ndarray]) -> None:
+def write_weights(
+    path: str | Path, arch: str | Architecture, weights: Mapping[str, np.ndarray]
+) -> None:
     """Write a safetensors file whose metadata name the architecture.
 
     Raises `ParityError` for a path that cannot be written, and for weights that `read_weights`
     would refuse.
     """
+    path, arch = Path(path), get_architecture(arch)
     check_float32(str(path), arch, weights)
     arrays = {p.name: np.ascontiguousarray(weights[p.name]) for p in parameters(arch)}
     metadata = {"format": "pt", "architecture": arch.name, "spec": to_json(arch)}
