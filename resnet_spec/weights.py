@@ -83,12 +83,13 @@ def architecture_of(
 
 
 def check_model(
-    arch: Architecture, expected: Mapping[str, Shape], found: Mapping[str, Shape]
+    arch: str | Architecture, expected: Mapping[str, Shape], found: Mapping[str, Shape]
 ) -> None:
     """Check that a model holds exactly the tensors of `arch`, named as in its framework.
 
     Raises `WeightsError` that names every tensor which is missing, extra or mis-shaped.
     """
+    arch = get_architecture(arch)
     counters = step_counters(arch)
     found = {name: shape for name, shape in found.items() if name not in counters}
     problems = shape_problems(expected, found)
@@ -143,7 +144,7 @@ def shape_problems(expected: Mapping[str, Shape], found: Mapping[str, Shape]) ->
 
 
 def check_weights(
-    arch: Architecture, weights: Mapping[str, Array], dtypes: Mapping[str, str]
+    arch: str | Architecture, weights: Mapping[str, Array], dtypes: Mapping[str, str]
 ) -> None:
     """Check that `weights` hold exactly the tensors of `arch`, in the model's dtypes.
 
@@ -151,6 +152,7 @@ def check_weights(
     dtype, values that are not finite, a negative running variance. A prefix of all names, or a
     dtype of many tensors, is one problem.
     """
+    arch = get_architecture(arch)
     check_arrays(weights)
     summary = f"the weights do not fit {arch.name!r}, nothing was set"
     expected = {parameter.name: parameter.shape for parameter in parameters(arch)}

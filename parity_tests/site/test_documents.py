@@ -19,8 +19,11 @@ from resnet_parity.tolerances import TOLERANCES, limit
 README = (ROOT / "README.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+PAGES = {path.name: path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}
+
+
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
 @pytest.mark.parametrize("name", SECTIONS)
@@ -48,6 +51,12 @@ def test_python_examples_run(tmp_path):
     assert result.returncode == 0, result.stderr
     difference = float(result.stdout.split()[0])  # the first example prints it
     assert difference < limit("careless comparison", "logits")
+
+
+@pytest.mark.parametrize("page", [name for name, text in PAGES.items() if "```python" in text])
+def test_python_examples_of_a_page_run(page):
+    for code in blocks("python", PAGES[page]):
+        exec(code, {})
 
 
 def commands() -> list[str]:
