@@ -1,4 +1,4 @@
-"""What a user types. Pyright accepts it, and reports each `ignore` that is not needed.
+"""A user's file. Pyright accepts it, and reports each `ignore` that is not needed.
 
 `test_drop_in.py` runs it, and runs pyright on it in a project of its own.
 """
