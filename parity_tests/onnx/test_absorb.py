@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
 from onnx import ModelProto, helper, numpy_helper
 
-from resnet_spec import Architecture, to_json
+from resnet_spec import Architecture, Stem, to_json
 
-from parity_tests.onnx.graphs import exported, without_metadata
+from parity_tests.onnx.graphs import array, exported, tensor, without_metadata
 from parity_tests.support import TINY, light
 from resnet_parity.adapters.loading import torch_adapter
 from resnet_parity.compare import relative_error
+from resnet_parity.errors import ParityError
 from resnet_parity.onnx_io import metadata, runtimes
+from resnet_parity.onnx_io.export import export
+from resnet_parity.onnx_io.exporters import ExportOptions
+from resnet_parity.onnx_io.graph_adapters import Sessions
 from resnet_parity.onnx_io.identify import identify
 from resnet_parity.onnx_io.imports import import_verified
-from resnet_parity.onnx_io.reading import parse
+from resnet_parity.onnx_io.reading import parse, read_model
 from resnet_parity.onnx_io.tensors import weights_of
+from resnet_parity.probes import random_weights
 from resnet_parity.probes.random import random_images
 from resnet_parity.tolerances import limit
 
@@ -44,7 +52,7 @@ def add_tensor(proto: ModelProto, name: str, values) -> str:
 
 def put_after(proto: ModelProto, name: str, operator: str, *inputs: str, **attributes) -> None:
     """Insert a node that takes what a node returns, or the image if `name` is "image"."""
-    made = f"{name}.{operator}.{len(proto.graph.node)}"
+    label = made = f"{name}.{operator}.{len(proto.graph.node)}"
     x = f"{made}.x"
     if name == "image":
         place, value = 0, "image"
@@ -56,7 +64,7 @@ def put_after(proto: ModelProto, name: str, operator: str, *inputs: str, **attri
         place = list(proto.graph.node).index(node) + 1
         made, node.output[0] = node.output[0], x
     order = [x if each == "x" else each for each in inputs or ("x",)]
-    new = helper.make_node(operator, order, [made], name=f"{name}.{operator}", **attributes)
+    new = helper.make_node(operator, order, [made], name=label, **attributes)
     proto.graph.node.insert(place, new)
 
 
@@ -66,15 +74,17 @@ def read(proto: ModelProto, arch: Architecture = TINY) -> ModelProto:
     return parse(metadata.add_checksum(proto), "the file")
 
 
-def check_function(proto: ModelProto, notes: list[str], size=(33, 47)) -> dict[str, np.ndarray]:
+def check_function(
+    proto: ModelProto, notes: list[str], *, size=(33, 47), arch: Architecture = TINY
+) -> dict[str, np.ndarray]:
     """The file and the weights that are read from it compute the same; return the weights."""
-    found = identify(read(proto), "the file")
+    found = identify(read(proto, arch), "the file")
     assert list(found.notes) == notes
     weights = weights_of(found.match)
-    adapter, images = torch_adapter(), random_images(TINY, "absorb", size).astype("float32")
-    run = runtimes.start("ort disabled", found.proto.SerializeToString())
-    (logits,) = run(images)
-    computed = adapter.run(adapter.build(TINY, weights, "float32"), images, "nchw")["logits"]
+    adapter, images = torch_adapter(), random_images(arch, "absorb", size).astype("float32")
+    sessions = Sessions("the file", found.proto.SerializeToString(), found.match)
+    logits = sessions.run(images, "ort disabled")["logits"]
+    computed = adapter.run(adapter.build(arch, weights, "float32"), images, "nchw")["logits"]
     assert relative_error(logits, computed) <= limit("float32", "noise floor of taps")
     return weights
 
@@ -87,7 +97,8 @@ def numbers(seed: int, *shape: int) -> np.ndarray:
 def set_attribute(node: onnx.NodeProto, **values) -> None:
     others = [each for each in node.attribute if each.name not in values]
     del node.attribute[:]
-    node.attribute.extend([*others, *(helper.make_attribute(k, v) for k, v in values.items())])
+    given = {name: value for name, value in values.items() if value is not None}
+    node.attribute.extend([*others, *(helper.make_attribute(k, v) for k, v in given.items())])
 
 
 def other_epsilon(proto):
@@ -148,6 +159,10 @@ def log_softmax(proto):
     set_attribute(proto.graph.node[-1], axis=1)
 
 
+def scaled_nhwc_image(proto):
+    put_after(proto, "image", "Mul", "x", add_tensor(proto, "f", numbers(5, 1, 1, 1, 3)))
+
+
 ABSORBED: dict[Callable[[ModelProto], None], list[str]] = {
     other_epsilon: ["bn1 and 5 others: epsilon 2e-05 instead of 1e-05, absorbed into running_var"],
     large_epsilon: [f"{NORM}: epsilon 0.001 instead of 1e-05, absorbed into running_var"],
@@ -186,3 +201,108 @@ def test_what_was_absorbed_is_proven(change):
     change(proto)
     taken = import_verified(read(proto), "the file")
     assert list(taken.notes) == ABSORBED[change]
+
+
+def test_a_scaled_image_in_nhwc():
+    proto = without_metadata(exported(TINY.name, "torch", layout="nhwc"))
+    scaled_nhwc_image(proto)
+    check_function(proto, ["Mul on the image absorbed into the kernel of the first convolution"])
+
+
+def normalised(proto: ModelProto) -> None:
+    """(x - mean) / std before the first convolution, as in torchvision's transforms."""
+    put_after(proto, "image", "Div", "x", add_tensor(proto, "std", numbers(6, 1, 3, 1, 1)))
+    put_after(proto, "image", "Sub", "x", add_tensor(proto, "mean", numbers(7, 3, 1, 1)))
+    first, second = proto.graph.node[:2]
+    assert (first.op_type, second.op_type) == ("Sub", "Div")
+
+
+def test_a_normalised_image_without_padding():
+    """The stem is a 1x1 convolution."""
+    arch = replace(TINY, name="unpadded", stem=Stem(channels=16, kernel=1))
+    options = ExportOptions("torch", dynamic=("batch", "size"), fold=False)
+    proto = without_metadata(export(arch, random_weights(arch, 0, "float32"), options))
+    normalised(proto)
+    notes = [
+        "Sub and Div on the image absorbed into the kernel and bias of the first convolution",
+        "bn1: the bias of the convolution before it, absorbed into running_mean",
+    ]
+    check_function(proto, notes, arch=arch)
+
+
+@pytest.mark.parametrize("norm", [True, False])
+def test_a_normalised_image_before_padding_is_refused_with_a_way_on(norm, tmp_path):
+    """The message says what to cut off and what to compute instead; both together are the file."""
+    proto = with_norms()
+    if norm:  # as `bn_data` in files of MXNet
+        tensors = [add_tensor(proto, f"n{i}", numbers(i, 3)) for i in range(4)]
+        put_after(proto, "image", "BatchNormalization", "x", *tensors)
+    else:
+        normalised(proto)
+    path, cut = tmp_path / "net.onnx", tmp_path / "cut.onnx"
+    onnx.save(proto, path)
+    with pytest.raises(ParityError, match=r"normalises the image .* 'conv1' pads") as caught:
+        identify(read_model(path), str(path), TINY)
+    found = re.search(r"extract_model\((.*)\), import .* network: (.*)$", str(caught.value))
+    assert found
+    source, _, inputs, outputs = ast.literal_eval(found[1])
+    onnx.utils.extract_model(source, str(cut), inputs, outputs)
+    taken = identify(read_model(cut), str(cut), TINY)
+    weights = weights_of(taken.match)
+    factor, term = np.array([re.findall(r"[-+]?[\d.]+", each) for each in found[2].split(", ")]).T
+    image = random_images(TINY, "absorb", (33, 47)).astype("float32")
+    fed = image * factor.astype("f")[:, None, None] + term.astype("f")[:, None, None]
+    adapter = torch_adapter()
+    computed = adapter.run(adapter.build(TINY, weights, "float32"), fed, "nchw")["logits"]
+    (logits,) = runtimes.start("ort disabled", proto.SerializeToString())(image)
+    assert relative_error(logits, computed) <= limit("float32", "noise floor of taps")
+
+
+def test_an_epsilon_is_absorbed_to_the_last_bit():
+    """Variance and epsilon add to the same float32 as in the file."""
+    proto = with_norms()
+    other_epsilon(proto)
+    weights = check_function(proto, ABSORBED[other_epsilon])
+    for node in proto.graph.node:
+        if node.op_type == "BatchNormalization":
+            variance = array(proto, node.input[4])
+            shifted = weights[f"{node.name}.running_var"] + np.float32(1e-5)
+            np.testing.assert_array_equal(shifted, variance + np.float32(2e-5))
+            np.testing.assert_array_equal(
+                weights[f"{node.name}.weight"], array(proto, node.input[1])
+            )
+
+
+def test_a_variance_below_a_smaller_epsilon():
+    """A channel that died has no variance, and a variance cannot be negative."""
+    proto = with_norms()
+    norm = named(proto, NORM)
+    set_attribute(norm, epsilon=1e-6)
+    variance = array(proto, norm.input[4]).copy()
+    variance[[3, 5]] = 0, 2e-6
+    tensor(proto, norm.input[4]).CopyFrom(numpy_helper.from_array(variance, norm.input[4]))
+    where = "running_var, in 2 channels of small variance into weight"
+    note = f"{NORM}: epsilon 1e-06 instead of 1e-05, absorbed into {where}"
+    weights = check_function(proto, [note])
+    assert (weights[f"{NORM}.running_var"] >= 0).all()
+    changed = weights[f"{NORM}.weight"] != array(proto, norm.input[1])
+    assert np.flatnonzero(changed).tolist() == [3, 5]
+
+
+def test_a_variance_that_is_negative_with_its_epsilon_is_refused():
+    proto = with_norms()
+    name = named(proto, NORM).input[4]
+    variance = array(proto, name).copy()
+    variance[3] = -1
+    tensor(proto, name).CopyFrom(numpy_helper.from_array(variance, name))
+    with pytest.raises(ParityError, match=f"{NORM}: the variance -1 of channel 3 plus epsilon"):
+        identify(read(proto), "the file")
+
+
+def test_a_bias_is_absorbed_exactly():
+    proto = with_norms()
+    conv_bias(proto)
+    weights = check_function(proto, ABSORBED[conv_bias])
+    mean = array(proto, named(proto, NORM).input[3]).astype("float64")
+    wanted = (mean - array(proto, "b")).astype("float32")
+    np.testing.assert_array_equal(weights[f"{NORM}.running_mean"], wanted)

@@ -34,10 +34,10 @@ def _inspect(arguments: argparse.Namespace) -> options.Result:
     from resnet_parity.onnx_io.operators import compare_operators
     from resnet_parity.reports.tables import new_table
 
-    arch, layout, reason = None, "nchw", ""
+    arch, layout, reason, notes = None, "nchw", "", []
     try:
         found = identify(proto, str(arguments.file))
-        arch, layout = found.architecture, found.match.layout
+        arch, layout, notes = found.architecture, found.match.layout, list(found.notes)
     except ParityError as error:
         reason = str(error)
     counts = compare_operators(proto, arch, layout)
@@ -48,13 +48,15 @@ def _inspect(arguments: argparse.Namespace) -> options.Result:
         if arguments.json:
             name, rows = arch and arch.name, [vars(count) for count in counts]
             data = {"architecture": name, "canonical": not code, "operators": rows}
-            options.print_json(data | {"reason": reason})
+            options.print_json(data | {"reason": reason, "notes": notes})
             return
         table = new_table("operator", "found", "needed", "")
         for count in counts:
             needed = "?" if arch is None else str(count.needed)
             table.add_row(count.operator, str(count.found), needed, count.remark)
         options.console().print(table)
+        for note in notes:
+            options.print_text(note)
         if arch is None:
             options.print_text(reason, style="yellow")
         elif odd:

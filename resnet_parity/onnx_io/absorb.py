@@ -207,9 +207,10 @@ def _affine(node: ir.Node, channels: int, axis: int = 1) -> Affine | None:
         arrays = [nodes.constant(node, index) for index in range(1, 5)]
         is_training = node.attributes.get_int("training_mode", 0)
         known = [array for array in arrays if array is not None and array.shape == (channels,)]
-        if axis != 1 or is_training or len(known) < 4:
+        eps = nodes.epsilon_of(node)
+        if axis != 1 or is_training or len(known) < 4 or not (known[3] + eps > 0).all():
             return None
-        factor, terms = affine(known, nodes.epsilon_of(node))
+        factor, terms = affine(known, eps)
         return factor, terms.sum(axis=0)
     if node.op_type not in ("Add", "Sub", "Mul", "Div") or len(node.inputs) != 2:
         return None

@@ -47,7 +47,7 @@ class ComparisonReport:
 
     `operators` holds the number of operators of each type and `graphs` the checksum of each graph,
     by participant. `skipped_runtimes` holds the reason for each runtime that did not run; `notes`
-    name a mode that replaces the default one.
+    name a mode that replaces the default one, and what was changed in a file.
     """
 
     architecture: Architecture

@@ -22,12 +22,13 @@ def settle_pools(graph: ir.Graph) -> Iterator[str]:
         height, width = extents if len(extents) == 2 else (None, None)
         if not isinstance(height, int) or not isinstance(width, int):
             continue
-        settle = {"MaxPool": _settle_max, "AveragePool": _settle_average}.get(node.op_type)
+        operator = node.op_type
+        settle = {"MaxPool": _settle_max, "AveragePool": _settle_average}.get(operator)
         what = settle(node, (height, width)) if settle else ""
         if what:
             name = node.name or node.outputs[0].name
             yield (
-                f"{node.op_type} {name!r} {what} on its map of {height}x{width}: the file takes "
+                f"{operator} {name!r} {what} on its map of {height}x{width}: the file takes "
                 "images of one size alone, the weights take any"
             )
 

@@ -148,7 +148,7 @@ def _model(proto: ModelProto, name: str, *, strict: bool = True) -> ir.Model:
 def _conversion(form: ModelProto) -> Iterator[str]:
     version = _opset(form)
     if version < WORKING_OPSET:
-        yield f"read after conversion to opset {WORKING_OPSET}; the checks ran its own, {version}"
+        yield f"read after conversion to opset {WORKING_OPSET}; checks run it in its own, {version}"
 
 
 def _opset(proto: ModelProto) -> int:

@@ -56,7 +56,7 @@ class Participant:
 
     `exact` and `float32` are its engines on each check. `shape` holds the extents that a file fixes
     for its image, by axis; None for those that are dynamic. `notes` name a mode that replaces the
-    default one.
+    default one, and what was changed in a file.
     """
 
     name: str
@@ -85,7 +85,7 @@ def of_file(name: str, found: Identified, runtimes: Sequence[str]) -> Participan
         tuple(Engine(f"{name} {runtime}", cast(Adapter, adapter), runtime) for runtime in runtimes)
         for adapter in (given_weights, own_weights)
     )
-    return Participant(name, exact, float32, shape)
+    return Participant(name, exact, float32, shape, tuple(f"{name}: {n}" for n in found.notes))
 
 
 def compare_participants(
