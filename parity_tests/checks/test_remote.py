@@ -172,6 +172,7 @@ def test_a_worker_that_dies_is_named_with_its_last_output(how, reported, fake):
         adapter.echo(1)
     assert f"the worker of torch died ({reported})" in str(death.value)
     assert "to stdout\nto stderr\nnatively" in str(death.value)
+    assert ("perhaps no memory was left" in str(death.value)) == (reported == "SIGKILL")
 
 
 def test_a_framework_missing_in_a_worker_is_reported_as_here(tmp_path):

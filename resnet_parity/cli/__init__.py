@@ -43,6 +43,7 @@ _EPILOG = """exit codes:
   2  wrong usage or bad input
   3  an optional framework is not installed (the message has the install line)
   70 a fault of resnet-parity itself (--traceback shows where)
+  128 + N  stopped by the signal N: 130 after Ctrl-C, 143 after SIGTERM
 """
 
 
