@@ -8,26 +8,36 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_ENDING = ("SIGTERM", "SIGHUP")  # SIGINT already raises KeyboardInterrupt
+_ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
+_DEFAULT = (signal.SIG_DFL, signal.default_int_handler)
 
 
-class Stopped(BaseException):
+class Stopped(KeyboardInterrupt):
     """A signal that ends the process; `exit_code` is the one that shells give it."""
 
     def __init__(self, number: int) -> None:
         self.exit_code = 128 + number
-        super().__init__(f"stopped by {signal.Signals(number).name}")
+        stopped = f"stopped by {signal.Signals(number).name}"
+        super().__init__("interrupted" if number == signal.SIGINT else stopped)
 
 
 @contextmanager
 def signals_raised() -> Iterator[None]:
     """Raise `Stopped` for a signal that would end the process; those ignored, as by nohup, stay."""
 
+    received: list[int] = []
+
     def stop(number: int, _: FrameType | None) -> None:
+        received.append(number)
         raise Stopped(number)
 
-    with _handled(_ENDING, stop, lambda current: current is signal.SIG_DFL):
-        yield
+    with _handled(_ENDING, stop, lambda current: current in _DEFAULT):
+        try:
+            yield
+        except Exception as error:
+            if received:  # PyTorch's exporter makes an error of its own of any exception
+                raise Stopped(received[0]) from error
+            raise
 
 
 @contextmanager
@@ -38,7 +48,7 @@ def signals_postponed() -> Iterator[None]:
     def postpone(number: int, _: FrameType | None) -> None:
         received.append(number)
 
-    with _handled(("SIGINT", *_ENDING), postpone, lambda current: current is not None):
+    with _handled(_ENDING, postpone, lambda current: current is not None):
         yield
     for number in received[:1]:
         signal.raise_signal(number)

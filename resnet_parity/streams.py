@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from typing import IO, Any
 
 from resnet_spec import printable
@@ -26,6 +27,23 @@ def open_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def stdout_reserved() -> Iterator[None]:
+    """What prints on stdout inside the context, in Python or not, prints on stderr.
+
+    Frameworks and models of users print; nothing but the result may reach stdout.
+    """
+    sys.stdout.flush()
+    reserved = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(reserved, 1)
+        os.close(reserved)
 
 
 def show_result(show: Callable[[], Any]) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 from rich.text import Text
 
 from parity_tests.support import ROOT, python
 from resnet_parity import cli, progress, streams
+from resnet_parity.cli import show
 from resnet_parity.reports.tables import new_table
 
 COMMAND = f"{sys.executable} -m resnet_parity.cli"
@@ -113,6 +116,23 @@ def test_any_width_of_the_terminal_is_taken(columns, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["verify", "--help"])
     assert stop.value.code == 0
+
+
+def test_only_the_result_reaches_stdout(monkeypatch, capfd):
+    """Whatever a framework or a model of a user prints: by Python, by C, or by a child."""
+    run = show._list
+
+    def noisy(arguments: argparse.Namespace) -> tuple[int, Callable[[], None]]:
+        print("python")
+        os.write(1, b"native\n")
+        subprocess.run(["echo", "child"], check=True)
+        return run(arguments)
+
+    monkeypatch.setattr(show, "_list", noisy)
+    assert cli.main(["list", "--json"]) == 0
+    out, err = capfd.readouterr()
+    assert json.loads(out)[0]["name"] == "resnet18"
+    assert sorted(err.split()) == ["child", "native", "python"]
 
 
 def test_json_is_ascii_and_text_is_escaped_in_any_encoding():

@@ -19,16 +19,18 @@ from resnet_parity.files import check_readable, check_writable, write_atomically
 from resnet_parity.weights.files import read_weights, write_weights
 
 WRITER = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 from resnet_parity import cli
 from resnet_parity.cli import show
 from resnet_parity.files import write_atomically
 
 def sync(descriptor):
-    print("written", flush=True)
+    print("written", file=sys.stderr, flush=True)
     time.sleep(60)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as does one under nohup
 os.fsync = sync
 show._list = lambda arguments: write_atomically(Path(sys.argv[1]), b"new")
 sys.exit(cli.main(["list"]))
@@ -41,12 +43,11 @@ def stopped_writer(path: Path, number: signal.Signals) -> tuple[int, str]:
     process = subprocess.Popen(
         [sys.executable, "-c", WRITER, str(path)],
         cwd=ROOT,
-        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stdout
-    assert process.stdout.readline() == "written\n"
+    assert process.stderr
+    assert process.stderr.readline() == "written\n"
     process.send_signal(number)
     _, errors = process.communicate()
     return process.returncode, errors

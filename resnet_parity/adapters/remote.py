@@ -92,7 +92,9 @@ class RemoteAdapter:
             self._output.seek(0)
             lines = self._output.read().decode(errors="replace").strip().splitlines()
         output = "\n".join(["; its last output:", *lines[-_LAST_LINES:]]) if lines else ""
-        memory = " - perhaps no memory was left: take a smaller network or size" * (code == -signal.SIGKILL)
+        memory = " - perhaps no memory was left: take a smaller network or size" * (
+            code == -signal.SIGKILL
+        )
         return ParityError(f"the worker of {self._framework} died ({how}){memory}{output}")
 
 

@@ -28,7 +28,7 @@ from resnet_parity.cli import (
 from resnet_parity.errors import ParityError
 from resnet_parity.files import brief
 from resnet_parity.signals import Stopped, signals_raised
-from resnet_parity.streams import open_streams, say, show_result
+from resnet_parity.streams import open_streams, say, show_result, stdout_reserved
 
 _COMMANDS = (
     *(show, verify, lockstep, vectors, matrix, diagnose),
@@ -53,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with signals_raised():
             arguments = _parse(argv)
-            code, show = arguments.run(arguments)
+            with stdout_reserved():
+                code, show = arguments.run(arguments)
             show_result(show)
             return code
     except ParityError as error:
@@ -65,8 +66,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:  # the machine's: no temporary folder, too many open files
         where = f"{error.filename}: " if error.filename else ""
         code, message = 2, f"{where}{error.strerror or error}"
-    except KeyboardInterrupt:
-        code, message = 130, "interrupted"
     except Stopped as stop:
         code, message = stop.exit_code, str(stop)
     except Exception as error:

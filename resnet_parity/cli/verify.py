@@ -30,8 +30,8 @@ def add(commands: Any) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="a photograph of 8 or 16 bits per channel to run on as well, cropped to 224x224; may be "
-        "repeated",
+        help="a photograph of 8 or 16 bits per channel to run on as well, cropped to 224x224; may "
+        "be repeated",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     options.add_keras_backend(parser)
