@@ -24,7 +24,6 @@ class Stopped(KeyboardInterrupt):
 @contextmanager
 def signals_raised() -> Iterator[None]:
     """Raise `Stopped` for a signal that would end the process; those ignored, as by nohup, stay."""
-
     received: list[int] = []
 
     def stop(number: int, _: FrameType | None) -> None:

@@ -6,6 +6,7 @@ import argparse
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -133,6 +134,19 @@ def test_only_the_result_reaches_stdout(monkeypatch, capfd):
     out, err = capfd.readouterr()
     assert json.loads(out)[0]["name"] == "resnet18"
     assert sorted(err.split()) == ["child", "native", "python"]
+
+
+def test_a_signal_that_a_framework_makes_an_error_of_still_stops(monkeypatch, capsys):
+    def wrap(_: argparse.Namespace) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except BaseException as error:
+            raise RuntimeError("export failed") from error
+
+    monkeypatch.setattr(show, "_list", wrap)
+    assert cli.main(["list"]) == 128 + signal.SIGTERM
+    assert capsys.readouterr().err == "resnet-parity: error: stopped by SIGTERM\n"
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, "restored"
 
 
 def test_json_is_ascii_and_text_is_escaped_in_any_encoding():

@@ -68,6 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         code, message = 2, f"{where}{error.strerror or error}"
     except Stopped as stop:
         code, message = stop.exit_code, str(stop)
+    except KeyboardInterrupt:  # from code that sets its own handler
+        code, message = 130, "interrupted"
     except Exception as error:
         code, message = 70, _unforeseen(error, argv or sys.argv)
     for argument in argv or sys.argv:  # a file name may hold line breaks
