@@ -31,7 +31,7 @@ def open_streams() -> None:
 
 @contextmanager
 def stdout_reserved() -> Iterator[None]:
-    """What prints on stdout inside the context, in Python or not, prints on stderr.
+    """Send to stderr all that Python, C or a child process prints on stdout inside the context.
 
     Frameworks and models of users print; nothing but the result may reach stdout.
     """

@@ -120,7 +120,7 @@ def test_any_width_of_the_terminal_is_taken(columns, monkeypatch, capsys):
 
 
 def test_only_the_result_reaches_stdout(monkeypatch, capfd):
-    """Whatever a framework or a model of a user prints: by Python, by C, or by a child."""
+    """A framework or a user's model may print: by Python, by C, or by a child process."""
     run = show._list
 
     def noisy(arguments: argparse.Namespace) -> tuple[int, Callable[[], None]]:
