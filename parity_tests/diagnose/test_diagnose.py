@@ -40,7 +40,7 @@ from resnet_parity.cli.options import console
 from resnet_parity.diagnose import structure, user_code
 from resnet_parity.diagnose.diagnosis import IMAGE_RANGE, Diagnosis, diagnose
 from resnet_parity.diagnose.faults import FAULTS
-from resnet_parity.diagnose.loading import LoadedModel, check_name, load, wrap_model
+from resnet_parity.diagnose.loading import LoadedModel, check_name, load, loading_text, wrap_model
 from resnet_parity.diagnose.record import RecordedStep
 from resnet_parity.errors import ParityError
 from resnet_parity.probes import default_size
@@ -1123,6 +1123,15 @@ def test_a_callable_that_takes_long_is_named(user_module, capsys, monkeypatch):
     monkeypatch.setattr(user_code, "PATIENCE", 0.05)
     assert load("theirs_parity:slow", "torch", 0).framework == "torch"
     assert "theirs_parity:slow still runs; Ctrl-C ends it" in capsys.readouterr().err
+
+
+def test_progress_says_what_is_imported(monkeypatch):
+    assert loading_text("torch:resnet20", "keras") == "loading torch:resnet20"
+    assert loading_text("own:net", "keras") == "importing and calling own:net"
+    monkeypatch.delitem(sys.modules, "keras")
+    assert loading_text("resnet20", "keras") == "importing Keras and its backend, loading resnet20"
+    monkeypatch.setattr(sys, "pycache_prefix", "/nowhere")
+    assert "Keras and its backend for the first time" in loading_text("net.keras", "torch")
 
 
 def test_a_keras_file_is_loaded_without_running_its_code(user_module, capsys):

@@ -12,7 +12,8 @@ _MODELS = """each model is one of:
   torch:resnet50     the same in PyTorch
   keras:resnet50     the same in Keras
   module:callable    your own model: a callable that returns a torch.nn.Module or a keras.Model;
-                     modules in the current folder are found
+                     or your model itself; modules in the current folder are found, after
+                     installed ones
   FILE.keras         your own saved model, of Keras' own layers only (no Lambda, no custom objects)
 
 A is the reference: each fault is one of B, and its fix changes B. An architecture of the list, and

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +100,15 @@ def loading_text(text: str, default: str) -> str:
         framework = "keras"
     elif framework not in FRAMEWORKS:
         return f"importing and calling {text}"
+    if framework in sys.modules:
+        return f"loading {text}"
     title = {"torch": "PyTorch", "keras": "Keras and its backend"}[framework]
-    return f"loading {text}" if framework in sys.modules else f"importing {title}, loading {text}"
+    spec = find_spec(framework)
+    is_compiled = not (spec and spec.cached) or Path(spec.cached).exists()
+    first = (
+        "" if is_compiled else " for the first time, which compiles its modules and takes longer"
+    )
+    return f"importing {title}{first}, loading {text}"
 
 
 def _from_registry(text: str, framework: str, name: str, seed: int) -> LoadedModel:
