@@ -188,7 +188,8 @@ def _absorb_epsilon(operation: spec.Norm, norm: ir.Node, found: Match) -> None:
         channel = int(np.argmin(total))
         found.add_fault(
             f"{name}: the variance {variance[channel]:g} of channel {channel} plus epsilon {eps:g} "
-            "is not positive"
+            "is not positive",
+            "set it to the variance of the trained model, and export again",
         )
     elif np.float32(eps) != np.float32(operation.eps):
         low = int((total < np.float32(operation.eps)).sum())
