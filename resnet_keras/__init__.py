@@ -6,12 +6,13 @@ The functions are made from `resnet_spec.registry`. Each takes the options of `c
 from resnet_spec import constructors, list_models
 
 from resnet_keras.model import create_model, resnet
-from resnet_keras.weights import get_weights, set_weights
+from resnet_keras.weights import architecture_of, get_weights, set_weights
 
 _constructors = constructors(create_model, __name__)
 globals().update(_constructors)
 
 __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
+    "architecture_of",
     "create_model",
     "get_weights",
     "list_models",

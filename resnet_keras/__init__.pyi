@@ -18,6 +18,7 @@ from resnet_spec.components import (
 )
 
 from resnet_keras.model import resnet as resnet
+from resnet_keras.weights import architecture_of as architecture_of
 from resnet_keras.weights import get_weights as get_weights
 from resnet_keras.weights import set_weights as set_weights
 
@@ -27,7 +28,8 @@ class _Options(TypedDict, total=False):
     features_only: bool
     out_indices: Iterable[int] | None
     dtype: str | None
-    name: str
+    name: str | None
+    classifier_activation: str | None
     block: BlockKind
     stages: tuple[Stage, ...]
     stem: Stem
@@ -55,8 +57,9 @@ def create_model(architecture: str | Architecture, **options: Unpack[_Options]) 
     `num_classes` (0: pooled features), `in_channels` and `overrides` (such as `output_stride=8`)
     replace fields of the architecture. With `features_only` the model returns the feature maps of
     `out_indices` (0 is the stem, 1 the first stage; default: all). `dtype` is a Keras dtype
-    policy and defaults to the global one. Images (N, H, W, in_channels) give logits
-    (N, num_classes).
+    policy and defaults to the global one. `name` is that of the model and begins those of its
+    layers. Images (N, H, W, in_channels) give logits (N, num_classes), or probabilities with
+    `classifier_activation="softmax"`, which Keras' losses expect by default.
 
     Keras walks a model by recursion. Before you load, clone or cut a network of hundreds of blocks,
     raise Python's limit: `sys.setrecursionlimit(100_000)`.

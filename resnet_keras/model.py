@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
 import keras
-from keras import KerasTensor
+import numpy as np
+from keras import KerasTensor, layers
 
-from resnet_spec import Architecture, get_architecture, make_plan
+from resnet_spec import (
+    Architecture,
+    ArchitectureError,
+    get_architecture,
+    make_plan,
+    prefixed,
+)
 
 from resnet_keras.blocks import basic_block, bottleneck
+from resnet_keras.contexts import dtype_policy, functional
 from resnet_keras.layers import batch_norm, global_average_pool, linear, max_pool, relu, stem_conv
 from resnet_keras.preact_blocks import pre_act_basic_block, pre_act_bottleneck
 
@@ -24,17 +30,20 @@ BLOCKS = {
 }
 """By kind, and whether the block is preactivated."""
 
-_DEEPEST = 100_000
-"""The recursion limit while Keras walks a model; ResNet-1202 has 5,400 layers in a row."""
 
-
-def resnet(image: KerasTensor, architecture: Architecture) -> KerasTensor | list[KerasTensor]:
+def resnet(
+    image: KerasTensor, architecture: Architecture, *, name: str | None = None
+) -> KerasTensor | list[KerasTensor]:
     """Images to logits: (N, H, W, in_channels) -> (N, num_classes), any H and W.
 
     Without classes it returns the pooled features (N, C); as a backbone a list of feature maps
-    (N, H, W, C), whose names, channels and reductions are in `feature_info` of the model.
+    (N, H, W, C), whose names, channels and reductions are in `feature_info` of the model. The names
+    of its layers begin with `name`, so that one graph can hold several networks.
     """
+    check_layout(image, architecture.in_channels)
     plan = make_plan(architecture)
+    if name:
+        plan = prefixed(plan, name)
     x = stem_conv(image, plan.stem)
     if plan.stem.norm is not None:
         x = batch_norm(x, plan.stem.norm)
@@ -64,6 +73,8 @@ def create_model(
     features_only: bool = False,
     out_indices: Iterable[int] | None = None,
     dtype: str | None = None,
+    name: str | None = None,
+    classifier_activation: str | None = None,
     **overrides: Any,
 ) -> keras.Model:
     """Build a ResNet with initial weights, as a functional model of stock layers.
@@ -71,8 +82,9 @@ def create_model(
     `num_classes` (0: pooled features), `in_channels` and `overrides` (such as `output_stride=8`)
     replace fields of the architecture. With `features_only` the model returns the feature maps of
     `out_indices` (0 is the stem, 1 the first stage; default: all). `dtype` is a Keras dtype
-    policy and defaults to the global one. Images (N, H, W, in_channels) give logits
-    (N, num_classes).
+    policy and defaults to the global one. `name` is that of the model and begins those of its
+    layers. Images (N, H, W, in_channels) give logits (N, num_classes), or probabilities with
+    `classifier_activation="softmax"`, which Keras' losses expect by default.
 
     Keras walks a model by recursion. Before you load, clone or cut a network of hundreds of blocks,
     raise Python's limit: `sys.setrecursionlimit(100_000)`.
@@ -88,50 +100,42 @@ def create_model(
         out_indices=out_indices,
         **overrides,
     )
+    is_classifier = architecture.out_indices is None and architecture.num_classes
+    if classifier_activation is not None and not is_classifier:
+        raise ArchitectureError("classifier_activation needs classes, and this model has none")
     # DIFFERS(dtype): torch converts a finished model, Keras fixes the dtype of layers and Input.
-    with _dtype_policy(dtype) as policy:
+    with dtype_policy(dtype) as policy:
         shape = (None, None, architecture.in_channels)
-        image = keras.Input(shape, dtype=policy.variable_dtype, name="image")
-        model = functional(image, resnet(image, architecture), name=architecture.name)
+        start, kind = [name] if name else [], policy.variable_dtype
+        image = keras.Input(shape, dtype=kind, name="_".join([*start, "image"]))
+        returned = resnet(image, architecture, name=name)
+        if classifier_activation is not None:
+            named = "_".join([*start, "probabilities"])
+            returned = layers.Activation(classifier_activation, dtype=kind, name=named)(returned)
+        model = functional(image, returned, name=name or architecture.name)
+    (spec,) = model.input_spec
+    spec.shape = _ImageShape(spec.shape)
+    model.input_spec = spec
     model.architecture = architecture
     model.feature_info = make_plan(architecture).features
     return model
 
 
-def functional(inputs: KerasTensor, outputs: Any, **options: Any) -> keras.Model:
-    """A `keras.Model` of any depth: Keras finds its layers by recursion, one call for each."""
-    with deep_recursion():
-        return keras.Model(inputs, outputs, **options)
+def check_layout(image: KerasTensor | np.ndarray, channels: int) -> None:
+    """Check that images are channels last: (N, H, W, C).
+
+    Raises `ValueError` with the transpose that makes them so.
+    """
+    # DIFFERS(layout): torch keeps channels before height and width, Keras after them.
+    shape = tuple(image.shape)
+    if len(shape) != 4 or shape[-1] != channels:
+        expected = _ImageShape((None, None, None, channels))
+        raise ValueError(f"the images have shape {shape}, expected {expected}")
 
 
-@contextmanager
-def deep_recursion() -> Iterator[None]:
-    """Raise Python's recursion limit inside, for Keras to walk a deep model; restore it after."""
-    limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(limit, _DEEPEST))
-    try:
-        yield
-    finally:
-        sys.setrecursionlimit(limit)
+class _ImageShape(tuple):
+    """The shape of images; in the message of Keras for other images it says how to make them."""
 
-
-@contextmanager
-def _dtype_policy(dtype: str | None) -> Iterator[Any]:
-    """Set the dtype policy of every layer built inside; restore the global one after."""
-    previous = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(dtype or previous)
-    try:
-        yield keras.config.dtype_policy()
-    finally:
-        keras.config.set_dtype_policy(previous)
-
-
-@contextmanager
-def floatx(model: keras.Model) -> Iterator[None]:
-    """Set Keras' default float to that of the model inside, for learning rates and losses."""
-    previous = keras.config.floatx()
-    keras.config.set_floatx(model.input.dtype)
-    try:
-        yield
-    finally:
-        keras.config.set_floatx(previous)
+    def __str__(self) -> str:
+        fix = "keras.ops.transpose(images, (0, 2, 3, 1))"
+        return f"{tuple(self)}, channels last (if they are channels first: {fix})"

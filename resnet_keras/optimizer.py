@@ -11,8 +11,8 @@ from keras import ops
 
 from resnet_spec import Parameter, Recipe, WeightsError, shape_problems
 
-from resnet_keras.model import floatx
-from resnet_keras.weights import variables_of
+from resnet_keras.contexts import floatx
+from resnet_keras.weights import architecture_of, variables_of
 
 
 @keras.saving.register_keras_serializable("resnet_keras")
@@ -82,5 +82,5 @@ def _buffers(model: keras.Model, optimizer: CoupledSGD) -> dict[Parameter, keras
     if not optimizer.momentum:
         return {}
     of = {id(v): m for v, m in zip(model.trainable_variables, optimizer.momentums, strict=True)}
-    variables = variables_of(model, model.architecture)
+    variables = variables_of(model, architecture_of(model))
     return {p: of[id(value)] for p, value in variables.items() if p.trainable}

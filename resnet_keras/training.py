@@ -9,10 +9,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from resnet_spec import Recipe
+from resnet_spec import Recipe, make_plan
 
-from resnet_keras.model import deep_recursion, floatx
+from resnet_keras.contexts import deep_recursion, floatx
+from resnet_keras.model import check_layout
+from resnet_keras.network import returns_logits
 from resnet_keras.optimizer import CoupledSGD
+from resnet_keras.weights import architecture_of
 
 
 def tensorflow() -> ModuleType | None:
@@ -84,15 +87,21 @@ def for_training(model: keras.Model) -> keras.Model:
     with deep_recursion():
         copy = keras.models.clone_model(model, clone_function=own)
     copy.set_weights(model.get_weights())
-    copy.architecture, copy.feature_info = model.architecture, model.feature_info
+    copy.architecture = architecture_of(model)
+    copy.feature_info = make_plan(copy.architecture).features
     return copy
 
 
 def cross_entropy(model: keras.Model, recipe: Recipe) -> keras.losses.Loss:
     """The loss from one-hot labels (N, classes) and logits (N, classes): a mean over the batch.
 
-    It has the dtype of the model.
+    It has the dtype of the model. Raises `ValueError` if the model returns probabilities.
     """
+    if not returns_logits(model):
+        raise ValueError(
+            "this loss takes logits, and an activation follows the classifier of this model: build "
+            "it without classifier_activation"
+        )
     # DIFFERS(labels): torch smooths labels given as indices, Keras only one-hot labels.
     with floatx(model):
         return keras.losses.CategoricalCrossentropy(
@@ -109,6 +118,7 @@ def train_step(
     learning_rate: float,
 ) -> float:
     """Train one step on images (N, H, W, C) and labels (N,); return the loss before it."""
+    check_layout(images, model.input_shape[-1])
     with floatx(model):
         current = getattr(model, "optimizer", None)
         current = getattr(current, "inner_optimizer", current)  # float16 wraps it to scale the loss

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import keras
 import numpy as np
@@ -11,26 +11,32 @@ from resnet_spec import (
     Architecture,
     Parameter,
     WeightsError,
-    architecture_of,
     check_model,
     check_weights,
+    layer_problems,
     parameters,
+    read_architecture,
 )
+from resnet_spec import architecture_of as given_architecture
+
+from resnet_keras.network import find_network
+from resnet_keras.operations import Layers, operations_of
 
 
 def get_weights(
-    model: keras.Model, architecture: str | Architecture | None = None
+    model: keras.Model, architecture: str | Architecture | None = None, *, name: str | None = None
 ) -> dict[str, np.ndarray]:
     """A copy of every tensor of the model: kernels (out, in, H, W), dense kernels (out, in).
 
-    `architecture` is needed only for a model that this package did not build. A name means the row
-    with the classes and the image channels that the model has.
+    The arguments are those of `architecture_of`. A LoRA update is added to its kernel.
 
     Raises `resnet_spec.WeightsError` if the model's tensors are not those of the architecture.
     """
-    variables = variables_of(model, _architecture(model, architecture))
+    layers, arch = _network(model, architecture, name)
+    variables = _assigned(layers, arch)
     # DIFFERS(kernel-layout): torch keeps a kernel as (out, in, H, W), Keras as (H, W, in, out).
     arrays = {p: keras.ops.convert_to_numpy(value) for p, value in variables.items()}
+    arrays |= {p: arrays[p] + _lora_update(layers[p.keras_layer]) for p in _adapted(layers, arch)}
     return {p.name: np.einsum(p.to_torch, array).copy() for p, array in arrays.items()}
 
 
@@ -38,16 +44,22 @@ def set_weights(
     model: keras.Model,
     weights: Mapping[str, np.ndarray],
     architecture: str | Architecture | None = None,
+    *,
+    name: str | None = None,
 ) -> None:
     """Set every tensor of the model, or none if an error is raised.
 
-    The model and `architecture` are as in `get_weights`.
+    The arguments are those of `architecture_of`.
 
     Raises `resnet_spec.WeightsError` that names every missing, extra, mis-shaped, mis-typed or
     non-finite tensor, and every negative variance.
     """
-    arch = _architecture(model, architecture)
-    variables = variables_of(model, arch)
+    layers, arch = _network(model, architecture, name)
+    variables = _assigned(layers, arch)
+    adapted = [f"{p.keras_layer} adds an update to its kernel" for p in _adapted(layers, arch)]
+    if adapted:
+        fix = "set the weights before enable_lora(...)"
+        raise WeightsError("LoRA is enabled, nothing was set", adapted, fix)
     dtypes = {p.name: str(value.dtype) for p, value in variables.items()}
     check_weights(arch, weights, dtypes)
     # DIFFERS(kernel-layout): torch keeps a kernel as (out, in, H, W), Keras as (H, W, in, out).
@@ -55,22 +67,74 @@ def set_weights(
         value.assign(np.einsum(p.to_keras, weights[p.name]))
 
 
+def architecture_of(
+    model: keras.Model, architecture: str | Architecture | None = None, *, name: str | None = None
+) -> Architecture:
+    """The architecture of the ResNet in a model, read from its layers.
+
+    The model may be a saved or copied one, and may hold other layers, another classifier or the
+    ResNet as a layer. Of several ResNets, `name` is the one to take: its own, or that of the model
+    in it. `architecture` is what the layers are compared with; a name means the row with the
+    classes and the image channels that the model has.
+
+    Raises `resnet_spec.WeightsError` if they are not those of this architecture, and
+    `resnet_spec.ArchitectureError` if they are those of none.
+    """
+    return _network(model, architecture, name)[1]
+
+
 def variables_of(model: keras.Model, arch: Architecture) -> dict[Parameter, keras.Variable]:
     """The variable of the model for each parameter of the architecture, one to one."""
-    found = _tensors(model)
+    return _assigned(_network(model, arch, None)[0], arch)
+
+
+def _network(
+    model: keras.Model, architecture: str | Architecture | None, name: str | None
+) -> tuple[Layers, Architecture]:
+    """The layers of the ResNet in a model, and its architecture."""
+    network = find_network(model, name)
+    operations = operations_of(network.layers)
+    known = getattr(model, "architecture", None)
+    if architecture is not None:
+        found = _tensors(network.layers)
+        shapes = {each: tuple(value.shape) for each, value in found.items()}
+        arch = given_architecture(model, architecture, shapes)
+        _assigned(network.layers, arch)
+        if problems := layer_problems(arch, operations):
+            raise WeightsError(f"the model is not a {arch.name!r}", problems)
+    elif isinstance(known, Architecture) and not layer_problems(known, operations):
+        arch = known
+    else:
+        arch = read_architecture(network.name, operations, network.outputs)
+    return network.layers, arch
+
+
+def _assigned(layers: Layers, arch: Architecture) -> dict[Parameter, keras.Variable]:
+    """The variable of these layers for each parameter of the architecture, one to one."""
+    found = _tensors(layers)
     expected = {p.keras_name: p.keras_shape for p in parameters(arch)}
     check_model(arch, expected, {name: tuple(value.shape) for name, value in found.items()})
     return {p: found[p.keras_name] for p in parameters(arch)}
 
 
-def _architecture(model: keras.Model, architecture: str | Architecture | None) -> Architecture:
-    """The architecture of the model, with the sizes of its first and last layer."""
-    shapes = {name: tuple(value.shape) for name, value in _tensors(model).items()}
-    return architecture_of(model, architecture, shapes)
+def _tensors(layers: Layers) -> dict[str, keras.Variable]:
+    """The variables of these layers, as `layer/variable`; updates of LoRA are left out."""
+    quantized = [name for name, each in layers.items() if getattr(each, "quantization_mode", None)]
+    if quantized:
+        problems = [f"{name} holds rounded integers" for name in quantized]
+        fix = "get and set the weights before model.quantize(...)"
+        raise WeightsError("the model is quantized", problems, fix)
+    variables = ((name, value) for name, layer in layers.items() for value in layer.variables)
+    return {f"{n}/{v.name}": v for n, v in variables if not v.name.startswith("lora_")}
 
 
-def _tensors(model: keras.Model) -> dict[str, keras.Variable]:
-    """The variables of the model, as `layer/variable`."""
-    if not isinstance(model, keras.Model):
-        raise WeightsError("this is not a Keras model", [f"it is a {type(model).__name__}"])
-    return {f"{each.name}/{value.name}": value for each in model.layers for value in each.variables}
+def _adapted(layers: Layers, arch: Architecture) -> Iterator[Parameter]:
+    """The kernels to which LoRA adds an update."""
+    kernels = (p for p in parameters(arch) if p.keras_variable == "kernel")
+    return (p for p in kernels if getattr(layers[p.keras_layer], "lora_enabled", False))
+
+
+def _lora_update(layer: keras.layers.Layer) -> np.ndarray:
+    """The update that LoRA adds to the kernel of a dense layer or a convolution."""
+    down, up = (keras.ops.convert_to_numpy(v) for v in (layer.lora_kernel_a, layer.lora_kernel_b))
+    return layer.lora_alpha / layer.lora_rank * (down @ up)

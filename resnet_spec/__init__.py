@@ -34,6 +34,9 @@ from resnet_spec.plan import Plan as Plan
 from resnet_spec.plan import StagePlan as StagePlan
 from resnet_spec.plan import StemPlan as StemPlan
 from resnet_spec.plan import make_plan as make_plan
+from resnet_spec.plan import prefixed as prefixed
+from resnet_spec.reading import layer_problems as layer_problems
+from resnet_spec.reading import read_architecture as read_architecture
 from resnet_spec.recipe import SCHEDULES as SCHEDULES
 from resnet_spec.recipe import Recipe as Recipe
 from resnet_spec.recipe import RecipeError as RecipeError

@@ -46,7 +46,8 @@ _INSTEAD = {
     "include_top": "for include_top=False write num_classes=0 (the averaged features), or "
     "features_only=True, out_indices=(4,) (the last feature map)",
     "input_tensor": "write resnet_keras.resnet(tensor, architecture)",
-    "classifier_activation": "models return logits; apply the softmax to them",
+    "classifier_activation": "PyTorch's losses take the logits that models return; for "
+    "probabilities write model(images).softmax(1)",
     "replace_stride_with_dilation": "write output_stride=8 for [False, True, True], "
     "output_stride=16 for [False, False, True]",
     "zero_init_last": "write zero_init_residual=True",

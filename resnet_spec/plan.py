@@ -7,9 +7,10 @@ padding or a name. Names are canonical: those of the `state_dict` of torchvision
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import lru_cache
 from itertools import zip_longest
+from typing import Any
 
 from resnet_spec.architecture import Architecture
 from resnet_spec.components import BlockKind, Stage
@@ -245,6 +246,18 @@ def make_plan(arch: str | Architecture) -> Plan:
         fc=Linear("fc", channels, arch.num_classes) if has_classes else None,
         features=_features(arch, stem, relu, used),
     )
+
+
+def prefixed(part: Any, prefix: str) -> Any:
+    """A plan, or a part of it, whose layers have names that begin with the prefix and a dot."""
+    if isinstance(part, tuple):
+        return tuple(prefixed(each, prefix) for each in part)
+    if not is_dataclass(part):
+        return part
+    parts = {field.name: prefixed(getattr(part, field.name), prefix) for field in fields(part)}
+    if "name" in parts:
+        parts["name"] = f"{prefix}.{parts['name']}"
+    return replace(part, **parts)  # pyright: ignore[reportArgumentType]
 
 
 def _features(

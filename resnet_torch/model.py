@@ -64,6 +64,7 @@ class ResNet(nn.Module):
         self.fc = linear(plan.fc) if plan.fc else None
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
+        check_layout(image, self.architecture.in_channels)
         x = self.conv1(image)
         if self.bn1 is not None:
             x = self.bn1(x)
@@ -125,3 +126,21 @@ def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
         f"dtype must be a floating-point dtype such as torch.float16 or 'float16', not {dtype!r}; "
         "for mixed precision run a float32 model under torch.autocast"
     )
+
+
+def check_layout(image: Tensor, channels: int) -> None:
+    """Check that images are channels first: (N, C, H, W).
+
+    Raises `ValueError` with the transpose that makes them so.
+    """
+    # DIFFERS(layout): torch keeps channels before height and width, Keras after them.
+    is_traced = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+    if is_traced or not isinstance(image, Tensor) or image.ndim != 4:
+        return
+    if image.shape[1] != channels and image.shape[3] == channels:
+        fix = "images.permute(0, 3, 1, 2)"
+        shape, expected = tuple(image.shape), (None, channels, None, None)
+        raise ValueError(
+            f"the images have shape {shape}, expected {expected}: "
+            f"they are channels last, write {fix}"
+        )

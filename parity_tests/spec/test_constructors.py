@@ -26,6 +26,7 @@ from resnet_parity.site.stubs import stub
 
 PACKAGES = (resnet_torch, resnet_keras)
 OPTIONS = ["num_classes", "in_channels", "features_only", "out_indices", "dtype"]
+KERAS_OPTIONS = ["name", "classifier_activation"]
 
 
 @pytest.fixture(params=PACKAGES, ids=lambda package: package.__name__)
@@ -45,16 +46,17 @@ def test_every_row_is_a_function_of_its_own(package):
 
 def test_the_public_names_are_the_rows_and_the_names_imported(package):
     others = {"create_model", "get_weights", "list_models", "set_weights"}
-    model = "ResNet" if package is resnet_torch else "resnet"
-    assert set(package.__all__) == {*ARCHITECTURES, *others, model}
+    others |= {"ResNet"} if package is resnet_torch else {"resnet", "architecture_of"}
+    assert set(package.__all__) == {*ARCHITECTURES, *others}
     assert len(package.__all__) == len(set(package.__all__))
 
 
 def test_a_signature_lists_every_option(package):
     """First the options of `create_model`, then the other fields with the row's values."""
     found = inspect.signature(package.resnet50_v1).parameters
-    rest = [field.name for field in fields(Architecture) if field.name not in OPTIONS]
-    assert list(found) == OPTIONS + rest
+    options = OPTIONS + (KERAS_OPTIONS if package is resnet_keras else [])
+    rest = [field.name for field in fields(Architecture) if field.name not in options]
+    assert list(found) == options + rest
     assert all(each.kind is each.KEYWORD_ONLY for each in found.values())
     assert (found["stride_in_1x1"].default, found["num_classes"].default) == (True, None)
 

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import keras
 
-from resnet_keras.model import deep_recursion, functional
+from resnet_keras.contexts import deep_recursion, functional
 from resnet_keras.training import tensorflow
 from resnet_parity.adapters.loading import quiet
 

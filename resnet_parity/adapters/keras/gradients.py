@@ -11,7 +11,7 @@ from keras import ops
 
 from resnet_spec import IMAGE, outputs
 
-from resnet_keras.model import floatx
+from resnet_keras.contexts import floatx
 from resnet_keras.weights import variables_of
 from resnet_parity.adapters.keras.modes import compile_options
 

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from resnet_keras.model import functional
+from resnet_keras.contexts import functional
 from resnet_keras.training import tensorflow
 
 TENSORFLOW_MODES = ("graph", "eager", "xla")
