@@ -1,4 +1,4 @@
-"""What Keras keeps in globals, set for the time of a call: dtypes, and Python's recursion limit."""
+"""Global settings for the time of a call: dtypes of Keras, and Python's recursion limit."""
 
 from __future__ import annotations
 
