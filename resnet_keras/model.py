@@ -32,7 +32,7 @@ BLOCKS = {
 
 
 def resnet(
-    image: KerasTensor, architecture: Architecture, *, name: str | None = None
+    image: KerasTensor, architecture: str | Architecture, *, name: str | None = None
 ) -> KerasTensor | list[KerasTensor]:
     """Images to logits: (N, H, W, in_channels) -> (N, num_classes), any H and W.
 
@@ -40,6 +40,7 @@ def resnet(
     (N, H, W, C), whose names, channels and reductions are in `feature_info` of the model. The names
     of its layers begin with `name`, so that one graph can hold several networks.
     """
+    architecture = get_architecture(architecture)
     check_layout(image, architecture.in_channels)
     plan = make_plan(architecture)
     if name:
