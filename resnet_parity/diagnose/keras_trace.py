@@ -92,7 +92,7 @@ def _recording(keras: Any, recorder: Recorder, model: Any) -> Iterator[None]:
         graph = self
         if is_container and self is not model and len(args) == 1 and hasattr(args[0], "shape"):
             graph = _as_graph(keras, self, args[0], **kwargs)
-        with _statistics_kept(self, kwargs):
+        with _statistics_restored(self, kwargs):
             result = original(self, *args, **kwargs) if graph is self else graph(args[0])
         inside = is_container and hasattr(result, "shape") and recorder.knows(result)
         if self is not model and graph is self and hasattr(result, "shape") and not inside:
@@ -108,7 +108,7 @@ def _recording(keras: Any, recorder: Recorder, model: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _statistics_kept(layer: Any, options: Mapping[str, Any]) -> Iterator[None]:
+def _statistics_restored(layer: Any, options: Mapping[str, Any]) -> Iterator[None]:
     """Undo the update of the running statistics that a norm in training mode makes."""
     is_norm = options.get("training") and hasattr(layer, "moving_variance")
     statistics = [layer.moving_mean, layer.moving_variance] if is_norm else []
