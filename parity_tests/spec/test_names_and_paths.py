@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
@@ -69,11 +70,8 @@ def public_functions() -> Iterator[tuple[str, Callable[..., Any]]]:
 
 
 # The implementations call these with a row that they have found.
-FOUND = (
-    "resnet_spec.resized",
-    "resnet_spec.resized_to",
-    "resnet_spec.as_code",
-    "resnet_keras.resnet",
+FOUND = tuple(
+    f"resnet_spec.{name}" for name in ("as_code", "layer_problems", "resized", "resized_to")
 )
 
 
@@ -164,3 +162,8 @@ def test_a_dtype_has_one_name_in_both():
     )
     assert {str(value.dtype) for value in ours.parameters()} == {"torch.float16"}
     assert {value.dtype for value in theirs.variables} == {"float16"}
+
+
+def test_keras_builds_a_graph_of_a_name():
+    image = keras.Input((None, None, 3))
+    assert keras.Model(image, resnet_keras.resnet(image, NAME)).output_shape == (None, 10)
