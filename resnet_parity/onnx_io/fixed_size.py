@@ -1,4 +1,4 @@
-"""Pools and paddings that at the one size of image that a file takes equal those of a ResNet."""
+"""Pools and padding that at the one size of image that a file takes equal those of a ResNet."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from resnet_parity.onnx_io import nodes
 _RESHAPING = ("Flatten", "Reshape", "Squeeze")
 
 
-def settle_pools(graph: ir.Graph) -> Iterator[str]:
-    """Give pools of a file of fixed size the form that a ResNet has, where that is the same.
+def settle_sizes(graph: ir.Graph) -> Iterator[str]:
+    """Give pools and padding of a file of fixed size the form of a ResNet, where that is the same.
 
-    Changes the graph in place, and yields a sentence for each pool that it changes.
+    Changes the graph in place, and yields a sentence for each node that it changes.
     """
     for node in graph:
         value = node.inputs[0] if node.inputs else None
@@ -22,8 +22,7 @@ def settle_pools(graph: ir.Graph) -> Iterator[str]:
         height, width = extents if len(extents) == 2 else (None, None)
         if not isinstance(height, int) or not isinstance(width, int):
             continue
-        operator = node.op_type
-        settle = {"MaxPool": _settle_max, "AveragePool": _settle_average}.get(operator)
+        settle = _SETTLE.get(node.op_type)
         what = settle(node, (height, width)) if settle else ""
         if what:
             name = node.name or node.outputs[0].name
@@ -33,19 +32,41 @@ def settle_pools(graph: ir.Graph) -> Iterator[str]:
             )
 
 
+def _settle_padding(node: ir.Node, extents: tuple[int, int]) -> str:
+    """Write the padding of a convolution or pool as the symmetric one, where that is the same.
+
+    It is if no window reaches the cells that differ: those at the far edges.
+    """
+    mode, padding = node.attributes.get_string("auto_pad", "NOTSET"), nodes.pads(node)
+    weight = nodes.constant(node, 1)
+    kernel, strides = _windows(node)
+    kernel = kernel if weight is None else weight.shape[2:]
+    if padding is None or mode == "VALID" or len(kernel) != 2 or strides == (1, 1):
+        return ""
+    dilations = node.attributes.get_ints("dilations", (1, 1))
+    beyond = [dilation * (width - 1) for dilation, width in zip(dilations, kernel, strict=True)]
+
+    def ends(before: tuple[int, ...], after: tuple[int, ...]) -> list[int]:
+        sums = map(sum, zip(extents, before, after, strict=True))
+        return [(s - b - 1) // n for s, b, n in zip(sums, beyond, strides, strict=True)]
+
+    before, after = padding[:2], padding[2:]
+    is_written = mode == "NOTSET" and before == after
+    if is_written or node.attributes.get_int("ceil_mode", 0):
+        return ""
+    if ends(before, after) != ends(before, before):
+        return ""
+    _set(node, pads=[*before, *before], auto_pad=None)
+    return f"pads by {padding}, which equals {before * 2}"
+
+
 def _settle_max(pool: ir.Node, extents: tuple[int, int]) -> str:
-    """Write padding that depends on the size as numbers; remove rounding that has no effect."""
+    """Make the padding symmetric; remove rounding that has no effect."""
+    if text := _settle_padding(pool, extents):
+        return text
     kernel, strides = _windows(pool)
     if len(kernel) != 2 or set(pool.attributes.get_ints("dilations", (1,))) != {1}:
         return ""
-    mode = pool.attributes.get_string("auto_pad", "NOTSET")
-    if mode in ("SAME_UPPER", "SAME_LOWER"):
-        pairs = zip(extents, kernel, strides, strict=True)
-        totals = [max((-(-e // s) - 1) * s + k - e, 0) for e, k, s in pairs]
-        if any(total % 2 for total in totals):
-            return ""
-        _set(pool, pads=[total // 2 for total in totals] * 2, auto_pad=None)
-        return "has SAME padding, which is symmetric"
     padding = nodes.pads(pool)
     if padding is None or not pool.attributes.get_int("ceil_mode", 0):
         return ""
@@ -87,3 +108,6 @@ def _set(node: ir.Node, **attributes: int | list[int] | None) -> None:
             node.attributes[name] = ir.AttrInt64s(name, value)
         elif value is not None:
             node.attributes[name] = ir.AttrInt64(name, value)
+
+
+_SETTLE = {"Conv": _settle_padding, "MaxPool": _settle_max, "AveragePool": _settle_average}

@@ -23,7 +23,7 @@ from resnet_parity.errors import ParityError
 from resnet_parity.files import brief
 from resnet_parity.onnx_io import metadata
 from resnet_parity.onnx_io.absorb import absorb
-from resnet_parity.onnx_io.fixed_size import settle_pools
+from resnet_parity.onnx_io.fixed_size import settle_sizes
 from resnet_parity.onnx_io.inference_form import inference_form
 from resnet_parity.onnx_io.match import Match
 from resnet_parity.onnx_io.nodes import constant
@@ -69,7 +69,7 @@ def identify(proto: ModelProto, name: str, wanted: Architecture | None = None) -
     try:
         model = _model(form, name)
         notes = [*notes, *_conversion(form)]
-        notes += [*settle_pools(model.graph), *absorb(model.graph, name)]
+        notes += [*settle_sizes(model.graph), *absorb(model.graph, name)]
         found = _identify(model, form, name, wanted)
         return replace(found, notes=(*notes, *found.match.notes))
     except (ParityError, MemoryError):
@@ -162,7 +162,8 @@ def _check_image(graph: ir.Graph, found: Match, name: str) -> None:
     known = [extent for extent in extents if isinstance(extent, int)]
     if image.dtype != ir.DataType.FLOAT or len(extents) != 4 or any(e < 1 for e in known):
         raise ParityError(
-            f"{name}: its input is {image.dtype} of shape {image.shape}, not a float32 image"
+            f"{name}: its input is {image.dtype} of shape {image.shape}, not a float32 image; "
+            "export it again with one"
         )
     channels = extents[found.layout.index("c")]
     wanted = found.architecture.in_channels

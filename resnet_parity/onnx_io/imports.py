@@ -88,7 +88,8 @@ def import_verified(
     verdicts = list(verify_file(name, found, taken.weights, progress, **options))
     if failure := first_failure(verdicts, checks):
         raise ExportError(
-            f"{name} does not compute what its weights define, nothing was written: {failure}"
+            f"{name} does not compute what its weights define, nothing was written: {failure}; "
+            "compare it with what it was exported from: resnet-parity diagnose"
         )
     reasons = {f"{v.check} check, {v.reason}": None for v in verdicts if v.status == "skipped"}
     left_out = [f"{name} check, left out by --check" for name in GRAPH_CHECKS if name not in checks]

@@ -6,11 +6,13 @@ A file is refused with one `ParityError` that names the file and the reason.
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import onnx
+from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto
 from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
 
@@ -102,9 +104,17 @@ def parse(content: bytes, name: str, folder: Path | None = None) -> ModelProto:
             _load_tensors(model, folder, MAX_BYTES - len(content))
             onnx.checker.check_model(model)
         except ParityError as error:
-            raise ParityError(f"{name}: {error}") from error
+            fix = "" if "; " in str(error) else "; copy or export the file again"
+            raise ParityError(f"{name}: {error}{fix}") from error
+        except DecodeError as error:  # its own text names classes of protobuf alone
+            raise ParityError(
+                f"{name} is not an ONNX file, or is damaged; copy or export it again"
+            ) from error
         except onnx.checker.ValidationError as error:
-            raise ParityError(f"{name} is not valid: {brief(error)}") from error
+            node = re.search(r"Name: (\S+) OpType", str(error))
+            where = f" (node {node[1]!r})" if node else ""
+            reason = brief(error).rstrip(".")
+            raise ParityError(f"{name} is not valid: {reason}{where}; export it again") from error
     return model
 
 
@@ -112,7 +122,7 @@ def _read_bytes(path: Path) -> bytes:
     check_readable(path)
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise ParityError(f"{path} has more than {MAX_BYTES:,} bytes")
+            raise ParityError(f"{path} has more than {MAX_BYTES:,} bytes; export the ResNet alone")
         return path.read_bytes()
     except OSError as error:
         raise ParityError(f"{path} cannot be read: {error.strerror}") from error
@@ -121,7 +131,7 @@ def _read_bytes(path: Path) -> bytes:
 def _check_model(model: ModelProto) -> None:
     """Check everything but the tensors."""
     if not model.graph.node:
-        raise ParityError("it holds no graph; it is not an ONNX file, or is damaged")
+        raise ParityError("it holds no graph, so it is not an ONNX file, or is damaged")
     versions = [each.version for each in model.opset_import if each.domain in ("", "ai.onnx")]
     if len(versions) != 1 or versions[0] not in READABLE_OPSETS:
         named = ", ".join(map(str, versions)) or "none"
@@ -130,16 +140,22 @@ def _check_model(model: ModelProto) -> None:
             f"its opset is {named}, not {first} to {last}; export it with another opset"
         )
     if model.graph.sparse_initializer:
-        raise ParityError("it holds sparse tensors, which no supported ResNet has")
+        raise ParityError("it holds sparse tensors; export it with dense ones")
     if model.functions or model.training_info:
         raise ParityError("it holds functions or a training graph; export the model for inference")
     for node in model.graph.node:
         if node.domain not in ("", "ai.onnx") or node.op_type not in _OPERATORS:
             name = printable(f"{node.domain}.{node.op_type}" if node.domain else node.op_type)
-            raise ParityError(f"node {node.name!r} is a {name}, which no supported ResNet has")
+            raise ParityError(
+                f"node {node.name!r} is a {name}, which no supported ResNet has; export the ResNet "
+                "alone, without what comes before or after it"
+            )
         for attribute in node.attribute:
             if attribute.HasField("g") or attribute.graphs or attribute.HasField("sparse_tensor"):
-                raise ParityError(f"node {node.name!r} holds a graph or a sparse tensor")
+                raise ParityError(
+                    f"node {node.name!r} holds a graph or a sparse tensor; "
+                    "export the model without loops and branches"
+                )
 
 
 def _load_tensors(model: ModelProto, folder: Path | None, room: int) -> None:
@@ -164,7 +180,9 @@ def _load_tensors(model: ModelProto, folder: Path | None, room: int) -> None:
                 raise ParityError(f"tensor {name} is stored in another file")
             room -= size
             if room < 0:
-                raise ParityError(f"its tensors have more than {MAX_BYTES:,} bytes")
+                raise ParityError(
+                    f"its tensors have more than {MAX_BYTES:,} bytes; export the ResNet alone"
+                )
             _load_external(tensor, name, size, folder)
         held = len(tensor.raw_data) if tensor.HasField("raw_data") else None
         listed = len(getattr(tensor, field))

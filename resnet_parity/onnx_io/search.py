@@ -160,6 +160,8 @@ class _Search:
     def _additional(self, before: Match, todo: _Todo, step: _Step, message: str) -> None:
         """The operator is one too many."""
         name, value, goal = step
+        if name in before.folded:  # it comes after the folded norm, which is another reading
+            return
         for each in _maps(value):
             fault = f"there is an additional {describe(value)} between {name} and {goal}"
             self._recover(before.copy(), value, fault, [*todo, (name, each, goal)])
