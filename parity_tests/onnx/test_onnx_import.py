@@ -371,3 +371,49 @@ def test_the_command_prints_the_architecture(tmp_path, capsys):
     weights = read_weights(tmp_path / "net.safetensors", find("resnet20"))
     for name, array in random_weights(find("resnet20"), 0, "float32").items():
         np.testing.assert_array_equal(array, weights[name], err_msg=name)
+
+
+def test_the_architecture_is_printed_before_the_checks_that_were_chosen(tmp_path, capsys):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(exported(TINY.name, "torch"))
+    assert cli.main(["import", str(path), "--check", "exact"]) == 0
+    out, err = capsys.readouterr()
+    lines = err.splitlines()
+    assert "recognised as tiny (10 classes); proving ..." in lines
+    assert lines.index("recognised as tiny (10 classes); proving ...") < lines.index(
+        next(line for line in lines if line.startswith("exact check"))
+    )
+    assert "float32 check, " not in err
+    assert "not verified: float32 check, left out by --check" in out.replace("\n", " ")
+
+
+@pytest.mark.parametrize("command", ["import", "inspect"])
+def test_a_missing_file_is_reported_before_a_missing_package(command, monkeypatch, capsys):
+    def missing(module):
+        raise AssertionError(f"{module} was looked for")
+
+    monkeypatch.setattr("resnet_parity.adapters.loading.require", missing)
+    assert cli.main([command, "missing.onnx"]) == 2
+    assert "missing.onnx does not exist" in capsys.readouterr().err
+
+
+def test_a_safetensors_file_is_no_input_of_import(tmp_path, capsys):
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(b"weights")
+    assert cli.main(["import", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert "is a safetensors file, which is what `import` writes" in error
+    assert f"resnet-parity export NAME --weights {path}" in error
+
+
+def test_a_file_without_a_row_names_its_convolution_and_the_nearest_row():
+    proto = without_metadata(exported("resnet20", "torch"))
+    wide = tensor(proto, "layer2.1.conv1.weight")
+    wide.CopyFrom(numpy_helper.from_array(np.zeros((32, 32, 5, 5), np.float32), wide.name))
+    change(proto, "layer2.1.conv1", kernel_shape=[5, 5], pads=[2, 2, 2, 2])
+    message = (
+        r"no architecture has a convolution of shape \(32, 32, 5, 5\), as 'layer2.1.conv1' has; "
+        r"nearest is resnet20, but layer2.1.conv1: weight of shape .*show resnet20"
+    )
+    with pytest.raises(ParityError, match=message):
+        identified(proto.SerializeToString())

@@ -22,7 +22,8 @@ def settle_sizes(graph: ir.Graph) -> Iterator[str]:
         height, width = extents if len(extents) == 2 else (None, None)
         if not isinstance(height, int) or not isinstance(width, int):
             continue
-        settle = _SETTLE.get(node.op_type)
+        operator = node.op_type
+        settle = _SETTLE.get(operator)
         what = settle(node, (height, width)) if settle else ""
         if what:
             name = node.name or node.outputs[0].name

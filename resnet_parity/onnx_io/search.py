@@ -13,7 +13,7 @@ from itertools import count
 
 from onnxscript import ir
 
-from resnet_spec import IMAGE, Architecture, Norm, make_graph, outputs
+from resnet_spec import IMAGE, Architecture, Identity, Norm, make_graph, outputs
 
 from resnet_parity.onnx_io.match import (
     InputPairs,
@@ -125,8 +125,13 @@ class _Search:
                 other = next((o for o, v in found.values.items() if v is value), describe(value))
                 found.add_fault(f"{goal} takes {other} instead of {name}", cost=_WRONG_OPERATOR)
             return [[]]
-        node = found.operations[name]
-        orders = inputs_of(node.operation, node, source_of(value, name, found), found)
+        node, source = found.operations[name], source_of(value, name, found)
+        if source.producer() in found.used and not isinstance(node.operation, Identity):
+            other = next((o for o, v in found.values.items() if v is value), describe(value))
+            found.add_fault(f"{goal} takes {other} instead of {name}", cost=_WRONG_OPERATOR)
+            orders = [[]]
+        else:
+            orders = inputs_of(node.operation, node, source, found)
         found.values[name] = value
         return orders
 
