@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -145,3 +146,12 @@ def rounding_and_fallback(
     monkeypatch.setattr(framework, "run", run_eagerly)
     monkeypatch.setattr(framework, "gradients", differentiate_eagerly)
     return ran
+
+
+@pytest.fixture
+def eagerly():
+    """Run TensorFlow without graphs, which take longer to make than a few steps of a small net."""
+    tensorflow = import_module("tensorflow")
+    tensorflow.config.run_functions_eagerly(True)
+    yield
+    tensorflow.config.run_functions_eagerly(False)

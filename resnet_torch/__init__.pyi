@@ -1,4 +1,4 @@
-"""Generated from the registry; scripts/readme writes it."""
+"""Generated from the registry; scripts/generate writes it."""
 
 from collections.abc import Iterable
 from typing import TypedDict, Unpack

@@ -15,7 +15,7 @@ from benchmarks.provenance import Measured
 from resnet_parity.errors import MissingFrameworkError, ParityError
 from resnet_parity.site import readme
 from resnet_parity.site import results as reading
-from resnet_parity.site.readme import onnx_setups
+from resnet_parity.site.tables import onnx_setups
 
 SOME, OTHER = ({"cpu": cpu, "cores": 2, "system": "Linux"} for cpu in ("some", "other"))
 

@@ -52,7 +52,7 @@ def main() -> int:
     if "--check" in sys.argv[1:]:
         current = FILE.read_text(encoding="utf-8") == text()
         if not current:
-            print(f"{FILE} is out of date; run scripts/readme", file=sys.stderr)
+            print(f"{FILE} is out of date; run scripts/generate", file=sys.stderr)
         return int(not current)
     FILE.write_text(text(), encoding="utf-8")
     return 0

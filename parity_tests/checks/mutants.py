@@ -188,7 +188,8 @@ def same_padding(patch: pytest.MonkeyPatch) -> None:
             name=keras_layer_name(spec.name),
         )(x)
 
-    patch.setattr(resnet_keras.blocks, "conv", conv)
+    for module in (resnet_keras.layers, resnet_keras.blocks):
+        patch.setattr(module, "conv", conv)
 
 
 def _change_blocks(patch: pytest.MonkeyPatch, change: Callable[[Block], Block]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from importlib import import_module
 
 import numpy as np
 import pytest
@@ -32,15 +31,6 @@ from resnet_parity.tolerances import limit
 
 MOST = limit("lockstep", "float64")
 ROUNDING = limit("float64", "taps")
-
-
-@pytest.fixture
-def eagerly():
-    """Run TensorFlow without graphs, which take longer to make than a few steps of a small net."""
-    tensorflow = import_module("tensorflow")
-    tensorflow.config.run_functions_eagerly(True)
-    yield
-    tensorflow.config.run_functions_eagerly(False)
 
 
 def train(recipe: Recipe, arch: Architecture = TINY, count: int = 4) -> list[TrainingStep]:

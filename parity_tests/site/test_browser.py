@@ -424,3 +424,101 @@ def test_a_plot_can_be_chosen(reader):
     assert page.locator("figure.plot:visible").count() == 1
     page = reader.open("evidence", "depth-plain34")
     assert page.locator("#depth-plain34").is_visible()
+
+
+# On touch screens the copy buttons are always there; they cover no line.
+
+TOUCH = ((820, 1180), (1024, 768), (1180, 820))
+
+
+@pytest.mark.parametrize("size", TOUCH, ids=lambda size: f"{size[0]}px")
+def test_no_lines_overlap_on_a_touch_screen(browser, size):
+    context = browser.new_context(
+        viewport={"width": size[0], "height": size[1]}, has_touch=True, is_mobile=True, offline=True
+    )
+    reader = Reader(context)
+    page = reader.open("layers")
+    assert page.evaluate("matchMedia('(hover: none)').matches")
+    for pair in page.locator("section.pair").all():
+        rows = pair.evaluate(ROWS)
+        for side in rows:
+            for (_, bottom, _), (top, _, _) in pairwise(side):
+                assert top >= bottom - PIXEL
+        if size[0] >= 900 and len(rows) == 2:
+            for (first, *_), (second, *_) in zip(*rows, strict=True):
+                assert abs(first - second) <= PIXEL
+    buttons = "document.querySelectorAll('.copy')"
+    assert page.evaluate(f"[...{buttons}].every((b) => getComputedStyle(b).opacity === '1')")
+    context.close()
+    assert reader.complaints == []
+
+
+# The search field.
+
+
+@pytest.mark.parametrize(
+    ("query", "target"),
+    [
+        ("layer2_1_conv2/kernel", "spec.html#net=resnet50&block=layer2.1&layer=conv2"),
+        ("layer4.2.bn3.running_var", "spec.html#net=resnet50&block=layer4.2&layer=bn3"),
+        ("bottleneck", "blocks.html#blocks-Bottleneck"),
+        ("pool-padding", "differences.html#pool-padding"),
+        ("exit code", "docs/commands.html"),
+        ("What runs on a GPU", "docs/engines.html#what-runs-on-a-gpu"),
+    ],
+)
+@pytest.mark.parametrize("start", ["index", "docs/onnx"])
+def test_the_search_leads_to_pages_definitions_tags_and_tensors(reader, query, target, start):
+    page = reader.open(start)
+    page.keyboard.press("/")
+    page.keyboard.type(query)
+    page.locator("#found a").first.wait_for()
+    links = page.locator("#found a").evaluate_all("(all) => all.map((each) => each.href)")
+    assert (SITE / target.partition("#")[0]).as_uri() in [link.partition("#")[0] for link in links]
+    assert any(link.endswith(target) for link in links)
+
+
+def test_the_search_is_used_by_keyboard_and_closes(reader):
+    page = reader.open("index")
+    page.keyboard.press("/")
+    page.keyboard.type("no such thing at all")
+    page.locator("#found .note").wait_for()
+    page.keyboard.press("Escape")
+    assert page.locator("#found").is_hidden() and page.input_value("#search") == ""
+    page.keyboard.type("moving weights")
+    page.locator("#found a").first.wait_for()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/docs/moving_weights.html")
+
+
+# Exercises, and shapes beside the lines.
+
+
+def test_a_right_answer_opens_the_solution_and_a_wrong_one_does_not(reader):
+    page = reader.open("exercises")
+    section = page.locator("#exercise-2")
+    answer = section.locator("details.answer")
+    section.locator("button.row:not([data-right])").first.click()
+    assert answer.get_attribute("open") is None
+    assert section.locator("button.row.wrong").count() == 1
+    section.locator("button[data-right]").first.click()
+    assert answer.get_attribute("open") is not None
+    assert "relative error" in answer.inner_text() and "exact" in answer.inner_text()
+
+
+def test_shapes_follow_the_architecture_the_block_and_the_image_size(reader):
+    page = reader.open("blocks")
+
+    def shapes(framework: str) -> list[str]:
+        return page.locator(f".side.{framework} .shape").all_inner_texts()
+
+    assert "(N, 256, 56, 56)" in shapes("torch") and "(N, 56, 56, 256)" in shapes("keras")
+    page.fill("#shapes-height", "97")
+    page.fill("#shapes-width", "225")
+    assert "(N, 256, 25, 57)" in shapes("torch") and "(N, 25, 57, 256)" in shapes("keras")
+    page.select_option("#shapes-block", "layer4.0")
+    assert "(N, 2048, 4, 8)" in shapes("torch")
+    page.select_option("#shapes-net", "resnet20")
+    assert "(N, 16, 32, 32)" in shapes("torch")
+    assert reader.open("model").locator(".shape").count() >= 8

@@ -1,10 +1,11 @@
-"""The README: its tables are generated and its examples run here."""
+"""README and documents: tables are generated, commands and examples run, links resolve."""
 
 from __future__ import annotations
 
 import ast
 import re
 import shlex
+import shutil
 import tomllib
 
 import pytest
@@ -13,36 +14,76 @@ from resnet_spec import ARCHITECTURES
 
 from parity_tests.support import ROOT, light, python
 from resnet_parity import cli
-from resnet_parity.site.readme import SECTIONS
+from resnet_parity.site.markdown import documents, slug
+from resnet_parity.site.tables import SECTIONS
 from resnet_parity.tolerances import TOLERANCES, limit
 
-README = (ROOT / "README.md").read_text()
+FILES = [ROOT / "README.md", *(ROOT / d.file for d in documents() if d.file != "README.md")]
+TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text() for path in FILES}
+README = TEXTS["README.md"]
 
 
-PAGES = {path.name: path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}
+def blocks(language: str) -> list[str]:
+    pattern = re.compile(rf"```{language}\n(.*?)```", flags=re.DOTALL)
+    return [block for text in TEXTS.values() for block in pattern.findall(text)]
 
 
-def blocks(language: str, text: str = README) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+def test_the_readme_is_short():
+    lines = README.splitlines()
+    assert len(lines) <= 180
+    tables = [line for line in lines if line.startswith("|")]
+    tables += "".join(re.findall(r"```text\n(.*?)```", README, flags=re.DOTALL)).splitlines()
+    assert max(map(len, tables)) <= 100
+
+
+def test_every_document_is_short_and_in_the_index():
+    found = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md")}
+    assert found <= set(TEXTS), "docs/index.md links every document"
+    for name in found:
+        assert len(TEXTS[name].splitlines()) <= 200, name
 
 
 @pytest.mark.parametrize("name", SECTIONS)
 def test_generated_sections_are_current(name):
-    assert f"<!-- {name}: generated -->\n{SECTIONS[name]()}\n<!-- end -->" in README
+    section = f"<!-- {name}: generated -->\n{SECTIONS[name]()}\n<!-- end -->"
+    assert sum(section in text for text in TEXTS.values()) == 1
 
 
-def test_the_generator_detects_a_stale_readme(tmp_path):
-    stale = README.replace("25,557,032", "25,557,033")
-    assert stale != README
-    (tmp_path / "README.md").write_text(stale)
-    result = python("-m", "resnet_parity.site.readme", "--check", cwd=tmp_path)
-    assert (result.returncode, "out of date" in result.stderr) == (1, True)
-    assert python("-m", "resnet_parity.site.readme", cwd=tmp_path).returncode == 0
-    assert (tmp_path / "README.md").read_text() == README
+@pytest.mark.parametrize("name", ["README.md", "docs/architectures.md"])
+def test_the_generator_detects_a_stale_document(name, tmp_path):
+    (tmp_path / "docs").mkdir()
+    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        shutil.copy(path, tmp_path / path.relative_to(ROOT))
+    stale = re.sub(r"(?s)(generated -->\n.{40})", r"\1 stale", TEXTS[name])
+    assert stale != TEXTS[name]
+    (tmp_path / name).write_text(stale)
+    result = python("-m", "resnet_parity.site.tables", "--check", cwd=tmp_path)
+    assert (result.returncode, f"{name} is out of date" in result.stderr) == (1, True)
+    assert python("-m", "resnet_parity.site.tables", cwd=tmp_path).returncode == 0
+    assert (tmp_path / name).read_text() == TEXTS[name]
+
+
+def anchors(text: str) -> set[str]:
+    plain = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", plain, flags=re.MULTILINE)
+    return {slug(re.sub(r"[`*]", "", heading)) for heading in headings}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_link_resolves(name):
+    links = re.findall(r"\]\(([^)\s]+)\)", TEXTS[name])
+    for link in links:
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (ROOT / name).parent.joinpath(path) if path else ROOT / name
+        assert target.exists(), f"{name}: {link}"
+        assert not anchor or anchor in anchors(target.read_text()), f"{name}: {link}"
 
 
 def test_python_examples_run(tmp_path):
     """All run in one process, each in its own namespace."""
+    (tmp_path / "my_layers.py").touch()  # a snippet imports the reader's own module
     script = (
         "from resnet_parity.adapters.loading import load_triton\nload_triton()\n"
         f"for code in {blocks('python')!r}: exec(code, {{}})"
@@ -53,15 +94,9 @@ def test_python_examples_run(tmp_path):
     assert difference < limit("careless comparison", "logits")
 
 
-@pytest.mark.parametrize("page", [name for name, text in PAGES.items() if "```python" in text])
-def test_python_examples_of_a_page_run(page):
-    for code in blocks("python", PAGES[page]):
-        exec(code, {})
-
-
 def commands() -> list[str]:
     lines = [line.partition("#")[0].strip() for block in blocks("sh") for line in block.split("\n")]
-    return [line for line in lines if line]
+    return [line for line in dict.fromkeys(lines) if line]
 
 
 # test_site.py runs the command that opens a browser.
@@ -98,14 +133,7 @@ def test_the_commands_on_files_run_one_after_the_other(compared, tmp_path, monke
 def test_commands_name_existing_files():
     for line in commands():
         first, *rest = line.split()
-        assert first in {
-            "resnet-parity",
-            "scripts/demo",
-            "scripts/side_by_side",
-            "scripts/test",
-            ".",
-            "python",
-        }
+        assert first in {"resnet-parity", "python", "."} or first.startswith("scripts/")
         for word in (first, *rest):
             if word.startswith(("scripts/", "resnet_")):
                 assert (ROOT / word).exists(), word
@@ -113,18 +141,21 @@ def test_commands_name_existing_files():
 
 def test_extras_are_those_that_the_readme_names():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert set(project["optional-dependencies"]) == {
-        "torch",
-        "keras",
-        "jax",
-        "onnx",
-        "openvino",
-        "plot",
-        "all",
-    }
-    for extra in project["optional-dependencies"]:
-        assert f"`{extra}`" in README
-    assert all(row in README for row in ARCHITECTURES)
+    named = re.findall(r"^\| `(\w+)` \| .* GB", README, flags=re.MULTILINE)
+    assert named == list(project["optional-dependencies"])
+
+
+def test_every_architecture_is_in_its_document():
+    assert all(f"`{name}`" in TEXTS["docs/architectures.md"] for name in ARCHITECTURES)
+
+
+def test_every_command_is_in_the_readme_and_has_its_exit_codes():
+    parser = cli._parser()
+    (choices,) = (a.choices for a in parser._actions if a.dest == "command")
+    assert choices
+    for name in choices:
+        assert f"`{name}`" in README
+        assert re.search(rf"`{name}[ `]", TEXTS["docs/commands.md"]), name
 
 
 _DIFFERS = "an entry shows that two results differ"

@@ -34,9 +34,11 @@ from resnet_parity.site import build, results
 from resnet_parity.site.alignment import align
 from resnet_parity.site.chapters import CHAPTERS, DESCRIPTION, INTRODUCTIONS, MORE
 from resnet_parity.site.columns import TAG
+from resnet_parity.site.cookbook import entries
 from resnet_parity.site.definitions import FRAMEWORKS, definitions, key, module_file, pairs
 from resnet_parity.site.explorer import explorer_data
 from resnet_parity.site.lines import places_outside
+from resnet_parity.site.markdown import documents
 from resnet_parity.site.pages import module_columns
 from resnet_parity.site.results import SITE
 from resnet_parity.site.sources import files as source_files
@@ -141,7 +143,8 @@ def test_the_site_is_built_without_any_framework():
 
 def test_every_page_is_built():
     own = ["index", *(chapter.id for chapter in CHAPTERS), *(id for id, _ in MORE)]
-    assert sorted(html_files()) == sorted([*(f"{id}.html" for id in own), *SOURCE_PAGES])
+    names = {*(f"{id}.html" for id in own), *SOURCE_PAGES, *(each.page for each in documents())}
+    assert set(html_files()) == names
 
 
 def test_every_page_is_small():
@@ -323,7 +326,10 @@ def test_every_anchor_is_unique_and_every_link_leads_somewhere():
 
 def _check_links(name: str, page: Page) -> None:
     assert not [each for each, count in Counter(page.ids).items() if count > 1], name
-    for link in {*page.links, *page.loaded} - {"data:,"}:
+    links = {*page.links, *page.loaded} - {"data:,"}
+    if name.startswith("docs/"):  # documents may lead to papers and issues
+        links -= {link for link in page.links if link.startswith("https://")}
+    for link in links:
         assert "//" not in link, f"{name}: {link} is not of this site"
         path, _, anchor = link.partition("#")
         target = name if not path else _resolved(name, path)
@@ -335,6 +341,53 @@ def _check_links(name: str, page: Page) -> None:
 
 def _resolved(name: str, path: str) -> str:
     return (SITE / name).parent.joinpath(path).resolve().relative_to(SITE).as_posix()
+
+
+@cache
+def search_entries() -> list[list[str]]:
+    text = files()["assets/search_data.js"]
+    return json.loads(text.removeprefix("window.SEARCH = ").rstrip(";\n"))
+
+
+def test_every_search_result_leads_somewhere():
+    anywhere = {layer for arch in ARCHITECTURES.values() for layer in _layers_with_tensors(arch)}
+    layers = {text for text, kind, _ in search_entries() if kind.startswith("layer of ")}
+    assert layers == anywhere
+    for text, kind, link in search_entries():
+        path, _, anchor = link.partition("#")
+        if kind.startswith("layer of "):
+            chosen = dict(part.split("=") for part in anchor.split("&"))
+            assert chosen["net"] == kind.removeprefix("layer of ")
+            assert text in _layers_with_tensors(ARCHITECTURES[chosen["net"]])
+            block = chosen["block"]
+            shown = chosen["layer"] if block in ("stem", "head") else f"{block}.{chosen['layer']}"
+            assert shown == text
+        else:
+            assert not anchor or anchor in parsed()[path].ids, link
+            assert path in parsed()
+
+
+@cache
+def _layers_with_tensors(arch) -> set[str]:
+    return {parameter.name.rpartition(".")[0] for parameter in parameters(arch)}
+
+
+def test_the_search_has_pages_documents_definitions_tags_and_recipes():
+    found = {(text, kind) for text, kind, _ in search_entries()}
+    assert {(each.title, "document") for each in documents()} <= found
+    assert {(row.id, "difference") for row in DIFFERENCES} <= found
+    for module in MODULES:
+        assert {(each.title, f"{module}.py") for each in module_columns(module)} <= found
+    assert {(entry.title, "cookbook") for entry in entries()} <= found
+
+
+def test_a_document_is_shown_whole():
+    for document in documents():
+        text = text_of(files()[document.page])
+        for _, anchor, heading in document.headings[1:]:
+            assert heading in text and anchor in parsed()[document.page].ids
+    assert "resnet1202" in text_of(files()["docs/architectures.html"])
+    assert "generated -->" not in "".join(files()[each.page] for each in documents())
 
 
 def test_nothing_is_loaded_from_elsewhere():
@@ -581,3 +634,15 @@ def test_code_explains_an_unknown_name(name, words):
     result = command("code", name)
     assert (result.returncode, words in result.stderr, result.stdout) == (2, True, "")
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("size", [(224, 224), (225, 97), (33, 64)])
+def test_the_shapes_of_other_sizes_follow_from_the_total_stride(size):
+    """`shapes.js` rounds every map up; so does every architecture."""
+    for name, arch in ARCHITECTURES.items():
+        extents = shapes(arch, *size)
+        for full, layer in layers_of(spec()["nets"][name]):
+            channels, *sides = layer["shape"]
+            stride = layer["reduction"]
+            new = [-(-side // stride) if stride else 1 for side in size] if sides else []
+            assert (channels, *new) == tuple(extents[full]), (name, full)

@@ -99,7 +99,7 @@ def test_a_new_row_becomes_a_function_and_a_line_of_the_stub(package, monkeypatc
 
 def test_the_stubs_are_current(package):
     path = Path(inspect.getfile(package)).with_suffix(".pyi")
-    assert path.read_text(encoding="utf-8") == stub(package.__name__), "run scripts/readme"
+    assert path.read_text(encoding="utf-8") == stub(package.__name__), "run scripts/generate"
 
 
 def test_an_option_is_accepted_and_a_misspelt_one_refused():

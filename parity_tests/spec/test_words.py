@@ -27,7 +27,7 @@ FORBIDDEN = {
     r"damages?|phrase book|phrases?|living spec": "impact, cookbook, architecture explorer",
     r"behind|told|ways? around|way_around|so many": "after, reported, shortcut, the number",
 }
-"""A pattern of whole words, and what to write instead (`docs/concepts.md` defines the words)."""
+"""A pattern of whole words, and what to write instead (`docs/glossary.md` defines the words)."""
 
 ALLOWED = re.compile(
     r"by hand|hand-written|hand-made|(?:right|left)-hand"

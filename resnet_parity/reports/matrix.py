@@ -13,6 +13,15 @@ from resnet_parity.matrix import Matrix
 from resnet_parity.reports.tables import COLOUR, json_data, markdown_table, new_table
 from resnet_parity.verdict import Verdict
 
+MARKS = {"pass": "✓", "fail": "✗", "skipped": "-"}
+"""The mark of each status in a cell."""
+
+LEGEND = (
+    "exact: elements that differ; float64: relative error; float32, bfloat16, float16: a multiple "
+    "(x) of the noise floor, or the noise floor itself. ✓ pass, ✗ fail, - skipped."
+)
+"""Explains the cells of the matrix."""
+
 
 def as_json(matrix: Matrix) -> dict[str, Any]:
     """The matrix as plain data: a row per engine and a cell per column, for each architecture."""
@@ -63,6 +72,7 @@ def _cell(verdict: Verdict) -> dict[str, Any]:
 def print_matrix(console: Console, data: Mapping[str, Any]) -> None:
     """Print a table per architecture, and the reasons of its cells."""
     console.print(_made_on(data), markup=False, soft_wrap=True)
+    console.print(LEGEND, markup=False, soft_wrap=True)
     for matrix in data["matrices"]:
         console.print(f"\n{matrix['architecture']}, seed {data['seed']}", markup=False)
         table = new_table("engine", *matrix["columns"])
@@ -82,7 +92,7 @@ def print_matrix(console: Console, data: Mapping[str, Any]) -> None:
 
 def markdown(data: Mapping[str, Any]) -> str:
     """The matrix as Markdown."""
-    lines = [f"{_made_on(data)}."]
+    lines = [f"{_made_on(data)}.", "", LEGEND]
     for matrix in data["matrices"]:
         titles = matrix["columns"]
         lines += ["", f"`{matrix['architecture']}`, seed {data['seed']}:", ""]
@@ -90,11 +100,21 @@ def markdown(data: Mapping[str, Any]) -> str:
             [row["engine"], *(cell_text(row["cells"].get(title)) for title in titles)]
             for row in matrix["rows"]
         )
-        lines.append(markdown_table(["engine", *titles], rows))
-        points = [f"* {remark}" for remark in remarks(matrix)]
-        lines += ["", *points] if points else []
+        lines += [markdown_table(["engine", *titles], rows), ""]
+        lines += [f"* compared elements: {_elements(matrix)}"]
+        lines += [f"* {remark}" for remark in remarks(matrix)]
     absent = [f"* {engine}: not run, {reason}" for engine, reason in data["absent"].items()]
     return "\n".join([*lines, *([""] if absent else []), *absent])
+
+
+def _elements(matrix: Mapping[str, Any]) -> str:
+    """The number of elements that each column compares; columns with the same number together."""
+    columns: dict[int, list[str]] = {}
+    for title in matrix["columns"]:
+        cells = (row["cells"].get(title) for row in matrix["rows"])
+        most = max((cell["elements"] for cell in cells if cell), default=0)
+        columns.setdefault(most, []).append(title)
+    return "; ".join(f"{', '.join(titles)} {most:,}" for most, titles in columns.items())
 
 
 def _made_on(data: Mapping[str, Any]) -> str:
@@ -108,12 +128,11 @@ def _made_on(data: Mapping[str, Any]) -> str:
 
 
 def cell_text(cell: Mapping[str, Any] | None) -> str:
-    """The figure without its limit, and the status unless it is a pass."""
+    """A mark and the figure without its unit and limit, which `LEGEND` explains."""
     if cell is None:
         return ""
-    figure, _, limit = cell["figure"].partition(" (")
-    figure += " (noise floor)" if limit.startswith("noise floor") else ""
-    return figure if cell["status"] == "pass" else f"{cell['status']}: {figure}"
+    mark = MARKS[cell["status"]]
+    return mark if cell["figure"] == "not run" else f"{mark} {cell['figure'].split()[0]}"
 
 
 def _coloured(cell: Mapping[str, Any] | None) -> Text:

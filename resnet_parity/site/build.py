@@ -14,19 +14,20 @@ from pathlib import Path
 
 from resnet_parity.errors import MissingFrameworkError
 from resnet_parity.files import write_atomically
-from resnet_parity.site.results import INSTALLED, ROOT, SITE
+from resnet_parity.site.results import BESIDE, INSTALLED, ROOT, SITE
 
 INPUTS = (
     "resnet_spec",
     "resnet_torch",
     "resnet_keras",
     "resnet_parity",
-    "parity_tests/spec",
+    "parity_tests",
     "benchmarks/results",
     "conformance",
     "docs",
+    *BESIDE,
 )
-"""The folders that the site is built from."""
+"""The folders and files that the site is built from."""
 
 _STAMP = SITE.with_name("site.stamp")
 
@@ -39,11 +40,11 @@ def site() -> dict[str, str]:
     try:
         from resnet_parity.site.pages import pages
     except ModuleNotFoundError as error:
-        if error.name not in ("jinja2", "markupsafe"):
+        if error.name not in ("jinja2", "markupsafe", "markdown_it"):
             raise
         raise MissingFrameworkError(
             f"{error.name} builds the pages and is not installed; run scripts/side_by_side, or "
-            "python -m pip install jinja2 markupsafe"
+            "python -m pip install jinja2 markupsafe markdown-it-py"
         ) from error
     from resnet_parity.site.assets import assets
     from resnet_parity.site.sources import source_pages
@@ -66,7 +67,8 @@ def fingerprint() -> str:
     """Return a hash of the path, size and modification time of every input file."""
     found = hashlib.sha256()
     for folder in INPUTS:
-        for path in sorted((ROOT / folder).rglob("*.*")):
+        place = ROOT / folder
+        for path in sorted(place.rglob("*.*")) if place.is_dir() else [place]:
             if "__pycache__" not in path.parts and path.is_file():
                 stat = path.stat()
                 found.update(f"{path} {stat.st_size} {stat.st_mtime_ns}\n".encode())

@@ -7,13 +7,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Chapter:
-    """A page. It shows `modules` side by side and `sources` as single files of the spec."""
+    """A page. It shows `modules` side by side and `sources` as single files of the spec.
+
+    `tests` are the files that run both implementations of the modules.
+    """
 
     id: str
     title: str
     introduction: str
     modules: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ()
+
+
+_CHECKS = ("parity_tests/checks/test_exact.py", "parity_tests/checks/test_gradients.py")
+_FILES = ("parity_tests/weights/test_weights.py", "parity_tests/onnx/test_export.py")
+_LOCKSTEP = ("parity_tests/lockstep/test_lockstep.py", "parity_tests/lockstep/test_training.py")
 
 
 CHAPTERS = (
@@ -38,6 +47,7 @@ CHAPTERS = (
         "Each layer of the plan in each framework. Most differences are here: one framework does "
         "inside a layer what the other does beside it, or their defaults differ.",
         modules=("layers",),
+        tests=_CHECKS,
     ),
     Chapter(
         "blocks",
@@ -46,12 +56,14 @@ CHAPTERS = (
         "(preactivation), in which norms come first. A PyTorch module stores its layers and calls "
         "them; a functional Keras model results from calling its layers once.",
         modules=("blocks", "preact_blocks"),
+        tests=_CHECKS,
     ),
     Chapter(
         "model",
         "Model",
         "Stem, stages and head, and the one function that creates the model of every architecture.",
         modules=("model",),
+        tests=(*_CHECKS, "parity_tests/spec/test_backbone.py"),
     ),
     Chapter(
         "adapter",
@@ -59,6 +71,11 @@ CHAPTERS = (
         "How weights are read and set, how the checker runs a model, records its taps and takes "
         "gradients, and how both frameworks export ONNX.",
         modules=("weights", "modes", "adapter", "gradients", "export"),
+        tests=(
+            *_CHECKS,
+            "parity_tests/weights/test_weights.py",
+            "parity_tests/onnx/test_export.py",
+        ),
     ),
     Chapter(
         "training",
@@ -66,6 +83,7 @@ CHAPTERS = (
         "The optimiser, the loss and the running statistics: both implementations follow one "
         "training rule, step by step.",
         modules=("optimizer", "training", "training_state"),
+        tests=_LOCKSTEP,
     ),
 )
 
@@ -73,6 +91,8 @@ MORE = (
     ("differences", "Differences"),
     ("evidence", "Evidence"),
     ("cookbook", "Cookbook"),
+    ("exercises", "Exercises"),
+    ("docs/index", "Documents"),
 )
 """The pages after the chapters."""
 
@@ -89,6 +109,10 @@ INTRODUCTIONS = {
     "mutants, ONNX files. Each table names its date, machine and versions.",
     "cookbook": "Common tasks with a ResNet in both frameworks. The test suite runs every entry "
     "exactly as shown; its last part asserts that both frameworks agree.",
+    "exercises": "In each pair, one column has a planted defect. Pick the line that is wrong, or "
+    "that the other column lacks; then see the measured impact and the checks that catch it.",
+    "docs/index": "One page per question: how to move weights, how equality is proven, engines, "
+    "ONNX, diagnosis, backbones, exit codes, troubleshooting.",
 }
 """The introductions of the pages after the chapters."""
 
@@ -98,5 +122,6 @@ KEYS = (
     ("[", "previous page"),
     ("]", "next page"),
     ("t", "light or dark"),
+    ("/", "search"),
 )
 """The keys that `page.js` handles, with their meaning."""

@@ -8,8 +8,8 @@ from typing import Any
 from resnet_parity.reports.matrix import cell_text, remarks
 from resnet_parity.site.definitions import FRAMEWORKS
 from resnet_parity.site.plot import plot
-from resnet_parity.site.readme import ONNX_COLUMNS, onnx_row
 from resnet_parity.site.results import impact_table, impact_text
+from resnet_parity.site.tables import ONNX_COLUMNS, onnx_row
 from resnet_parity.tolerances import TOLERANCES
 
 UNIT = TOLERANCES["float64", "taps"].unit

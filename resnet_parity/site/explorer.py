@@ -155,6 +155,7 @@ def _layer(
         "text": _text(operation),
         "inputs": inputs,
         "shape": extents[node.name],
+        "reduction": _reduction(extents[IMAGE], extents[node.name]),
         "tensors": [_tensor(p, node.name) for p in layer_parameters(operation)] if weighted else [],
         "function": _FUNCTIONS.get(type(operation)),
         "places": {
@@ -162,6 +163,11 @@ def _layer(
             for framework, own in found.items()
         },
     }
+
+
+def _reduction(image: tuple[int, ...], shape: tuple[int, ...]) -> int:
+    """The total stride of a map; 0 if the mean over the map was taken."""
+    return image[1] // shape[1] if len(shape) == 3 and shape[1] > 1 else 0
 
 
 def _place(framework: str, place: Place) -> list[Any]:

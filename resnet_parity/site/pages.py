@@ -11,7 +11,7 @@ from typing import Any
 from resnet_spec import ARCHITECTURES
 from resnet_spec.differences import DIFFERENCES
 
-from resnet_parity.site import chapters, evidence
+from resnet_parity.site import chapters, evidence, exercises, markdown
 from resnet_parity.site.colour import coloured_text
 from resnet_parity.site.columns import Columns, Line, columns, line_of
 from resnet_parity.site.cookbook import PARTS, entries
@@ -25,6 +25,8 @@ def pages() -> dict[str, str]:
     """Return every page by its path in the site, without the pages of source files."""
     found = {"index": _index()} | {chapter.id: _chapter(chapter) for chapter in chapters.CHAPTERS}
     found |= {"differences": _differences(), "evidence": _evidence(), "cookbook": _cookbook()}
+    found["exercises"] = _exercises()
+    found |= {each.id: _document(each) for each in markdown.documents()}
     return {f"{id}.html": text for id, text in found.items()}
 
 
@@ -62,6 +64,8 @@ def _chapter(chapter: chapters.Chapter) -> str:
         chapter=chapter,
         modules=[_module(module) for module in chapter.modules],
         files=[_file(file) for file in chapter.sources],
+        sources_of={test: source_page(test) for test in chapter.tests},
+        measured=_setups()["depth"][-1],
         **_shared(),
     )
 
@@ -128,11 +132,22 @@ def _index() -> str:
 
 
 def _words() -> list[tuple[str, str]]:
-    """The words that `docs/concepts.md` defines, with their meanings."""
-    text = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8")
+    """The words that `docs/glossary.md` defines, with their meanings."""
+    text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
     text = re.sub(r"\[([^\]]+)\]\([^)]+\)|\*+([^*]+)\*+", r"\1\2", text)
     rows = re.findall(r"^\| (.+?) \| (.+) \|$", text, flags=re.MULTILINE)
     return [row for row in rows if row[0] not in ("word", "---")]
+
+
+def _document(document: markdown.Document) -> str:
+    return render(
+        "document",
+        title=document.title,
+        page=document.id,
+        root="../",
+        documents=markdown.documents(),
+        text=markdown.html(document),
+    )
 
 
 def _differences() -> str:
@@ -185,6 +200,17 @@ def _cookbook() -> str:
             }
             for entry in entries()
         ],
+    )
+
+
+def _exercises() -> str:
+    return render(
+        "exercises",
+        title="Find the defect",
+        page="exercises",
+        introduction=chapters.INTRODUCTIONS["exercises"],
+        exercises=list(exercises.pages()),
+        setups=_setups(),
     )
 
 

@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 
 from resnet_parity.site.chapters import CHAPTERS, DESCRIPTION, KEYS, MORE
 from resnet_parity.site.definitions import FRAMEWORKS
+from resnet_parity.site.markdown import documents
 
 _PAGES = [*((chapter.id, chapter.title) for chapter in CHAPTERS), *MORE]
 
@@ -37,7 +38,8 @@ def _prose(text: str) -> Markup:
 
 def render(template: str, *, title: str, page: str = "", root: str = "", **values: Any) -> str:
     """Return a page; `root` is the relative path from it to the root of the site."""
-    names = dict([("index", "Contents"), *_PAGES])
+    more = ((each.id, each.title) for each in documents())
+    names = dict([("index", "Contents"), *_PAGES, *more])
     ids = list(names)
     place = ids.index(page) if page in ids else None
     before = None if not place else ids[place - 1]

@@ -13,6 +13,9 @@ from resnet_spec.differences import DIFFERENCES
 ROOT = Path(__file__).parents[2]
 """The folder that holds the packages; names of source files are relative to it."""
 
+BESIDE = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
+"""The documents outside of `docs`."""
+
 _BUILT = Path(__file__).parent / "built"
 INSTALLED = _BUILT.is_dir()
 """Whether this is an installed wheel, which carries the built site."""

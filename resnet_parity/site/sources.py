@@ -21,10 +21,10 @@ def source_pages() -> dict[str, str]:
 
 
 def files() -> list[str]:
-    """Return the files of the chapters and of the tests that pin a difference."""
+    """Return the files of the chapters and their tests, and of the tests that pin a difference."""
     found: dict[str, None] = {}
     for chapter in CHAPTERS:
-        found |= dict.fromkeys(chapter.sources)
+        found |= dict.fromkeys((*chapter.sources, *chapter.tests))
         for module in chapter.modules:
             found |= dict.fromkeys(module_file(framework, module) for framework in FRAMEWORKS)
     return list(found | dict.fromkeys(row.test.partition("::")[0] for row in DIFFERENCES))

@@ -18,7 +18,7 @@ from resnet_spec.constructors import describe
 
 from resnet_parity.site.results import ROOT
 
-_HEAD = '''"""Generated from the registry; scripts/readme writes it."""
+_HEAD = '''"""Generated from the registry; scripts/generate writes it."""
 
 from collections.abc import Iterable
 from typing import TypedDict, Unpack
@@ -102,7 +102,7 @@ def main() -> int:
         if "--check" not in sys.argv[1:]:
             path.write_text(text, encoding="utf-8")
         elif not path.exists() or path.read_text(encoding="utf-8") != text:
-            print(f"{path.relative_to(ROOT)} is out of date; run scripts/readme", file=sys.stderr)
+            print(f"{path.relative_to(ROOT)} is out of date; run scripts/generate", file=sys.stderr)
             outdated = 1
     return outdated
 

@@ -101,6 +101,7 @@
     j: () => step(true),
     k: () => step(false),
     t: toggleTheme,
+    "/": () => document.getElementById("search").focus(),
     "[": () => follow("prev"),
     "]": () => follow("next"),
   };
@@ -135,7 +136,9 @@
   document.addEventListener("keydown", (event) => {
     if (keyboardSwitch.getAttribute("aria-pressed") !== "true") return;
     if (event.ctrlKey || event.metaKey || event.target.closest("input, select, textarea")) return;
-    if (Object.hasOwn(KEYS, event.key)) KEYS[event.key]();
+    if (!Object.hasOwn(KEYS, event.key)) return;
+    event.preventDefault();
+    KEYS[event.key]();
   });
   addEventListener("hashchange", openTarget);
   openTarget();

@@ -1,4 +1,4 @@
-"""Generates the tables of README.md.
+"""Generates the tables of README.md and of the documents.
 
 Run as a module it writes them; with --check it only says whether they are current.
 """
@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import zip_longest
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from resnet_spec import ARCHITECTURES, GROUPS, mac_count, parameter_count
@@ -44,7 +46,22 @@ def architectures() -> str:
 
 
 def differences() -> str:
-    """Return the table of all differences between the frameworks."""
+    """Return the differences between the frameworks as text of three columns, 100 wide."""
+    widths = (16, 39, 45)
+    text = []
+    for row in [("tag", "PyTorch", "Keras"), *((d.id, d.torch, d.keras) for d in DIFFERENCES)]:
+        cells = (
+            wrap(cell, width - 1, break_long_words=False)
+            for cell, width in zip(row, widths, strict=True)
+        )
+        for line in zip_longest(*cells, fillvalue=""):
+            padded = (part.ljust(width) for part, width in zip(line, widths, strict=True))
+            text.append("".join(padded).rstrip())
+    return "\n".join(["```text", *text, "```"])
+
+
+def consequences() -> str:
+    """Return the table of all differences and of what happens if one is ignored."""
     return markdown_table(
         ("tag", "PyTorch", "Keras", "if you ignore it"),
         ((f"`{row.id}`", f"`{row.torch}`", f"`{row.keras}`", row.ignored) for row in DIFFERENCES),
@@ -125,32 +142,47 @@ def onnx_row(name: str, row: Mapping[str, Any]) -> Iterator[str]:
 
 
 SECTIONS: dict[str, Callable[[], str]] = {
-    "architectures": architectures,
     "differences": differences,
+    "consequences": consequences,
+    "architectures": architectures,
     "tolerances": tolerances,
     "matrix": matrix,
     "onnx": onnx,
 }
+"""The generated sections by the name in their first line, `<!-- NAME: generated -->`."""
+
+_SECTION = re.compile(r"<!-- (\w+): generated -->\n(.*?)<!-- end -->", flags=re.DOTALL)
+
+
+def documents(root: Path) -> list[Path]:
+    """Return the Markdown files that readers open: the README, then those of `docs`."""
+    return [root / "README.md", *sorted((root / "docs").glob("*.md"))]
 
 
 def main() -> int:
-    """Update README.md in the working folder, or with --check only check it."""
-    readme = Path("README.md")
-    text = old = readme.read_text(encoding="utf-8")
-    for name, make in SECTIONS.items():
-        start, end = f"<!-- {name}: generated -->\n", "<!-- end -->"
-        pattern = re.escape(start) + r".*?" + re.escape(end)
-        section = f"{start}{make()}\n{end}"
-        text, count = re.subn(pattern, lambda _, new=section: new, text, flags=re.DOTALL)
-        if count != 1:
-            print(f"{readme} needs one section {start.strip()!r}", file=sys.stderr)
-            return 1
-    if "--check" in sys.argv[1:]:
+    """Update the documents in the working folder, or with --check only check them."""
+    missing, stale = dict(SECTIONS), []
+    for path in documents(Path()):
+        old = path.read_text(encoding="utf-8")
+        text = _SECTION.sub(lambda found: _section(found, missing), old)
         if text != old:
-            print(f"{readme} is out of date; run scripts/readme", file=sys.stderr)
-        return int(text != old)
-    readme.write_text(text, encoding="utf-8")
+            stale.append(path)
+            if "--check" not in sys.argv[1:]:
+                path.write_text(text, encoding="utf-8")
+    if missing:
+        print(f"no document has the section {', '.join(missing)}", file=sys.stderr)
+        return 1
+    if "--check" in sys.argv[1:]:
+        for path in stale:
+            print(f"{path} is out of date; run scripts/generate", file=sys.stderr)
+        return int(bool(stale))
     return 0
+
+
+def _section(found: re.Match[str], missing: dict[str, Callable[[], str]]) -> str:
+    """The current text of a section, which is then no longer missing; other sections stay."""
+    make = missing.pop(found[1], None)
+    return f"<!-- {found[1]}: generated -->\n{make()}\n<!-- end -->" if make else found[0]
 
 
 if __name__ == "__main__":
