@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Collection, Sequence
@@ -247,3 +248,8 @@ def mutated(content: bytes, draw: Random) -> bytes:
         else:
             mutant[part] = draw.choice((b"", bytes(mutant[part]) * 2))
     return bytes(mutant)
+
+
+def steps(stderr: str) -> list[str]:
+    """The lines of progress without those that say how long a step has run."""
+    return [line for line in stderr.splitlines() if not re.fullmatch(r"\.\.\. \d+ s", line)]

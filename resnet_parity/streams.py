@@ -36,14 +36,35 @@ def stdout_reserved() -> Iterator[None]:
     Frameworks and models of users print; nothing but the result may reach stdout.
     """
     sys.stdout.flush()
-    reserved = os.dup(1)
+    reserved = os.dup(1), sys.stdout
+    _reserved.append(reserved)
     os.dup2(2, 1)
     try:
         with redirect_stdout(sys.stderr):
             yield
     finally:
-        os.dup2(reserved, 1)
-        os.close(reserved)
+        _reserved.remove(reserved)
+        os.dup2(reserved[0], 1)
+        os.close(reserved[0])
+
+
+_reserved: list[tuple[int, IO[str]]] = []
+"""The descriptors and streams that `stdout_reserved` has put aside, the last one last."""
+
+
+@contextmanager
+def _stdout_restored() -> Iterator[None]:
+    """Print on stdout again, for a part of the result, inside `stdout_reserved`."""
+    if not _reserved:
+        yield
+        return
+    descriptor, stream = _reserved[-1]
+    os.dup2(descriptor, 1)
+    try:
+        with redirect_stdout(stream):
+            yield
+    finally:
+        os.dup2(2, 1)
 
 
 def show_result(show: Callable[[], Any]) -> None:
@@ -52,8 +73,9 @@ def show_result(show: Callable[[], Any]) -> None:
     A reader that closes the pipe early, such as `head`, changes no exit code.
     """
     try:
-        show()
-        sys.stdout.flush()
+        with _stdout_restored():
+            show()
+            sys.stdout.flush()
     except BrokenPipeError:
         _discard(sys.stdout)
     except OSError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +38,10 @@ class TopClasses:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that a verification found, as data; `notes` say which fallback modes ran."""
+    """Everything that a verification found, as data.
+
+    `notes` say in which dtype a check is proven where this machine does not support another.
+    """
 
     architecture: Architecture
     seed: int
@@ -63,7 +66,8 @@ class Report:
     def passed(self) -> bool:
         """Whether something passed and nothing failed.
 
-        A check that is run alone must also pass in at least one mode of each implementation.
+        A check that is run alone must also pass in at least one mode of each implementation; the
+        exact check in at least one dtype, because its numbers are the same in both.
         """
         proven = {_claim(verdict) for verdict in self.verdicts if verdict.status == "pass"}
         is_proven = proven == {_claim(verdict) for verdict in self.verdicts}
@@ -92,7 +96,26 @@ class Report:
 def _claim(verdict: Verdict) -> tuple[str, ...]:
     """The claim that a verdict proves: implementation, check, probe, dtype and quantity."""
     framework = verdict.engine.partition(" ")[0]
-    return framework, verdict.check, verdict.probe, verdict.dtype, verdict.quantity
+    dtype = "" if CHECKS[verdict.check].one_dtype_proves else verdict.dtype
+    return framework, verdict.check, verdict.probe, dtype, verdict.quantity
+
+
+def _notes(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """Say which dtype proves a check that was skipped in another on this machine."""
+    for check in (check for check in CHECKS.values() if check.one_dtype_proves):
+        own = [verdict for verdict in verdicts if verdict.check == check.name]
+        for framework in dict.fromkeys(verdict.engine.partition(" ")[0] for verdict in own):
+            by_dtype: dict[str, set[str]] = {}
+            for verdict in own:
+                if verdict.engine.startswith(framework):
+                    by_dtype.setdefault(verdict.dtype, set()).add(verdict.status)
+            proven = [dtype for dtype, found in by_dtype.items() if found == {"pass"}]
+            skipped = [dtype for dtype, found in by_dtype.items() if found == {"skipped"}]
+            if proven and skipped:
+                yield (
+                    f"{check.name} check, {framework}: proven in {', '.join(proven)}; this machine "
+                    f"rounds in {', '.join(skipped)}. `--every-mode` adds modes that may not round"
+                )
 
 
 def _top(logits: np.ndarray) -> tuple[tuple[int, float], ...]:
@@ -110,13 +133,14 @@ def verify(
     keras_backend: str | None = None,
     every_mode: bool = False,
     progress: Progress = lambda step, total: None,
+    found: Callable[[Verdict], None] = lambda verdict: None,
 ) -> Report:
     """Compare both implementations with the oracle, by the given checks.
 
     `size` is height and width of the probes in pixels. `images` are files of photographs; the
     float64 and float32 checks run on them as well. `every_mode` adds the slower ways to run Keras
     (for TensorFlow: eager and XLA beside the graph that `predict` and `fit` run) and PyTorch
-    (compiled, and on a GPU where there is one).
+    (compiled, and on a GPU where there is one). `found` is called with each verdict at once.
 
     Raises `ParityError` (a framework is missing, a probe cannot exist, an image cannot be read) and
     `resnet_spec.ArchitectureError`.
@@ -134,17 +158,22 @@ def verify(
     chosen_backend(keras_backend)  # before anything is printed
     progress("loading the frameworks", len(plan) + 1)
     frameworks = torch_adapter(), keras_adapter(keras_backend)
-    notes: list[str] = []
     verdicts: list[Verdict] = []
+
+    def add(verdict: Verdict) -> None:
+        verdicts.append(verdict)
+        found(verdict)
+
     for check, probe in plan:
         progress(f"{check.name} check, {probe.title}", len(plan) + 1)
-        engines = _engines(frameworks, check, probe.dtype, every_mode, notes)
+        engines = _engines(frameworks, every_mode)
         try:
-            verdicts += check.run(probe.make(), engines)
+            for verdict in check.run(probe.make(), engines):
+                add(verdict)
         except ProbeError as error:
             if len(checks) == 1:
                 raise
-            verdicts.append(check.no_probe(str(error)))
+            add(check.no_probe(str(error)))
     versions = {
         name: number for framework in frameworks for name, number in framework.versions().items()
     }
@@ -156,7 +185,7 @@ def verify(
         verdicts=tuple(verdicts),
         images=tuple(Path(path).name for path in images),
         warnings=tuple(blind_spots(arch, size)) if size else (),
-        notes=tuple(notes),
+        notes=tuple(_notes(verdicts)),
     )
 
 
@@ -174,20 +203,11 @@ def _check_arguments(
         raise ParityError(f"photographs have 3 channels, {arch.name!r} takes {arch.in_channels}")
 
 
-def _engines(
-    frameworks: Sequence[Adapter], check: Check, dtype: str, every_mode: bool, notes: list[str]
-) -> tuple[Engine, ...]:
-    """Both layouts of PyTorch, which set the noise floor, and the usual mode of Keras; or all.
-
-    Adds a note if a fallback takes the place of the usual mode.
-    """
+def _engines(frameworks: Sequence[Adapter], every_mode: bool) -> tuple[Engine, ...]:
+    """Both layouts of PyTorch, which set the noise floor, and the usual mode of Keras; or all."""
     torch, keras = frameworks
     torch_modes = torch.modes() if every_mode else NOISE_FLOOR_MODES
-    keras_modes = keras.modes()
-    if not every_mode:
-        mode, note = check.usual_mode(keras, dtype)
-        notes += [f"{check.name} check, {dtype}, Keras: {note}"] if note else []
-        keras_modes = (mode,)
+    keras_modes = keras.modes() if every_mode else keras.modes()[:1]
     backend = list(keras.versions())[-1]
     return (
         *(Engine(f"torch {mode}", torch, mode) for mode in torch_modes),

@@ -15,7 +15,7 @@ from resnet_parity.checks.engine import Engine
 from resnet_parity.checks.half import DTYPES, is_refusal
 from resnet_parity.cli.options import console
 from resnet_parity.probes import random_probe
-from resnet_parity.reports.verify import print_report
+from resnet_parity.reports.verify import VerdictLines
 from resnet_parity.tolerances import limit
 from resnet_parity.verify import verify
 
@@ -120,8 +120,8 @@ def test_any_other_error_is_raised():
 
 
 def test_verify_takes_the_check(capsys):
-    report = verify(TINY, checks=("half",))
-    print_report(console(), report, layers=False)
+    lines = VerdictLines(TINY, 0)
+    report = verify(TINY, checks=("half",), found=lambda each: lines.add(console(), each))
     printed = capsys.readouterr().out
     assert all(dtype in printed for dtype in DTYPES), "the rows name their dtype"
     assert report.passed

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import contextmanager
 
 import pytest
 
-from parity_tests.support import TINY, command, exact, random
+from parity_tests.support import TINY, command, exact, random, steps
 from resnet_parity import cli, matrix
 from resnet_parity.adapters.loading import keras_adapter, torch_adapter
 from resnet_parity.adapters.remote import RemoteAdapter
@@ -17,7 +18,7 @@ from resnet_parity.checks.tap_check import quantities_of
 from resnet_parity.errors import MissingFrameworkError, ParityError
 from resnet_parity.machine import machine
 from resnet_parity.matrix import ENGINES, MODES, run_matrix
-from resnet_parity.reports.matrix import as_json, markdown
+from resnet_parity.reports.matrix import LEGEND, as_json, markdown
 
 NOISE_FLOOR = [f"torch {mode}" for mode in NOISE_FLOOR_MODES]
 KERAS = ["keras tensorflow graph", "keras torch eager"]
@@ -82,20 +83,21 @@ def test_it_records_the_machine_and_the_versions(small):
         assert str(word) in text
 
 
-def test_markdown_has_the_figures_and_the_reasons(small):
-    lines = markdown(small).splitlines()
+def test_markdown_has_a_mark_and_a_figure_per_cell_and_the_details_below(small):
+    text = markdown(small)
+    lines = text.splitlines()
     (tiny,) = small["matrices"]
-    cells = tiny["rows"][0]["cells"]
-    elements = f"{cells['exact float32']['elements']:,}"
     row = next(line for line in lines if line.startswith("| torch nchw |"))
-    assert row.count(f" 0 of {elements} differ |") == 2, "taps in both dtypes"
-    assert row.count("(noise floor)") >= 2
-    assert "(<=" not in row
-    assert any(
-        line.startswith("| keras torch eager |") and "x noise floor" in line for line in lines
-    )
+    assert row.count("| ✓ 0 ") >= 2, "taps in both dtypes"
+    for line in lines:
+        if line.startswith(("| torch ", "| keras ")):
+            cells = [cell.strip() for cell in line.split("|")[2:-1]]
+            assert all(re.fullmatch(r"(?:[✓✗-](?: [\d.,e+-]+x?)?)?", cell) for cell in cells), line
+    assert LEGEND in text
+    elements = f"{tiny['rows'][0]['cells']['exact float32']['elements']:,}"
+    assert any(line.startswith("* compared elements: ") and elements in line for line in lines)
     statuses = {cell["status"] for row in tiny["rows"] for cell in row["cells"].values()}
-    assert ("skipped: " in "".join(lines)) is ("skipped" in statuses)
+    assert ("| - " in text) is ("skipped" in statuses)
     widths = {line.count("|") for line in lines if line.startswith("|")}
     assert widths == {2 + len(tiny["columns"])}
 
@@ -138,7 +140,7 @@ def test_a_defect_is_shown_only_in_the_row_of_its_engine(monkeypatch):
             assert cell["status"] != "skipped" or may_round
             failing |= {row["engine"]} if cell["status"] == "fail" else set()
     assert failing == {"keras tensorflow graph"}
-    assert "fail: " in markdown(data)
+    assert "| ✗ " in markdown(data)
     (remark,) = (
         line for line in markdown(data).split("\n") if line.startswith("* keras tensorflow")
     )
@@ -163,7 +165,7 @@ def test_it_prints_a_table(monkeypatch, capsys):
     assert "no engine fails" in captured.out
     assert "keras tensorflow eager" in captured.out
     assert "keras tensorflow xla" not in captured.out
-    assert captured.err.splitlines() == [
+    assert steps(captured.err) == [
         "starting a worker for each framework ...",
         "resnet20: float32 check, random probe in float32 ...",
         "resnet20: float32 check, training probe in float32 ...",

@@ -11,7 +11,7 @@ import pytest
 
 from resnet_spec import ARCHITECTURES, parameters
 
-from parity_tests.support import ALL_NAMES, ROOT, SMALL, TINY, exact
+from parity_tests.support import ALL_NAMES, ROOT, SMALL, TINY, exact, steps
 from resnet_parity import cli, vectors
 from resnet_parity.adapters.loading import torch_adapter
 from resnet_parity.adapters.torch.modes import modes
@@ -144,7 +144,7 @@ def test_each_architecture_has_its_own_worker(own, workers, monkeypatch, capsys)
     assert workers == ["start keras jax", "end"] * 2
     captured = capsys.readouterr()
     assert "24 of 24 vectors have the same bits" in captured.out
-    assert captured.err.splitlines() == [
+    assert steps(captured.err) == [
         f"{name}, {step} ..."
         for name in (TINY.name, SMALL.name)
         for step in ("starting Keras", "seed 0", "seed 1", "seed 2")

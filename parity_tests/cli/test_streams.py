@@ -6,10 +6,12 @@ import argparse
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from time import sleep
 
 import pytest
 from rich.text import Text
@@ -185,6 +187,17 @@ def test_progress_escapes_what_does_not_print_on_a_terminal_and_elsewhere(capsys
     drawn = capsys.readouterr().err
     assert ESCAPED[:20] in drawn
     assert not [each for each in ("\x1b[2J", "\x07", "\x9b", "\u202e") if each in drawn]
+
+
+def test_without_a_terminal_a_line_says_that_a_long_step_still_runs(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "QUIET", 0.01)
+    with progress.progress_line() as begin:
+        begin("compiling", 2)
+        seen = ""
+        while len(re.findall(r"^\.\.\. \d+ s$", seen, flags=re.MULTILINE)) < 2:
+            seen += capsys.readouterr().err
+            sleep(0.01)
+    assert "compiling ...\n" in seen
 
 
 def test_messages_escape_the_arguments(capsys):

@@ -14,7 +14,7 @@ from resnet_spec import Architecture, Recipe
 import resnet_parity.lockstep as lockstep_package
 import resnet_parity.lockstep.plot as plotting
 from parity_tests.lockstep.training_mutants import FULL, TRAINING_MUTANTS, TrainingMutant
-from parity_tests.support import EVERYTHING, TINY, python
+from parity_tests.support import EVERYTHING, TINY, python, steps
 from resnet_parity import cli
 from resnet_parity.adapters.keras import training_state as keras_state
 from resnet_parity.adapters.torch import training_state as torch_state
@@ -228,7 +228,7 @@ def test_the_command_prints_json_and_draws(tmp_path, capsys):
     assert set(data["steps"][0]["worst"]) == set(KINDS)
     assert path.read_bytes().startswith(b"\x89PNG")
     assert list(tmp_path.iterdir()) == [path]
-    assert captured.err.splitlines()[-1] == "float64, step 2 of 2 ..."
+    assert steps(captured.err)[-1] == "float64, step 2 of 2 ..."
 
 
 def test_the_command_exits_with_1(monkeypatch, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -73,3 +74,58 @@ def test_page_opens_the_site_that_the_wheel_carries(programs, tmp_path):
     page = Path(address.removeprefix("file://"))
     assert page.parent.name == "built" and programs.parent in page.parents
     assert (page.parent / "source" / "resnet_torch.layers.html").is_file()
+
+
+# Each extra alone, in an environment of its own.
+
+_EXTRAS = {
+    "torch": "import resnet_torch; resnet_torch.resnet20()",
+    "keras": "import resnet_keras; resnet_keras.resnet20()",
+    "jax": "import resnet_keras; resnet_keras.resnet20()",
+    "onnx": "import onnx, onnxruntime, onnxscript, tf2onnx",
+    "openvino": "import openvino",
+    "plot": "import matplotlib",
+}
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory) -> dict[str, Path]:
+    """The sdist, and a wheel that is built from it."""
+    folder = tmp_path_factory.mktemp("archives")
+    project = folder / "project"
+    shutil.copytree(ROOT, project, ignore=shutil.ignore_patterns(*_LEFT_OUT))
+    run(sys.executable, "-m", "venv", folder / "builder")
+    run(folder / "builder" / "bin" / "pip", "install", "hatchling>=1.27")
+    builder = [folder / "builder" / "bin" / "python", "-m", "hatchling", "build", "-t", "sdist"]
+    run("sh", "-c", f"cd {project} && {' '.join(map(str, builder))}")
+    (sdist,) = (project / "dist").glob("*.tar.gz")
+    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", folder, sdist)
+    (wheel,) = folder.glob("*.whl")
+    return {"sdist": sdist, "wheel": wheel}
+
+
+def environment(folder: Path, wheel: Path, extras: str) -> Path:
+    run(sys.executable, "-m", "venv", folder)
+    run(folder / "bin" / "pip", "install", "--quiet", f"{wheel}[{extras}]")
+    return folder / "bin" / "python"
+
+
+@pytest.mark.parametrize("extra", _EXTRAS)
+def test_each_extra_alone_is_enough(extra, archives, tmp_path):
+    python = environment(tmp_path / "own", archives["wheel"], extra)
+    backend = {"KERAS_BACKEND": extra} if extra == "jax" else {}
+    run(python, "-c", _EXTRAS[extra], **backend)
+    others = {"torch": "keras", "keras": "torch", "jax": "tensorflow"}
+    if extra in others:
+        found = f"from importlib.util import find_spec; print(find_spec('{others[extra]}'))"
+        assert run(python, "-c", found).strip() == "None"
+    shutil.rmtree(tmp_path / "own")
+
+
+def test_the_readmes_snippets_run_where_the_wheel_is_installed(archives, tmp_path):
+    python = environment(tmp_path / "own", archives["wheel"], "torch,keras")
+    snippets = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)
+    assert snippets
+    for snippet in snippets:
+        run(python, "-c", snippet)
+    shutil.rmtree(tmp_path / "own")

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from resnet_spec import Architecture
 
-    from resnet_parity.adapters.protocol import Adapter
     from resnet_parity.checks.engine import Engine
     from resnet_parity.probes import Probe
 
@@ -62,7 +61,7 @@ class Check(ABC):
 
     `description` is the help text. `quantities` are what it compares; each has a row of
     `tolerances.TOLERANCES` under the check's name. `layers_title` says what the cells of a table of
-    layers hold.
+    layers hold. `one_dtype_proves` says that a pass in one dtype proves the function.
     """
 
     name: ClassVar[str]
@@ -71,6 +70,7 @@ class Check(ABC):
     takes_photographs: ClassVar[bool] = False
     quantities: ClassVar[tuple[Quantity, ...]] = ("taps", "gradients")
     layers_title: ClassVar[str] = "relative error"
+    one_dtype_proves: ClassVar[bool] = False
 
     @abstractmethod
     def probes(self, request: ProbeRequest) -> Iterator[PlannedProbe]:
@@ -82,10 +82,6 @@ class Check(ABC):
 
     def check_size(self, arch: Architecture, size: tuple[int, int]) -> None:  # noqa: B027
         """Raise `ProbeError` if this check has no probe of that size, before frameworks load."""
-
-    def usual_mode(self, adapter: Adapter, dtype: str) -> tuple[str, str | None]:
-        """The mode to run an adapter in unless all are wanted, and a note if it is a fallback."""
-        return adapter.modes()[0], None
 
     def unsupported_reason(
         self, engine: Engine, dtype: str, quantity: Quantity = "taps"

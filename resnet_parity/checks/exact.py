@@ -14,7 +14,6 @@ from resnet_parity.verdict import BITWISE, Quantity, Row, Verdict
 if TYPE_CHECKING:
     from resnet_spec import Architecture
 
-    from resnet_parity.adapters.protocol import Adapter
     from resnet_parity.checks.engine import Engine
 
 
@@ -22,6 +21,7 @@ class Exact(TapCheck):
     name = "exact"
     description = "integer probes; every tap and gradient has the same bits"
     layers_title = "elements that differ"
+    one_dtype_proves = True
 
     def probes(self, request: ProbeRequest) -> Iterator[PlannedProbe]:
         from resnet_parity.probes import exact_probe
@@ -34,12 +34,6 @@ class Exact(TapCheck):
         from resnet_parity.probes import check_exact_size
 
         check_exact_size(arch, size)
-
-    def usual_mode(self, adapter: Adapter, dtype: str) -> tuple[str, str | None]:
-        """The adapter's usual mode, or the first that does not round if that one does."""
-        from resnet_parity.adapters.protocol import fallback_mode
-
-        return fallback_mode(adapter, adapter.modes()[0], dtype)
 
     def unsupported_reason(
         self, engine: Engine, dtype: str, quantity: Quantity = "taps"

@@ -24,6 +24,7 @@ from resnet_parity.cli import (
     show,
     vectors,
     verify,
+    version,
 )
 from resnet_parity.errors import ParityError
 from resnet_parity.files import brief
@@ -54,7 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         with signals_raised():
             arguments = _parse(argv)
             with stdout_reserved():
-                code, show = arguments.run(arguments)
+                if arguments.version:
+                    code, show = version.run(verbose=arguments.verbose)
+                else:
+                    code, show = arguments.run(arguments)
             show_result(show)
             return code
     except ParityError as error:
@@ -96,6 +100,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
             words = (each.strip("-").partition("=")[0] for each in unknown if each[0:1] == "-")
             near = (did_you_mean(word, known, prefix="--") for word in words)
             arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}{''.join(near)}")
+        if arguments.command is None and not arguments.version:
+            _parser().error("the following arguments are required: COMMAND")
         return arguments
     except SystemExit:  # after a mistake or `--help`
         show_result(lambda: None)
@@ -124,19 +130,6 @@ class _Parser(argparse.ArgumentParser):
         raise argparse.ArgumentError(action, message)
 
 
-class _Version(argparse.Action):
-    """Look up the version only when it is asked for, because that is slow."""
-
-    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
-        super().__init__(option_strings, dest, nargs=0, **options)
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        from importlib.metadata import version
-
-        show_result(lambda: print(f"resnet-parity {version('resnet-parity')}"))
-        parser.exit()
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="resnet-parity",
@@ -145,8 +138,11 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action=_Version, help="print the version")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    parser.add_argument("--version", action="store_true", help="print the version")
+    verbose = "with --version: the versions of the frameworks, the machine, and whether it rounds"
+    parser.add_argument("--verbose", action="store_true", help=verbose)
+    parser.set_defaults(parser=parser)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for command in _COMMANDS:
         command.add(commands)
     return parser

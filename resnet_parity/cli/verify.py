@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resnet_parity.checks import DEFAULT_CHECKS
 from resnet_parity.cli import options
+
+if TYPE_CHECKING:
+    from resnet_parity.verdict import Verdict
 
 _SKIPPED = """If only one check runs, it must pass in at least one mode of each implementation.
 If several run, one may be skipped where this machine or this size does not support it."""
@@ -49,9 +52,17 @@ def _verify(arguments: argparse.Namespace) -> options.Result:
 
     from resnet_parity.progress import progress_line
     from resnet_parity.reports import verify as report
+    from resnet_parity.streams import show_result
     from resnet_parity.verify import verify
 
+    lines = report.VerdictLines(arch, arguments.seed)
     with progress_line() as progress:
+
+        def found(verdict: Verdict) -> None:
+            if not arguments.json:
+                with progress.paused():
+                    show_result(lambda: lines.add(options.console(), verdict))
+
         result = verify(
             arch,
             checks=options.check_names(arguments.check, DEFAULT_CHECKS),
@@ -61,6 +72,7 @@ def _verify(arguments: argparse.Namespace) -> options.Result:
             keras_backend=arguments.keras_backend,
             every_mode=arguments.every_mode,
             progress=progress,
+            found=found,
         )
     code = 0 if result.passed else 1
     if arguments.json:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from resnet_spec import parameter_count
+from resnet_spec import Architecture, parameter_count
 
 from resnet_parity.checks import CHECKS
 from resnet_parity.checks.base import Check
@@ -59,20 +59,54 @@ def verdict_json(verdict: Verdict, *, layers: bool = False) -> dict[str, Any]:
     return data | ({verdict.quantity: json_data(verdict.rows)} if layers else {})
 
 
+class VerdictLines:
+    """Prints each verdict as soon as it is there; the columns have fixed widths."""
+
+    def __init__(self, architecture: Architecture, seed: int) -> None:
+        self._title: str | None = (
+            f"{architecture.name}: {parameter_count(architecture):,} parameters, seed {seed}"
+        )
+
+    def add(self, console: Console, verdict: Verdict) -> None:
+        """Print a verdict, and the title before the first one."""
+        if self._title is not None:
+            console.print(f"{self._title}\n", markup=False)
+            console.print(_columns(show_header=True))
+            self._title = None
+        table = _columns(show_header=False)
+        table.add_row(
+            verdict.check,
+            CHECKS[verdict.check].probe_text(verdict),
+            verdict.quantity,
+            verdict.engine,
+            Text(verdict.status, COLOUR[verdict.status]),
+            verdict.figure,
+        )
+        console.print(table)
+
+
+def _columns(*, show_header: bool) -> Table:
+    table = new_table()
+    table.show_header = show_header
+    for name, width in _WIDTHS.items():
+        table.add_column(name, min_width=width, overflow="fold")
+    return table
+
+
+_WIDTHS = {"check": 7, "probe": 11, "quantity": 9, "engine": 22, "verdict": 7, "figure": 12}
+"""The columns of the verdicts with their least widths."""
+
+
 def print_report(console: Console, report: Report, *, layers: bool) -> None:
-    """Print the verdicts, the classes of the photographs and, with `layers`, every tap."""
-    arch = report.architecture
-    versions = ", ".join(f"{name} {number}" for name, number in report.versions.items())
-    title = f"{arch.name}: {parameter_count(arch):,} parameters, seed {report.seed}"
-    console.print(title, markup=False)
-    console.print(f"{versions}\n")
-    console.print(_verdict_table(report.verdicts))
+    """Print all but the verdicts: their details, the classes of photographs and, with `layers`,
+    every tap.
+    """
     for verdict in report.verdicts:
         _print_details(console, verdict)
     for note in report.notes:
         console.print(f"note: {note}", markup=False, soft_wrap=True)
     for warning in report.warnings:
-        better = "x".join(map(str, default_size(arch, "random")))
+        better = "x".join(map(str, default_size(report.architecture, "random")))
         text = f"warning: {warning}; --size {better} sees it"
         console.print(text, style="yellow", markup=False, soft_wrap=True)
     if not report.same_classes:
@@ -84,21 +118,8 @@ def print_report(console: Console, report: Report, *, layers: bool) -> None:
     if layers:
         for table in _layer_tables(report.verdicts):
             console.print(table)
+    console.print(", ".join(f"{name} {number}" for name, number in report.versions.items()))
     console.print(_summary(report))
-
-
-def _verdict_table(verdicts: tuple[Verdict, ...]) -> Table:
-    table = new_table("check", "probe", "quantity", "engine", "figure", "verdict")
-    for verdict in verdicts:
-        table.add_row(
-            verdict.check,
-            CHECKS[verdict.check].probe_text(verdict),
-            verdict.quantity,
-            verdict.engine,
-            verdict.figure,
-            Text(verdict.status, COLOUR[verdict.status]),
-        )
-    return table
 
 
 def _print_details(console: Console, verdict: Verdict) -> None:
