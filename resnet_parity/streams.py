@@ -72,15 +72,15 @@ def show_result(show: Callable[[], Any]) -> None:
 
     A reader that closes the pipe early, such as `head`, changes no exit code.
     """
-    try:
-        with _stdout_restored():
+    with _stdout_restored():
+        try:
             show()
             sys.stdout.flush()
-    except BrokenPipeError:
-        _discard(sys.stdout)
-    except OSError as error:
-        _discard(sys.stdout)
-        raise ParityError(f"the result cannot be written: {error.strerror}") from error
+        except BrokenPipeError:
+            _discard(sys.stdout)
+        except OSError as error:
+            _discard(sys.stdout)
+            raise ParityError(f"the result cannot be written: {error.strerror}") from error
 
 
 def say(message: str) -> None:
