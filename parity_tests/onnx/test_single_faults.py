@@ -58,7 +58,7 @@ def expected(name: str) -> np.ndarray:
 
 
 def outputs(content: bytes) -> np.ndarray:
-    """What ONNX Runtime computes, without any optimization."""
+    """The output of ONNX Runtime, without any optimization."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
@@ -399,7 +399,7 @@ def test_a_single_fault(name, layer, operator, change):
 
 
 def own_outputs(found: Identified) -> np.ndarray:
-    """What PyTorch computes with the weights that were read."""
+    """The output of PyTorch with the weights that were read."""
     model = resnet_torch.create_model(found.architecture)
     resnet_torch.set_weights(model, weights_of(found.match))
     with torch.inference_mode():
