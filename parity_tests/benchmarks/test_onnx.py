@@ -13,7 +13,7 @@ from benchmarks import onnx as survey
 from benchmarks import provenance
 from benchmarks.provenance import Measured
 from resnet_parity.errors import MissingFrameworkError, ParityError
-from resnet_parity.site import readme
+from resnet_parity.site import tables
 from resnet_parity.site import results as reading
 from resnet_parity.site.tables import onnx_setups
 
@@ -50,7 +50,7 @@ def test_the_readme_counts_rows_and_setups(surveyed):
     assert [each["setup"] for each in data["rows"].values()] == [0, 1, 0]
     texts = ["2 on some, 2 cores, Linux, onnx 1", "1 on other, 2 cores, Linux, onnx 1"]
     assert list(onnx_setups(data)) == texts
-    printed = readme.onnx()
+    printed = tables.onnx()
     assert (
         f"2 of 3 surveyed architectures pass, of {len(ARCHITECTURES)} in the registry (" in printed
     )
@@ -63,7 +63,7 @@ def test_the_readme_counts_rows_and_setups(surveyed):
 
 def test_a_survey_of_nothing_is_reported(surveyed):
     surveyed(SOME)
-    assert "0 of 0 surveyed architectures pass" in readme.onnx()
+    assert "0 of 0 surveyed architectures pass" in tables.onnx()
 
 
 def answers(monkeypatch, stdout: str, code: int, stderr: str = "") -> None:
@@ -85,7 +85,7 @@ def test_a_cell_is_the_worst_of_its_runs(monkeypatch):
     cell = found.figures["exports"]["torch.onnx"]["float32"]
     assert cell == {"status": "fail", "value": None, "verdicts": 3, "reason": "a fail"}
     row = {**figures(), "exports": {"torch.onnx": {"float32": cell}}}
-    assert "fail: infx" in list(readme.onnx_row("resnet20", row))
+    assert "fail: infx" in list(tables.onnx_row("resnet20", row))
 
 
 @pytest.mark.parametrize(

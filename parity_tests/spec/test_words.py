@@ -32,7 +32,7 @@ FORBIDDEN = {
 ALLOWED = re.compile(
     r"by hand|hand-written|hand-made|(?:right|left)-hand"
     r"|noise[ -]floors?|(?:math|np|ops|torch|numpy)\.floor|floor\(|floor (?:against ceil|division)"
-    r"|of course",
+    r"|of course|recognised as",
     re.IGNORECASE,
 )
 """English in which the word means what it means everywhere."""
