@@ -13,8 +13,8 @@ from benchmarks import onnx as survey
 from benchmarks import provenance
 from benchmarks.provenance import Measured
 from resnet_parity.errors import MissingFrameworkError, ParityError
-from resnet_parity.site import tables
 from resnet_parity.site import results as reading
+from resnet_parity.site import tables
 from resnet_parity.site.tables import onnx_setups
 
 SOME, OTHER = ({"cpu": cpu, "cores": 2, "system": "Linux"} for cpu in ("some", "other"))
