@@ -223,7 +223,7 @@ def relu_changes() -> Iterator[Change]:
 
 def clip(case: Case) -> None:
     case.replace("Clip")
-    for name, number in (("least", 0), ("most", 6)):
+    for name, number in (("least", 0), ("most", 1)):
         case.graph.initializer.append(numpy_helper.from_array(np.array(number, np.float32), name))
         case.node.input.append(name)
 

@@ -119,7 +119,10 @@ def flattens(node: ir.Node, channels: int) -> bool:
     if node.op_type == "Flatten":
         before = node.inputs[0].shape if node.inputs[0] is not None else None
         axis = node.attributes.get_int("axis", 1)
-        return axis == 1 or (axis < 0 and before is not None and axis + before.rank() == 1)
+        if before is None:
+            return axis == 1
+        axis = axis + before.rank() if axis < 0 else axis
+        return axis == 1 or (axis == 0 and before[0] == 1)
     target = constant(node, 1)
     if target is not None and target.ndim != 1:
         return False

@@ -160,6 +160,8 @@ def open_batch(graph: ir.Graph, match: Match) -> None:
     """Let a global average that is reshaped to (1, channels) take any number of images."""
     *_, last = make_plan(match.architecture).blocks
     for name, node in match.nodes.items():
+        if name.endswith(".flat") and node.op_type == "Flatten":
+            node.attributes["axis"] = ir.AttrInt64("axis", 1)
         if name.endswith(".flat") and node.op_type == "Reshape" and constant(node, 1) is not None:
             put_tensor(graph, node, 1, f"{name}.shape", np.array([-1, last.out_channels]))
 
