@@ -169,7 +169,8 @@ def _check_image(graph: ir.Graph, found: Match, name: str) -> None:
     wanted = found.architecture.in_channels
     if isinstance(channels, int) and channels != wanted:
         raise ParityError(
-            f"{name}: its image has {channels} channels, conv1 takes {wanted}; export it again"
+            f"{name}: its image has {channels} channels, the weight of {next(iter(found.operations))} "
+            f"has the shape for {wanted}; export it again"
         )
 
 
