@@ -168,9 +168,10 @@ def _check_image(graph: ir.Graph, found: Match, name: str) -> None:
     channels = extents[found.layout.index("c")]
     wanted = found.architecture.in_channels
     if isinstance(channels, int) and channels != wanted:
+        first = next(iter(found.operations))
         raise ParityError(
-            f"{name}: its image has {channels} channels, the weight of {next(iter(found.operations))} "
-            f"has the shape for {wanted}; export it again"
+            f"{name}: its image has {channels} channels, the weight of {first} has the shape for "
+            f"{wanted}; export it again"
         )
 
 
