@@ -332,7 +332,7 @@ LAYERS = {
         "Conv": ("layer2.0.downsample.0", "layer4.1.conv2"),
         "BatchNormalization": ("bn1", "layer2.0.bn2", "layer2.0.downsample.1", "layer4.1.bn2"),
         "Relu": ("layer1.0.relu1",),
-        "Add": ("layer3.1.add",),
+        "Add": ("layer1.1.add", "layer3.1.add"),
     },
     "resnet50 folded": {"Conv": ("layer3.2.conv2",), "Add": ("layer2.0.add",)},
     "resnet50 kept": {

@@ -26,16 +26,6 @@ class OperatorRule(RewriteRuleClassBase):
         self.operator = operator
 
 
-class ReluOnce(RewriteRuleClassBase):
-    """A ReLU of a ReLU is removed."""
-
-    def pattern(self, op, x):
-        return op.Relu(op.Relu(x))
-
-    def rewrite(self, op, x):
-        return op.Relu(x)
-
-
 class FuseZeroPadIntoMaxPool(RewriteRuleClassBase):
     """Zeros around a map without negative values become the padding of the max-pool after them."""
 
@@ -332,7 +322,6 @@ class OneChannelReshapeToTranspose(RewriteRuleClassBase):
 
 
 RULES = (
-    ReluOnce.rule(),
     OneChannelReshapeToTranspose.rule(),
     MulAddToBatchNorm.rule(),
     RemoveReshapeToSameShape.rule(),

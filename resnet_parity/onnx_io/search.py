@@ -167,6 +167,12 @@ class _Search:
         name, value, goal = step
         if name in before.folded:  # it comes after the folded norm, which is another reading
             return
+        after, producer = before.nodes.get(goal), value.producer()
+        if after and producer and after.op_type == producer.op_type == "Relu":
+            found = before.copy()  # a ReLU of a ReLU is one
+            found.used.add(producer)
+            self._add(found, [*todo, (name, input_of(producer, 0), goal)])
+            return
         for each in _maps(value):
             fault = f"there is an additional {describe(value)} between {name} and {goal}"
             self._recover(before.copy(), value, fault, [*todo, (name, each, goal)])
