@@ -14,8 +14,8 @@ from resnet_spec import (
     ArchitectureError,
     get_architecture,
     make_plan,
-    prefixed,
 )
+from resnet_spec.plan import prefixed
 
 from resnet_keras.blocks import basic_block, bottleneck
 from resnet_keras.contexts import dtype_policy, functional

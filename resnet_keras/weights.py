@@ -17,7 +17,7 @@ from resnet_spec import (
     parameters,
     read_architecture,
 )
-from resnet_spec import architecture_of as given_architecture
+from resnet_spec.weights import given_architecture
 
 from resnet_keras.network import find_network
 from resnet_keras.operations import Layers, operations_of
@@ -96,7 +96,7 @@ def _network(
     operations = operations_of(network.layers)
     known = getattr(model, "architecture", None)
     if architecture is not None:
-        found = _tensors(network.layers)
+        found = tensors_of(network.layers)
         shapes = {each: tuple(value.shape) for each, value in found.items()}
         arch = given_architecture(model, architecture, shapes)
         _assigned(network.layers, arch)
@@ -111,13 +111,13 @@ def _network(
 
 def _assigned(layers: Layers, arch: Architecture) -> dict[Parameter, keras.Variable]:
     """The variable of these layers for each parameter of the architecture, one to one."""
-    found = _tensors(layers)
+    found = tensors_of(layers)
     expected = {p.keras_name: p.keras_shape for p in parameters(arch)}
     check_model(arch, expected, {name: tuple(value.shape) for name, value in found.items()})
     return {p: found[p.keras_name] for p in parameters(arch)}
 
 
-def _tensors(layers: Layers) -> dict[str, keras.Variable]:
+def tensors_of(layers: Layers) -> dict[str, keras.Variable]:
     """The variables of these layers, as `layer/variable`; updates of LoRA are left out."""
     quantized = [name for name, each in layers.items() if getattr(each, "quantization_mode", None)]
     if quantized:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import IO, Any
 
-from resnet_spec import printable
+from resnet_spec.text import printable
 
 from resnet_parity.errors import ParityError
 

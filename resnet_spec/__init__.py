@@ -34,7 +34,6 @@ from resnet_spec.plan import Plan as Plan
 from resnet_spec.plan import StagePlan as StagePlan
 from resnet_spec.plan import StemPlan as StemPlan
 from resnet_spec.plan import make_plan as make_plan
-from resnet_spec.plan import prefixed as prefixed
 from resnet_spec.reading import layer_problems as layer_problems
 from resnet_spec.reading import read_architecture as read_architecture
 from resnet_spec.recipe import SCHEDULES as SCHEDULES
@@ -47,9 +46,6 @@ from resnet_spec.registry import get_architecture as get_architecture
 from resnet_spec.registry import list_models as list_models
 from resnet_spec.serialization import from_json as from_json
 from resnet_spec.serialization import to_json as to_json
-from resnet_spec.state_dict import prefix_problem as prefix_problem
-from resnet_spec.state_dict import resized as resized
-from resnet_spec.state_dict import wrapper_problem as wrapper_problem
 from resnet_spec.taps import Tap as Tap
 from resnet_spec.taps import mac_count as mac_count
 from resnet_spec.taps import outputs as outputs
@@ -59,14 +55,8 @@ from resnet_spec.tensors import keras_layer_name as keras_layer_name
 from resnet_spec.tensors import layer_parameters as layer_parameters
 from resnet_spec.tensors import parameter_count as parameter_count
 from resnet_spec.tensors import parameters as parameters
-from resnet_spec.text import printable as printable
 from resnet_spec.weights import WeightsError as WeightsError
-from resnet_spec.weights import architecture_of as architecture_of
-from resnet_spec.weights import as_code as as_code
-from resnet_spec.weights import check_arrays as check_arrays
 from resnet_spec.weights import check_model as check_model
-from resnet_spec.weights import check_unmasked as check_unmasked
 from resnet_spec.weights import check_weights as check_weights
-from resnet_spec.weights import resized_to as resized_to
 from resnet_spec.weights import shape_problems as shape_problems
 from resnet_spec.weights import step_counters as step_counters

@@ -7,7 +7,8 @@ from dataclasses import MISSING, fields, is_dataclass
 from inspect import Parameter, signature
 from typing import Any, TypeVar
 
-from resnet_spec.architecture import Architecture
+from resnet_spec.architecture import Architecture, ArchitectureError
+from resnet_spec.hints import unknown_option
 from resnet_spec.registry import GROUPS
 
 Model = TypeVar("Model")
@@ -28,7 +29,11 @@ def constructors(
 def _constructor(
     create_model: Callable[..., Model], module: str, row: Architecture
 ) -> Callable[..., Model]:
-    def build(**options) -> Model:
+    def build(*positional, **options) -> Model:
+        if positional:  # torchvision's first one is pretrained
+            given = f"{row.name}({', '.join(map(repr, positional))}): options are given by name"
+            hint = unknown_option("pretrained", ())
+            raise ArchitectureError(f"{given}. If you meant pretrained, {hint}")
         return create_model(row, **options)
 
     build.__name__ = build.__qualname__ = row.name

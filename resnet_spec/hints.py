@@ -77,9 +77,10 @@ def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
 
 
 def nearest_architectures(name: str, known: Iterable[str]) -> str:
-    """The same for the name of an architecture, as this or another library writes it.
+    """` (did you mean X or Y?)` with the architectures nearest to a name, or nothing.
 
-    The version (v2 is pre-activation) counts most, then the family and the depth.
+    The name is written as here or in another library. Its version (v2 is pre-activation) counts
+    most, then the family and the depth.
     """
     in_keras = re.match(r"ResNet|resnet\d+_?v2", name)
     wanted = [_traits(each) for each in (name, *([f"keras_{name}"] if in_keras else []))]

@@ -44,10 +44,18 @@ def prefixes(names: Collection[object], expected: Collection[str]) -> list[str]:
 def prefix_problem(
     names: Collection[object], expected: Collection[str], variable: str
 ) -> str | None:
-    """The line that says which prefix the names have and removes it, None if they have none.
+    """The text that says which prefix the names have, and the line that removes it, None if none.
 
     `variable` is the user's variable that holds the state dict.
     """
+    found = prefix_and_line(names, expected, variable)
+    return "; remove it: ".join(found) if found else None
+
+
+def prefix_and_line(
+    names: Collection[object], expected: Collection[str], variable: str
+) -> tuple[str, str] | None:
+    """The two parts of `prefix_problem`."""
     found = prefixes(names, expected)
     if not found:
         return None
@@ -57,9 +65,9 @@ def prefix_problem(
     condition = f" if name.startswith({prefix!r})" if count < len(names) else ""
     some = f"{count} of {len(names)}" if condition else f"all {count}"
     return (
-        f"{some} names begin with {prefix!r}{others}; remove it: "
+        f"{some} names begin with {prefix!r}{others}",
         f"{variable} = {{name.removeprefix({prefix!r}): value "
-        f"for name, value in {variable}.items(){condition}}}"
+        f"for name, value in {variable}.items(){condition}}}",
     )
 
 
@@ -113,7 +121,7 @@ def other_head(expected: Mapping[str, Shape], found: Mapping[str, Shape], variab
     )
 
 
-def resized(arch: Architecture, shapes: Mapping[str, Shape]) -> Architecture:
+def with_sizes_of(arch: Architecture, shapes: Mapping[str, Shape]) -> Architecture:
     """The architecture with the image channels, and the number of classes, of these tensors.
 
     `shapes` are those of a network by canonical name. A backbone stays one.

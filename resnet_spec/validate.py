@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from functools import lru_cache
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -47,18 +48,25 @@ def _mistyped(where: str, value: Any, kind: Any) -> Iterator[str]:
 
 
 def unwrap_scalars(instance: Any) -> None:
-    """Replace NumPy scalars in the fields of a frozen dataclass, nested ones too, by Python's."""
+    """Replace NumPy scalars in a frozen dataclass by Python's, as its constructor ends.
+
+    A nested dataclass is the caller's and stays as it is; a copy takes its place.
+    """
     for field in fields(instance):
         object.__setattr__(instance, field.name, _unwrapped(getattr(instance, field.name)))
 
 
 def _unwrapped(value: Any) -> Any:
     if isinstance(value, tuple):
-        return tuple(_unwrapped(each) for each in value)
-    if is_dataclass(value):
-        unwrap_scalars(value)
-    elif getattr(value, "shape", None) == ():  # this module does not import NumPy
+        items = tuple(map(_unwrapped, value))
+        return value if all(map(operator.is_, items, value)) else items
+    if getattr(value, "shape", None) == ():  # this module does not import NumPy
         return value.item()
+    if is_dataclass(value) and not isinstance(value, type):
+        before = {field.name: getattr(value, field.name) for field in fields(value)}
+        after = {name: _unwrapped(each) for name, each in before.items()}
+        changed = {name: each for name, each in after.items() if each is not before[name]}
+        return replace(value, **changed) if changed else value
     return value
 
 

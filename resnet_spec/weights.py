@@ -20,7 +20,7 @@ from resnet_spec.state_dict import (
     other_head,
     prefix_problem,
     prefixes,
-    resized,
+    with_sizes_of,
     wrapper_problem,
 )
 from resnet_spec.tensors import parameters
@@ -55,11 +55,11 @@ class WeightsError(ValueError):
         if len(problems) > _SHOWN:
             shown.append(f"  - ... and {len(problems) - _SHOWN} more")
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        shown += [printable(fix)] if fix else []
+        shown += [printable(fix, keep="\n")] if fix else []
         super().__init__("\n".join([f"{summary} ({count}):", *shown]))
 
 
-def architecture_of(
+def given_architecture(
     model: object, architecture: str | Architecture | None, found: Mapping[str, Shape]
 ) -> Architecture:
     """The given architecture, or the `architecture` attribute of a model of this project.
@@ -75,11 +75,11 @@ def architecture_of(
     chosen = architecture or getattr(model, "architecture", None)
     if chosen is None:
         raise ArchitectureError(
-            "the model does not say which architecture it is (a loaded one never does); "
+            "the model does not say which architecture it is; "
             'pass architecture="resnet50", or what else of `resnet-parity list` it is'
         )
     arch = get_architecture(chosen)
-    return resized(arch, canonical_shapes(arch, found))
+    return with_sizes_of(arch, canonical_shapes(arch, found))
 
 
 def check_model(
@@ -99,9 +99,9 @@ def check_model(
     if inner := prefixes(found, expected):
         models = (f"model.get_submodule({prefix[:-1]!r})" for prefix in inner)
         problems = [f"its tensors begin with {inner[0]!r}; pass {' or '.join(models)}"]
-    elif theirs := resized_to(arch, found):
+    elif theirs := fitting_architecture(arch, found):
         fix = f"to read it as it is, pass architecture={as_code(theirs)}"
-    elif all(name.startswith("fc.") for name in found.keys() - expected.keys() or [""]):
+    elif found.keys() - expected and all(problem.startswith("fc.") for problem in problems):
         fix = (
             "the head is no single linear layer; to read the network without it: "
             "model.fc = torch.nn.Identity()"
@@ -109,23 +109,28 @@ def check_model(
     raise WeightsError(f"the model is not a {arch.name!r}", problems, fix)
 
 
-def resized_to(arch: Architecture, found: Mapping[str, Shape]) -> Architecture | None:
+def fitting_architecture(arch: Architecture, found: Mapping[str, Shape]) -> Architecture | None:
     """The architecture with other classes and channels that has exactly these tensors, if any.
 
     They may be those of a backbone with more stages, or of a classifier.
     """
     shapes = canonical_shapes(arch, found)
-    theirs = resized(replace(arch, out_indices=None), shapes)
+    theirs = with_sizes_of(replace(arch, out_indices=None), shapes)
     expected = {p.name: p.shape for p in parameters(theirs)}
     return None if shape_problems(expected, shapes) else theirs
 
 
 def as_code(arch: Architecture) -> str:
-    """The call that makes an architecture from its row, as a user writes it."""
-    row = ARCHITECTURES.get(arch.name)
+    """The call that makes an architecture with these sizes, as a user writes it.
+
+    It takes the user's variable `architecture` where a field other than the sizes is not the row's.
+    """
     is_backbone = arch.out_indices is not None
     names = ["in_channels"] if is_backbone else ["num_classes", "in_channels"]
     sizes = {name: getattr(arch, name) for name in names}
+    row = ARCHITECTURES.get(arch.name)
+    if row and replace(row, **sizes) != replace(arch, out_indices=None):
+        row = None
     changed = [f"{name}={n}" for name, n in sizes.items() if not row or n != getattr(row, name)]
     if is_backbone:
         changed += ["features_only=True", f"out_indices={arch.out_indices}"]
@@ -163,7 +168,7 @@ def check_weights(
     shapes = {name: tuple(array.shape) for name, array in found.items()}
     problems = shape_problems(expected, shapes)
     fix = ""
-    if problems and resized_to(arch, shapes):
+    if problems and fitting_architecture(arch, shapes):
         fix = (
             f"to make them fit: weights = adapt_weights(weights, {as_code(arch)}).weights "
             "(resnet_parity.weights.adapt)"
@@ -201,13 +206,13 @@ def check_arrays(weights: object) -> None:
 
 def _as_arrays(values: Mapping[Any, Any]) -> str:
     """The line that makes arrays of tensors, or of what else NumPy takes."""
-    name, first = next(iter(values.items()))
     if all(hasattr(each, "detach") for each in values.values()):  # torch tensors
         wide = ".float()" if any("bfloat16" in str(each.dtype) for each in values.values()) else ""
         call = f"value{wide}.numpy(force=True)"
     elif all(hasattr(each, "shape") for each in values.values()):
         call = "numpy.asarray(value)"
     else:
+        name, first = next(each for each in values.items() if not hasattr(each[1], "shape"))
         return f"give an array for {name!r}, or leave {type(first).__name__} {name!r} out"
     return f"convert them: weights = {{name: {call} for name, value in weights.items()}}"
 

@@ -32,7 +32,8 @@ class ResNet(nn.Module):
     (N, C, H, W), whose names, channels and reductions are in `feature_info`.
     """
 
-    # For type checkers: any of them may be replaced, or absent in some architectures.
+    # For type checkers: a user may replace any of them, and an architecture may lack it. With
+    # `nn.Sequential` for a stage they would take `model.layer4[-1].conv2` for a tensor or a module.
     conv1: Any
     bn1: Any
     layer1: Any
@@ -139,8 +140,7 @@ def check_layout(image: Tensor, channels: int) -> None:
         return
     if image.shape[1] != channels and image.shape[3] == channels:
         fix = "images.permute(0, 3, 1, 2)"
-        shape, expected = tuple(image.shape), (None, channels, None, None)
         raise ValueError(
-            f"the images have shape {shape}, expected {expected}: "
+            f"the images have shape {tuple(image.shape)}, expected (N, {channels}, H, W): "
             f"they are channels last, write {fix}"
         )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from resnet_spec import Recipe, WeightsError, shape_problems
 
-from resnet_torch.weights import unwrapped
+from resnet_torch.weights import tensors_of
 
 
 def sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
@@ -49,7 +49,7 @@ def set_momentum(
     problems = shape_problems(expected, {name: each.shape for name, each in buffers.items()})
     if problems:
         raise WeightsError("the buffers do not fit the optimiser, nothing was set", problems)
-    values = dict(unwrapped(model).named_parameters())
+    values = tensors_of(model)
     for name, buffer in own.items():
         buffer.copy_(torch.from_numpy(np.require(buffers[name], requirements=["C", "W"])))
         optimizer.state[values[name]]["momentum_buffer"] = buffer
@@ -60,7 +60,8 @@ def _buffers(model: nn.Module, optimizer: torch.optim.SGD) -> dict[str, Tensor]:
     if not optimizer.defaults["momentum"]:
         return {}
     buffers = {}
-    for name, value in unwrapped(model).named_parameters():
+    found = tensors_of(model).items()
+    for name, value in ((n, each) for n, each in found if isinstance(each, nn.Parameter)):
         buffer = optimizer.state.get(value, {}).get("momentum_buffer")
         buffers[name] = torch.zeros_like(value.detach()) if buffer is None else buffer
     return buffers

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from resnet_spec import (
     Architecture,
     Parameter,
     WeightsError,
-    architecture_of,
     check_model,
     check_weights,
     parameters,
 )
+from resnet_spec.weights import given_architecture
 
 
 def get_weights(
@@ -63,7 +65,7 @@ def set_weights(
 
 def variables_of(model: nn.Module, arch: Architecture) -> dict[Parameter, Tensor]:
     """The tensor of the model for each parameter of the architecture, one to one."""
-    found = _tensors(model)
+    found = tensors_of(model)
     expected = {p.name: p.shape for p in parameters(arch)}
     check_model(arch, expected, {name: tuple(value.shape) for name, value in found.items()})
     variables = {p: found[p.name] for p in parameters(arch)}
@@ -73,32 +75,39 @@ def variables_of(model: nn.Module, arch: Architecture) -> dict[Parameter, Tensor
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The model inside `DataParallel`, `DistributedDataParallel`, `torch.compile` and the like.
+    """The model inside (Distributed)DataParallel, `AveragedModel` and `torch.compile`.
 
     Raises `resnet_spec.WeightsError` if it is no PyTorch module.
     """
     if not isinstance(model, nn.Module):
         raise WeightsError("this is not a PyTorch module", [f"it is a {type(model).__name__}"])
-    while [name for name, _ in model.named_children()] in (["module"], ["_orig_mod"]):
-        (model,) = model.children()
-    return model
+    wrappers = nn.DataParallel | nn.parallel.DistributedDataParallel | AveragedModel
+    compiler = sys.modules.get("torch._dynamo")  # torch.compile imports it, which takes seconds
+    while True:
+        if isinstance(model, wrappers):
+            model = model.get_submodule("module")
+        elif compiler and isinstance(model, compiler.OptimizedModule):
+            model = model.get_submodule("_orig_mod")
+        else:
+            return model
 
 
 def _architecture(model: nn.Module, architecture: str | Architecture | None) -> Architecture:
     """The architecture of the model, with the sizes of its first and last layer."""
-    shapes = {name: tuple(value.shape) for name, value in _tensors(model).items()}
-    return architecture_of(unwrapped(model), architecture, shapes)
+    shapes = {name: tuple(value.shape) for name, value in tensors_of(model).items()}
+    return given_architecture(unwrapped(model), architecture, shapes)
 
 
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    """The state dict of the model; a linear layer among dropouts is named as one alone."""
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict of the model, of live tensors; a linear layer among dropouts is named `fc`."""
     model = unwrapped(model)
-    found = model.state_dict()
+    found = model.state_dict(keep_vars=True)
     head = getattr(model, "fc", None)
     if isinstance(head, nn.Sequential):
         idle = nn.Dropout | nn.Identity  # in inference
         layers = {name: each for name, each in head.named_children() if not isinstance(each, idle)}
         if [type(each) for each in layers.values()] == [nn.Linear]:
             prefix = f"fc.{next(iter(layers))}."
-            return {name.replace(prefix, "fc.", 1): value for name, value in found.items()}
+            inner = {n: f"fc.{n.removeprefix(prefix)}" for n in found if n.startswith(prefix)}
+            return {inner.get(name, name): value for name, value in found.items()}
     return found

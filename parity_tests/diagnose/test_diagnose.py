@@ -12,6 +12,7 @@ import keras
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 import resnet_keras
 import resnet_torch
@@ -705,7 +706,7 @@ def test_weights_can_be_copied():
 # Wrapped and lazily built models.
 
 
-@pytest.mark.parametrize("wrap", [nn.DataParallel, torch.compile])
+@pytest.mark.parametrize("wrap", [nn.DataParallel, torch.compile, AveragedModel])
 def test_a_wrapped_model_is_unwrapped(wrap):
     inner = torch_with(_set("block1.bn1", eps=1e-3))
     (finding,) = run_diagnosis(correct_torch, lambda: wrap(inner())).findings

@@ -102,6 +102,12 @@ def test_the_stubs_are_current(package):
     assert path.read_text(encoding="utf-8") == stub(package.__name__), "run scripts/generate"
 
 
+@pytest.mark.parametrize("positional", [(True,), (False, True), (None,), ("resnet20", 10)])
+def test_an_option_without_a_name_is_refused_as_pretrained_is(package, positional):
+    with pytest.raises(ArchitectureError, match=r"by name.*no pretrained weights are shipped"):
+        package.resnet20(*positional)
+
+
 def test_an_option_is_accepted_and_a_misspelt_one_refused():
     assert resnet_torch.resnet20(num_classes=3, output_stride=2).architecture.num_classes == 3
     message = "did you mean num_classes"

@@ -45,7 +45,7 @@ SIGNATURES = {
     ("model", "create_model"): "a Keras model has a name, and Keras' losses take probabilities",
     ("weights", "get_weights"): "a Keras graph may hold several networks, a module is one",
     ("weights", "set_weights"): "a Keras graph may hold several networks, a module is one",
-    ("weights", "_tensors"): "a Keras model holds the layers of a ResNet among others",
+    ("weights", "tensors_of"): "a Keras model holds the layers of a ResNet among others",
 }
 
 # A function of these files returns a module in PyTorch, and applies a layer to x in Keras.

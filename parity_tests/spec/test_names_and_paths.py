@@ -69,10 +69,8 @@ def public_functions() -> Iterator[tuple[str, Callable[..., Any]]]:
                 yield f"{module}.{name}", value
 
 
-# The implementations call these with a row that they have found.
-FOUND = tuple(
-    f"resnet_spec.{name}" for name in ("as_code", "layer_problems", "resized", "resized_to")
-)
+# The implementations call this with a row that they have found.
+FOUND = ("resnet_spec.layer_problems",)
 
 
 def test_every_public_function_says_that_it_takes_names_and_text():
@@ -127,6 +125,23 @@ def test_numbers_may_be_of_numpy():
     assert resnet_keras.resnet20(num_classes=classes).output_shape == (None, 5)
     with pytest.raises(resnet_spec.ArchitectureError, match="num_classes must be an integer"):
         get_architecture(NAME, num_classes=np.float32(5))  # pyright: ignore[reportArgumentType]
+
+
+def test_the_parts_of_a_row_stay_as_they_were():
+    stage, stem = Stage(np.int64(2), 16), resnet_spec.Stem(hidden=(np.int64(8),))  # pyright: ignore[reportArgumentType]
+    row = Architecture("own", "basic", (stage,), stem)
+    assert (type(stage.blocks), type(stem.hidden[0])) == (np.int64, np.int64)
+    assert (type(row.stages[0].blocks), type(row.stem.hidden[0])) == (int, int)
+    plain = get_architecture("resnet50", stem=resnet_spec.DEEP_STEM)
+    assert plain.stem is resnet_spec.DEEP_STEM
+
+
+@pytest.mark.parametrize(
+    "part", [{"stem": resnet_spec.Stem}, {"se": resnet_spec.SqueezeRatio}, {"stages": (Stage,)}]
+)
+def test_a_class_is_no_part_of_a_row(part):
+    with pytest.raises(resnet_spec.ArchitectureError, match=r"must be a \w+, not type"):
+        get_architecture(NAME, **part)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +12,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from safetensors.numpy import save_file
 from torch import nn
@@ -18,12 +20,14 @@ from torch import nn
 from resnet_spec import (
     ARCHITECTURES,
     Recipe,
+    SqueezeRatio,
     WeightsError,
     get_architecture,
     parameters,
-    prefix_problem,
+    stages,
 )
-from resnet_spec.state_dict import prefixes
+from resnet_spec.state_dict import prefix_problem, prefixes
+from resnet_spec.weights import as_code
 
 import resnet_keras
 import resnet_torch
@@ -33,6 +37,7 @@ from resnet_parity.weights.adapt import adapt_weights
 from resnet_parity.weights.files import read_weights
 from resnet_parity.weights.timm import from_timm
 from resnet_torch.optimizer import get_momentum, set_momentum, sgd
+from resnet_torch.weights import unwrapped
 
 BOTH_FRAMEWORKS = pytest.mark.parametrize(
     "framework", [resnet_torch, resnet_keras], ids=lambda framework: framework.__name__
@@ -83,6 +88,7 @@ SAME_NUMBERS = {
     "float64": lambda w: cast(w, "float64"),
     "big-endian": lambda w: cast(w, ">f4"),
     "one float64": lambda w: w | {"fc.bias": w["fc.bias"].astype("float64")},
+    "tensors and a number": lambda w: tensors(w) | {"epoch": 3},  # pyright: ignore[reportOperatorIssue]
     "dropout before the classifier": lambda w: with_head(w, "fc.1"),
     "another name of the classifier": lambda w: with_head(w, "head"),
 }
@@ -97,7 +103,10 @@ OTHER_NUMBERS = {
     "no head": lambda _: of(num_classes=0),
     "a prefix and another head": lambda w: with_head(renamed(w, "backbone."), "head"),
 }
-WRITTEN = re.compile(r"(weights(?:\['[\w.]+'\])? = .*?)(?: \(resnet_parity.*)?$|pass (weights\S+)")
+WRITTEN = re.compile(
+    r"leave int ('epoch') out|(weights(?:\['[\w.]+'\])? = .*?)(?: \(resnet_parity.*)?$|"
+    r"pass (weights\S+)"
+)
 
 
 def follow(message: str, weights: Any) -> Any:
@@ -105,7 +114,9 @@ def follow(message: str, weights: Any) -> Any:
     (line,) = [match for match in map(WRITTEN.search, message.splitlines()) if match]
     space = {"weights": weights, "numpy": np, "architecture": TINY}
     space |= {"adapt_weights": adapt_weights, "get_architecture": get_architecture}
-    exec(line[1] or f"weights = {line[2]}", space)
+    if line[1]:
+        return {name: value for name, value in weights.items() if name != eval(line[1])}
+    exec(line[2] or f"weights = {line[3]}", space)
     return space["weights"]
 
 
@@ -228,13 +239,54 @@ def test_wrapped_models_are_unwrapped(weights, group):
         assert torch.equal(inner.fc.bias, torch.from_numpy(weights["fc.bias"]))
 
 
-def test_the_momentum_of_a_wrapped_model_has_canonical_names(weights):
-    model = nn.DataParallel(resnet_torch.create_model(TINY))
+class Normalize(nn.Module):
+    """A user's module, whose only child has the name that PyTorch's wrappers give to theirs."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, image):
+        return self.module(image / 255)
+
+
+@pytest.mark.parametrize("inner", [nn.Identity(), resnet_torch.create_model(TINY)])
+def test_a_module_of_a_user_is_no_wrapper(inner):
+    model = Normalize(inner)
+    assert unwrapped(nn.DataParallel(model)) is model
+    with pytest.raises(WeightsError, match="the model is not a 'tiny'"):
+        resnet_torch.get_weights(model, TINY)
+
+
+@pytest.mark.parametrize(
+    "change", [nn.DataParallel, lambda model: with_dropout(model), lambda model: model]
+)
+def test_the_momentum_of_a_changed_model_has_canonical_names(change):
+    model = change(resnet_torch.create_model(TINY))
     optimizer = sgd(model, Recipe(learning_rate=0.1))
     buffers = {name: array + 1 for name, array in get_momentum(model, optimizer).items()}
     assert set(buffers) == {p.name for p in parameters(TINY) if p.trainable}
     set_momentum(model, optimizer, buffers)
     assert (get_momentum(model, optimizer)["fc.bias"] == 1).all()
+    (kernel,) = [each for name, each in model.named_parameters() if "fc" in name and each.ndim > 1]
+    assert (optimizer.state[kernel]["momentum_buffer"] == 1).all()
+
+
+def with_dropout(model: Any) -> nn.Module:
+    """With a module whose name holds that of the inner classifier too."""
+    model.fc = nn.Sequential(nn.Dropout(), model.fc)
+    return model
+
+
+def test_only_the_classifier_is_renamed():
+    model: Any = with_dropout(resnet_torch.create_model(TINY))
+    model.aux_fc = nn.Sequential(nn.ReLU(), nn.Linear(32, 3))
+    with pytest.raises(WeightsError) as caught:
+        resnet_torch.get_weights(model)
+    assert caught.value.problems == [
+        f"aux_fc.1.{leaf} is not a tensor of this architecture" for leaf in ("weight", "bias")
+    ]
+    assert "Identity" not in str(caught.value)
 
 
 def replaced(**modules: nn.Module) -> nn.Module:
@@ -278,6 +330,33 @@ def test_an_architecture_is_exact_and_the_message_has_the_one_that_fits():
     written = str(caught.value).rpartition("pass architecture=")[2]
     assert written == "get_architecture('resnet18', num_classes=5, in_channels=1)"
     resnet_torch.get_weights(model, eval(written))
+
+
+@pytest.mark.parametrize(
+    ("arch", "options"),
+    [
+        (get_architecture("resnet18", output_stride=8), {"num_classes": 5}),
+        (get_architecture("resnet18", stages=stages(1, 1, 1, 1)), {"num_classes": 5}),
+        (get_architecture("resnet18", se=SqueezeRatio()), {"in_channels": 1}),
+        (get_architecture("resnet18", features_only=True, out_indices=(4,)), {"in_channels": 1}),
+        (TINY, {"num_classes": 5, "in_channels": 1}),
+    ],
+)
+def test_the_written_architecture_has_every_field(arch, options):
+    wanted = get_architecture(arch, **options)
+    space = {"architecture": arch, "get_architecture": get_architecture}
+    assert eval(as_code(wanted), space) == wanted
+
+
+def test_the_hint_on_the_head_stands_only_where_the_head_alone_is_wrong():
+    head = nn.Sequential(nn.Linear(32, 9), nn.ReLU(), nn.Linear(9, 5))
+    for other in ({"bn1": nn.Identity()}, {"conv1": nn.Conv2d(3, 16, 3, bias=False)}):
+        with pytest.raises(WeightsError) as caught:
+            resnet_torch.get_weights(replaced(fc=head, **other))
+        assert "Identity" not in str(caught.value)
+    with pytest.raises(WeightsError) as caught:
+        resnet_torch.get_weights(replaced(bn1=nn.Identity()))
+    assert "Identity" not in str(caught.value)
 
 
 def test_a_head_that_is_no_linear_layer_is_refused_with_the_line_that_removes_it():
@@ -328,7 +407,7 @@ def test_from_timm_names_a_prefix_and_a_wrapper(weights):
 @pytest.mark.parametrize(
     ("change", "arch", "message"),
     [
-        (lambda w: renamed(w, "module."), TINY, "all 32 names begin with 'module.'; remove it: "),
+        (lambda w: renamed(w, "module."), TINY, "all 32 names begin with 'module.'"),
         (lambda w: cast(w, "float16"), TINY, "32 of 32 tensors are F16, the first is .*bias"),
         (dict, replace(TINY, num_classes=5), "for a command write --num-classes 10$"),
         (dict, replace(TINY, in_channels=1), "for a command write --in-channels 3$"),
@@ -342,3 +421,19 @@ def test_a_file_that_does_not_fit_is_refused_with_the_fix(
     save_file(change(weights), path)
     with pytest.raises(ParityError, match=message):
         read_weights(path, arch)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda w: renamed(w, "module."), lambda w: cast(w, "float64")], ids=["prefix", "f64"]
+)
+def test_the_lines_in_the_message_write_a_file_that_fits(
+    change, weights, tmp_path: Path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    save_file(change(weights), "weights.safetensors")
+    with pytest.raises(ParityError) as caught:
+        read_weights("weights.safetensors", TINY)
+    _, lines = str(caught.value).split("safetensors.torch):\n")
+    exec(textwrap.dedent(lines), dict(vars(safetensors.torch)))
+    found = read_weights("new.safetensors", TINY)
+    np.testing.assert_array_equal(found["fc.bias"], weights["fc.bias"])

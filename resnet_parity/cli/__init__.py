@@ -9,8 +9,9 @@ import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from resnet_spec import ARCHITECTURES, ArchitectureError, printable
+from resnet_spec import ARCHITECTURES, ArchitectureError
 from resnet_spec.hints import did_you_mean
+from resnet_spec.text import printable
 
 from resnet_parity.cli import (
     diagnose,

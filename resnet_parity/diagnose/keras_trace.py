@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from resnet_spec import printable
+from resnet_spec.text import printable
 
 from resnet_parity.diagnose.keras_operations import TRANSLATIONS, layout_mismatch, norm, to_array
 from resnet_parity.diagnose.record import (

@@ -20,14 +20,6 @@ from resnet_parity.probes import random_weights
 FRAMEWORKS = ("torch", "keras")
 
 
-_WRAPPERS = {
-    "OptimizedModule": "_orig_mod",
-    "DataParallel": "module",
-    "DistributedDataParallel": "module",
-}
-"""The attribute of each of PyTorch's wrappers that holds the model."""
-
-
 @dataclass(frozen=True)
 class LoadedModel:
     """A model to diagnose: the name that the user gave, and the images that it takes."""
@@ -125,21 +117,16 @@ def wrap_model(text: str, model: Any) -> LoadedModel:
     if keras is not None and isinstance(model, keras.Model):
         _check_keras(text, model, keras)
         return LoadedModel(text, "keras", model, *_keras_input(text, model))
-    model = _unwrapped(model)
     if torch is not None and isinstance(model, torch.Module):
+        from resnet_torch.weights import unwrapped
+
+        model = unwrapped(model)
         _check_torch(text, model, torch.parameter.is_lazy)
         convs = (m.in_channels for m in model.modules() if isinstance(m, torch.Conv2d))
         return LoadedModel(text, "torch", model, next(convs, 3))
     raise ParityError(
         f"{text} returns a {type(model).__name__}, not a torch.nn.Module or a keras.Model"
     )
-
-
-def _unwrapped(model: Any) -> Any:
-    """The module inside torch.compile, DataParallel and DistributedDataParallel."""
-    while type(model).__name__ in _WRAPPERS and type(model).__module__.startswith("torch."):
-        model = getattr(model, _WRAPPERS[type(model).__name__])
-    return model
 
 
 def _check_torch(text: str, model: Any, is_lazy: Callable[[Any], bool]) -> None:

@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto
 from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
 
-from resnet_spec import printable
+from resnet_spec.text import printable
 
 from resnet_parity.errors import ParityError
 from resnet_parity.files import brief, check_readable, reading

@@ -14,7 +14,6 @@ import numpy as np
 from resnet_spec import (
     Architecture,
     Linear,
-    check_arrays,
     check_weights,
     get_architecture,
     layer_parameters,
@@ -22,6 +21,7 @@ from resnet_spec import (
     parameters,
     step_counters,
 )
+from resnet_spec.weights import check_arrays
 
 from resnet_parity.probes.splitmix import Stream
 

@@ -16,15 +16,13 @@ from resnet_spec import (
     Architecture,
     Parameter,
     WeightsError,
-    as_code,
     get_architecture,
     layer_parameters,
     make_plan,
-    prefix_problem,
-    resized,
-    resized_to,
     shape_problems,
 )
+from resnet_spec.state_dict import prefix_problem, with_sizes_of
+from resnet_spec.weights import as_code, fitting_architecture
 
 LayerNames = Iterator[tuple[str, str]]
 """(canonical name, name in the dialect) of every layer that holds weights."""
@@ -65,12 +63,12 @@ def to_canonical(
     names = {name: parameter.name for name, parameter in whole.items()}
     shapes = {names.get(name, name): array.shape for name, array in arrays.items()}
     if isinstance(architecture, str):
-        arch = resized(arch, shapes)
+        arch = with_sizes_of(arch, shapes)
     dialect = naming(arch)
     expected = {name: parameter.shape for name, parameter in dialect.items()}
     problems = shape_problems(expected, {name: array.shape for name, array in arrays.items()})
     if problems:
-        theirs = resized_to(arch, shapes)
+        theirs = fitting_architecture(arch, shapes)
         fix = f"to read them as they are, pass {as_code(theirs)}" if theirs else ""
         raise WeightsError(summary, problems, fix)
     return {parameter.name: arrays[name] for name, parameter in dialect.items()}

@@ -13,17 +13,16 @@ from resnet_spec import (
     ARCHITECTURES,
     Architecture,
     WeightsError,
-    as_code,
     check_weights,
     get_architecture,
     make_graph,
     parameters,
-    prefix_problem,
-    resized_to,
     shape_problems,
     step_counters,
     to_json,
 )
+from resnet_spec.state_dict import prefix_and_line
+from resnet_spec.weights import as_code, fitting_architecture
 
 from resnet_parity.errors import ParityError
 from resnet_parity.files import check_readable, reading, write_atomically
@@ -69,10 +68,10 @@ def _check_tensors(
         many = f"{len(wrong)} of {len(found)} tensors are {kinds}, the first is {wrong[0]}"
         problems.append(many if len(wrong) > 1 else f"{wrong[0]} is {kinds}, not F32")
         change = "weights = {name: value.float() for name, value in weights.items()}"
-        fix = f"convert them: {change}; {_rewritten(path)}"
-    if problem := prefix_problem(found, expected, "weights"):
-        problems, fix = [problem], _rewritten(path)
-    elif theirs := resized_to(arch, found) if problems and not wrong else None:
+        fix = f"to convert them, {_rewritten(path, change)}"
+    if prefix := prefix_and_line(found, expected, "weights"):
+        problems, fix = [prefix[0]], f"to remove it, {_rewritten(path, prefix[1])}"
+    elif theirs := fitting_architecture(arch, found) if problems and not wrong else None:
         sizes = {name: getattr(theirs, name) for name in ("num_classes", "in_channels")}
         options = [
             f"--{name.replace('_', '-')} {size}"
@@ -86,9 +85,15 @@ def _check_tensors(
         raise ParityError(str(refusal))
 
 
-def _rewritten(path: Path) -> str:
-    load, save = f"weights = load_file({str(path)!r})", "save_file(weights, NEW)"
-    return f"before it {load}, after it {save}, both of safetensors.torch"
+def _rewritten(path: Path, change: str) -> str:
+    """The lines that write a file with the changed weights."""
+    lines = [
+        "write (load_file and save_file are those of safetensors.torch):",
+        f"weights = load_file({str(path)!r})",
+        change,
+        "save_file(weights, 'new.safetensors')",
+    ]
+    return "\n    ".join(lines)
 
 
 def _check_architecture(path: Path, arch: Architecture, named: str | None) -> None:

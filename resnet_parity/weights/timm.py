@@ -16,11 +16,11 @@ from resnet_spec import (
     Norm,
     Parameter,
     WeightsError,
-    check_unmasked,
     get_architecture,
     make_plan,
-    wrapper_problem,
 )
+from resnet_spec.state_dict import wrapper_problem
+from resnet_spec.weights import check_unmasked
 
 from resnet_parity.weights.dialect import LayerNames, tensors, to_canonical
 
