@@ -56,9 +56,10 @@ def create_model(architecture: str | Architecture, **options: Unpack[_Options]) 
 
     `num_classes` (0: pooled features), `in_channels` and `overrides` (such as `output_stride=8`)
     replace fields of the architecture. With `features_only` the model returns the feature maps of
-    `out_indices` (0 is the stem, 1 the first stage; default: all). `dtype` is a Keras dtype
-    policy and defaults to the global one. `name` is that of the model and begins those of its
-    layers. Images (N, H, W, in_channels) give logits (N, num_classes), or probabilities with
+    `out_indices` (0 is the stem, 1 the first stage, -1 the last one; default: all). `dtype` is a
+    Keras dtype policy and defaults to the global one. `name` is that of the model and begins those
+    of its layers, where a dot becomes an underscore; the architecture keeps its own. Images
+    (N, H, W, in_channels) give logits (N, num_classes), or probabilities with
     `classifier_activation="softmax"`, which Keras' losses expect by default.
 
     Keras walks a model by recursion. Before you load, clone or cut a network of hundreds of blocks,

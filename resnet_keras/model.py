@@ -13,6 +13,7 @@ from resnet_spec import (
     Architecture,
     ArchitectureError,
     get_architecture,
+    keras_layer_name,
     make_plan,
 )
 from resnet_spec.plan import prefixed
@@ -82,9 +83,10 @@ def create_model(
 
     `num_classes` (0: pooled features), `in_channels` and `overrides` (such as `output_stride=8`)
     replace fields of the architecture. With `features_only` the model returns the feature maps of
-    `out_indices` (0 is the stem, 1 the first stage; default: all). `dtype` is a Keras dtype
-    policy and defaults to the global one. `name` is that of the model and begins those of its
-    layers. Images (N, H, W, in_channels) give logits (N, num_classes), or probabilities with
+    `out_indices` (0 is the stem, 1 the first stage, -1 the last one; default: all). `dtype` is a
+    Keras dtype policy and defaults to the global one. `name` is that of the model and begins those
+    of its layers, where a dot becomes an underscore; the architecture keeps its own. Images
+    (N, H, W, in_channels) give logits (N, num_classes), or probabilities with
     `classifier_activation="softmax"`, which Keras' losses expect by default.
 
     Keras walks a model by recursion. Before you load, clone or cut a network of hundreds of blocks,
@@ -107,13 +109,13 @@ def create_model(
     # DIFFERS(dtype): torch converts a finished model, Keras fixes the dtype of layers and Input.
     with dtype_policy(dtype) as policy:
         shape = (None, None, architecture.in_channels)
-        start, kind = [name] if name else [], policy.variable_dtype
+        start, kind = [keras_layer_name(name)] if name else [], policy.variable_dtype
         image = keras.Input(shape, dtype=kind, name="_".join([*start, "image"]))
         returned = resnet(image, architecture, name=name)
         if classifier_activation is not None:
             named = "_".join([*start, "probabilities"])
             returned = layers.Activation(classifier_activation, dtype=kind, name=named)(returned)
-        model = functional(image, returned, name=name or architecture.name)
+        model = functional(image, returned, name="_".join(start) or architecture.name)
     (spec,) = model.input_spec
     spec.shape = _ImageShape(spec.shape)
     model.input_spec = spec

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 from keras import activations, layers
 
-from resnet_spec import WeightsError
+from resnet_spec import WeightsError, keras_layer_name
 
 from resnet_keras.operations import Layers, canonical_name
 
@@ -43,9 +43,9 @@ def find_network(model: keras.Model, name: str | None = None) -> Network:
     if not isinstance(model, keras.Model):
         raise WeightsError("this is not a Keras model", [f"it is a {type(model).__name__}"])
     unique = {id(next(iter(each.layers.values()))): each for each in _networks(model)}
-    found = [each for each in unique.values() if name in (None, each.name)]
+    found = [each for each in unique.values() if name is None or _is_named(each, name)]
     if len(found) == 1:
-        return found[0]
+        return _with_head(model, found[0])
     names = ", ".join(repr(each.name) for each in unique.values())
     if not names:
         problem = f"{model.name!r} has no convolution conv1 and no layer1_0 to layer4_2"
@@ -61,25 +61,39 @@ def _networks(model: keras.Model) -> Iterator[Network]:
         for layer in container.layers:
             stem = _STEM.fullmatch(layer.name)
             if stem and isinstance(layer, layers.Conv2D) and not _BLOCK.fullmatch(stem[1] or ""):
-                own = _own_layers(model, container, f"{stem[1]}_" if stem[1] else "")
+                own = _own_layers(container, f"{stem[1]}_" if stem[1] else "")
                 ends = [tensor._keras_history.operation for tensor in container.outputs or ()]
                 outputs = tuple(canonical_name(name) for name in own if own[name] in ends)
                 yield Network(stem[1] or container.name, own, outputs)
 
 
-def _own_layers(model: keras.Model, container: keras.Model, start: str) -> Layers:
+def _is_named(network: Network, name: str) -> bool:
+    """Whether a network has that name; a dot becomes an underscore in the names of its layers."""
+    return keras_layer_name(network.name) == keras_layer_name(name)
+
+
+def _own_layers(container: keras.Model, start: str) -> Layers:
     """The layers of the ResNet whose names begin so, without this beginning."""
-    named = {each.name.removeprefix(start): each for each in container.layers}
-    own = {
-        name: layer
-        for name, layer in named.items()
-        if _OWN.fullmatch(name) and layer.name.startswith(start)
-    }
-    if "avgpool" in own and "fc" not in own:
-        for head in _heads(model):
-            if _takes_from(head, own["avgpool"]):
-                own["fc"] = head
-    return own
+    own = (each for each in container.layers if each.name.startswith(start))
+    named = {each.name.removeprefix(start): each for each in own}
+    return {name: layer for name, layer in named.items() if _OWN.fullmatch(name)}
+
+
+def _with_head(model: keras.Model, network: Network) -> Network:
+    """The network with its classifier, if that is a layer of another name."""
+    own = network.layers
+    if "avgpool" not in own or "fc" in own:
+        return network
+    found = [(index, head) for index, head, pool in _heads(model) if pool is own["avgpool"]]
+    heads = {id(head): (index, head) for index, head in found}
+    if len(heads) > 1:
+        title = f"{len(heads)} dense layers follow the average of {network.name!r}"
+        problems = [
+            f"{head.name}: keras.Model(model.inputs, model.outputs[{index}])"
+            for index, head in heads.values()
+        ]
+        raise WeightsError(title, problems, "pass one of these models, which share its weights")
+    return replace(network, layers={**own, "fc": found[0][1]}) if found else network
 
 
 def _all_layers(model: keras.Model) -> Iterator[layers.Layer]:
@@ -90,36 +104,36 @@ def _all_layers(model: keras.Model) -> Iterator[layers.Layer]:
             yield from _all_layers(layer)
 
 
-def _heads(model: keras.Model) -> Iterator[layers.Dense]:
-    """The dense layers whose values the model returns, as they are or after an activation."""
-    for tensor in model.outputs or ():
-        source = _source(tensor, layers.Activation | layers.Softmax | layers.Dropout)
-        if isinstance(source, layers.Dense):
-            yield source
+def _heads(model: keras.Model) -> Iterator[tuple[int, layers.Dense, layers.Layer]]:
+    """The outputs from a dense layer, or from an activation of one; the layer; its source."""
+    for index, tensor in enumerate(model.outputs or ()):
+        returned = _source(tensor, layers.Activation | layers.Softmax | layers.Dropout)
+        dense, *_ = returned._keras_history
+        if isinstance(dense, layers.Dense):
+            features = _source(_input(returned), layers.Dropout | layers.Identity)
+            yield index, dense, features._keras_history.operation
 
 
-def _takes_from(head: layers.Dense, pool: layers.Layer) -> bool:
-    """Whether a dense layer takes its features from the global average of a network."""
-    try:
-        return _source(head.input, layers.Dropout | layers.Identity) is pool
-    except (AttributeError, ValueError):  # called outside of a graph, or several times
-        return False
-
-
-def _source(tensor: keras.KerasTensor, passed: Any) -> layers.Layer:
-    """The layer that made a tensor, past layers of these kinds and into nested models."""
+def _source(tensor: keras.KerasTensor, passed: Any) -> keras.KerasTensor:
+    """The tensor that this one was made of, past layers of these kinds and into nested models."""
     while True:
         source, _, index = tensor._keras_history
         if isinstance(source, keras.Model):
             tensor = source.outputs[index]
         elif isinstance(source, passed):
-            tensor = source.input
+            tensor = _input(tensor)
         else:
-            return source
+            return tensor
+
+
+def _input(tensor: keras.KerasTensor) -> keras.KerasTensor:
+    """The tensor that a layer made this one of: in this call, if it was called several times."""
+    source, call, _ = tensor._keras_history
+    return source._inbound_nodes[call].input_tensors[0]
 
 
 def returns_logits(model: keras.Model) -> bool:
     """Whether no activation follows the classifier."""
-    source = _source(model.outputs[0], layers.Identity)
+    source = _source(model.outputs[0], layers.Identity)._keras_history.operation
     linear = getattr(source, "activation", activations.linear) is activations.linear
     return linear and not isinstance(source, layers.Softmax)

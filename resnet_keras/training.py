@@ -85,7 +85,7 @@ def for_training(model: keras.Model) -> keras.Model:
         return (BatchNormalization if is_norm else type(layer)).from_config(layer.get_config())
 
     with deep_recursion():
-        copy = keras.models.clone_model(model, clone_function=own)
+        copy = keras.models.clone_model(model, clone_function=own, recursive=True)
     copy.set_weights(model.get_weights())
     copy.architecture = architecture_of(model)
     copy.feature_info = make_plan(copy.architecture).features

@@ -30,7 +30,8 @@ def get_weights(
 
     The arguments are those of `architecture_of`. A LoRA update is added to its kernel.
 
-    Raises `resnet_spec.WeightsError` if the model's tensors are not those of the architecture.
+    Raises `resnet_spec.WeightsError` if the model's tensors or layers are not those of the
+    architecture, and `resnet_spec.ArchitectureError` if its layers are those of none.
     """
     layers, arch = _network(model, architecture, name)
     variables = _assigned(layers, arch)
@@ -52,7 +53,8 @@ def set_weights(
     The arguments are those of `architecture_of`.
 
     Raises `resnet_spec.WeightsError` that names every missing, extra, mis-shaped, mis-typed or
-    non-finite tensor, and every negative variance.
+    non-finite tensor, and every negative variance, or if the model's layers are not those of the
+    architecture; `resnet_spec.ArchitectureError` if its layers are those of none.
     """
     layers, arch = _network(model, architecture, name)
     variables = _assigned(layers, arch)
@@ -70,12 +72,13 @@ def set_weights(
 def architecture_of(
     model: keras.Model, architecture: str | Architecture | None = None, *, name: str | None = None
 ) -> Architecture:
-    """The architecture of the ResNet in a model, read from its layers.
+    """The architecture of the ResNet in a model: its attribute, or read from its layers.
 
-    The model may be a saved or copied one, and may hold other layers, another classifier or the
-    ResNet as a layer. Of several ResNets, `name` is the one to take: its own, or that of the model
-    in it. `architecture` is what the layers are compared with; a name means the row with the
-    classes and the image channels that the model has.
+    The layers of a model without it are read. That may be a saved or copied one, and may hold other
+    layers, another classifier or the ResNet as a layer. Of several ResNets, `name` is the one to
+    take: its own, or that of the model in it. `architecture` is what the layers are compared with,
+    except for the decays of their norms; a name means the row with the classes and the image
+    channels that the model has.
 
     Raises `resnet_spec.WeightsError` if they are not those of this architecture, and
     `resnet_spec.ArchitectureError` if they are those of none.
@@ -85,7 +88,7 @@ def architecture_of(
 
 def variables_of(model: keras.Model, arch: Architecture) -> dict[Parameter, keras.Variable]:
     """The variable of the model for each parameter of the architecture, one to one."""
-    return _assigned(_network(model, arch, None)[0], arch)
+    return _assigned(find_network(model).layers, arch)
 
 
 def _network(
@@ -93,18 +96,18 @@ def _network(
 ) -> tuple[Layers, Architecture]:
     """The layers of the ResNet in a model, and its architecture."""
     network = find_network(model, name)
-    operations = operations_of(network.layers)
     known = getattr(model, "architecture", None)
     if architecture is not None:
         found = tensors_of(network.layers)
         shapes = {each: tuple(value.shape) for each, value in found.items()}
         arch = given_architecture(model, architecture, shapes)
         _assigned(network.layers, arch)
-        if problems := layer_problems(arch, operations):
+        if problems := layer_problems(arch, operations_of(network.layers), decays=False):
             raise WeightsError(f"the model is not a {arch.name!r}", problems)
-    elif isinstance(known, Architecture) and not layer_problems(known, operations):
+    elif isinstance(known, Architecture):  # made in this process
         arch = known
     else:
+        operations = operations_of(network.layers)
         arch = read_architecture(network.name, operations, network.outputs)
     return network.layers, arch
 

@@ -59,10 +59,10 @@ def read_architecture(
     )
 
 
-def layer_problems(arch: Architecture, operations: Operations) -> list[str]:
+def layer_problems(arch: Architecture, operations: Operations, *, decays: bool = True) -> list[str]:
     """One line per operation that is missing, extra or not as in the architecture.
 
-    Initial values are not compared.
+    Initial values are not compared, and the decays of norms only if asked.
     """
     expected = {node.name: node.operation for node in make_graph(arch)}
     problems = [f"{name} is missing" for name in expected if name not in operations]
@@ -78,7 +78,8 @@ def layer_problems(arch: Architecture, operations: Operations) -> list[str]:
                 f"{name} has {field.name} {getattr(ours, field.name)}, "
                 f"expected {getattr(theirs, field.name)}"
                 for field in fields(ours)
-                if getattr(ours, field.name) != getattr(theirs, field.name)
+                if (decays or field.name != "decay")
+                and getattr(ours, field.name) != getattr(theirs, field.name)
             ]
     return problems
 
@@ -137,9 +138,9 @@ class _Reader:
         given |= {"in_channels": self.stem_convs[0].in_channels, "stem": self.stem()}
         for dilated, shortcut in product((False, True), get_args(Shortcut)):
             other = "avg_down" if shortcut == "A" else "zero_padding"  # a field of other shortcuts
-            fields = {field: value for field, value in given.items() if field != other}
+            used = {field: value for field, value in given.items() if field != other}
             try:
-                yield Architecture(**fields, **self.stages(dilated), shortcut=shortcut)
+                yield Architecture(**used, **self.stages(dilated), shortcut=shortcut)
             except ArchitectureError as error:
                 refused.append(str(error))
 
@@ -208,7 +209,6 @@ class _Reader:
         spatial = self.convs[f"{first}.{'conv2' if self.expansion > 1 else 'conv1'}"]
         width = max(ends[0].out_channels // self.expansion, 1)
         convs = [conv for name, conv in self.convs.items() if ".se." not in name]
-        strided = [self._strides(names) for names in self.block_names]
         biased = [conv.bias for conv in convs]
         return {
             "block": "bottleneck" if self.expansion > 1 else "basic",
@@ -219,7 +219,7 @@ class _Reader:
             "zero_padding": "around" if any(p.before for p in self.of(ChannelPad, "")) else "after",
             "stride_in_1x1": self.expansion > 1
             and any(self.convs[f"{name}.conv1"].stride > 1 for name in self.all_blocks),
-            "stride_in_last_block": any(s[0] == 1 < s[-1] for s in strided),
+            "stride_in_last_block": any(s[0] == 1 < s[-1] for s in self.strides),
             "conv_bias": "all" if all(biased) else "unnormalised" if any(biased) else "none",
             "zero_init_residual": any(conv.zero_init for conv in ends)
             or any(norm.gamma_init == 0 for norm in self.of(Norm, "")),
@@ -246,15 +246,15 @@ class _Reader:
         ]
         after = [each[0] for each in dilations[1:]] + [dilations[-1][-1]]
         found = []
-        for names, end, own, following in zip(
-            self.block_names, self._ends(), dilations, after, strict=True
+        strides = [max(each) for each in self.strides]
+        for names, end, stride, own, following in zip(
+            self.block_names, self._ends(), strides, dilations, after, strict=True
         ):
-            width, stride = end.out_channels // self.expansion, max(self._strides(names))
+            width = end.out_channels // self.expansion
             if dilated:
                 found.append(Stage(len(names), width, stride, own[0]))
             else:
                 found.append(Stage(len(names), width, max(stride, following // own[0])))
-        strides = [max(self._strides(names)) for names in self.block_names]
         stem = self.stem()
         total = math.prod(strides) * stem.stride * (stem.pool.stride if stem.pool else 1)
         forbidden = [stage.stride for stage in found] != strides
@@ -265,9 +265,12 @@ class _Reader:
         last = "conv3" if self.expansion > 1 else "conv2"
         return [self.convs[f"{names[0]}.{last}"] for names in self.block_names]
 
-    def _strides(self, names: list[str]) -> list[int]:
-        """The stride of each of these blocks."""
-        return [
-            math.prod(c.stride for n, c in self.convs.items() if n.startswith(f"{name}.conv"))
-            for name in names
-        ]
+    @cached_property
+    def strides(self) -> list[list[int]]:
+        """The stride of every block, for each stage."""
+        found: Counter[str] = Counter()
+        for name, conv in self.convs.items():
+            block, _, part = name.rpartition(".")
+            if part.startswith("conv"):
+                found[block] = max(found[block], 1) * conv.stride
+        return [[found[name] for name in names] for names in self.block_names]

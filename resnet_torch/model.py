@@ -101,7 +101,8 @@ def create_model(
     `num_classes` (0: pooled features), `in_channels` and `overrides` (such as `output_stride=8`)
     replace fields of the architecture. With `features_only` the model returns the feature maps of
     `out_indices` (0 is the stem, 1 the first stage, -1 the last one; default: all). `dtype`
-    defaults to that of torch. Images (N, in_channels, H, W) give logits (N, num_classes).
+    defaults to that of torch. `name` is another name for the architecture: a module has none.
+    Images (N, in_channels, H, W) give logits (N, num_classes).
 
     Raises `resnet_spec.ArchitectureError` for an unknown name or field, or a combination that
     cannot be built.

@@ -41,6 +41,7 @@ from parity_tests.support import (
 )
 from resnet_keras.network import find_network
 from resnet_keras.operations import operations_of
+from resnet_keras.training import BatchNormalization, for_training
 
 ROWS = ["resnet20", "resnetv2_18_small", "keras_resnet50v2", "resnet50_v1", "seresnet18"]
 
@@ -245,6 +246,71 @@ def two_inlined() -> keras.Model:
     return model
 
 
+@pytest.mark.parametrize("unnamed", [0, 1], ids=["unnamed first", "unnamed last"])
+def test_a_named_and_an_unnamed_network_in_one_graph(unnamed):
+    names: list[str | None] = ["right", "right"]
+    names[unnamed] = None
+    model = keras.Model(given := image(), [resnet_keras.resnet(given, TINY, name=n) for n in names])
+    with pytest.raises(WeightsError, match="holds 2 ResNets"):
+        resnet_keras.get_weights(model)
+    for name in (model.name, "right"):
+        resnet_keras.set_weights(model, probe_weights(TINY), name=name)
+        assert_weights(model, replace(TINY, name=name), name=name)
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_two_networks_may_share_the_layers_after_them(heads):
+    """The input of a layer that is called twice is that of the call."""
+    given, names = image(), ("left", "right")
+    ends = [resnet_keras.resnet(given, replace(TINY, num_classes=0), name=name) for name in names]
+    dropout, softmax, own = layers.Dropout(0.5), layers.Softmax(), [layers.Dense(5)] * 2
+    if heads == 2:
+        own = [layers.Dense(5) for _ in names]
+    returned = [softmax(dense(dropout(end))) for dense, end in zip(own, ends, strict=True)]
+    model = keras.Model(given, returned)
+    for name, dense in zip(names, own, strict=True):
+        weights = resnet_keras.get_weights(model, name=name)
+        np.testing.assert_array_equal(weights["fc.weight"].T, np.asarray(dense.kernel))
+
+
+def test_one_of_two_classifiers_on_one_average_must_be_chosen():
+    features = filled(replace(TINY, num_classes=0))
+    heads = [layers.Dense(size, name=f"head{size}") for size in (4, 5)]
+    model = keras.Model(features.input, [head(features.output) for head in heads], name="tiny")
+    with pytest.raises(WeightsError, match="2 dense layers follow the average of 'tiny'") as caught:
+        resnet_keras.get_weights(model)
+    for index, size in enumerate((4, 5)):
+        fix = f"keras.Model(model.inputs, model.outputs[{index}])"
+        assert f"head{size}: {fix}" in str(caught.value)
+        chosen = eval(fix, {"keras": keras, "model": model})
+        assert resnet_keras.get_weights(chosen)["fc.bias"].shape == (size,)
+    named = keras.Model(features.input, [heads[0](features.output), features.output])
+    assert resnet_keras.get_weights(named)["fc.bias"].shape == (4,)
+
+
+def test_a_name_with_a_dot_is_found():
+    model = forget(filled(name="my.net", classifier_activation="softmax"))
+    assert not [layer.name for layer in (model, *model.layers) if "." in layer.name]
+    around = keras.Model(given := image(), model(given))
+    for name in ("my.net", "my_net"):
+        assert_weights(around, replace(TINY, name="my_net"), name=name)
+    inlined = keras.Model(given, resnet_keras.resnet(given, TINY, name="my.net"))
+    assert resnet_keras.architecture_of(inlined, name="my.net").name == "my_net"
+
+
+def norms_of(model: keras.Model) -> list[type]:
+    return [type(x) for x in model._flatten_layers() if isinstance(x, layers.BatchNormalization)]
+
+
+@pytest.mark.parametrize("make", [nested, twice_nested])
+def test_every_norm_of_a_nested_network_is_replaced_for_training(make):
+    model = make()
+    trained = for_training(model)
+    assert norms_of(model) == [layers.BatchNormalization] * len(norms_of(model))
+    assert norms_of(trained) == [BatchNormalization] * len(norms_of(model))
+    assert_weights(trained, TINY)
+
+
 @pytest.mark.parametrize("make", [two_called, two_joined, two_inlined])
 def test_two_networks_in_one_graph(make, tmp_path):
     model = make()
@@ -276,7 +342,6 @@ def replaced(layer: str, **config: Any) -> keras.Model:
 FAULTS = {
     "a stride": ("layer2_0_conv1", {"strides": (1, 1)}, "layer2.0.conv1 has stride 1, expected 2"),
     "an epsilon": ("layer1_0_bn2", {"epsilon": 1e-3}, "layer1.0.bn2 has eps 0.001"),
-    "a decay": ("bn1", {"momentum": 0.99}, "bn1 has decay 0.99, expected 0.9"),
     "a padding": ("layer1_0_conv1_pad", {"padding": 2}, "layer1.0.conv1 is not the Conv"),
     "same": ("layer1_0_conv2", {"padding": "same"}, "layer1.0.conv2 is not the Conv"),
     "an activation": ("conv1", {"activation": "relu"}, "conv1 is not the Conv"),
@@ -293,9 +358,27 @@ def test_layers_that_are_not_those_of_the_architecture_are_named(fault):
     with pytest.raises((WeightsError, ArchitectureError)) as caught:
         resnet_keras.get_weights(model, TINY)
     assert message in str(caught.value)
-    if fault not in ("a decay",):
-        with pytest.raises(ArchitectureError):
-            resnet_keras.get_weights(model)
+    with pytest.raises(ArchitectureError):
+        resnet_keras.get_weights(model)
+
+
+def test_the_decay_of_a_norm_matters_only_where_the_architecture_is_read():
+    model = filled()
+    model.get_layer("bn1").momentum = 0.5
+    assert_weights(model, TINY)
+    copied = replaced("bn1", momentum=0.5)
+    assert resnet_keras.architecture_of(copied, TINY) == TINY
+    with pytest.raises(ArchitectureError, match=r"bn1 has decay 0\.5, expected 0\.9"):
+        resnet_keras.architecture_of(copied)
+
+
+def test_the_architecture_of_a_model_made_here_is_not_read_from_its_layers():
+    """The layers may differ from it: the checks compare such a model, and name where it differs."""
+    model = replaced("bn1", epsilon=1e-3)
+    model.architecture = TINY
+    assert resnet_keras.architecture_of(model) == TINY
+    with pytest.raises(WeightsError, match=r"bn1 has eps 0\.001"):
+        resnet_keras.architecture_of(model, TINY)
 
 
 def test_the_stride_tells_resnet50_from_its_first_version():
