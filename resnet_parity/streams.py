@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import IO, Any
 
 from resnet_spec.text import printable
@@ -35,14 +36,15 @@ def stdout_reserved() -> Iterator[None]:
 
     Frameworks and models of users print; nothing but the result may reach stdout.
     """
-    sys.stdout.flush()
     reserved = os.dup(1), sys.stdout
+    _flush(sys.stdout)
     _reserved.append(reserved)
     os.dup2(2, 1)
     try:
         with redirect_stdout(sys.stderr):
             yield
     finally:
+        _flush(reserved[1])
         _reserved.remove(reserved)
         os.dup2(reserved[0], 1)
         os.close(reserved[0])
@@ -59,12 +61,20 @@ def _stdout_restored() -> Iterator[None]:
         yield
         return
     descriptor, stream = _reserved[-1]
+    _flush(stream)
     os.dup2(descriptor, 1)
     try:
         with redirect_stdout(stream):
             yield
     finally:
         os.dup2(2, 1)
+
+
+def _flush(stream: IO[str]) -> None:
+    """Write what Python and C have buffered for stdout to where descriptor 1 leads now."""
+    stream.flush()
+    with suppress(OSError, TypeError, AttributeError):  # no C library to ask
+        ctypes.CDLL(None).fflush(None)
 
 
 def show_result(show: Callable[[], Any]) -> None:
@@ -93,7 +103,14 @@ def say(message: str) -> None:
 
 def _discard(stream: IO[str]) -> None:
     """Send the rest to the null device; else Python would fail at exit, with another exit code."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    for descriptor, kept in _reserved:
+        if kept is stream:
+            os.dup2(null, descriptor)
+    os.close(null)
+    with suppress(OSError):
+        stream.flush()  # what could not be written is still in its buffer
 
 
 def is_terminal() -> bool:

@@ -14,7 +14,7 @@ from resnet_parity import photographs
 from resnet_parity.adapters.loading import chosen_backend, keras_adapter, torch_adapter
 from resnet_parity.adapters.protocol import Adapter
 from resnet_parity.checks import CHECKS, DEFAULT_CHECKS, chosen_checks
-from resnet_parity.checks.base import PHOTOGRAPHS, Check, ProbeRequest
+from resnet_parity.checks.base import PHOTOGRAPHS, Check, PlannedProbe, ProbeRequest
 from resnet_parity.checks.engine import NOISE_FLOOR_MODES, Engine
 from resnet_parity.errors import ParityError, ProbeError
 from resnet_parity.limits import check_memory
@@ -101,20 +101,19 @@ def _claim(verdict: Verdict) -> tuple[str, ...]:
 
 
 def _notes(verdicts: Sequence[Verdict]) -> Iterator[str]:
-    """Say which dtype proves a check that was skipped in another on this machine."""
-    for check in (check for check in CHECKS.values() if check.one_dtype_proves):
-        own = [verdict for verdict in verdicts if verdict.check == check.name]
-        for framework in dict.fromkeys(verdict.engine.partition(" ")[0] for verdict in own):
-            by_dtype: dict[str, set[str]] = {}
-            for verdict in own:
-                if verdict.engine.startswith(framework):
-                    by_dtype.setdefault(verdict.dtype, set()).add(verdict.status)
-            proven = [dtype for dtype, found in by_dtype.items() if found == {"pass"}]
-            skipped = [dtype for dtype, found in by_dtype.items() if found == {"skipped"}]
-            if proven and skipped:
+    """Say which dtype proves a check that was skipped in another, and why it was."""
+    groups: dict[tuple[str, str], dict[str, list[Verdict]]] = {}
+    for verdict in verdicts:
+        if CHECKS[verdict.check].one_dtype_proves:
+            group = groups.setdefault((verdict.check, verdict.engine.partition(" ")[0]), {})
+            group.setdefault(verdict.dtype, []).append(verdict)
+    for (check, framework), by_dtype in groups.items():
+        proven = [dtype for dtype, own in by_dtype.items() if all(v.status == "pass" for v in own)]
+        for dtype, own in by_dtype.items():
+            if proven and all(v.status == "skipped" for v in own):
                 yield (
-                    f"{check.name} check, {framework}: proven in {', '.join(proven)}; this machine "
-                    f"rounds in {', '.join(skipped)}. `--every-mode` adds modes that may not round"
+                    f"{check} check, {framework}: proven in {', '.join(proven)}; not in {dtype}, "
+                    f"because {own[0].reason}"
                 )
 
 
@@ -159,21 +158,11 @@ def verify(
     progress("loading the frameworks", len(plan) + 1)
     frameworks = torch_adapter(), keras_adapter(keras_backend)
     verdicts: list[Verdict] = []
-
-    def add(verdict: Verdict) -> None:
-        verdicts.append(verdict)
-        found(verdict)
-
     for check, probe in plan:
         progress(f"{check.name} check, {probe.title}", len(plan) + 1)
-        engines = _engines(frameworks, every_mode)
-        try:
-            for verdict in check.run(probe.make(), engines):
-                add(verdict)
-        except ProbeError as error:
-            if len(checks) == 1:
-                raise
-            add(check.no_probe(str(error)))
+        for verdict in _run(check, probe, _engines(frameworks, every_mode), alone=len(checks) == 1):
+            verdicts.append(verdict)
+            found(verdict)
     versions = {
         name: number for framework in frameworks for name, number in framework.versions().items()
     }
@@ -201,6 +190,18 @@ def _check_arguments(
         raise ParityError(f"no check that was named runs on photographs; add {names}")
     if images and arch.in_channels != 3:
         raise ParityError(f"photographs have 3 channels, {arch.name!r} takes {arch.in_channels}")
+
+
+def _run(
+    check: Check, probe: PlannedProbe, engines: tuple[Engine, ...], *, alone: bool
+) -> Iterator[Verdict]:
+    """The verdicts of a check; `ProbeError` is raised only where no other check runs."""
+    try:
+        yield from check.run(probe.make(), engines)
+    except ProbeError as error:
+        if alone:
+            raise
+        yield check.no_probe(str(error))
 
 
 def _engines(frameworks: Sequence[Adapter], every_mode: bool) -> tuple[Engine, ...]:

@@ -16,6 +16,7 @@ from resnet_spec import ARCHITECTURES, GROUPS, Pool, parameter_count, taps
 from parity_tests.support import ALL_NAMES, ROOT, TINY, light, python, steps
 from resnet_parity import cli, streams
 from resnet_parity.checks.engine import NOISE_FLOOR_MODES
+from resnet_parity.errors import ParityError
 from resnet_parity.verify import verify
 
 
@@ -79,8 +80,8 @@ def test_where_float32_rounds_float64_proves_the_exact_check(rounding_and_fallba
     assert cli.main([*arguments, "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert data["notes"] == [
-        "exact check, keras: proven in float64; this machine rounds in float32. `--every-mode` "
-        "adds modes that may not round"
+        "exact check, keras: proven in float64; not in float32, because 1 / sqrt(4) is 0.49999994 "
+        "in rough mode on this machine"
     ]
     statuses = {(v["dtype"], v["engine"]): v["status"] for v in data["verdicts"]}
     assert statuses.pop(("float32", "keras tensorflow rough")) == "skipped"
@@ -515,8 +516,24 @@ def test_a_verbose_version_says_what_a_report_needs(make_modes_round, capsys):
     for line in ("torch 2", "keras 3", "tensorflow 2", "cpu: ", "cores: ", "gpu: ", "rounding: "):
         assert f"\n{line}" in printed
     make_modes_round("eager")
-    cli.main(["--version", "--verbose"])
+    assert cli.main(["--version", "--verbose"]) == 0
     assert "rounding: 1 / sqrt(4) is 0.49999994 in eager mode" in capsys.readouterr().out
+
+
+def test_a_verbose_version_is_printed_whatever_keras_says(monkeypatch, capsys):
+    def fails():
+        raise ParityError("keras.json makes no sense")
+
+    monkeypatch.setattr("resnet_parity.adapters.loading.keras_adapter", fails)
+    assert cli.main(["--version", "--verbose"]) == 0
+    assert "rounding: unknown; keras.json makes no sense" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["--version", "list"], ["--verbose"]])
+def test_a_version_takes_no_command(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    assert stop.value.code == 2
 
 
 def test_a_command_is_required(capsys):

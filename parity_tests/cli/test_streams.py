@@ -164,6 +164,59 @@ HOSTILE = "a\nb\x1b[2J\x1b]8;;http://x\x07\r\x9b1m\u202e[bold]:smile:\udcff"
 ESCAPED = r"b\x1b[2J\x1b]8;;http://x\x07\r\x9b1m\u202e[bold]:smile:\udcff"
 
 
+PARTS = """
+import ctypes, sys
+from resnet_parity import cli, streams
+from resnet_parity.cli import show
+kept = sys.stdout
+
+def parts(arguments):
+    print("by a kept stream", file=kept)
+    ctypes.CDLL(None).printf(b"by C\\n")
+    streams.show_result(lambda: print("first part"))
+    ctypes.CDLL(None).printf(b"by C\\n")
+    print("by Python")
+    return 0, lambda: print("last part")
+
+show._list = parts
+sys.exit(cli.main(["list"]))
+"""
+
+
+def buffered(redirection: str) -> tuple[int, str, str]:
+    """Run `PARTS` with the buffers that Python and C have by default."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    result = subprocess.run(
+        ["bash", "-c", f'set -o pipefail; "$0" -c "$1" {redirection}', sys.executable, PARTS],
+        env=environment | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return result.returncode, result.stdout, result.stderr
+
+
+def test_parts_of_a_result_reach_stdout_while_it_is_reserved_and_nothing_else_does():
+    code, out, err = buffered("")
+    assert (code, out.splitlines()) == (0, ["first part", "last part"])
+    assert sorted(err.splitlines()) == ["by C", "by C", "by Python", "by a kept stream"]
+
+
+def test_a_part_that_cannot_be_written_is_reported_once():
+    code, out, err = buffered(">/dev/full")
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1] == (
+        "resnet-parity: error: the result cannot be written: No space left on device"
+    )
+    assert "Exception ignored" not in err and "first part" not in err
+
+
+def test_a_reader_that_leaves_early_changes_no_exit_code():
+    code, out, err = buffered("| head -c 0")
+    assert (code, out) == (0, "")
+    assert "Exception ignored" not in err and "part" not in err
+
+
 def test_reports_escape_what_does_not_print(capsys):
     """In plain text, in a table, and in text that a report has made itself."""
     console = streams.console()

@@ -52,6 +52,7 @@ _EPILOG = """exit codes:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     open_streams()
+    argv = sys.argv[1:] if argv is None else argv
     try:
         with signals_raised():
             arguments = _parse(argv)
@@ -76,8 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # from code that sets its own handler
         code, message = 130, "interrupted"
     except Exception as error:
-        code, message = 70, _unforeseen(error, argv or sys.argv)
-    for argument in argv or sys.argv:  # a file name may hold line breaks
+        code, message = 70, _unforeseen(error, argv)
+    for argument in argv:  # a file name may hold line breaks
         message = message.replace(argument, printable(argument))
     say(f"resnet-parity: error: {message}")
     return code
@@ -101,6 +102,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
             words = (each.strip("-").partition("=")[0] for each in unknown if each[0:1] == "-")
             near = (did_you_mean(word, known, prefix="--") for word in words)
             arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}{''.join(near)}")
+        if arguments.version and arguments.command:
+            _parser().error("--version takes no command")
         if arguments.command is None and not arguments.version:
             _parser().error("the following arguments are required: COMMAND")
         return arguments

@@ -37,11 +37,11 @@ def _rounding() -> str:
     """Whether Keras rounds norms whose result float32 holds, in each mode that compiles nothing."""
     from resnet_parity.adapters.loading import eager_mode, keras_adapter
     from resnet_parity.adapters.protocol import rounding_reason
-    from resnet_parity.errors import MissingFrameworkError
+    from resnet_parity.errors import ParityError
 
     try:
         keras = keras_adapter()
-    except MissingFrameworkError as error:
+    except ParityError as error:
         return f"unknown; {error}"
     reason = rounding_reason(keras, eager_mode(keras), "float32")
     return reason or "none; 1 / sqrt(4) is 0.5 in float32"
