@@ -50,7 +50,7 @@ install() {
         uv=$(find_uv "$python")
         echo "installing into .venv (with frameworks several GB the first time) ..." >&2
         [ -x .venv/bin/python ] || "$uv" venv --quiet --seed --python "$python" --clear .venv
-        "$uv" sync --frozen --inexact --python .venv/bin/python "$@"
+        "$uv" sync --frozen --inexact --compile-bytecode --python .venv/bin/python "$@"
         [ -f .venv/installed ] || echo "$lock" >.venv/installed
         echo "$*" >>.venv/installed
     fi

@@ -71,11 +71,7 @@ CHAPTERS = (
         "How weights are read and set, how the checker runs a model, records its taps and takes "
         "gradients, and how both frameworks export ONNX.",
         modules=("weights", "modes", "adapter", "gradients", "export"),
-        tests=(
-            *_CHECKS,
-            "parity_tests/weights/test_weights.py",
-            "parity_tests/onnx/test_export.py",
-        ),
+        tests=(*_CHECKS, *_FILES),
     ),
     Chapter(
         "training",
