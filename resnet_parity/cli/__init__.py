@@ -145,6 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="store_true", help="print the version")
     verbose = "with --version: the versions of the frameworks, the machine, and whether it rounds"
     parser.add_argument("--verbose", action="store_true", help=verbose)
+    parser.add_argument("--traceback", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(parser=parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for command in _COMMANDS:
