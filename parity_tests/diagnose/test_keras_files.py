@@ -236,7 +236,9 @@ def test_it_is_found_wherever_keras_would_build_it(place, saved, here, capsys):
 )
 def test_the_config_must_be_that_of_a_model(config, message, saved, here, capsys):
     with_config(saved, config)
-    assert message in refused(capsys)
+    said = refused(capsys)
+    assert message in said
+    assert re.search("module:callable|save it again", said)
 
 
 def test_a_key_that_stands_twice_is_refused(saved, here, capsys):
@@ -257,12 +259,74 @@ BOMBS = {
 }
 
 
+def array(kind: str, dtype: Any) -> Config:
+    return {"class_name": kind, "config": {"value": [0], "dtype": dtype}}
+
+
+EXCESSES: dict[str, tuple[Config, str]] = {
+    **{
+        f"{kind} of {dtype}": (array(kind, dtype), f"holds an array at {{}}, of type {dtype}")
+        for kind in ("__numpy__", "__tensor__")
+        for dtype in ("S1500000000", "U9", "V1500000000", "O", None, [["a", "S9"]], "float128")
+    },
+    **{
+        f"{name} {key}": (
+            entry(module, name, {key: value}),
+            f"holds {name} with {key} {shown} at {{}}, which is more than",
+        )
+        for module, name, key, value, shown in (
+            ("keras.src.ops.numpy", "Split", "indices_or_sections", 10**9, 10**9),
+            ("keras.src.ops.numpy", "Split", "indices_or_sections", 1e400, "inf"),
+            ("keras.layers", "RandomGaussianBlur", "kernel_size", [3, 10**5], 10**5),
+            ("keras.layers", "Conv2D", "dilation_rate", 10**6, 10**6),
+            ("keras.layers", "MelSpectrogram", "fft_length", 10**6, 10**6),
+            ("keras.layers", "MelSpectrogram", "num_mel_bins", 10**6, 10**6),
+            ("keras.layers", "RandAugment", "num_ops", 10**9, 10**9),
+            ("keras.layers", "AugMix", "num_chains", 10**9, 10**9),
+            ("keras.layers", "AugMix", "chain_depth", 10**9, 10**9),
+            ("keras.layers", "SpectralNormalization", "power_iterations", 10**9, 10**9),
+        )
+    },
+    **{
+        f"{name} unroll": (
+            entry("keras.layers", name, {"unroll": True}),
+            f"holds {name} with unroll True at {{}}, which copies it for each step",
+        )
+        for name in ("RNN", "SimpleRNN", "LSTM", "GRU", "ConvLSTM2D")
+    },
+}
+"""Objects of Keras that allocate or repeat what a setting claims, and how the message says it."""
+
+
+@pytest.mark.parametrize("case", EXCESSES)
+def test_a_setting_that_claims_too_much_is_refused(case, saved, here, capsys):
+    planted, shown = EXCESSES[case]
+    config = config_of(saved)
+    config["config"]["layers"][1]["config"]["activation"] = planted
+    with_config(saved, config)
+    message = refused(capsys)
+    assert shown.format("config.layers[1].config.activation") in message
+    assert re.search("module:callable|save it again", message)
+
+
+def test_a_call_without_a_tensor_is_refused(saved, here, capsys):
+    """Keras would run the layer on the file's numbers while it loads the model."""
+    for arguments in ({"args": [array("__numpy__", "float32")]}, {"args": [], "kwargs": {}}):
+        config = config_of(saved)
+        config["config"]["layers"][1]["inbound_nodes"] = [arguments]
+        with_config(saved, config)
+        message = refused(capsys)
+        assert "a call without a tensor at config.layers[1].inbound_nodes[0], which" in message
+
+
 @pytest.mark.parametrize("case", BOMBS)
 def test_a_config_is_limited_before_it_is_parsed(case, saved, here, capsys):
     content, message = BOMBS[case]
     write(saved | {"config.json": content}, method=zipfile.ZIP_DEFLATED)
     assert Path("net.keras").stat().st_size < 100_000
-    assert message in refused(capsys)
+    said = refused(capsys)
+    assert message in said
+    assert re.search("module:callable|save it again", said)
 
 
 ARCHIVES: dict[str, tuple[dict[str, bytes], str]] = {
@@ -474,6 +538,85 @@ def test_feature_maps_are_limited_before_the_model_runs(here, capsys):
     image = keras.Input((99_999, 99_999, 3), name="image")
     keras.Model(image, layers.GlobalAveragePooling2D()(image)).save("net.keras")
     assert "layer image makes a tensor of 99999x99999x3, more than" in refused(capsys)
+
+
+def enlarged(image: Any) -> Any:
+    return layers.GlobalAveragePooling2D()(layers.UpSampling2D(10**5, name="up")(image))
+
+
+def nested(*shape: int | None) -> keras.Model:
+    image = keras.Input(shape)
+    return keras.Model(image, enlarged(image))
+
+
+def in_sequence(*shape: int | None) -> keras.Model:
+    pool = layers.GlobalAveragePooling2D()
+    return keras.Sequential([keras.Input(shape), layers.UpSampling2D(10**5, name="up"), pool])
+
+
+def called(model: Any, *shape: int | None) -> keras.Model:
+    image = keras.Input(shape)
+    return keras.Model(image, model(layers.MaxPooling2D(1)(image)))
+
+
+def called_twice() -> keras.Model:
+    """The first call of a layer makes a small tensor, the second a large one."""
+    image, up = keras.Input((12, 17, 3)), layers.UpSampling2D(10**3, name="up")
+    return keras.Model(image, layers.GlobalAveragePooling2D()(up(up(image))))
+
+
+def per_step() -> keras.Model:
+    image = keras.Input((12, 17, 3))
+    steps = layers.TimeDistributed(in_sequence(17, 3, 1))(layers.Reshape((12, 17, 3, 1))(image))
+    return keras.Model(image, layers.Flatten()(steps))
+
+
+def odd_only() -> keras.Model:
+    """A model that takes no image of 96x96, with a nested model that is too large."""
+    image = keras.Input((None, None, 3))
+    maps = image + layers.Cropping2D(((0, 1), (0, 0)))(
+        layers.ZeroPadding2D(((1, 0), (0, 0)))(image)
+    )
+    fixed = layers.Resizing(12, 17)(maps)
+    return keras.Model(image, nested(12, 17, 3)(fixed))
+
+
+LARGE = {
+    "sequential": lambda: in_sequence(12, 17, 3),
+    "of any size": lambda: nested(None, None, 3),
+    "sequential of any size": lambda: in_sequence(None, None, 3),
+    "nested": lambda: called(nested(12, 17, 3), 12, 17, 3),
+    "nested sequential": lambda: called(in_sequence(12, 17, 3), 12, 17, 3),
+    "nested twice": lambda: called(called(in_sequence(12, 17, 3), 12, 17, 3), 12, 17, 3),
+    "nested of any size": lambda: called(nested(None, None, 3), 12, 17, 3),
+    "pipeline": lambda: called(
+        layers.Pipeline([layers.UpSampling2D(10**5, name="up"), layers.CenterCrop(2, 2)]), 12, 17, 3
+    ),
+    "called twice": called_twice,
+    "per step": per_step,
+    "one size": odd_only,
+}
+
+
+@pytest.mark.parametrize("case", LARGE)
+def test_feature_maps_of_every_layer_are_limited(case, here, capsys):
+    LARGE[case]().save("net.keras")
+    message = refused(capsys)
+    assert re.search(r"layer up makes a tensor of \d+x\d+x\d, more than 536,870,912", message)
+    assert message.endswith("pass module:callable")
+
+
+def test_a_mean_per_pixel_is_limited_before_it_is_made(here, capsys):
+    """Normalization copies its mean for every pixel; no weight counts it."""
+    image = keras.Input((12, 17, 3))
+    maps = layers.Normalization(axis=(1, 2, 3), mean=0.5, variance=2.0, name="norm")(image)
+    keras.Model(image, maps).save("net.keras")
+    with zipfile.ZipFile("net.keras") as archive:
+        members = {name: archive.read(name) for name in MEMBERS}
+    config = config_of(members)
+    config["config"]["layers"][1]["build_config"]["input_shape"] = [None, 10**5, 10**5, 3]
+    with_config(members, config)
+    assert "layer norm makes a tensor of 100000x100000x3, more than" in refused(capsys)
 
 
 def test_a_file_of_keras_own_layers_is_loaded_as_it_was_saved(saved, here):

@@ -55,14 +55,12 @@ def add(commands: Any) -> None:
 def _diagnose(arguments: argparse.Namespace) -> options.Result:
     from resnet_parity.diagnose import loading
     from resnet_parity.diagnose.diagnosis import STEPS, diagnose
-    from resnet_parity.diagnose.user_code import stdout_on_stderr
     from resnet_parity.progress import progress_line
     from resnet_parity.reports import diagnose as report
 
     for name, framework in ((arguments.a, "torch"), (arguments.b, "keras")):
         loading.check_name(name, framework)  # fails before a framework is imported
-    # A user's module may print, which must not end up in the result.
-    with progress_line() as progress, stdout_on_stderr():
+    with progress_line() as progress:
         models = []
         for text, default in ((arguments.a, "torch"), (arguments.b, "keras")):
             progress(loading.loading_text(text, default), STEPS)

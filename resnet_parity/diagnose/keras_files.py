@@ -19,7 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from resnet_parity.adapters.loading import keras_adapter
-from resnet_parity.diagnose.keras_names import ALLOWED, FUNCTIONS, MODELS, UNSAFE_LAYERS, VALUES
+from resnet_parity.diagnose.keras_names import (
+    ALLOWED,
+    FUNCTIONS,
+    LARGEST,
+    MODELS,
+    NUMBERS,
+    UNSAFE_LAYERS,
+    VALUES,
+)
 from resnet_parity.errors import ParityError
 from resnet_parity.files import brief, check_readable, reading
 from resnet_parity.limits import MAX_ELEMENTS
@@ -44,6 +52,9 @@ _MAX_EXPANSION = 100
 
 _EXPANDED = 2**26
 """The size in bytes up to which content may be expanded further."""
+
+_EXTENT = 96
+"""The height and width of the image for which feature maps are limited, if a model takes any."""
 
 _FILTERS = {"shuffle", "fletcher32", "deflate", "gzip"}
 _NUMBERS = "fiubV"
@@ -123,24 +134,34 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
 
 def _check_expansion(path: Path, name: str, size: int, stored: int) -> None:
     if size > _MAX_BYTES or (size > _EXPANDED and size > _MAX_EXPANSION * stored):
-        raise ParityError(f"{path}: {name} unpacks from {stored:,} to {size:,} bytes, too many")
+        raise ParityError(
+            f"{path}: {name} unpacks from {stored:,} to {size:,} bytes, too many; {_CALLABLE}"
+        )
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     """Return the config, without the training configuration, once every object is allowed."""
     with _opened(path) as archive:
         if archive.getinfo(_CONFIG).file_size > _MAX_CONFIG:
-            raise ParityError(f"{path}: its {_CONFIG} has more than {_MAX_CONFIG:,} bytes")
+            raise ParityError(
+                f"{path}: its {_CONFIG} has more than {_MAX_CONFIG:,} bytes; {_CALLABLE}"
+            )
         text = archive.read(_CONFIG)
         if sum(text.count(mark) for mark in (b"{", b"[", b",")) > _MAX_VALUES:
-            raise ParityError(f"{path}: its {_CONFIG} has more than {_MAX_VALUES:,} values")
+            raise ParityError(
+                f"{path}: its {_CONFIG} has more than {_MAX_VALUES:,} values; {_CALLABLE}"
+            )
         config = json.loads(text, object_pairs_hook=_without_repetition)
         if not isinstance(config, dict):
-            raise ParityError(f"{path} is not {_KIND}: its {_CONFIG} does not describe a model")
+            raise ParityError(
+                f"{path} is not {_KIND}: its {_CONFIG} does not describe a model; {_SAVE_AGAIN}"
+            )
         _check_config(path, config)
         if (config.get("module"), config.get("class_name")) not in MODELS:
             named = _shown(config.get("class_name"))
-            raise ParityError(f"{path}: its {_CONFIG} describes a {named}, not a model")
+            raise ParityError(
+                f"{path}: its {_CONFIG} describes a {named}, not a model; {_SAVE_AGAIN}"
+            )
     return config
 
 
@@ -155,10 +176,13 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _check_config(path: Path, config: dict[str, Any]) -> None:
     """Check every object that Keras would build; remove training configurations."""
     waiting: list[tuple[Any, str, int]] = [(config, "", 0)]
+    calls: list[tuple[Any, str]] = []
     while waiting:
         node, where, depth = waiting.pop()
         if depth > _MAX_DEPTH:
-            raise ParityError(f"{path}: its {_CONFIG} is nested more than {_MAX_DEPTH} deep")
+            raise ParityError(
+                f"{path}: its {_CONFIG} is nested more than {_MAX_DEPTH} deep; {_CALLABLE}"
+            )
         if isinstance(node, dict):
             if "class_name" in node:
                 if refusal := _refusal(node):
@@ -167,7 +191,25 @@ def _check_config(path: Path, config: dict[str, Any]) -> None:
                 node.pop("compile_config", None)
             waiting += [(value, f"{where}.{key}", depth + 1) for key, value in node.items()]
         elif isinstance(node, list):
-            waiting += [(value, f"{where}[{i}]", depth + 1) for i, value in enumerate(node)]
+            items = [(value, f"{where}[{i}]", depth + 1) for i, value in enumerate(node)]
+            waiting += items
+            if where.endswith(".inbound_nodes"):
+                calls += [(value, place) for value, place, _ in items]
+    for call, where in calls:
+        if isinstance(call, dict) and not _has_tensor([*call.values()]):
+            raise ParityError(
+                f"{path} holds a call without a tensor at {_shown(where[1:], 200)}, which Keras "
+                f"would compute while it loads the file; {_SAVE_AGAIN}"
+            )
+
+
+def _has_tensor(node: Any) -> bool:
+    """Whether the arguments of a call hold the output of a layer."""
+    if isinstance(node, dict):
+        if "class_name" in node:
+            return node["class_name"] == "__keras_tensor__"
+        node = [*node.values()]
+    return isinstance(node, list) and any(map(_has_tensor, node))
 
 
 def _refusal(node: dict[str, Any]) -> tuple[str, str] | None:
@@ -180,10 +222,10 @@ def _refusal(node: dict[str, Any]) -> tuple[str, str] | None:
     if not isinstance(name, str) or not isinstance(module, str | None):
         return shown, f"which is no name of a {kind}; {_SAVE_AGAIN}"
     if module is None and name in VALUES and kind == "class":
-        return None
+        return _excess(node)
     if (module, name) in allowed:
         if registered in (None, name):
-            return None
+            return _excess(node)
         return f"{shown} as {_shown(registered)}", f"which is no name of Keras; {_CALLABLE}"
     if module == "keras.layers" and name in UNSAFE_LAYERS:
         return shown, f"which {UNSAFE_LAYERS[name]}; {_CALLABLE}"
@@ -193,6 +235,25 @@ def _refusal(node: dict[str, Any]) -> tuple[str, str] | None:
         return "a lambda", f"which would run code from the file; {_CALLABLE}"
     own = "which is none of Keras' own layers and functions, and the file does not hold its code"
     return shown, f"{own}; {_CALLABLE}"
+
+
+def _excess(node: dict[str, Any]) -> tuple[str, str] | None:
+    """The name of an object whose settings would take too much memory or time, and why."""
+    name, config = node["class_name"], node.get("config")
+    if not isinstance(config, dict):
+        return None
+    if name in ("__numpy__", "__tensor__") and config.get("dtype") not in NUMBERS:
+        dtype = _shown(config.get("dtype"))
+        return "an array", f"of type {dtype}, which is no number; {_SAVE_AGAIN}"
+    for key, largest in LARGEST.items():
+        setting = config.get(key)
+        if key == "indices_or_sections" and isinstance(setting, list):
+            continue  # the indices where each output begins
+        for value in setting if isinstance(setting, list) else [setting]:
+            if isinstance(value, int | float) and value > largest:
+                limit = f"is more than {largest:,}" if largest else "copies it for each step"
+                return f"{name} with {key} {_shown(value)}", f"which {limit}; {_CALLABLE}"
+    return None
 
 
 def _shown(name: Any, longest: int = 80) -> str:
@@ -262,35 +323,97 @@ def _array_problem(h5py: Any, child: Any) -> str:
 @contextmanager
 def _limited_weights(keras: Any, path: Path) -> Iterator[None]:
     """Refuse a layer whose weights would exceed the memory limit, before they are allocated."""
-    original, total = keras.layers.Layer.add_weight, 0
+    layers, total = keras.layers, 0
+    add_weight, build = layers.Layer.add_weight, layers.Normalization.build
 
-    def add_weight(layer: Any, shape: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def add_limited(layer: Any, shape: Any = None, *args: Any, **kwargs: Any) -> Any:
         nonlocal total
         total += math.prod(shape or ())
         if total > MAX_ELEMENTS:
             raise ParityError(
                 f"{path}: layer {_shown(layer.name)} would bring the weights to {total:,} numbers, "
-                f"more than {MAX_ELEMENTS:,}"
+                f"more than {MAX_ELEMENTS:,}; {_CALLABLE}"
             )
-        return original(layer, shape, *args, **kwargs)
+        return add_weight(layer, shape, *args, **kwargs)
 
-    keras.layers.Layer.add_weight = add_weight
+    def build_limited(layer: Any, input_shape: Any) -> None:
+        """Build a layer that copies its mean for each pixel, without a weight."""
+        _check_shape(path, layer, input_shape or ())
+        build(layer, input_shape)
+
+    layers.Layer.add_weight, layers.Normalization.build = add_limited, build_limited
     try:
         yield
     finally:
-        keras.layers.Layer.add_weight = original
+        layers.Layer.add_weight, layers.Normalization.build = add_weight, build
 
 
 def _check_maps(keras: Any, path: Path, model: Any) -> None:
-    """Raise if one image would make feature maps that exceed the memory limit."""
-    for operation in getattr(model, "operations", ()):
-        for tensor in keras.tree.flatten(operation.output):
-            if math.prod(extent or 1 for extent in tensor.shape) > MAX_ELEMENTS:
-                shape = "x".join(str(extent) for extent in tensor.shape[1:])
-                raise ParityError(
-                    f"{path}: layer {_shown(operation.name)} makes a tensor of {shape}, more than "
-                    f"{MAX_ELEMENTS:,} numbers"
-                )
+    """Raise if one image would make a tensor that exceeds the memory limit, in any nested model."""
+    for layer in model._flatten_layers():
+        graph = _graph(layer)
+        if graph is None:
+            continue
+        failure = None
+        for extent in (_EXTENT, None) if layer is model else (None,):
+            try:
+                _check_graph(keras, path, graph, extent)
+                break
+            except ParityError:
+                raise
+            except Exception as error:  # the layers take no image of that size
+                failure = error
+        else:
+            raise ParityError(f"{path} cannot be loaded: {brief(_reason(failure))}") from failure
+
+
+def _graph(layer: Any) -> Any:
+    """The graph of a functional or sequential model; None for another layer."""
+    graph = getattr(layer, "_functional", None) or layer
+    return graph if hasattr(graph, "_run_through_graph") else None
+
+
+def _check_graph(keras: Any, path: Path, graph: Any, extent: int | None) -> None:
+    """Compute the shape of each tensor; `extent` is that of an axis that the inputs leave open."""
+    known: dict[Any, Any] = {}
+
+    def shape_of(operation: Any) -> Any:
+        def compute(*args: Any, **kwargs: Any) -> Any:
+            if inner := _graph(operation):
+                shapes = (getattr(x, "shape", None) for x in keras.tree.flatten([args, kwargs]))
+                call = (id(inner), *shapes)
+                if call not in known:
+                    known[call] = inner._run_through_graph([args, kwargs], shape_of)
+                return known[call]
+            if isinstance(operation, keras.layers.Pipeline):
+                outputs = args[0]
+                for layer in operation.layers:
+                    outputs = shape_of(layer)(outputs)
+                return outputs
+            outputs = operation.compute_output_spec(*args, **kwargs)
+            for tensor in keras.tree.flatten(outputs):
+                _check_shape(path, operation, tensor.shape)
+            return outputs
+
+        return compute
+
+    inputs = []
+    for tensor in graph.inputs:
+        batch, *extents = tensor.shape
+        shape = (batch or 1, *(each or extent for each in extents))
+        _check_shape(path, tensor._keras_history.operation, shape)
+        inputs.append(keras.KerasTensor(shape, tensor.dtype))
+    graph._run_through_graph(inputs, shape_of)
+
+
+def _check_shape(path: Path, operation: Any, shape: Any) -> None:
+    """Raise if a tensor of a layer exceeds the memory limit."""
+    if math.prod(extent or 1 for extent in shape) > MAX_ELEMENTS:
+        text = "x".join(str(extent) for extent in shape[1:])
+        raise ParityError(
+            f"{path}: layer {_shown(operation.name)} makes a tensor of {text}, more than "
+            f"{MAX_ELEMENTS:,} numbers; {_CALLABLE}"
+        )
 
 
 def _reason(error: Exception) -> str:

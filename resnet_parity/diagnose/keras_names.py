@@ -1,7 +1,8 @@
 """The classes and functions of Keras that a `.keras` file may name; all others are refused.
 
-None of them runs code that comes from the file, or opens a file that it names. A test compares the
-tables with the Keras that is installed.
+None of them runs code that comes from the file, or opens a file that it names. `LARGEST` limits the
+settings that make them take memory or time beyond that of their weights and outputs. A test
+compares the tables with the Keras that is installed.
 """
 
 from __future__ import annotations
@@ -105,3 +106,19 @@ FUNCTIONS = _pairs(
 
 VALUES = {"__bytes__", "__ellipsis__", "__keras_tensor__", "__numpy__", "__slice__", "__tensor__"}
 """The plain values that a config holds like objects, without a module."""
+
+NUMBERS = (
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("bfloat16", "float16", "float32", "float64"),
+)
+"""The types of arrays in a config; any other claims a size per value."""
+
+LARGEST = {
+    "unroll": 0,  # copies the graph for each step
+    "indices_or_sections": 2**10,  # of Split: the number of its outputs
+    "dilation_rate": 2**10,  # pads the input by as many pixels
+    "kernel_size": 2**12,  # of RandomGaussianBlur, which makes its kernel without a weight
+    **dict.fromkeys(("fft_length", "num_mel_bins"), 2**13),  # of a matrix that is no weight
+    **dict.fromkeys(("num_ops", "num_chains", "chain_depth", "power_iterations"), 2**10),  # loops
+}
+"""The largest value of a setting, in any layer or operation."""

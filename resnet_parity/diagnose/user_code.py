@@ -1,4 +1,4 @@
-"""Run the code of a user's module so that it can neither end this process nor spoil stdout."""
+"""Run the code of a user's module so that it cannot end this process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -113,27 +113,3 @@ def _not_found(text: str, error: ModuleNotFoundError) -> ParityError:
     if error.name == text.partition(":")[0]:
         hint = "; the module must be importable from here"
     return ParityError(f"{text} cannot be imported: {_reason(error)}{hint}")
-
-
-@contextmanager
-def stdout_on_stderr() -> Iterator[None]:
-    """Send to stderr what is printed to stdout, also by C code and by other processes."""
-    try:
-        stderr = os.dup(2)
-    except OSError:  # it is closed
-        stderr = os.open(os.devnull, os.O_WRONLY)
-    try:
-        stdout = os.dup(1)
-    except OSError:
-        stdout = None
-    with os.fdopen(stderr, "w", buffering=1, errors="backslashreplace") as stream:
-        os.dup2(stderr, 1)
-        try:
-            with redirect_stdout(stream):
-                yield
-        finally:
-            if stdout is None:
-                os.close(1)
-            else:
-                os.dup2(stdout, 1)
-                os.close(stdout)
