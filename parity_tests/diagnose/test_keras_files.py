@@ -571,14 +571,11 @@ def per_step() -> keras.Model:
     return keras.Model(image, layers.Flatten()(steps))
 
 
-def odd_only() -> keras.Model:
-    """A model that takes no image of 96x96, with a nested model that is too large."""
+def of_sevenfold_sizes(head: Callable[[Any], Any]) -> keras.Model:
+    """A model that takes no image of the default sizes."""
     image = keras.Input((None, None, 3))
-    maps = image + layers.Cropping2D(((0, 1), (0, 0)))(
-        layers.ZeroPadding2D(((1, 0), (0, 0)))(image)
-    )
-    fixed = layers.Resizing(12, 17)(maps)
-    return keras.Model(image, nested(12, 17, 3)(fixed))
+    maps = image + layers.UpSampling2D(7)(layers.MaxPooling2D(7)(image))
+    return keras.Model(image, head(layers.Resizing(12, 17)(maps)))
 
 
 LARGE = {
@@ -594,7 +591,7 @@ LARGE = {
     ),
     "called twice": called_twice,
     "per step": per_step,
-    "one size": odd_only,
+    "of sevenfold sizes": lambda: of_sevenfold_sizes(nested(12, 17, 3)),
 }
 
 
@@ -604,6 +601,11 @@ def test_feature_maps_of_every_layer_are_limited(case, here, capsys):
     message = refused(capsys)
     assert re.search(r"layer up makes a tensor of \d+x\d+x\d, more than 536,870,912", message)
     assert message.endswith("pass module:callable")
+
+
+def test_a_model_that_takes_other_sizes_only_is_loaded(here):
+    of_sevenfold_sizes(layers.Dense(5)).save("net.keras")
+    assert load("net.keras", "keras", 0).model(np.ones((1, 14, 21, 3))).shape == (1, 12, 17, 5)
 
 
 def test_a_mean_per_pixel_is_limited_before_it_is_made(here, capsys):

@@ -10,7 +10,7 @@ import numpy as np
 
 from resnet_parity.diagnose.align import StepPairs, align
 from resnet_parity.diagnose.faults import FAULTS
-from resnet_parity.diagnose.finding import Finding, Size, grouped, merged
+from resnet_parity.diagnose.finding import SIZES, Finding, Size, grouped, merged
 from resnet_parity.diagnose.initial_weights import merge_unrelated, prepare_weights
 from resnet_parity.diagnose.layers import (
     are_equal,
@@ -32,9 +32,6 @@ from resnet_parity.progress import Progress
 from resnet_parity.tolerances import limit
 
 BATCH = 2
-SIZES = ((64, 96), (65, 97))
-"""Every map of a stride-2 network is even at the first size and odd at the second: SAME padding
-shows at even sizes, ceil-mode pools at odd ones. Heights and widths differ."""
 
 STEPS = 9
 """The most steps of which `progress` hears, with the two of loading the models."""

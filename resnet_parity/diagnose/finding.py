@@ -11,6 +11,10 @@ from resnet_parity.diagnose.faults import FAULTS
 Size = tuple[int, int]
 """Height and width of an image."""
 
+SIZES = ((64, 96), (65, 97))
+"""Every map of a stride-2 network is even at the first size and odd at the second: SAME padding
+shows at even sizes, ceil-mode pools at odd ones. Heights and widths differ."""
+
 
 @dataclass(frozen=True)
 class Finding:

@@ -13,12 +13,14 @@ import re
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from resnet_parity.adapters.loading import keras_adapter
+from resnet_parity.diagnose.finding import SIZES, Size
 from resnet_parity.diagnose.keras_names import (
     ALLOWED,
     FUNCTIONS,
@@ -52,9 +54,6 @@ _MAX_EXPANSION = 100
 
 _EXPANDED = 2**26
 """The size in bytes up to which content may be expanded further."""
-
-_EXTENT = 96
-"""The height and width of the image for which feature maps are limited, if a model takes any."""
 
 _FILTERS = {"shuffle", "fletcher32", "deflate", "gzip"}
 _NUMBERS = "fiubV"
@@ -351,20 +350,25 @@ def _limited_weights(keras: Any, path: Path) -> Iterator[None]:
 def _check_maps(keras: Any, path: Path, model: Any) -> None:
     """Raise if one image would make a tensor that exceeds the memory limit, in any nested model."""
     for layer in model._flatten_layers():
-        graph = _graph(layer)
-        if graph is None:
+        if graph := _graph(layer):
+            _check_graph(keras, path, graph, [tensor.shape for tensor in graph.inputs])
+    graph = _graph(model)
+    for shapes in {_shapes_at(graph, size) for size in SIZES} if graph else ():
+        try:
+            _check_graph(keras, path, graph, shapes)
+        except ParityError:
+            raise
+        except Exception:  # the layers take no image of that size
             continue
-        failure = None
-        for extent in (_EXTENT, None) if layer is model else (None,):
-            try:
-                _check_graph(keras, path, graph, extent)
-                break
-            except ParityError:
-                raise
-            except Exception as error:  # the layers take no image of that size
-                failure = error
-        else:
-            raise ParityError(f"{path} cannot be loaded: {brief(_reason(failure))}") from failure
+
+
+def _shapes_at(graph: Any, size: Size) -> tuple[tuple[int, ...], ...]:
+    """The shapes of the inputs for one image of that size, unless they fix another."""
+    extents = cycle(size)
+    return tuple(
+        (batch or 1, *(extent or next(extents) for extent in rest))
+        for batch, *rest in (tensor.shape for tensor in graph.inputs)
+    )
 
 
 def _graph(layer: Any) -> Any:
@@ -373,8 +377,8 @@ def _graph(layer: Any) -> Any:
     return graph if hasattr(graph, "_run_through_graph") else None
 
 
-def _check_graph(keras: Any, path: Path, graph: Any, extent: int | None) -> None:
-    """Compute the shape of each tensor; `extent` is that of an axis that the inputs leave open."""
+def _check_graph(keras: Any, path: Path, graph: Any, shapes: Iterable[Any]) -> None:
+    """Raise if a tensor of a model exceeds the memory limit for inputs of those shapes."""
     known: dict[Any, Any] = {}
 
     def shape_of(operation: Any) -> Any:
@@ -392,15 +396,13 @@ def _check_graph(keras: Any, path: Path, graph: Any, extent: int | None) -> None
                 return outputs
             outputs = operation.compute_output_spec(*args, **kwargs)
             for tensor in keras.tree.flatten(outputs):
-                _check_shape(path, operation, tensor.shape)
+                _check_shape(path, operation, getattr(tensor, "shape", ()))
             return outputs
 
         return compute
 
     inputs = []
-    for tensor in graph.inputs:
-        batch, *extents = tensor.shape
-        shape = (batch or 1, *(each or extent for each in extents))
+    for tensor, shape in zip(graph.inputs, shapes, strict=True):
         _check_shape(path, tensor._keras_history.operation, shape)
         inputs.append(keras.KerasTensor(shape, tensor.dtype))
     graph._run_through_graph(inputs, shape_of)
