@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import ast
 import re
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnx import ModelProto, helper, numpy_helper
+from onnxscript import ir
 
 from resnet_spec import Architecture, Stem, to_json
 
@@ -20,13 +24,15 @@ from resnet_parity.adapters.loading import torch_adapter
 from resnet_parity.compare import relative_error
 from resnet_parity.errors import ParityError
 from resnet_parity.onnx_io import metadata, runtimes
+from resnet_parity.onnx_io.absorb import absorb
 from resnet_parity.onnx_io.export import export
 from resnet_parity.onnx_io.exporters import ExportOptions
 from resnet_parity.onnx_io.graph_adapters import Sessions
 from resnet_parity.onnx_io.identify import identify
 from resnet_parity.onnx_io.imports import import_verified
+from resnet_parity.onnx_io.inference_form import inference_form
 from resnet_parity.onnx_io.reading import parse, read_model
-from resnet_parity.onnx_io.tensors import weights_of
+from resnet_parity.onnx_io.tensors import _with_epsilon, weights_of
 from resnet_parity.probes import random_weights
 from resnet_parity.probes.random import random_images
 from resnet_parity.tolerances import limit
@@ -120,6 +126,12 @@ def conv_bias_as_add(proto):
     put_after(proto, "layer1.0.conv1", "Add", number, "x")
 
 
+def scaled_conv_bias(proto):
+    conv_bias(proto)
+    number = add_tensor(proto, "f", numbers(4, 16, 1, 1))
+    put_after(proto, "layer1.0.conv1", "Mul", "x", number)
+
+
 def scale_and_shift(proto):
     put_after(proto, NORM, "Add", "x", add_tensor(proto, "t", numbers(2, 1, 16, 1, 1)))
     put_after(proto, NORM, "Mul", add_tensor(proto, "f", numbers(3, 16, 1, 1)), "x")
@@ -171,6 +183,10 @@ ABSORBED: dict[Callable[[ModelProto], None], list[str]] = {
         f"{NORM}: Add before it, absorbed into the convolution",
         f"{NORM}: the bias of the convolution before it, absorbed into running_mean",
     ],
+    scaled_conv_bias: [
+        f"{NORM}: Mul before it, absorbed into the convolution",
+        f"{NORM}: the bias of the convolution before it, absorbed into running_mean",
+    ],
     scale_and_shift: [f"{NORM}: Mul and Add after it, absorbed into weight and bias"],
     centred_and_divided: [f"{NORM}: Sub and Div after it, absorbed into weight and bias"],
     second_norm: [f"{NORM}: BatchNormalization after it, absorbed into weight and bias"],
@@ -217,17 +233,28 @@ def normalised(proto: ModelProto) -> None:
     assert (first.op_type, second.op_type) == ("Sub", "Div")
 
 
-def test_a_normalised_image_without_padding():
-    """The stem is a 1x1 convolution."""
-    arch = replace(TINY, name="unpadded", stem=Stem(channels=16, kernel=1))
+UNPADDED = replace(TINY, name="unpadded", stem=Stem(channels=16, kernel=1))
+"""Its stem is a 1x1 convolution."""
+
+
+@cache
+def _unpadded() -> bytes:
     options = ExportOptions("torch", dynamic=("batch", "size"), fold=False)
-    proto = without_metadata(export(arch, random_weights(arch, 0, "float32"), options))
+    return export(UNPADDED, random_weights(UNPADDED, 0, "float32"), options)
+
+
+def unpadded() -> ModelProto:
+    return without_metadata(_unpadded())
+
+
+def test_a_normalised_image_without_padding():
+    proto = unpadded()
     normalised(proto)
     notes = [
         "Sub and Div on the image absorbed into the kernel and bias of the first convolution",
         "bn1: the bias of the convolution before it, absorbed into running_mean",
     ]
-    check_function(proto, notes, arch=arch)
+    check_function(proto, notes, arch=UNPADDED)
 
 
 @pytest.mark.parametrize("norm", [True, False])
@@ -306,3 +333,146 @@ def test_a_bias_is_absorbed_exactly():
     mean = array(proto, named(proto, NORM).input[3]).astype("float64")
     wanted = (mean - array(proto, "b")).astype("float32")
     np.testing.assert_array_equal(weights[f"{NORM}.running_mean"], wanted)
+
+
+def computed_bias(proto: ModelProto, conv: str, filters: int) -> None:
+    """The bias of a convolution is the sum of two tensors."""
+    terms = [add_tensor(proto, f"b{i}", numbers(i, filters)) for i in range(2)]
+    proto.graph.node.insert(0, helper.make_node("Add", terms, ["b"], "sum"))
+    named(proto, conv).input.append("b")
+
+
+def test_a_computed_bias_absorbs_nothing():
+    """Absorbed, the factor would replace the bias, and the logits would differ without a word."""
+    proto = with_norms()
+    computed_bias(proto, "layer1.0.conv1", 16)
+    put_after(proto, "layer1.0.conv1", "Mul", "x", add_tensor(proto, "f", numbers(3, 16, 1, 1)))
+    with pytest.raises(ParityError, match=r"computes the bias of 'layer1.0.conv1'.* absorb Mul; "):
+        identify(read(proto), "the file")
+
+
+def test_a_computed_bias_absorbs_no_normalised_image():
+    proto = unpadded()
+    computed_bias(proto, "conv1", 16)
+    normalised(proto)
+    with pytest.raises(ParityError, match=r"computes the bias of 'conv1'.* absorb Sub and Div; "):
+        identify(read(proto, UNPADDED), "the file")
+
+
+@pytest.mark.parametrize("change", ABSORBED, ids=lambda change: change.__name__)
+def test_the_graph_computes_the_same_after_absorption(change):
+    """ONNX Runtime runs the graph before and after, without the weights of an architecture."""
+    proto = with_norms()
+    change(proto)
+    check_graph(proto)
+
+
+def test_the_graph_computes_the_same_after_a_normalised_image_is_absorbed():
+    proto = unpadded()
+    named(proto, "conv1").input.append(add_tensor(proto, "b", numbers(1, 16)))
+    normalised(proto)
+    check_graph(proto, unpadded())
+
+
+def check_graph(proto: ModelProto, plain: ModelProto | None = None) -> None:
+    """Absorption removes the nodes that `plain` does not have, and keeps the function."""
+    form, _ = inference_form(proto, "the file")
+    model = ir.from_proto(onnx.shape_inference.infer_shapes(form))
+    count = len(list(model.graph))
+    absorb(model.graph, "the file")
+    added = len(form.graph.node) - len((plain or with_norms()).graph.node)
+    assert len(list(model.graph)) == count - max(added, 0)
+    image = random_images(TINY, "absorb", (33, 47)).astype("float32")
+    forms = form.SerializeToString(), ir.to_proto(model).SerializeToString()
+    (before,), (after,) = (runtimes.start("ort disabled", each)(image) for each in forms)
+    assert relative_error(before, after) <= limit("float32", "noise floor of taps")
+
+
+def test_names_of_absorbed_tensors_are_free():
+    """A tensor of the file has the name that the absorbed kernel would get."""
+    proto = with_norms()
+    conv = named(proto, "layer1.0.conv1")
+    conv.output[0] = "input"
+    named(proto, NORM).input[0] = "input"
+    names = {named(proto, "layer2.0.conv1").output[0]: "input.1"}
+    for node in proto.graph.node:
+        for each in (node.input, node.output):
+            each[:] = [names.get(name, name) for name in each]
+    conv_bias_as_add(proto)
+    named(proto, "layer1.0.conv1").output[0] = "input"
+    first = next(node for node in proto.graph.node if node.op_type == "Add" and "b" in node.input)
+    first.input[1] = "input"
+    check_graph(proto)
+    check_function(proto, ABSORBED[conv_bias_as_add])
+
+
+ENDS = {
+    "Softmax, Identity": ("1 Identity", "Softmax"),
+    "Softmax, Cast": ("1 Cast", "Softmax"),
+    "Cast, LogSoftmax, Dropout": ("1 Dropout, 1 Cast", "LogSoftmax"),
+    "Cast": ("1 Cast", None),
+    "Identity": ("1 Identity", None),
+}
+
+
+@pytest.mark.parametrize("operators", ENDS)
+def test_no_ops_at_the_end(operators):
+    proto = with_norms()
+    proto.graph.node[-1].output[0] = value = "before"
+    words = operators.split(", ")
+    for index, operator in enumerate(words, start=1):
+        made = "logits" if index == len(words) else f"end.{index}"
+        attributes: dict[str, Any] = {"to": 1} if operator == "Cast" else {}
+        proto.graph.node.append(helper.make_node(operator, [value], [made], **attributes))
+        value = made
+    removed, softmax_of = ENDS[operators]
+    notes = [f"{removed} at the end removed: they change nothing in inference"]
+    if softmax_of:
+        notes += [f"the {softmax_of} at the end is cut: the weights give logits, not probabilities"]
+    check_function(proto, notes)
+    if softmax_of is None:
+        assert inference_form(proto, "the file")[0].graph.output[0].name == "logits"
+
+
+def test_a_cast_to_half_at_the_end_is_no_no_op():
+    proto = with_norms()
+    proto.graph.node[-1].output[0] = "before"
+    cast = helper.make_node("Cast", ["before"], ["logits"], to=onnx.TensorProto.FLOAT16)
+    proto.graph.node.append(cast)
+    proto.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    with pytest.raises(ParityError, match=r"additional Cast .*; cut it off with onnx\.utils\.extr"):
+        identify(read(proto), "the file")
+
+
+def test_an_output_too_many_is_cut():
+    proto = with_norms()
+    value = helper.make_tensor_value_info(named(proto, NORM).output[0], 1, list("nchw"))
+    proto.graph.output.append(value)
+    with pytest.raises(ParityError, match="returns 2 tensors instead of 1; cut it") as caught:
+        identify(read(proto), "the file")
+    assert "('the file', 'cut.onnx', ['image'], ['logits'])" in str(caught.value)
+
+
+@pytest.mark.parametrize(("wanted", "given"), [(1e-5, 2e-5), (1e-5, 1e-3), (1e-3, 1e-5)])
+def test_an_epsilon_is_absorbed_to_one_unit_in_the_last_place(wanted, given):
+    variance = np.exp(np.random.default_rng(0).uniform(-16, 5, 100_000)).astype("float32")
+    gamma = np.ones_like(variance)
+    total = variance + np.float32(given)
+    new_gamma, shifted = _with_epsilon(wanted, [gamma, gamma, gamma, variance], given)
+    off = np.abs(shifted + np.float32(wanted) - total) / np.spacing(total)
+    is_low = total < np.float32(wanted)
+    assert off[~is_low].max() <= 1
+    assert (new_gamma[~is_low] == 1).all()
+    factor = new_gamma[is_low] / np.sqrt(shifted[is_low] + np.float32(wanted))
+    np.testing.assert_allclose(factor, 1 / np.sqrt(total[is_low]), rtol=3e-7)
+
+
+def test_a_graph_of_other_activations_is_refused_soon():
+    """Every ReLU is another operator; the search follows few readings of so many faults."""
+    proto = without_metadata(exported("resnet50", "torch"))
+    for node in proto.graph.node:
+        node.op_type = "LeakyRelu" if node.op_type == "Relu" else node.op_type
+    start = time.process_time()
+    with pytest.raises(ParityError, match=r"LeakyRelu instead of Relu.*; `resnet-parity show"):
+        identify(proto, "the file")
+    assert time.process_time() - start < 6

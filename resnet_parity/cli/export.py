@@ -68,12 +68,28 @@ def _dynamic(text: str) -> tuple[str, ...]:
     return words
 
 
+def _checked_path(arguments: argparse.Namespace, name: str) -> Path:
+    """The file to write; the weights can be read, and are not in that file."""
+    from resnet_parity.errors import ParityError
+    from resnet_parity.files import check_readable, check_writable
+
+    given = arguments.weights
+    if given:
+        check_readable(given)
+    path = arguments.out or Path(f"{name}.{arguments.framework}.onnx")
+    if path.exists() and arguments.out is None:
+        raise ParityError(f"{path} exists already; name another file with --out")
+    if given and path.exists() and path.samefile(given):
+        raise ParityError(f"{path} holds the weights to export; name another file with --out")
+    check_writable(path)
+    return path
+
+
 def _export(arguments: argparse.Namespace) -> options.Result:
     arch = options.chosen_architecture(arguments)
 
     from resnet_parity.adapters.loading import chosen_backend, require
-    from resnet_parity.errors import ParityError
-    from resnet_parity.files import check_readable, check_writable, write_atomically
+    from resnet_parity.files import write_atomically
     from resnet_parity.limits import check_memory
     from resnet_parity.probes import random_weights
     from resnet_parity.progress import progress_line
@@ -83,14 +99,7 @@ def _export(arguments: argparse.Namespace) -> options.Result:
     if arguments.framework == "keras":
         chosen_backend(arguments.keras_backend)  # reports an unknown one before the heavy imports
     given = arguments.weights
-    if given:
-        check_readable(given)
-    path = arguments.out or Path(f"{arch.name}.{arguments.framework}.onnx")
-    if path.exists() and arguments.out is None:
-        raise ParityError(f"{path} exists already; name another file with --out")
-    if given and path.exists() and path.samefile(given):
-        raise ParityError(f"{path} holds the weights to export; name another file with --out")
-    check_writable(path)
+    path = _checked_path(arguments, arch.name)
     # PyTorch in any case: the noise floor of the float32 check is its own error.
     for module in (*_PACKAGES, "torch", *(["tf2onnx"] if arguments.framework == "keras" else [])):
         require(module)

@@ -29,10 +29,11 @@ def absorb(graph: ir.Graph, name: str) -> list[str]:
     """Change a graph in place, and return a sentence for each kind of change.
 
     `name` is the name of its file in messages. The `meta` of a norm says what was absorbed into it.
-    Raises `ParityError` for a normalisation of the image that no weights can absorb.
+    Raises `ParityError` for what no weights can absorb: a normalisation of an image that is padded
+    afterwards, and what scales the result of a convolution with a computed bias.
     """
     notes = [*_remove_no_ops(graph), *_absorb_image(graph, name)]
-    _absorb_runs(graph)
+    _absorb_runs(graph, name)
     return notes
 
 
@@ -80,6 +81,8 @@ def _absorb_image(graph: ir.Graph, name: str) -> Iterator[str]:
     for index, node in enumerate(chain):
         if node.op_type in ("Pad", "Conv"):
             zeros = nodes.zeros_of(node) if node.op_type == "Pad" else nodes.pads(node)
+            if zeros is None and node.op_type == "Pad":
+                return  # no padding of a ResNet
             if _combined(run)[1].any() and any(zeros or (1,)):
                 raise ParityError(_not_absorbed(name, graph, run, node))
         elif not nodes.transposes(node, nodes.TO_NCHW):
@@ -88,7 +91,7 @@ def _absorb_image(graph: ir.Graph, name: str) -> Iterator[str]:
             if own is None:
                 return
             run.append((node, own))
-    if run:
+    if run and (not _combined(run)[1].any() or _holds_bias(chain[-1], run, name)):
         where = _absorb_from_image(graph, chain[-1], run)
         yield f"{_operators(run)} on the image absorbed into the {where} of the first convolution"
 
@@ -124,16 +127,18 @@ def _not_absorbed(name: str, graph: ir.Graph, run: Run, padding: ir.Node) -> str
     numbers = ", ".join(f"{a:.9g} * x {b:+.9g}" for a, b in zip(*_combined(run), strict=True))
     outputs = [value.name for value in graph.outputs]
     where, last = padding.name or padding.outputs[0].name, run[-1][0].outputs[0].name
+    mode = padding.attributes.get_string("auto_pad", "NOTSET")
+    amount = "" if mode == "NOTSET" else f", by its auto_pad {mode} at some or all sizes of images"
     return (
         f"{name}: its graph normalises the image ({_operators(run)}), and {where!r} pads the "
-        "result with zeros. No weights can absorb that, because zeros after a normalisation are "
-        f"not zeros before it. Cut it off with onnx.utils.extract_model({name!r}, 'cut.onnx', "
-        f"[{last!r}], {outputs}), import cut.onnx, and normalise the channels of an image before "
-        f"it enters the network: {numbers}"
+        f"result with zeros{amount}. No weights can absorb that, because zeros after a "
+        "normalisation are not zeros before it. Cut it off with "
+        f"{nodes.cut([last], outputs).replace(nodes.FILE, repr(name))}, import cut.onnx, and "
+        f"normalise the channels of an image before it enters the network: {numbers}"
     )
 
 
-def _absorb_runs(graph: ir.Graph) -> None:
+def _absorb_runs(graph: ir.Graph, name: str) -> None:
     """Absorb factors and terms around norms: those before into the convolution, others after."""
     for node in list(graph):
         kernel = nodes.constant(node, 1)  # of a norm its gamma
@@ -143,7 +148,7 @@ def _absorb_runs(graph: ir.Graph) -> None:
         norms = [index for index, (each, _) in enumerate(run) if _has_statistics(each)]
         if node.op_type == "Conv":
             before = run[: norms[0]] if norms else []
-            if before:
+            if before and _holds_bias(node, before, name):
                 _absorb_into_conv(graph, node, before, run[norms[0]][0])
         elif run and (_has_statistics(node) or not norms) and _affine(node, len(kernel)):
             _absorb_into_norm(graph, node, run)
@@ -157,6 +162,20 @@ def _run(value: ir.Value, channels: int) -> Iterator[tuple[ir.Node, Affine]]:
             return
         yield node, own
         value = node.outputs[0]
+
+
+def _holds_bias(conv: ir.Node, run: Run, name: str) -> bool:
+    """Whether a convolution has no bias or one number per filter, so that it can absorb a run.
+
+    Raises `ParityError` for a bias that the graph computes.
+    """
+    kernel, bias = nodes.constant(conv, 1), nodes.constant(conv, 2)
+    if bias is None and len(conv.inputs) > 2 and conv.inputs[2] is not None:
+        raise ParityError(
+            f"{name}: the graph computes the bias of {conv.name or conv.outputs[0].name!r}, which "
+            f"therefore cannot absorb {_operators(run)}; export it again with constants folded"
+        )
+    return bias is None or (kernel is not None and bias.shape == kernel.shape[:1])
 
 
 def _has_statistics(node: ir.Node) -> bool:
@@ -251,7 +270,8 @@ def _only_user(value: ir.Value) -> ir.Node | None:
 
 
 def _put(graph: ir.Graph, node: ir.Node, index: int, array: np.ndarray) -> None:
-    put_tensor(graph, node, index, f"{node.outputs[0].name}.{index}", array.astype("float32"))
+    name = nodes.free_name(graph, f"{node.outputs[0].name}.{index}")
+    put_tensor(graph, node, index, name, array.astype("float32"))
 
 
 def _bypass(graph: ir.Graph, run: Run) -> None:

@@ -8,8 +8,6 @@ from onnxscript import ir
 
 from resnet_parity.onnx_io import nodes
 
-_RESHAPING = ("Flatten", "Reshape", "Squeeze")
-
 
 def settle_sizes(graph: ir.Graph) -> Iterator[str]:
     """Give pools and padding of a file of fixed size the form of a ResNet, where that is the same.
@@ -58,6 +56,8 @@ def _settle_padding(node: ir.Node, extents: tuple[int, int]) -> str:
     if ends(before, after) != ends(before, before):
         return ""
     _set(node, pads=[*before, *before], auto_pad=None)
+    if before == after:
+        return "has SAME padding, which is symmetric"
     return f"pads by {padding}, which equals {before * 2}"
 
 
@@ -84,7 +84,7 @@ def _settle_average(pool: ir.Node, extents: tuple[int, int]) -> str:
     if any(nodes.pads(pool) or (1,)):
         return ""
     users = [use.node for use in pool.outputs[0].uses()]
-    if kernel == extents and len(users) == 1 and users[0].op_type in _RESHAPING:
+    if kernel == extents and len(users) == 1 and users[0].op_type in nodes.RESHAPING:
         pool.op_type = "GlobalAveragePool"
         pool.attributes.clear()
         return "averages everything"

@@ -98,7 +98,7 @@ def _identify(
     strict = (closest(model.graph, arch, strict=True) for arch in candidates)
     found = [each for each in strict if not each.faults]
     if not found:
-        text = refusal(model.graph, candidates, _ends(model.graph), wanted)
+        text = refusal(model.graph, candidates, _ends(model.graph), wanted, name)
         raise ParityError(f"{name}: {'' if wanted else 'it could not be identified; '}{text}")
     for each in found:
         _check_image(model.graph, each, name)
@@ -115,7 +115,7 @@ def _inconsistency(
         model = _model(proto, name, strict=False)
         rewrite_model(model, fold=False, strict=False)
         candidates = [wanted] if wanted else list(_candidates(proto, model.graph, name))
-        text = refusal(model.graph, candidates, _ends(model.graph), wanted)
+        text = refusal(model.graph, candidates, _ends(model.graph), wanted, name)
     except MemoryError:
         raise
     except Exception:  # the checker's own words remain

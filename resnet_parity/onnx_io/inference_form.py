@@ -5,9 +5,10 @@ It is what the checks run. Its weights, its opset and its other nodes are those 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
-from onnx import ModelProto, NodeProto, helper
+from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from resnet_parity.errors import ParityError
 
@@ -28,7 +29,7 @@ def inference_form(proto: ModelProto, name: str) -> tuple[ModelProto, tuple[str,
     for each in (*form.opset_import, *form.graph.node):
         each.domain = "" if each.domain == "ai.onnx" else each.domain  # two names of one domain
     try:
-        notes = (*_separate_weights(form), *_norms_of_inference(form), *_without_softmax(form))
+        notes = (*_separate_weights(form), *_norms_of_inference(form), *_end_with_logits(form))
     except ParityError as error:
         raise ParityError(f"{name}: {error}") from error
     return form, notes
@@ -79,6 +80,49 @@ def _norms_of_inference(form: ModelProto) -> Iterator[str]:
             f"{extra} norms have outputs for statistics, which only training computes and nothing "
             "uses: they are read as norms of inference"
         )
+
+
+def _end_with_logits(form: ModelProto) -> Iterator[str]:
+    """Remove what follows the logits: a softmax, and nodes that keep all values around it."""
+    removed = _drop_final_no_ops(form)
+    notes = list(_without_softmax(form))
+    removed += _drop_final_no_ops(form) if notes else Counter()
+    if removed:
+        counts = ", ".join(f"{count} {operator}" for operator, count in removed.items())
+        yield f"{counts} at the end removed: they change nothing in inference"
+    yield from notes
+
+
+def _drop_final_no_ops(form: ModelProto) -> Counter[str]:
+    """Remove Identity, Dropout and casts before each output, which keeps its name; count them."""
+    graph, removed = form.graph, Counter[str]()
+    for output in graph.output:
+        makers = {made: node for node in graph.node for made in node.output}
+        uses = Counter(each for node in graph.node for each in node.input)
+        uses.update(value.name for value in graph.output)
+        chain, value = [], output.name
+        while value in makers and uses[value] == 1 and _keeps_values(makers[value]):
+            chain.append(makers[value])
+            value = chain[-1].input[0]
+        if not chain or value not in makers or any(value == each.name for each in graph.output):
+            continue
+        for node in chain:
+            graph.node.remove(node)
+        for node in graph.node:
+            for names in (node.input, node.output):
+                names[:] = [output.name if each == value else each for each in names]
+        removed.update(node.op_type for node in chain)
+        if any(node.op_type == "Cast" for node in chain):
+            output.type.tensor_type.elem_type = TensorProto.FLOAT
+    return removed
+
+
+def _keeps_values(node: NodeProto) -> bool:
+    """Whether a node keeps all values of a float32 tensor."""
+    if node.op_type == "Cast":
+        target = {each.name: helper.get_attribute_value(each) for each in node.attribute}["to"]
+        return target in (TensorProto.FLOAT, TensorProto.DOUBLE)
+    return node.op_type == "Identity" or (node.op_type == "Dropout" and len(node.input) < 3)
 
 
 def _without_softmax(form: ModelProto) -> Iterator[str]:

@@ -18,8 +18,6 @@ import resnet_spec as spec
 
 from resnet_parity.onnx_io import nodes
 
-_RESHAPING = ("Flatten", "Reshape", "Squeeze")
-
 EVAL_FIX = "export the model again after model.eval()"
 
 
@@ -304,7 +302,7 @@ def _(operation: spec.ChannelPad, node: spec.Node, value: ir.Value, found: Match
 def _(operation: spec.GlobalAverage, node: spec.Node, value: ir.Value, found: Match) -> Orders:
     name, producer = operation.name, value.producer()
     flattened = f"{name}.flat" in found.nodes
-    flattens = producer is not None and producer.op_type in _RESHAPING
+    flattens = producer is not None and producer.op_type in nodes.RESHAPING
     if operation.flat and not flattened and producer is not None and flattens:
         *_, last = spec.make_plan(found.architecture).blocks
         width = last.out_channels

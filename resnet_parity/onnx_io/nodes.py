@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain, count
 
 import numpy as np
 from onnxscript import ir
@@ -16,6 +17,9 @@ ABSORBED = "resnet_parity.absorbed"
 
 NO_OPS = ("Identity", "Dropout")
 """Operators without effect in inference."""
+
+RESHAPING = ("Flatten", "Reshape", "Squeeze")
+"""Operators that may drop the axes of height and width."""
 
 
 def may_drop(node: ir.Node) -> bool:
@@ -74,7 +78,7 @@ def pads(node: ir.Node) -> tuple[int, ...] | None:
         strict=True,
     ):
         beyond = dilation * (width - 1) + 1  # what the last window takes from its first cell on
-        if stride == 1:
+        if stride == 1 or width == 1:
             totals.append(beyond - 1)
         elif isinstance(extent, int):
             totals.append(max(beyond - 1 - (extent - 1) % stride, 0))
@@ -190,6 +194,23 @@ def ancestors(values: Iterable[ir.Value | None]) -> set[ir.Node]:
             found.add(node)
             todo += [value.producer() for value in node.inputs if value is not None]
     return found
+
+
+FILE = "<file>"
+"""The name of a graph's file in messages, where only the caller knows it."""
+
+
+def cut(inputs: Iterable[str | None], outputs: Iterable[str | None]) -> str:
+    """The call that writes the part of a file between these values."""
+    return f"onnx.utils.extract_model({FILE}, 'cut.onnx', {list(inputs)}, {list(outputs)})"
+
+
+def free_name(graph: ir.Graph, name: str) -> str:
+    """The name itself, or with a number if a value of the graph has it already."""
+    taken = {value.name for value in (*graph.inputs, *graph.initializers.values())}
+    taken |= {value.name for node in graph for value in node.outputs}
+    numbered = (f"{name}.{number}" for number in count(2))
+    return next(each for each in chain([name], numbered) if each not in taken)
 
 
 def number_names(graph: ir.Graph) -> None:

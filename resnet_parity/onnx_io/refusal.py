@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from onnxscript import ir
 
-from resnet_spec import ARCHITECTURES, Architecture, get_architecture, parameters
+from resnet_spec import ARCHITECTURES, Architecture, ArchitectureError, get_architecture, parameters
 
-from resnet_parity.onnx_io.nodes import constant
+from resnet_parity.onnx_io.nodes import FILE, constant
 from resnet_parity.onnx_io.search import closest
 
 _MOST_TRIED = 4
@@ -35,11 +35,12 @@ def refusal(
     candidates: Sequence[Architecture],
     ends: dict[str, Any],
     wanted: Architecture | None,
+    file: str,
 ) -> str:
     """The nearest of the candidates, the first difference from it, and the fix; "" if it fits.
 
     Without candidates, the nearest are those with the most convolutions of the same shapes; `ends`
-    are their image channels and classes.
+    are their image channels and classes, and `file` is the name of the graph's file.
     """
     reason = ""
     if not candidates:
@@ -54,23 +55,30 @@ def refusal(
         return ""
     name, (first, *others) = nearest.architecture.name, nearest.faults
     more = f" (the first of {len(others) + 1} differences)" if others else ""
-    fix = first.fix
-    if not fix and wanted is None:
-        fix = f"`resnet-parity show {name}` lists the layers that it should have"
+    fix = first.fix.replace(FILE, repr(file)) or _fix(name)
     text = f"it is not {name}: " if wanted else f"{reason}nearest is {name}, but "
-    return "; ".join(filter(None, (f"{text}{first.text}{more}", fix)))
+    return f"{text}{first.text}{more}; {fix}"
+
+
+def _fix(name: str) -> str:
+    """The next step after a fault of which nothing else is known."""
+    if name in ARCHITECTURES:
+        return f"`resnet-parity show {name}` lists the layers that it should have"
+    return "export it again from that architecture, or remove its metadata"
 
 
 def _most_similar(
     shapes: Sequence[tuple[str, Shape]], ends: dict[str, Any]
 ) -> tuple[list[Architecture], str]:
     """The rows with the most convolutions of the same shapes, and the first one that no row has."""
-    rows = [get_architecture(name, **ends) for name in ARCHITECTURES]
+    rows = list(_rows(ends))
+    if not rows or not shapes:
+        return [], ""
     found = Counter(shape for _, shape in shapes)
     apart = {row.name: _distance(found, kernels_of(row)) for row in rows}
     least = min(apart.values())
     nearest = [row for row in rows if apart[row.name] == least][:_MOST_TRIED]
-    if not shapes or least > len(shapes):
+    if least > len(shapes):
         return [], ""
     known = {shape for row in rows for shape in kernels_of(row)}
     room = kernels_of(nearest[0])
@@ -83,6 +91,15 @@ def _most_similar(
         return nearest, f"no architecture has so few convolutions ({len(shapes)}); "
     node, shape = surplus
     return nearest, f"no architecture has as many convolutions of shape {shape}, as {node!r} has; "
+
+
+def _rows(ends: dict[str, Any]) -> Iterator[Architecture]:
+    """The rows that can have these image channels and classes."""
+    for name in ARCHITECTURES:
+        try:
+            yield get_architecture(name, **ends)
+        except ArchitectureError:
+            continue
 
 
 def _distance(found: Counter[Shape], wanted: Counter[Shape]) -> int:

@@ -9,6 +9,7 @@ explains most of the graph.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterable
 from itertools import count
 
 from onnxscript import ir
@@ -27,7 +28,7 @@ from resnet_parity.onnx_io.match import (
     presumed_folded,
     source_of,
 )
-from resnet_parity.onnx_io.nodes import TO_NCHW, TO_NHWC, transposes
+from resnet_parity.onnx_io.nodes import TO_NCHW, TO_NHWC, cut, transposes
 
 _MAX_STEPS = 20
 """Steps per operation; a wrong order of a sum's inputs fails within one block."""
@@ -39,8 +40,16 @@ No operation has that many attributes, so a reading of another operator never re
 attributes.
 """
 
+_MOST_WRONG = 10
+"""Wrong operators, after which the search ends: the message names the first of them."""
+
+_MOST_READINGS = 500
+"""Readings that are kept: the ones that cost least. Each holds the nodes that it has matched."""
+
 _Step = tuple[str, ir.Value, str]
 """The name of an operation, the value that must be its output, and the operation it goes to."""
+
+_REMOVE = "remove it from the model, and export it again"
 
 _Todo = list[_Step]
 """What is still to be matched; the next one stands last."""
@@ -51,9 +60,12 @@ def closest(graph: ir.Graph, arch: Architecture, *, strict: bool = False) -> Mat
     names = outputs(arch)
     start = Match(arch, {node.name: node for node in make_graph(arch)})
     if len(graph.outputs) != len(names):
-        start.add_fault(f"it returns {len(graph.outputs)} tensors instead of {len(names)}")
+        logits = [each for each in graph.outputs if _is_of(each, "Gemm")]
+        fix = _cut(graph, logits[:1]) if len(names) == len(logits[:1]) else ""
+        start.add_fault(f"it returns {len(graph.outputs)} tensors instead of {len(names)}", fix)
     if len(graph.inputs) != 1:
-        start.add_fault(f"it takes {len(graph.inputs)} inputs instead of one image")
+        text = f"it takes {len(graph.inputs)} inputs instead of one image"
+        start.add_fault(text, "export the model again with the image as its only input")
     if start.faults:
         return start
     todo = [
@@ -61,6 +73,17 @@ def closest(graph: ir.Graph, arch: Architecture, *, strict: bool = False) -> Mat
         for output, value in zip(names, graph.outputs, strict=True)
     ]
     return _Search(graph, 0 if strict else None).run(start, todo[::-1])
+
+
+def _is_of(value: ir.Value, operator: str) -> bool:
+    node = value.producer()
+    return node is not None and node.op_type == operator
+
+
+def _cut(graph: ir.Graph, outputs: Iterable[ir.Value]) -> str:
+    """The fix for a graph that goes on after these values."""
+    call = cut([value.name for value in graph.inputs], [value.name for value in outputs])
+    return f"cut it off with {call}, and import cut.onnx"
 
 
 class _Search:
@@ -79,10 +102,18 @@ class _Search:
         """Follow the readings, the one with the fewest faults first."""
         self._add(start, todo)
         best = start
+        seen: set[tuple[object, ...]] = set()
         for _ in range(_MAX_STEPS * (len(start.operations) + 1)):
             if not self.readings:
                 break
-            *_, found, todo = heapq.heappop(self.readings)
+            cost, *_, found, todo = heapq.heappop(self.readings)
+            if cost > _MOST_WRONG * _WRONG_OPERATOR:
+                break
+            # What is left is the same, so the reading that came first is as good or better.
+            state = (len(found.folded), *((name, value) for name, value, _ in todo))
+            if todo and state in seen:
+                continue
+            seen.add(state)
             if found.agreement > best.agreement or not best.faults:
                 best = found
             if todo:
@@ -99,6 +130,8 @@ class _Search:
         if self.limit is None or found.cost <= self.limit:
             entry = (found.cost, -len(found.nodes), next(self.numbers), found, todo)
             heapq.heappush(self.readings, entry)
+            if len(self.readings) > 2 * _MOST_READINGS:  # a sorted list is a heap
+                self.readings = heapq.nsmallest(_MOST_READINGS, self.readings)
 
     def _follow(self, before: Match, todo: _Todo) -> None:
         """Match one value, and add the readings that come of it."""
@@ -175,7 +208,9 @@ class _Search:
             return
         for each in _maps(value):
             fault = f"there is an additional {describe(value)} between {name} and {goal}"
-            self._recover(before.copy(), value, fault, [*todo, (name, each, goal)])
+            is_last = goal == "the output"
+            fix = _cut(self.graph, [each]) if is_last and len(self.graph.outputs) == 1 else _REMOVE
+            self._recover(before.copy(), value, fault, [*todo, (name, each, goal)], fix)
 
     def _folded(self, before: Match, todo: _Todo, step: _Step, message: str) -> None:
         """A norm is folded into a convolution that another operator replaces."""
@@ -186,12 +221,14 @@ class _Search:
             found.values[name] = value
             self._add(found, [*todo, *_todo(name, presumed_folded(node, value, found))])
 
-    def _recover(self, found: Match, value: ir.Value | None, fault: str, todo: _Todo) -> None:
+    def _recover(
+        self, found: Match, value: ir.Value | None, fault: str, todo: _Todo, fix: str = ""
+    ) -> None:
         """Add a reading with one more fault, in which the producer of the value is explained."""
         producer = None if value is None else value.producer()
         if producer is not None:
             found.used.add(producer)
-        found.add_fault(fault, cost=_WRONG_OPERATOR)
+        found.add_fault(fault, fix, cost=_WRONG_OPERATOR)
         self._add(found, todo)
 
     def _explains_all(self, found: Match) -> bool:

@@ -16,7 +16,7 @@ from resnet_spec import Conv, Linear, Norm, layer_parameters, make_plan, paramet
 from resnet_spec.layers import Weighted
 
 from resnet_parity.onnx_io.match import Match
-from resnet_parity.onnx_io.nodes import constant, epsilon_of, is_plain_affine
+from resnet_parity.onnx_io.nodes import constant, epsilon_of, free_name, is_plain_affine
 
 Weights = Mapping[str, np.ndarray]
 
@@ -80,8 +80,9 @@ def _with_epsilon(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Gamma and a variance that with epsilon `wanted` scale like `arrays` with epsilon `given`.
 
-    The variance is that with which variance + epsilon rounds to the same float32. Where it would be
-    negative it is zero, and gamma is scaled instead.
+    Variance + epsilon rounds to the same float32, or to the one beside it where the difference of
+    the epsilons ends in half a unit in the last place. Where the variance would be negative it is
+    zero, and gamma is scaled instead.
     """
     gamma, variance = arrays[0], arrays[3]
     eps, other = variance.dtype.type(wanted), variance.dtype.type(given)
@@ -152,7 +153,7 @@ def put_tensor(graph: ir.Graph, node: ir.Node, index: int, name: str, array: np.
     node.resize_inputs(max(len(node.inputs), index + 1))
     node.replace_input_with(index, value)
     if other is not None and other.uses():
-        other.name = f"{name}.before"
+        other.name = free_name(graph, f"{name}.before")
         graph.initializers[other.name] = other
 
 
