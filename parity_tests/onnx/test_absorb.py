@@ -466,7 +466,7 @@ def test_an_epsilon_is_absorbed_to_one_unit_in_the_last_place(wanted, given):
 
 @pytest.mark.full
 def test_a_graph_of_other_activations_is_refused_soon():
-    """Every ReLU is another operator; the search follows few readings of so many faults."""
+    """Every ReLU is another operator; the search ends after a few readings."""
     proto = without_metadata(exported("resnet50", "torch"))
     for node in proto.graph.node:
         node.op_type = "LeakyRelu" if node.op_type == "Relu" else node.op_type
