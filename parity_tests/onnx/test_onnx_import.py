@@ -379,8 +379,8 @@ def test_the_architecture_is_printed_before_the_checks_that_were_chosen(tmp_path
     assert cli.main(["import", str(path), "--check", "exact"]) == 0
     out, err = capsys.readouterr()
     lines = err.splitlines()
-    assert "identified as tiny (10 classes); proving ..." in lines
-    assert lines.index("identified as tiny (10 classes); proving ...") < lines.index(
+    assert "recognised as tiny (10 classes); proving ..." in lines
+    assert lines.index("recognised as tiny (10 classes); proving ...") < lines.index(
         next(line for line in lines if line.startswith("exact check"))
     )
     assert "float32 check, " not in err

@@ -98,7 +98,7 @@ def compare_models(
     files: dict[str, tuple[ModelProto, Identified]] = {}
     for name, proto in protos.items():
         files[name] = proto, identify(proto, name, arch)
-        progress(f"{name}: identified as {files[name][1].label}", len(names))
+        progress(f"{name}: recognised as {files[name][1].label}", len(names))
         arch = arch or files[name][1].architecture
     if arch is None:
         raise ParityError("no file names the architecture; add --architecture NAME")

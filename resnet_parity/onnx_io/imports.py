@@ -79,7 +79,7 @@ def import_verified(
     """
     progress(f"identifying {name}", 6)
     found = identify(proto, name)
-    progress(f"identified as {found.label}; proving", 6)
+    progress(f"recognised as {found.label}; proving", 6)
     taken = _read_weights(found)
     check_float32(name, taken.architecture, taken.weights)
     _check_weights(name, proto, taken)
