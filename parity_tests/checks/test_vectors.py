@@ -192,7 +192,7 @@ def test_modes_that_round_are_reported(rough, said, make_modes_round, capsys, wo
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (None, "cannot be read"),
+        (None, "does not exist"),
         ("no json", "holds no conformance vectors of format 1 for resnet20"),
         ('{"format": 2, "architectures": {}}', "holds no conformance vectors of format 1"),
         ('{"format": 1, "architectures": {}}', "holds no conformance vectors of format 1"),

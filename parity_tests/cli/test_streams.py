@@ -112,13 +112,14 @@ def test_a_machine_without_a_temporary_folder_is_reported(monkeypatch, capsys):
 
 @pytest.mark.parametrize("columns", ["0", "1", "20", "x", "-5", "99999999999999999999"])
 def test_any_width_of_the_terminal_is_taken(columns, monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", columns)
-    monkeypatch.setattr(streams, "is_terminal", lambda: True)
-    assert cli.main(["show", "resnet20", "--layers"]) == 0
-    assert capsys.readouterr().out.count("\n") < 5000
-    with pytest.raises(SystemExit) as stop:
-        cli.main(["verify", "--help"])
-    assert stop.value.code == 0
+    with monkeypatch.context() as patch:  # pytest itself reads COLUMNS after the test
+        patch.setenv("COLUMNS", columns)
+        patch.setattr(streams, "is_terminal", lambda: True)
+        assert cli.main(["show", "resnet20", "--layers"]) == 0
+        assert capsys.readouterr().out.count("\n") < 5000
+        with pytest.raises(SystemExit) as stop:
+            cli.main(["verify", "--help"])
+        assert stop.value.code == 0
 
 
 def test_only_the_result_reaches_stdout(monkeypatch, capfd):

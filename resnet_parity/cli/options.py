@@ -58,7 +58,7 @@ def add_architecture(parser: argparse.ArgumentParser, size: str) -> None:
 
 
 def add_check(
-    parser: argparse.ArgumentParser, default: Sequence[str], names: Collection[str] = tuple(CHECKS)
+    parser: argparse.ArgumentParser, default: Sequence[str], names: Collection[str] = CHECKS
 ) -> None:
     """Add `--check`, with those choices of the registry, and describe them after the options."""
     parser.add_argument(
@@ -73,7 +73,7 @@ def add_check(
 
 
 def check_names(
-    named: Sequence[str] | None, default: Sequence[str], names: Iterable[str] = tuple(CHECKS)
+    named: Sequence[str] | None, default: Sequence[str], names: Iterable[str] = CHECKS
 ) -> tuple[str, ...]:
     """The names that `--check` chose among `names`, in that order."""
     wanted = named or default
