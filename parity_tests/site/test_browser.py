@@ -293,7 +293,7 @@ def test_the_list_of_pages_shows_the_one_that_is_open(reader):
     page = reader.open(PAGES[-1])
     place = "(each) => [each.getBoundingClientRect().left, each.getBoundingClientRect().right]"
     left, right = page.locator(".top li a[aria-current]").evaluate(place)
-    first, last = page.locator(".top ul").evaluate(place)
+    first, last = page.locator(".top nav ul").evaluate(place)
     assert first <= left < right <= last + PIXEL
 
 
@@ -442,9 +442,10 @@ def test_no_lines_overlap_on_a_touch_screen(browser, size):
     for pair in page.locator("section.pair").all():
         rows = pair.evaluate(ROWS)
         for side in rows:
-            for (_, bottom, _), (top, _, _) in pairwise(side):
+            shown = [(top, bottom) for top, bottom, _ in side if bottom > top]
+            for (_, bottom), (top, _) in pairwise(shown):
                 assert top >= bottom - PIXEL
-        if size[0] >= 900 and len(rows) == 2:
+        if size[0] >= 900 and all(rows):
             for (first, *_), (second, *_) in zip(*rows, strict=True):
                 assert abs(first - second) <= PIXEL
     buttons = "document.querySelectorAll('.copy')"

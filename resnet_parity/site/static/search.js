@@ -6,7 +6,7 @@
   const root = field.dataset.root;
   const MOST = 12;
   // Names of tensors below a layer's name, in either framework.
-  const LEAVES = /\.(weight|bias|running_(mean|var)|kernel|gamma|beta|moving_(mean|variance))$/;
+  const LEAVES = /[./](weight|bias|running_(mean|var)|kernel|gamma|beta|moving_(mean|variance))$/;
   let entries = null;
 
   function load() {
@@ -25,7 +25,7 @@
   const keyOf = (text) => text.toLowerCase().replaceAll(/[_/\s-]+/g, ".");
 
   function matches(query) {
-    const key = keyOf(query.trim()).replace(LEAVES, "").replaceAll(/^\.+|\.+$/g, "");
+    const key = keyOf(query.trim().replace(LEAVES, "")).replaceAll(/^\.+|\.+$/g, "");
     if (!key) return [];
     const score = (entry) =>
       entry.key === key ? 0 : entry.key.startsWith(key) ? 1 : entry.key.includes(key) ? 2 : 3;
