@@ -510,7 +510,7 @@ def test_an_export_of_another_model_is_refused(monkeypatch):
         return proto.SerializeToString()
 
     monkeypatch.setattr(framework, "to_onnx", changed)
-    with pytest.raises(ExportError, match=r"another model: maxpool: padding \(0, 0, 1, 1\)"):
+    with pytest.raises(ExportError, match=r"another model: maxpool: .*\(0, 0, 1, 1\)"):
         export(TINY, random_weights(TINY, 0, "float32"), ExportOptions(dynamic=("batch", "size")))
 
 
