@@ -85,14 +85,13 @@ EXERCISES = (
     ),
     Exercise(
         "max-pool without padding",
-        "torch",
+        "keras",
         "layers",
         "max_pool",
-        {
-            "    return nn.MaxPool2d(spec.kernel, stride=spec.stride, padding=spec.padding)": (
-                "    return nn.MaxPool2d(spec.kernel, stride=spec.stride)"
-            )
-        },
+        {"    elif spec.padding:": None, "        x = zero_pad(x, spec.pad)": None},
+        frozenset(
+            {"    return nn.MaxPool2d(spec.kernel, stride=spec.stride, padding=spec.padding)"}
+        ),
     ),
     Exercise(
         "zeros around a max-pool of signed values",
