@@ -32,7 +32,9 @@ from resnet_spec.weights import as_code
 import resnet_keras
 import resnet_torch
 from parity_tests.support import SMALL, TINY, random
+from resnet_parity.compare import relative_error
 from resnet_parity.errors import ParityError
+from resnet_parity.tolerances import limit
 from resnet_parity.weights.adapt import adapt_weights
 from resnet_parity.weights.files import read_weights
 from resnet_parity.weights.timm import from_timm
@@ -144,7 +146,8 @@ def test_the_line_in_the_message_makes_them_fit(framework: ModuleType, kind, wei
         for name, value in weights.items():
             np.testing.assert_array_equal(found[name], value, err_msg=name)
     elif "float16" in kind:
-        assert 0 < np.abs(found[stage] - weights[stage]).max() < 0.02
+        error = relative_error(weights[stage], found[stage])
+        assert 0 < error <= limit("half", "least noise floor in bfloat16")
 
 
 @BOTH_FRAMEWORKS
