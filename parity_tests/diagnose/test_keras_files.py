@@ -159,12 +159,17 @@ OBJECTS: dict[str, tuple[Config, str]] = {
 """Objects that no file may hold, and how the message names each."""
 
 
-@pytest.mark.parametrize("case", OBJECTS)
-def test_an_object_that_is_not_keras_own_is_refused_by_name(case, saved, here, capsys):
-    planted, shown = OBJECTS[case]
+def plant(saved: dict[str, bytes], planted: Any) -> None:
+    """Put an object in the place of an activation in the config of a saved model."""
     config = config_of(saved)
     config["config"]["layers"][1]["config"]["activation"] = planted
     with_config(saved, config)
+
+
+@pytest.mark.parametrize("case", OBJECTS)
+def test_an_object_that_is_not_keras_own_is_refused_by_name(case, saved, here, capsys):
+    planted, shown = OBJECTS[case]
+    plant(saved, planted)
     message = refused(capsys)
     assert shown in message
     assert "at config.layers[1].config.activation, which " in message
@@ -301,9 +306,7 @@ EXCESSES: dict[str, tuple[Config, str]] = {
 @pytest.mark.parametrize("case", EXCESSES)
 def test_a_setting_that_claims_too_much_is_refused(case, saved, here, capsys):
     planted, shown = EXCESSES[case]
-    config = config_of(saved)
-    config["config"]["layers"][1]["config"]["activation"] = planted
-    with_config(saved, config)
+    plant(saved, planted)
     message = refused(capsys)
     assert shown.format("config.layers[1].config.activation") in message
     assert re.search("module:callable|save it again", message)
