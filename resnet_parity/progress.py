@@ -13,7 +13,7 @@ from resnet_parity.streams import console, say
 Progress = Callable[[str, int], None]
 """A function that takes the name of the step that begins, and the total number of steps."""
 
-QUIET = 10.0
+QUIET = 2.0
 """The seconds after which a line says that a step still runs, where there is no terminal."""
 
 
