@@ -140,3 +140,9 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def shown(name: object, longest: int = 80) -> str:
+    """A name of a file's content for a message: shortened, and as ASCII unless it is plain."""
+    text = name if isinstance(name, str) and name.isascii() and name.isprintable() else ascii(name)
+    return text if len(text) <= longest else f"{text[:longest]} ..."

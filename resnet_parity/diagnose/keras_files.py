@@ -31,7 +31,7 @@ from resnet_parity.diagnose.keras_names import (
     VALUES,
 )
 from resnet_parity.errors import ParityError
-from resnet_parity.files import brief, check_readable, reading
+from resnet_parity.files import brief, check_readable, reading, shown
 from resnet_parity.limits import MAX_ELEMENTS
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
@@ -116,7 +116,7 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
         if member.filename not in _MEMBERS or names.count(member.filename) > 1:
             twice = "twice " if member.filename in _MEMBERS else ""
             raise ParityError(
-                f"{path} holds {_shown(member.filename)} {twice}in its archive, which Keras does "
+                f"{path} holds {shown(member.filename)} {twice}in its archive, which Keras does "
                 f"not write; {_SAVE_AGAIN}"
             )
         if member.flag_bits & 1:
@@ -157,7 +157,7 @@ def _read_config(path: Path) -> dict[str, Any]:
             )
         _check_config(path, config)
         if (config.get("module"), config.get("class_name")) not in MODELS:
-            named = _shown(config.get("class_name"))
+            named = shown(config.get("class_name"))
             raise ParityError(
                 f"{path}: its {_CONFIG} describes a {named}, not a model; {_SAVE_AGAIN}"
             )
@@ -185,7 +185,7 @@ def _check_config(path: Path, config: dict[str, Any]) -> None:
         if isinstance(node, dict):
             if "class_name" in node:
                 if refusal := _refusal(node):
-                    place = f"at {_shown(where[1:], 200)}" if where else "as the model"
+                    place = f"at {shown(where[1:], 200)}" if where else "as the model"
                     raise ParityError(f"{path} holds {refusal[0]} {place}, {refusal[1]}")
                 node.pop("compile_config", None)
             waiting += [(value, f"{where}.{key}", depth + 1) for key, value in node.items()]
@@ -197,7 +197,7 @@ def _check_config(path: Path, config: dict[str, Any]) -> None:
     for call, where in calls:
         if isinstance(call, dict) and not _has_tensor([*call.values()]):
             raise ParityError(
-                f"{path} holds a call without a tensor at {_shown(where[1:], 200)}, which Keras "
+                f"{path} holds a call without a tensor at {shown(where[1:], 200)}, which Keras "
                 f"would compute while it loads the file; {_SAVE_AGAIN}"
             )
 
@@ -217,23 +217,23 @@ def _refusal(node: dict[str, Any]) -> tuple[str, str] | None:
     allowed, kind = ALLOWED, "class"
     if name == "function":
         name, allowed, kind = node.get("config"), FUNCTIONS, "function"
-    shown = f"{_shown(module)}.{_shown(name)}" if module else _shown(name)
+    named = f"{shown(module)}.{shown(name)}" if module else shown(name)
     if not isinstance(name, str) or not isinstance(module, str | None):
-        return shown, f"which is no name of a {kind}; {_SAVE_AGAIN}"
+        return named, f"which is no name of a {kind}; {_SAVE_AGAIN}"
     if module is None and name in VALUES and kind == "class":
         return _excess(node)
     if (module, name) in allowed:
         if registered in (None, name):
             return _excess(node)
-        return f"{shown} as {_shown(registered)}", f"which is no name of Keras; {_CALLABLE}"
+        return f"{named} as {shown(registered)}", f"which is no name of Keras; {_CALLABLE}"
     if module == "keras.layers" and name in UNSAFE_LAYERS:
-        return shown, f"which {UNSAFE_LAYERS[name]}; {_CALLABLE}"
+        return named, f"which {UNSAFE_LAYERS[name]}; {_CALLABLE}"
     if module is not None and re.match(r"keras\.(src\.)?engine\b", module):
-        return shown, f"which is of Keras 2; load it there, and {_SAVE_AGAIN} of Keras 3"
+        return named, f"which is of Keras 2; load it there, and {_SAVE_AGAIN} of Keras 3"
     if name == "__lambda__":
         return "a lambda", f"which would run code from the file; {_CALLABLE}"
     own = "which is none of Keras' own layers and functions, and the file does not hold its code"
-    return shown, f"{own}; {_CALLABLE}"
+    return named, f"{own}; {_CALLABLE}"
 
 
 def _excess(node: dict[str, Any]) -> tuple[str, str] | None:
@@ -242,7 +242,7 @@ def _excess(node: dict[str, Any]) -> tuple[str, str] | None:
     if not isinstance(config, dict):
         return None
     if name in ("__numpy__", "__tensor__") and config.get("dtype") not in NUMBERS:
-        dtype = _shown(config.get("dtype"))
+        dtype = shown(config.get("dtype"))
         return "an array", f"of type {dtype}, which is no number; {_SAVE_AGAIN}"
     for key, largest in LARGEST.items():
         setting = config.get(key)
@@ -251,14 +251,8 @@ def _excess(node: dict[str, Any]) -> tuple[str, str] | None:
         for value in setting if isinstance(setting, list) else [setting]:
             if isinstance(value, int | float) and value > largest:
                 limit = f"is more than {largest:,}" if largest else "copies it for each step"
-                return f"{name} with {key} {_shown(value)}", f"which {limit}; {_CALLABLE}"
+                return f"{name} with {key} {shown(value)}", f"which {limit}; {_CALLABLE}"
     return None
-
-
-def _shown(name: Any, longest: int = 80) -> str:
-    """A name of the file, shortened, as ASCII unless it is plain."""
-    text = name if isinstance(name, str) and name.isascii() and name.isprintable() else ascii(name)
-    return text if len(text) <= longest else f"{text[:longest]} ..."
 
 
 def unpack_weights(path: Path, target: Path) -> None:
@@ -285,7 +279,7 @@ def check_weights(path: Path, weights: Path) -> None:
         while waiting:
             group, where, depth = waiting.pop()
             for name in group:
-                place = f"its weights hold {_shown(f'{where}/{name}')}"
+                place = f"its weights hold {shown(f'{where}/{name}')}"
                 link = group.get(name, getlink=True)
                 if not isinstance(link, h5py.HardLink):
                     kind = "an external" if isinstance(link, h5py.ExternalLink) else "a soft"
@@ -313,7 +307,7 @@ def _array_problem(h5py: Any, child: Any) -> str:
     if child.dtype.kind not in _NUMBERS or child.dtype.hasobject or child.shape is None:
         return f"of type {child.dtype}, which is no number"
     if unknown := set(child._filters) - _FILTERS:
-        return f"compressed by the filter {_shown(min(unknown))}"
+        return f"compressed by the filter {shown(min(unknown))}"
     if child.chunks and math.prod(child.chunks) * child.dtype.itemsize > 2 * _EXPANDED:
         return f"in chunks of {math.prod(child.chunks):,} values"
     return ""
@@ -330,7 +324,7 @@ def _limited_weights(keras: Any, path: Path) -> Iterator[None]:
         total += math.prod(shape or ())
         if total > MAX_ELEMENTS:
             raise ParityError(
-                f"{path}: layer {_shown(layer.name)} would bring the weights to {total:,} numbers, "
+                f"{path}: layer {shown(layer.name)} would bring the weights to {total:,} numbers, "
                 f"more than {MAX_ELEMENTS:,}; {_CALLABLE}"
             )
         return add_weight(layer, shape, *args, **kwargs)
@@ -413,7 +407,7 @@ def _check_shape(path: Path, operation: Any, shape: Any) -> None:
     if math.prod(extent or 1 for extent in shape) > MAX_ELEMENTS:
         text = "x".join(str(extent) for extent in shape[1:])
         raise ParityError(
-            f"{path}: layer {_shown(operation.name)} makes a tensor of {text}, more than "
+            f"{path}: layer {shown(operation.name)} makes a tensor of {text}, more than "
             f"{MAX_ELEMENTS:,} numbers; {_CALLABLE}"
         )
 
@@ -422,7 +416,7 @@ def _reason(error: Exception) -> str:
     """The line in which Keras says why it cannot load a model."""
     text = str(error).strip() or type(error).__name__
     if match := re.search(r"for object <\w+ name=(.+?)(?:, \w+=\w+)?>:\s*(.+)", text):
-        return f"its weights do not fit its config in layer {_shown(match[1])}: {match[2]}"
+        return f"its weights do not fit its config in layer {shown(match[1])}: {match[2]}"
     text = re.sub(r"\x1b\[\d*m", "", text.rpartition("Exception encountered: ")[2])
     lines = [line for line in text.splitlines() if line.strip()]
     return next((line for line in lines if not re.match(r"Exception .+ calling ", line)), lines[0])

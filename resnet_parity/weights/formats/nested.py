@@ -1,0 +1,184 @@
+"""The state dicts in the nested data of a checkpoint, and a line on all else that is in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from resnet_parity.errors import ParityError
+from resnet_parity.files import shown
+from resnet_parity.weights.formats.pickled_arrays import PickledArray, Refused
+from resnet_parity.weights.formats.pickles import Instance, Name
+from resnet_parity.weights.formats.stored import Checkpoint, StoredTensor, Tensors
+
+_MAX_NODES = 2**20
+"""The largest number of objects that are looked at; one may be at several places."""
+
+_MAX_DEPTH = 50
+"""How deep objects may be nested."""
+
+_MAX_FACTS = 1000
+_MAX_TEXT = 500
+"""The longest text among the facts."""
+
+_TRAINING = re.compile(
+    r"(.*_)?(optim|optimi[sz]ers?|opt|solver|sgd|adamw?|(amp_?|grad_?|loss_)?scaler|amp"
+    r"|(lr_?)?schedulers?|criterion|callbacks|loops|.*rng_?states?)(_states?|_(state_?)?dicts?)?",
+    re.IGNORECASE,
+)
+"""Keys of the state of training, which is no state dict of a network."""
+
+
+def checkpoint(path: Path, format: str, root: Any) -> Checkpoint:
+    """Return what is in the data of a file. Raises `ParityError` if that is no state dict."""
+    search = _Search(path)
+    search.visit(root, (), 0)
+    if not search.groups:
+        raise ParityError(_no_state_dict(path, root, search))
+    facts = {k: v for k, v in search.facts.items() if k}
+    return Checkpoint(path, format, search.groups, facts, tuple(search.contents))
+
+
+class _Search:
+    """What was found so far."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.groups: dict[str, Tensors] = {}
+        self.facts: dict[str, object] = {}
+        self.contents: list[str] = []
+        self.modules: dict[str, Instance] = {}
+        self.nodes = 0
+
+    def visit(self, value: Any, keys: tuple[str, ...], depth: int) -> None:
+        self.count(depth)
+        where = ".".join(keys)
+        if isinstance(value, Instance):
+            self.visit_instance(value, keys, depth)
+        elif isinstance(value, Mapping):
+            if keys and (_TRAINING.fullmatch(keys[-1]) or {"state", "param_groups"} <= {*value}):
+                self.note_training(where, value)
+            else:
+                self.visit_mapping(value, keys, depth)
+        elif keys and _TRAINING.fullmatch(keys[-1]):
+            self.note_training(where, value)
+        elif isinstance(value, list | tuple):
+            self.visit_list(value, keys, depth)
+        elif len(self.facts) < _MAX_FACTS and (fact := _fact(value)) is not None:
+            self.facts[where] = fact
+
+    def count(self, depth: int) -> None:
+        self.nodes += 1
+        if depth > _MAX_DEPTH:
+            raise ParityError(
+                f"{self.path} is nested more than {_MAX_DEPTH} deep, or holds itself; save its "
+                "state dict alone"
+            )
+        if self.nodes > _MAX_NODES:
+            raise ParityError(
+                f"{self.path} holds more than {_MAX_NODES:,} objects; save its state dict alone"
+            )
+
+    def visit_mapping(self, value: Mapping[str, Any], keys: tuple[str, ...], depth: int) -> None:
+        """Take the tensors of a mapping as a group, unless they are single numbers of a log."""
+        tensors: dict[str, StoredTensor | Refused] = {}
+        for name, item in value.items():
+            if (tensor := _tensor(item)) and not _TRAINING.fullmatch(name):
+                tensors[name] = tensor
+            elif not (isinstance(name, str) and name.startswith("_") and name not in _CONFIG):
+                inner = keys if name in _CONFIG else (*keys, name)
+                self.visit(item, inner, depth + 1)
+        where = ".".join(keys)
+        if any(isinstance(tensor, Refused) or tensor.shape for tensor in tensors.values()):
+            self.count_tensors(len(tensors))
+            self.groups[where] = _readable(self.path, where, tensors)
+        else:
+            for name, tensor in tensors.items():
+                if isinstance(tensor, StoredTensor):
+                    self.facts[".".join((*keys, name))] = tensor.read().item()
+
+    def count_tensors(self, count: int) -> None:
+        self.nodes += count
+
+    def visit_instance(self, value: Instance, keys: tuple[str, ...], depth: int) -> None:
+        """Take what a class made from dict or list holds, and the attributes of a namespace."""
+        if {"_parameters", "_modules"} <= {*value.attributes}:
+            where = ".".join(keys)
+            self.modules[where] = value
+            self.contents.append(f"{where}: a whole module of class {shown(value.name)}, not read")
+            return
+        for held in (value.entries, value.elements, value.attributes):
+            if held:
+                self.visit(held, keys, depth + 1)
+
+    def visit_list(self, value: Any, keys: tuple[str, ...], depth: int) -> None:
+        where = ".".join(keys)
+        if tensors := sum(_tensor(item) is not None for item in value):
+            self.contents.append(f"{where or 'a list'}: {tensors} tensors without names")
+        for index, item in enumerate(value):
+            if isinstance(item, Mapping | Instance | list | tuple):
+                self.visit(item, (*keys, str(index)), depth + 1)
+
+    def note_training(self, where: str, value: Any) -> None:
+        """Count the tensors in the state of an optimizer or the like."""
+        tensors, waiting = 0, [(value, 0)]
+        while waiting:
+            item, depth = waiting.pop()
+            self.count(depth)
+            if isinstance(item, Instance):
+                waiting += [(item.entries, depth + 1), (item.attributes, depth + 1)]
+            elif isinstance(item, Mapping):
+                waiting += [(inner, depth + 1) for inner in item.values()]
+            elif isinstance(item, list | tuple):
+                waiting += [(inner, depth + 1) for inner in item]
+            elif _tensor(item):
+                tensors += 1
+        self.contents.append(f"{where}: {tensors} tensors" if tensors else f"{where}: no tensors")
+
+
+_CONFIG = {"_content", "_val"}
+"""The attributes of OmegaConf that hold the settings."""
+
+
+def _tensor(value: Any) -> StoredTensor | Refused | None:
+    tensor = value.tensor if isinstance(value, PickledArray) else value
+    return tensor if isinstance(tensor, StoredTensor | Refused) else None
+
+
+def _readable(path: Path, where: str, tensors: Mapping[str, StoredTensor | Refused]) -> Tensors:
+    for name, tensor in tensors.items():
+        if isinstance(tensor, Refused):
+            named = f"{where}.{name}" if where else name
+            raise ParityError(f"{path}: {shown(named)} {tensor.reason}")
+    return {name: tensor for name, tensor in tensors.items() if isinstance(tensor, StoredTensor)}
+
+
+def _fact(value: Any) -> object | None:
+    """A text, number or flag that is worth a line."""
+    if isinstance(value, str):
+        return value if len(value) <= _MAX_TEXT and value.isprintable() else None
+    if isinstance(value, Name):
+        return value.path
+    return value if isinstance(value, bool | int | float) else None
+
+
+def _no_state_dict(path: Path, root: Any, search: _Search) -> str:
+    """Why nothing in a file can be read, and what to do."""
+    if search.modules:
+        where, module = next(iter(search.modules.items()))
+        picked = "".join(f"[{key!r}]" for key in where.split(".") if key)
+        new = path.with_name(f"{path.stem}-state-dict.pth")
+        return (
+            f"{path} holds a whole module of class {shown(module.name)}, which is code as well as "
+            "weights; if you trust the file, write in the project that defines the class:\n"
+            f"    model = torch.load({str(path)!r}, weights_only=False){picked}\n"
+            f"    torch.save(model.state_dict(), {str(new)!r})"
+        )
+    save = "save the state dict: torch.save(model.state_dict(), ...)"
+    if _tensor(root):
+        return f"{path} holds one tensor without a name; {save}"
+    if search.contents:
+        return f"{path} holds no state dict, but {'; '.join(search.contents[:5])}; {save}"
+    return f"{path} holds no tensors; {save}"
