@@ -475,7 +475,10 @@ WEIGHTS: dict[str, tuple[Callable[[h5py.File], object], str]] = {
         "compressed by the filter scaleoffset",
     ),
     "a named type": (lambda f: f.__setitem__("t", np.dtype("f4")), "/t, which is no array"),
-    "an escape": (lambda f: f.__setitem__("a\x1b", np.array(["x"], "S1")), r"'/a\x1b', of type"),
+    "an escape": (
+        lambda f: f.__setitem__("a\x1b", np.array(["x"], "S1")),
+        r"'/a\x1b', which is no name",
+    ),
     "deep groups": (lambda f: f.create_group("/".join("a" * 150)), "too deep"),
     "wrong shape": (
         lambda f: replaced(f, data=np.zeros((3, 3, 3, 5), "f4")),

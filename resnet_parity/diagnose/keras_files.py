@@ -31,36 +31,22 @@ from resnet_parity.diagnose.keras_names import (
     VALUES,
 )
 from resnet_parity.errors import ParityError
-from resnet_parity.files import brief, check_readable, reading, shown
+from resnet_parity.files import brief, shown
 from resnet_parity.limits import MAX_ELEMENTS
+from resnet_parity.weights.formats import hdf5
+from resnet_parity.weights.formats.hdf5 import MAX_DEPTH
+from resnet_parity.weights.formats.keras_archive import (
+    CONFIG,
+    KIND,
+    SAVE_AGAIN,
+    WEIGHTS,
+    opened,
+    read_config,
+    unpack,
+)
 
-_CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
-_MEMBERS = {"metadata.json", _CONFIG, _WEIGHTS}
+_MEMBERS = {"metadata.json", CONFIG, WEIGHTS}
 
-_MAX_BYTES = 4 * 2**30
-"""The largest unpacked size of a file; a ResNet-152 in float64 has half a gigabyte."""
-
-_MAX_CONFIG = 2**24
-"""The largest config.json, in bytes; a resnet1202 has a quarter of it."""
-
-_MAX_VALUES = 2**20
-"""The largest number of values in a config.json; a resnet1202 has a quarter of it."""
-
-_MAX_DEPTH = 100
-"""How deep values, or the groups of the weights, may be nested."""
-
-_MAX_EXPANSION = 100
-"""How often larger than the file its content may be; Keras compresses nothing."""
-
-_EXPANDED = 2**26
-"""The size in bytes up to which content may be expanded further."""
-
-_FILTERS = {"shuffle", "fletcher32", "deflate", "gzip"}
-_NUMBERS = "fiubV"
-"""The kinds of NumPy dtypes that weights may have; bfloat16 is stored as V."""
-
-_KIND = "a .keras file"
-_SAVE_AGAIN = "save it again with model.save(...)"
 _CALLABLE = (
     "if you trust the file, write a callable that returns the loaded model and pass module:callable"
 )
@@ -77,9 +63,9 @@ def load_file(path: Path) -> Any:
     keras_adapter()
     keras = importlib.import_module("keras")
     with tempfile.TemporaryDirectory() as folder:
-        unpack_weights(path, Path(folder, _WEIGHTS))
-        check_weights(path, Path(folder, _WEIGHTS))
-        Path(folder, _CONFIG).write_text(json.dumps(config))
+        unpack_weights(path, Path(folder, WEIGHTS))
+        check_weights(path, Path(folder, WEIGHTS))
+        Path(folder, CONFIG).write_text(json.dumps(config))
         try:
             with _limited_weights(keras, path), warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")
@@ -91,85 +77,36 @@ def load_file(path: Path) -> Any:
     for warning in map(str, (each.message for each in said)):
         if warning.startswith("Skipping nested container"):  # it keeps its random weights
             raise ParityError(
-                f"{path} cannot be loaded: {warning.partition('. ')[0]}; {_SAVE_AGAIN}"
+                f"{path} cannot be loaded: {warning.partition('. ')[0]}; {SAVE_AGAIN}"
             )
     _check_maps(keras, path, model)
     return model
 
 
+def _source(path: Path) -> hdf5.Source:
+    return hdf5.Source(path, KIND, SAVE_AGAIN, _CALLABLE)
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     """The archive, with every member checked."""
-    check_readable(path)
-    with reading(path, _KIND, _SAVE_AGAIN):
-        with path.open("rb") as file:
-            if file.read(4) == b"\x89HDF":
-                raise ParityError(f"{path} is an HDF5 file, which may hold code; {_CALLABLE}")
-        with zipfile.ZipFile(path) as archive:
-            _check_members(path, archive.infolist())
-            yield archive
-
-
-def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
-    names = [member.filename for member in members]
-    for member in members:
-        if member.filename not in _MEMBERS or names.count(member.filename) > 1:
-            twice = "twice " if member.filename in _MEMBERS else ""
-            raise ParityError(
-                f"{path} holds {shown(member.filename)} {twice}in its archive, which Keras does "
-                f"not write; {_SAVE_AGAIN}"
-            )
-        if member.flag_bits & 1:
-            raise ParityError(f"{path} is encrypted; {_SAVE_AGAIN}")
-        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ParityError(
-                f"{path} is compressed by method {member.compress_type} of zip, which is not "
-                f"supported; {_SAVE_AGAIN}"
-            )
-        _check_expansion(path, member.filename, member.file_size, member.compress_size)
-    if missing := {_CONFIG, _WEIGHTS} - set(names):
-        raise ParityError(f"{path} has no {min(missing)} of a Keras model; {_SAVE_AGAIN}")
-
-
-def _check_expansion(path: Path, name: str, size: int, stored: int) -> None:
-    if size > _MAX_BYTES or (size > _EXPANDED and size > _MAX_EXPANSION * stored):
-        raise ParityError(
-            f"{path}: {name} unpacks from {stored:,} to {size:,} bytes, too many; {_CALLABLE}"
-        )
+    if hdf5.magic(path) == hdf5.MAGIC:
+        raise ParityError(f"{path} is an HDF5 file, which may hold code; {_CALLABLE}")
+    with opened(_source(path), _MEMBERS) as archive:
+        yield archive
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     """Return the config, without the training configuration, once every object is allowed."""
     with _opened(path) as archive:
-        if archive.getinfo(_CONFIG).file_size > _MAX_CONFIG:
-            raise ParityError(
-                f"{path}: its {_CONFIG} has more than {_MAX_CONFIG:,} bytes; {_CALLABLE}"
-            )
-        text = archive.read(_CONFIG)
-        if sum(text.count(mark) for mark in (b"{", b"[", b",")) > _MAX_VALUES:
-            raise ParityError(
-                f"{path}: its {_CONFIG} has more than {_MAX_VALUES:,} values; {_CALLABLE}"
-            )
-        config = json.loads(text, object_pairs_hook=_without_repetition)
-        if not isinstance(config, dict):
-            raise ParityError(
-                f"{path} is not {_KIND}: its {_CONFIG} does not describe a model; {_SAVE_AGAIN}"
-            )
+        config = read_config(_source(path), archive)
         _check_config(path, config)
         if (config.get("module"), config.get("class_name")) not in MODELS:
             named = shown(config.get("class_name"))
             raise ParityError(
-                f"{path}: its {_CONFIG} describes a {named}, not a model; {_SAVE_AGAIN}"
+                f"{path}: its {CONFIG} describes a {named}, not a model; {SAVE_AGAIN}"
             )
     return config
-
-
-def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; another reader may take the other value of a key that stands twice."""
-    node = dict(pairs)
-    if len(node) != len(pairs):
-        raise ValueError("a key stands twice in one object of its config.json")
-    return node
 
 
 def _check_config(path: Path, config: dict[str, Any]) -> None:
@@ -178,9 +115,9 @@ def _check_config(path: Path, config: dict[str, Any]) -> None:
     calls: list[tuple[Any, str]] = []
     while waiting:
         node, where, depth = waiting.pop()
-        if depth > _MAX_DEPTH:
+        if depth > MAX_DEPTH:
             raise ParityError(
-                f"{path}: its {_CONFIG} is nested more than {_MAX_DEPTH} deep; {_CALLABLE}"
+                f"{path}: its {CONFIG} is nested more than {MAX_DEPTH} deep; {_CALLABLE}"
             )
         if isinstance(node, dict):
             if "class_name" in node:
@@ -198,7 +135,7 @@ def _check_config(path: Path, config: dict[str, Any]) -> None:
         if isinstance(call, dict) and not _has_tensor([*call.values()]):
             raise ParityError(
                 f"{path} holds a call without a tensor at {shown(where[1:], 200)}, which Keras "
-                f"would compute while it loads the file; {_SAVE_AGAIN}"
+                f"would compute while it loads the file; {SAVE_AGAIN}"
             )
 
 
@@ -219,7 +156,7 @@ def _refusal(node: dict[str, Any]) -> tuple[str, str] | None:
         name, allowed, kind = node.get("config"), FUNCTIONS, "function"
     named = f"{shown(module)}.{shown(name)}" if module else shown(name)
     if not isinstance(name, str) or not isinstance(module, str | None):
-        return named, f"which is no name of a {kind}; {_SAVE_AGAIN}"
+        return named, f"which is no name of a {kind}; {SAVE_AGAIN}"
     if module is None and name in VALUES and kind == "class":
         return _excess(node)
     if (module, name) in allowed:
@@ -229,7 +166,7 @@ def _refusal(node: dict[str, Any]) -> tuple[str, str] | None:
     if module == "keras.layers" and name in UNSAFE_LAYERS:
         return named, f"which {UNSAFE_LAYERS[name]}; {_CALLABLE}"
     if module is not None and re.match(r"keras\.(src\.)?engine\b", module):
-        return named, f"which is of Keras 2; load it there, and {_SAVE_AGAIN} of Keras 3"
+        return named, f"which is of Keras 2; load it there, and {SAVE_AGAIN} of Keras 3"
     if name == "__lambda__":
         return "a lambda", f"which would run code from the file; {_CALLABLE}"
     own = "which is none of Keras' own layers and functions, and the file does not hold its code"
@@ -243,7 +180,7 @@ def _excess(node: dict[str, Any]) -> tuple[str, str] | None:
         return None
     if name in ("__numpy__", "__tensor__") and config.get("dtype") not in NUMBERS:
         dtype = shown(config.get("dtype"))
-        return "an array", f"of type {dtype}, which is no number; {_SAVE_AGAIN}"
+        return "an array", f"of type {dtype}, which is no number; {SAVE_AGAIN}"
     for key, largest in LARGEST.items():
         setting = config.get(key)
         if key == "indices_or_sections" and isinstance(setting, list):
@@ -257,60 +194,14 @@ def _excess(node: dict[str, Any]) -> tuple[str, str] | None:
 
 def unpack_weights(path: Path, target: Path) -> None:
     """Write the weights to another file, so that nothing else of the archive is read."""
-    with _opened(path) as archive, archive.open(_WEIGHTS) as source:
-        try:
-            with target.open("wb") as file:
-                while chunk := source.read(2**20):
-                    file.write(chunk)
-        except OSError as error:
-            if error.filename is None and error.errno is None:
-                raise
-            raise ParityError(
-                f"{path} cannot be unpacked into {target.parent}: {error.strerror}; set TMPDIR to "
-                "a folder with enough space"
-            ) from error
+    with _opened(path) as archive:
+        unpack(_source(path), archive, WEIGHTS, target)
 
 
 def check_weights(path: Path, weights: Path) -> None:
     """Raise unless the HDF5 file holds groups and arrays of numbers, and no link elsewhere."""
-    h5py = importlib.import_module("h5py")
-    with reading(path, _KIND, _SAVE_AGAIN), h5py.File(weights, "r") as file:
-        waiting, seen, total = [(file, "", 0)], set(), 0
-        while waiting:
-            group, where, depth = waiting.pop()
-            for name in group:
-                place = f"its weights hold {shown(f'{where}/{name}')}"
-                link = group.get(name, getlink=True)
-                if not isinstance(link, h5py.HardLink):
-                    kind = "an external" if isinstance(link, h5py.ExternalLink) else "a soft"
-                    raise ParityError(f"{path}: {place}, {kind} link; {_SAVE_AGAIN}")
-                child = group[name]
-                address = h5py.h5o.get_info(child.id).addr
-                if address in seen or depth > _MAX_DEPTH:
-                    raise ParityError(f"{path}: {place}, a link back or too deep; {_SAVE_AGAIN}")
-                seen.add(address)
-                if isinstance(child, h5py.Group):
-                    waiting.append((child, f"{where}/{name}", depth + 1))
-                    continue
-                if problem := _array_problem(h5py, child):
-                    raise ParityError(f"{path}: {place}, {problem}; {_SAVE_AGAIN}")
-                total += child.nbytes
-        _check_expansion(path, _WEIGHTS, total, weights.stat().st_size)
-
-
-def _array_problem(h5py: Any, child: Any) -> str:
-    """Why an object of an HDF5 file is not a plain array; empty if it is."""
-    if not isinstance(child, h5py.Dataset):
-        return "which is no array"
-    if child.is_virtual or child.external:
-        return "whose values are in another file"
-    if child.dtype.kind not in _NUMBERS or child.dtype.hasobject or child.shape is None:
-        return f"of type {child.dtype}, which is no number"
-    if unknown := set(child._filters) - _FILTERS:
-        return f"compressed by the filter {shown(min(unknown))}"
-    if child.chunks and math.prod(child.chunks) * child.dtype.itemsize > 2 * _EXPANDED:
-        return f"in chunks of {math.prod(child.chunks):,} values"
-    return ""
+    with hdf5.opened(weights, _source(path)) as file:
+        hdf5.objects(file, _source(path))
 
 
 @contextmanager
