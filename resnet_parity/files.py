@@ -59,7 +59,7 @@ def check_writable(path: Path) -> None:
         raise ParityError(f"{path} cannot be written: permission denied")
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Write a temporary file in the same folder, then rename it; raises `ParityError`.
 
     A symbolic link stays and its target is written; an existing file keeps its mode. Temporary

@@ -59,14 +59,19 @@ class Member:
             raise ValueError(f"the header of its member {shown(self.name)} is wrong")
         return self.header + 30 + name + extra
 
-    def read(self) -> bytes:
-        """Its unpacked bytes, checked."""
+    def head(self, size: int) -> bytes:
+        """Its first bytes, or all if there are fewer; unchecked."""
         start = self.start()
         with self.path.open("rb") as file:
             file.seek(start)
-            content = file.read(self.stored)
+            content = file.read(min(self.stored, size + 64 if self.deflated else size))
         if self.deflated:
-            content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, self.size + 1)
+            content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, size)
+        return content
+
+    def read(self) -> bytes:
+        """Its bytes, checked."""
+        content = self.head(self.size + 1)
         if len(content) != self.size:
             raise ValueError(f"its member {shown(self.name)} is truncated")
         self.check(content)

@@ -53,12 +53,13 @@ class _Search:
         self.nodes = 0
 
     def visit(self, value: Any, keys: tuple[str, ...], depth: int) -> None:
-        self.count(depth)
+        self.count(value, depth)
         where = ".".join(keys)
         if isinstance(value, Instance):
             self.visit_instance(value, keys, depth)
         elif isinstance(value, Mapping):
-            if keys and (_TRAINING.fullmatch(keys[-1]) or {"state", "param_groups"} <= {*value}):
+            state = "state" in value and "param_groups" in value
+            if keys and (state or _TRAINING.fullmatch(keys[-1])):
                 self.note_training(where, value)
             else:
                 self.visit_mapping(value, keys, depth)
@@ -69,8 +70,9 @@ class _Search:
         elif len(self.facts) < _MAX_FACTS and (fact := _fact(value)) is not None:
             self.facts[where] = fact
 
-    def count(self, depth: int) -> None:
-        self.nodes += 1
+    def count(self, value: Any, depth: int) -> None:
+        """Count the work, which is bounded: one container may be at many places."""
+        self.nodes += 1 + (len(value) if isinstance(value, Mapping | list | tuple) else 0)
         if depth > _MAX_DEPTH:
             raise ParityError(
                 f"{self.path} is nested more than {_MAX_DEPTH} deep, or holds itself; save its "
@@ -87,31 +89,28 @@ class _Search:
         for name, item in value.items():
             if (tensor := _tensor(item)) and not _TRAINING.fullmatch(name):
                 tensors[name] = tensor
-            elif not (isinstance(name, str) and name.startswith("_") and name not in _CONFIG):
-                inner = keys if name in _CONFIG else (*keys, name)
-                self.visit(item, inner, depth + 1)
+            else:
+                self.visit(item, (*keys, name), depth + 1)
         where = ".".join(keys)
         if any(isinstance(tensor, Refused) or tensor.shape for tensor in tensors.values()):
-            self.count_tensors(len(tensors))
             self.groups[where] = _readable(self.path, where, tensors)
         else:
             for name, tensor in tensors.items():
                 if isinstance(tensor, StoredTensor):
                     self.facts[".".join((*keys, name))] = tensor.read().item()
 
-    def count_tensors(self, count: int) -> None:
-        self.nodes += count
-
     def visit_instance(self, value: Instance, keys: tuple[str, ...], depth: int) -> None:
         """Take what a class made from dict or list holds, and the attributes of a namespace."""
-        if {"_parameters", "_modules"} <= {*value.attributes}:
+        self.count(value.attributes, depth)
+        if "_parameters" in value.attributes and "_modules" in value.attributes:
             where = ".".join(keys)
             self.modules[where] = value
             self.contents.append(f"{where}: a whole module of class {shown(value.name)}, not read")
             return
-        for held in (value.entries, value.elements, value.attributes):
-            if held:
-                self.visit(held, keys, depth + 1)
+        public = {k: v for k, v in value.attributes.items() if not k.startswith("_")}
+        settings = [value.attributes[k] for k in _CONFIG if k in value.attributes]
+        for held in (value.entries, value.elements, *(settings or [public])):
+            self.visit(held, keys, depth + 1)
 
     def visit_list(self, value: Any, keys: tuple[str, ...], depth: int) -> None:
         where = ".".join(keys)
@@ -126,7 +125,7 @@ class _Search:
         tensors, waiting = 0, [(value, 0)]
         while waiting:
             item, depth = waiting.pop()
-            self.count(depth)
+            self.count(item, depth)
             if isinstance(item, Instance):
                 waiting += [(item.entries, depth + 1), (item.attributes, depth + 1)]
             elif isinstance(item, Mapping):
@@ -138,7 +137,7 @@ class _Search:
         self.contents.append(f"{where}: {tensors} tensors" if tensors else f"{where}: no tensors")
 
 
-_CONFIG = {"_content", "_val"}
+_CONFIG = ("_content", "_val")
 """The attributes of OmegaConf that hold the settings."""
 
 

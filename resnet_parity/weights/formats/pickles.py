@@ -63,6 +63,12 @@ class Instance:
         return state if isinstance(state, dict) else {}
 
 
+class Ordered(dict[str, Any]):
+    """An OrderedDict, whose attributes are beside its entries."""
+
+    attributes: Mapping[str, Any] = {}
+
+
 class Buildable:
     """An object that takes its state after it was made."""
 
@@ -231,6 +237,8 @@ class _Machine:
             target.build(state)
         elif isinstance(target, Instance):
             target.state = state
+        elif isinstance(target, Ordered) and isinstance(state, dict):
+            target.attributes = state
         elif isinstance(target, Name | str | int | float | bytes | tuple | None):
             raise ValueError("its pickle sets the state of an object that has none")
 
@@ -277,12 +285,11 @@ class _Machine:
             raise ValueError("its pickle refers to data that are not in it")
         self.push(self.persistent(identifier))
 
-    def mapping(self, items: Any = ()) -> dict[str, Any]:
+    def mapping(self, items: Any = ()) -> Ordered:
         """The dict of another, or of pairs."""
         self.spend(len(items))
-        if isinstance(items, dict):
-            return dict(items)
-        return {key(name): value for name, value in items}
+        pairs = items.items() if isinstance(items, dict) else items
+        return Ordered({key(name): value for name, value in pairs})
 
     def sequence(self, items: Any = ()) -> list[Any]:
         if not isinstance(items, list | tuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,15 @@ from typing import Any
 import numpy as np
 
 from resnet_parity.errors import ParityError
-from resnet_parity.files import check_readable, reading, shown
+from resnet_parity.files import check_readable, reading, shown, write_atomically
+from resnet_parity.weights.formats.arrays import (
+    bits,
+    cast_all,
+    checked_shape,
+    finished,
+    without_repetition,
+)
 from resnet_parity.weights.formats.lookalikes import refuse_lookalike
-from resnet_parity.weights.formats.pickled_arrays import checked_shape, finished
 from resnet_parity.weights.formats.stored import Checkpoint, StoredTensor
 
 _KIND = "a safetensors file"
@@ -41,7 +48,7 @@ def open_safetensors(path: Path) -> Checkpoint:
             length = int.from_bytes(file.read(8), "little")
             if not 2 <= length <= min(_MAX_HEADER, size - 8):
                 raise ValueError(f"its header would have {length:,} bytes")
-            header = json.loads(file.read(length), object_pairs_hook=_without_repetition)
+            header = json.loads(file.read(length), object_pairs_hook=without_repetition)
         if not isinstance(header, dict):
             raise ValueError("its header is no object")
         metadata = header.pop("__metadata__", {})
@@ -62,13 +69,6 @@ def open_safetensors(path: Path) -> Checkpoint:
     return Checkpoint(path, "safetensors", {"": tensors}, metadata)
 
 
-def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    entries = dict(pairs)
-    if len(entries) != len(pairs):
-        raise ValueError("a name stands twice in its header")
-    return entries
-
-
 def _place(path: Path, name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
     """The dtype, shape, and first and last byte of a tensor."""
     if not isinstance(entry, dict) or {*entry} != {"dtype", "shape", "data_offsets"}:
@@ -80,19 +80,38 @@ def _place(path: Path, name: str, entry: Any) -> tuple[str, tuple[int, ...], int
     if not isinstance(offsets, list) or [type(offset) for offset in offsets] != [int, int]:
         raise ValueError(f"its tensor {shown(name)} has no place")
     first, last = offsets
-    if first < 0 or last - first != math.prod(shape) * _bits(dtype).itemsize:
+    if first < 0 or last - first != math.prod(shape) * bits(dtype).itemsize:
         raise ValueError(f"its tensor {shown(name)} has another size than its shape")
     return dtype, shape, first, last
 
 
-def _bits(dtype: str) -> np.dtype:
-    """The dtype of the bytes in a file, which are little-endian."""
-    return np.dtype("uint16" if dtype == "bfloat16" else dtype).newbyteorder("<")
-
-
 def _read(path: Path, start: int, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     with reading(path, _KIND, _WRITE_AGAIN):
-        values = np.fromfile(path, _bits(dtype), math.prod(shape), offset=start)
+        values = np.fromfile(path, bits(dtype), math.prod(shape), offset=start)
         if len(values) != math.prod(shape):
             raise ValueError("it is truncated")
         return finished(values.reshape(shape), dtype)
+
+
+def write_safetensors(
+    path: Path,
+    tensors: Mapping[str, np.ndarray],
+    metadata: Mapping[str, str] | None = None,
+    dtype: str | None = None,
+) -> None:
+    """Write a file whose bytes depend on nothing but the tensors and the metadata.
+
+    Floating-point tensors become `dtype`, if it is given.
+    """
+    words = {numpy: word for word, numpy in _DTYPES.items()}
+    header: dict[str, Any] = {
+        "__metadata__": {"format": "pt", **dict(sorted((metadata or {}).items()))}
+    }
+    parts, end = [], 0
+    for name, values, kind in cast_all(tensors, dtype):
+        first, end = end, end + values.nbytes
+        header[name] = {"dtype": words[kind], "shape": values.shape, "data_offsets": [first, end]}
+        parts.append(values.astype(bits(kind), copy=False).tobytes())
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    write_atomically(path, b"".join([len(text).to_bytes(8, "little"), text, *parts]))

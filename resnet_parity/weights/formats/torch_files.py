@@ -6,31 +6,39 @@ are pickles that refer to storages, and tensors are views of storages.
 
 from __future__ import annotations
 
+import importlib
 import math
 import mmap
 import struct
+from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from resnet_parity.adapters.loading import require
 from resnet_parity.errors import ParityError
-from resnet_parity.files import check_readable, reading, shown
+from resnet_parity.files import check_readable, reading, shown, write_atomically
 from resnet_parity.weights.formats import pickles
 from resnet_parity.weights.formats.archives import Member, members
-from resnet_parity.weights.formats.lookalikes import refuse_lookalike
-from resnet_parity.weights.formats.nested import checkpoint
-from resnet_parity.weights.formats.pickled_arrays import (
-    ARRAYS,
+from resnet_parity.weights.formats.arrays import (
     READABLE,
+    Order,
     Refused,
+    bits,
+    cast_all,
     checked_shape,
     finished,
+    is_size,
+    refused_dtype,
 )
+from resnet_parity.weights.formats.lookalikes import refuse_lookalike
+from resnet_parity.weights.formats.nested import checkpoint
+from resnet_parity.weights.formats.pickled_arrays import ARRAYS
 from resnet_parity.weights.formats.pickles import Name
 from resnet_parity.weights.formats.stored import Checkpoint, StoredTensor
 
@@ -83,7 +91,7 @@ class _Place:
 
     start: int
     size: int
-    order: Literal["<", ">"] = "<"
+    order: Order = "<"
     member: Member | None = None
 
     def read(self, path: Path, first: int, size: int) -> np.ndarray:
@@ -140,7 +148,7 @@ class _Tensors:
         dtype = _STORAGES.get(of.path.rpartition(".")[2]) if isinstance(of, Name) else None
         if dtype is None:
             raise ValueError("its pickle has a storage of a type that is not known")
-        if not isinstance(key, str) or not isinstance(location, str) or not _is_size(count):
+        if not isinstance(key, str) or not isinstance(location, str) or not is_size(count):
             raise ValueError("its pickle has a storage without a size")
         storage = _Storage(key, dtype, count, location)
         earlier = self.storages.setdefault(key, storage)
@@ -155,13 +163,13 @@ class _Tensors:
         if not isinstance(storage, _Storage):
             raise ValueError("its pickle has a tensor without a storage")
         if storage.dtype not in READABLE:
-            return Refused(_unreadable(storage.dtype))
+            return refused_dtype(storage.dtype)
         if storage.location == "meta":
             return Refused("is on the meta device, without numbers; save it from the CPU")
         if len(rest) > 2 and rest[2]:  # conjugated or negated when it is read
             return Refused("is a lazily negated view; save a clone() of it")
         shape, strides = checked_shape(size), checked_shape(strides)
-        if len(shape) != len(strides) or not _is_size(offset):
+        if len(shape) != len(strides) or not is_size(offset):
             raise ValueError("its pickle has a tensor without a place in its storage")
         span = 1 + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
         span = span if math.prod(shape) else 0
@@ -177,7 +185,7 @@ class _Tensors:
         """A tensor of one of the newer dtypes, whose storage has none."""
         dtype = rest[2].path.rpartition(".")[2] if isinstance(rest[2], Name) else "unknown"
         if dtype not in READABLE or not isinstance(storage, _Storage):
-            return Refused(_unreadable(dtype))
+            return refused_dtype(dtype)
         count = storage.count // np.dtype(dtype).itemsize
         typed = _Storage(storage.key, dtype, count, storage.location)
         return self.rebuild(typed, offset, size, strides, *rest[:2], *rest[3:])
@@ -199,12 +207,11 @@ class _Tensors:
         strides: tuple[int, ...],
     ) -> np.ndarray:
         with reading(self.path, _KIND, _SAVE_AGAIN):
-            bits = np.dtype("uint16" if dtype == "bfloat16" else dtype)
             if not span:
-                return finished(np.zeros(shape, bits), dtype)
-            place, size = self.places[key], bits.itemsize
+                return finished(np.zeros(shape, bits(dtype)), dtype)
+            place, size = self.places[key], bits(dtype).itemsize
             content = place.read(self.path, offset * size, span * size)
-            values = content.view(bits.newbyteorder(place.order))
+            values = content.view(bits(dtype, place.order))
             steps = [step * size for step in strides]
             return finished(np.lib.stride_tricks.as_strided(values, shape, steps), dtype)
 
@@ -226,17 +233,9 @@ def _refused(reason: str, *_: Any) -> Refused:
     return Refused(reason)
 
 
-def _unreadable(dtype: str) -> str:
-    return f"is of dtype {shown(dtype)}; save it as float32"
-
-
-def _is_size(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**48
-
-
 def _view(storage: _Storage, view: Any) -> _Storage:
     """A part of a storage, as PyTorch before 0.4 wrote it."""
-    if not isinstance(view, tuple) or len(view) != 3 or not all(map(_is_size, view[1:])):
+    if not isinstance(view, tuple) or len(view) != 3 or not all(map(is_size, view[1:])):
         raise ValueError("its pickle has a view of a storage without a place")
     _, first, count = view
     if first + count > storage.count:
@@ -244,18 +243,23 @@ def _view(storage: _Storage, view: Any) -> _Storage:
     return _Storage(storage.key, storage.dtype, count, storage.location, first)
 
 
+def is_torch(path: Path) -> bool:
+    """Whether a file begins as those of `torch.save` do."""
+    with path.open("rb") as file:
+        head = file.read(32)
+    return head.startswith(b"PK") or _MAGIC_BYTES in head
+
+
 def open_torch(path: Path) -> Checkpoint:
     """Return what a file of `torch.save` holds: its state dicts, and words on the rest."""
     check_readable(path)
     refuse_lookalike(path)
     with reading(path, _KIND, _SAVE_AGAIN):
+        if not is_torch(path):
+            raise ValueError("it begins otherwise")
         with path.open("rb") as file:
-            head = file.read(32)
-        if head.startswith(b"PK"):
-            return _open_archive(path)
-        if _MAGIC_BYTES in head:
-            return _open_row(path)
-    raise ParityError(f"{path} is not {_KIND}; {_SAVE_AGAIN}")
+            zipped = file.read(2) == b"PK"
+        return _open_archive(path) if zipped else _open_row(path)
 
 
 def _open_archive(path: Path) -> Checkpoint:
@@ -271,7 +275,7 @@ def _open_archive(path: Path) -> Checkpoint:
             f"{path}: its data.pkl has more than {_MAX_PICKLE:,} bytes; {_SAVE_AGAIN}"
         )
     root = tensors.load(BytesIO(found[names[0]].read()))
-    order: Literal["<", ">"] = "<"
+    order: Order = "<"
     if mark := found.get(f"{prefix}byteorder"):
         text = mark.read() if mark.size < 10 else b""
         if text not in (b"little", b"big"):
@@ -286,7 +290,7 @@ def _open_archive(path: Path) -> Checkpoint:
         if member.deflated:
             raise ParityError(f"{path} was compressed after torch.save; {_SAVE_AGAIN}")
         tensors.places[key] = _Place(0, member.size, order, member)
-    return checkpoint(path, "PyTorch", root)
+    return _described(path, "PyTorch", root)
 
 
 def _refuse_programs(path: Path, found: Mapping[str, Member]) -> None:
@@ -329,9 +333,44 @@ def _open_row(path: Path) -> Checkpoint:
                 raise ValueError(f"its storage {shown(key)} is truncated")
             tensors.places[key] = _Place(position, size)
             position += size
-    return checkpoint(path, "PyTorch, before 1.6", root)
+    return _described(path, "PyTorch, before 1.6", root)
+
+
+def _described(path: Path, format: str, root: Any) -> Checkpoint:
+    """The checkpoint in the data of a file, with what `write_torch` noted beside the tensors."""
+    found = checkpoint(path, format, root)
+    beside = root.attributes.get("_metadata") if isinstance(root, pickles.Ordered) else None
+    noted = beside.get(METADATA) if isinstance(beside, dict) else None
+    facts = {**noted} if isinstance(noted, dict) else {}
+    texts = {name: text for name, text in facts.items() if isinstance(text, str)}
+    return replace(found, metadata={**found.metadata, **texts})
 
 
 def _bytes(storage: _Storage) -> int:
-    sizes = {"bfloat16": 2, "qint8": 1, "quint8": 1, "qint32": 4}
-    return storage.count * (sizes.get(storage.dtype) or np.dtype(storage.dtype).itemsize)
+    return storage.count * bits(storage.dtype.removeprefix("q")).itemsize
+
+
+METADATA = "resnet_parity"
+"""The key in the `_metadata` of a state dict, which PyTorch keeps beside its tensors."""
+
+
+def write_torch(
+    path: Path,
+    tensors: Mapping[str, np.ndarray],
+    metadata: Mapping[str, str] | None = None,
+    dtype: str | None = None,
+) -> None:
+    """Write a state dict, which `torch.load(path, weights_only=True)` reads.
+
+    Floating-point tensors become `dtype`, if it is given.
+    """
+    require("torch")
+    torch: Any = importlib.import_module("torch")
+    state: OrderedDict[str, Any] = OrderedDict()
+    for name, values, kind in cast_all(tensors, dtype):
+        tensor = torch.from_numpy(values)
+        state[name] = tensor.view(torch.bfloat16) if kind == "bfloat16" else tensor
+    state._metadata = OrderedDict({METADATA: dict(metadata or {})})  # type: ignore[attr-defined]
+    content = BytesIO()
+    torch.save(state, content)
+    write_atomically(path, content.getbuffer())
