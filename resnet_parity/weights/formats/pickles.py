@@ -14,8 +14,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-_MAX_STEPS = 2**21
-"""The largest number of opcodes; a resnet1202 with its optimizer has a third of it."""
+_MAX_STEPS = 2**19
+"""The largest number of opcodes; a resnet1202 with its optimizer has 386,000."""
+
+_NAME_STEPS = 20
+"""The name of a class takes as long as this number of other opcodes."""
 
 _MAX_BITS = 128
 """The largest integer, in bits; no number in a file of weights has more than 80."""
@@ -146,26 +149,18 @@ class _Machine:
 
     def run(self, stream: Stream) -> Any:
         for opcode, arg, _ in pickletools.genops(stream):  # type: ignore[arg-type]
-            self.spend(1)
-            name = opcode.name
-            if name in _VALUES:
-                self.stack.append(_VALUES[name] if arg is None else _checked(arg))
-            elif name == "STOP":
-                break
-            elif name not in _IGNORED:
-                method = _METHODS.get(name)
-                if method is None:
-                    raise ValueError(f"its pickle has the opcode {name}, which is not supported")
+            self.steps += 1
+            if self.steps > _MAX_STEPS:
+                raise ValueError(f"its pickle has more than {_MAX_STEPS:,} steps")
+            if method := _METHODS.get(opcode.name):
                 method(self, arg)
+            elif opcode.name == "STOP":
+                break
+            else:
+                raise ValueError(f"its pickle has the opcode {opcode.name}, which is not supported")
         if len(self.stack) != 1 or self.marked:
             raise ValueError("its pickle does not end with one object")
         return self.stack.pop()
-
-    def spend(self, steps: int) -> None:
-        """Count the work, which is bounded."""
-        self.steps += steps
-        if self.steps > _MAX_STEPS:
-            raise ValueError(f"its pickle has more than {_MAX_STEPS:,} steps")
 
     def pop(self) -> Any:
         if not self.stack:
@@ -178,6 +173,15 @@ class _Machine:
         return self.stack[-1]
 
     def push(self, value: Any) -> None:
+        self.stack.append(value)
+
+    def push_value(self, value: Any) -> None:
+        """Push a number or bytes, within bounds, or text, without half a character."""
+        if isinstance(value, str):
+            if not value.isascii():
+                value = value.encode("utf-8", "replace").decode()
+        elif isinstance(value, int) and value.bit_length() > _MAX_BITS:
+            raise ValueError(f"its pickle has an integer of more than {_MAX_BITS} bits")
         self.stack.append(value)
 
     def mark(self) -> None:
@@ -198,7 +202,9 @@ class _Machine:
             self.pop_mark()
 
     def tuple_of(self, count: int) -> None:
-        self.push(tuple(reversed([self.pop() for _ in range(count)])))
+        if len(self.stack) < count:
+            raise ValueError("its pickle takes an object from an empty stack")
+        self.stack[-count:] = [tuple(self.stack[-count:])]
 
     def put(self, index: int) -> None:
         if not 0 <= index <= self.steps:  # picklers count from 0
@@ -247,6 +253,7 @@ class _Machine:
             raise ValueError("its pickle names a class by an object that is no text")
         if len(module) + len(name) > _MAX_NAME:
             raise ValueError("its pickle names a class by too long a text")
+        self.steps += _NAME_STEPS
         self.push(Name(path_of(module, name)))
 
     def stack_named(self) -> None:
@@ -287,14 +294,14 @@ class _Machine:
 
     def mapping(self, items: Any = ()) -> Ordered:
         """The dict of another, or of pairs."""
-        self.spend(len(items))
+        self.steps += len(items)
         pairs = items.items() if isinstance(items, dict) else items
         return Ordered({key(name): value for name, value in pairs})
 
     def sequence(self, items: Any = ()) -> list[Any]:
         if not isinstance(items, list | tuple):
             raise ValueError("its pickle makes a list of an object that is none")
-        self.spend(len(items))
+        self.steps += len(items)
         return list(items)
 
 
@@ -315,34 +322,22 @@ def _reconstructed(of: Any, base: Any, state: Any) -> Any:
     return made
 
 
-def _checked(value: Any) -> Any:
-    """A value of an opcode, within bounds, and text without half a character."""
-    if isinstance(value, str) and not value.isascii():
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
-        raise ValueError(f"its pickle has an integer of more than {_MAX_BITS} bits")
-    return value
-
-
 def _split(text: str) -> tuple[str, str]:
     module, _, name = text.partition(" ")
     return module, name
 
 
-_IGNORED = {"PROTO", "FRAME"}
-
-_VALUES: dict[str, Any] = {
-    **dict.fromkeys(["INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"]),
-    **dict.fromkeys(["FLOAT", "BINFLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING"]),
-    **dict.fromkeys(["UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"]),
-    **dict.fromkeys(["BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8", "NONE"]),
-    "NEWTRUE": True,
-    "NEWFALSE": False,
-    "EMPTY_TUPLE": (),
-}
-"""The opcodes of a value, and the value of those without an argument."""
+_NUMBERS = "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT"
+_TEXTS = "STRING BINSTRING SHORT_BINSTRING UNICODE SHORT_BINUNICODE BINUNICODE BINUNICODE8"
+_BYTES = "BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8"
 
 _METHODS: dict[str, Callable[[_Machine, Any], object]] = {
+    **dict.fromkeys(f"{_NUMBERS} {_TEXTS} {_BYTES}".split(), _Machine.push_value),
+    **dict.fromkeys(["PROTO", "FRAME"], lambda m, _: None),
+    "NONE": lambda m, _: m.push(None),
+    "NEWTRUE": lambda m, _: m.push(True),
+    "NEWFALSE": lambda m, _: m.push(False),
+    "EMPTY_TUPLE": lambda m, _: m.push(()),
     "MARK": lambda m, _: m.mark(),
     "POP": lambda m, _: m.drop(),
     "POP_MARK": lambda m, _: m.pop_mark(),

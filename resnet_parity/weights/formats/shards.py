@@ -28,9 +28,9 @@ _READERS: dict[str, Callable[[Path], Checkpoint]] = {
 
 
 def open_shards(path: Path) -> Checkpoint:
-    """Return the tensors of all files of an index `*.safetensors.index.json` or `*.bin.index.json`.
+    """Return the tensors of all files of `*.safetensors.index.json` or `*.bin.index.json`.
 
-    The files are in the folder of the index. Each must hold the tensors that the index places there.
+    The files are in the folder of the index, and each holds the tensors that the index names.
     """
     check_readable(path)
     with reading(path, _KIND, _COPY_AGAIN):
@@ -55,15 +55,7 @@ def open_shards(path: Path) -> Checkpoint:
             )
         tensors |= found
     kind = "safetensors" if path.name.endswith(".safetensors.index.json") else "PyTorch"
-    facts = index.get("metadata")
-    return Checkpoint(
-        path,
-        f"{kind}, {len(expected)} shards",
-        {"": tensors},
-        {name: fact for name, fact in facts.items() if isinstance(fact, str | int | float)}
-        if isinstance(facts, dict)
-        else {},
-    )
+    return Checkpoint(path, f"{kind}, {len(expected)} shards", {"": tensors})
 
 
 def _is_plain(file: Any) -> bool:
