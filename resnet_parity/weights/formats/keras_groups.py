@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,13 +76,12 @@ class Reader:
     tensors: dict[str, StoredTensor] = field(default_factory=dict)
     unnamed: bool = False
     """Whether the file does not say what a layer with weights is called."""
-    optimizer: int = 0
-    states: int = 0
+    others: Counter[str] = field(default_factory=Counter)
+    """The numbers of arrays that are no weights."""
 
     def contents(self) -> list[str]:
         """Lines on the arrays that are no weights."""
-        counts = {"optimizer": self.optimizer, "random generators": self.states}
-        return [f"{name}: {count} tensors" for name, count in counts.items() if count]
+        return [f"{name}: {count} tensors" for name, count in self.others.items() if count]
 
     def visit(self, place: str, outer: str, layers: tuple[ConfigLayer, ...]) -> None:
         """Name all arrays of a model at `place`, whose layers the config may state."""
@@ -91,10 +90,8 @@ class Reader:
             if name == "vars":
                 if place == "":
                     self._add(child, "", None)
-            elif place == "" and name == "optimizer":
-                self.optimizer += self._count(child)
-            elif name == "seed_generator":
-                self.states += self._count(child)
+            elif name == "seed_generator" or (place == "" and name in ("optimizer", "metrics")):
+                self.others[name] += self._count(child)
             elif name in _LISTS:
                 self._visit_list(child, outer, by_group(layers))
             else:

@@ -26,7 +26,7 @@ _KERAS_1 = {
 }
 _OLD_NAME = re.compile(rf"(?P<scope>.+?)_(?P<word>{'|'.join(_KERAS_1)})(?:_\d+)?")
 _WORDS = re.compile(
-    r"(kernel|bias|gamma|beta|moving_mean|moving_variance|depthwise_kernel|pointwise_kernel)_\d+"
+    r"^(kernel|bias|gamma|beta|moving_mean|moving_variance|depthwise_kernel|pointwise_kernel)_\d+$"
 )
 """A variable that TensorFlow numbered to make its name unique."""
 
@@ -113,7 +113,7 @@ def _named(
     for weight, (scope, word) in split.items():
         inner = _after(group, scope) if nested else ""
         variables = taken.setdefault(f"{group}/{inner}" if inner else group, {})
-        short = _WORDS.sub(r"\1", word)
+        short = plain_word(word)
         variables[word if short in variables else short] = weights[weight]
     for name, variables in taken.items():
         yield from ((name, word, array) for word, array in variables.items())
@@ -125,6 +125,11 @@ def _split(weight: str) -> tuple[str, str]:
     if not scope and (match := _OLD_NAME.fullmatch(word)):
         return match["scope"], _KERAS_1[match["word"]]
     return scope, word
+
+
+def plain_word(word: str) -> str:
+    """A variable without the number that makes it unique."""
+    return _WORDS.sub(r"\1", word)
 
 
 def _after(group: str, scope: str) -> str:
