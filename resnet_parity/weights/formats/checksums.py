@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache, reduce
+
 import numpy as np
 
-_BITS = np.uint32(1) << np.arange(32, dtype=np.uint32)
+_SHIFTS = (0, 8, 16, 24)
 
 
 def _step(state: np.ndarray) -> np.ndarray:
@@ -13,7 +15,7 @@ def _step(state: np.ndarray) -> np.ndarray:
 
 
 def _table(bits: int) -> np.ndarray:
-    """The states that so many bits make of a state, by its lowest bits before."""
+    """The states after so many zero bits, by the bits that it loses."""
     state = np.arange(2**bits, dtype=np.uint32)
     for _ in range(bits):
         state = _step(state)
@@ -42,30 +44,27 @@ def _in_lanes(rows: np.ndarray) -> int:
     state[0] = 0xFFFFFFFF
     for pairs in np.ascontiguousarray(rows.view("<u2").T):
         state = _PAIR[(state ^ pairs) & 0xFFFF] ^ (state >> 16)
-    zeros = _after_zeros(rows.shape[1])
+    count = rows.shape[1]
     while len(state) > 1:
-        state = _apply(zeros, state[0::2]) ^ state[1::2]
-        zeros = _apply(zeros, zeros)
+        state = _after_zeros(count, state[0::2]) ^ state[1::2]
+        count *= 2
     return int(state[0])
 
 
-def _after_zeros(count: int) -> np.ndarray:
-    """The states that zero bytes make of each single bit."""
-    result, power = _BITS, _BYTE[_BITS & 255] ^ (_BITS >> 8)
-    while count:
-        if count & 1:
-            result = _apply(power, result)
-        power = _apply(power, power)
-        count >>= 1
-    return result
+def _after_zeros(count: int, states: np.ndarray) -> np.ndarray:
+    """The states after so many zero bytes."""
+    tables = _zeros(count)
+    parts = (table[(states >> shift) & 255] for table, shift in zip(tables, _SHIFTS, strict=True))
+    return reduce(np.bitwise_xor, parts)
 
 
-def _apply(matrix: np.ndarray, states: np.ndarray) -> np.ndarray:
-    """The states that a linear map, given by what it makes of each bit, makes of `states`."""
-    result = np.zeros_like(states)
-    for bit in range(32):
-        result ^= np.where((states >> np.uint32(bit)) & 1, matrix[bit], np.uint32(0))
-    return result
+@lru_cache(256)
+def _zeros(count: int) -> np.ndarray:
+    """The states that so many zero bytes make of each of the four bytes of a state."""
+    states = np.arange(256, dtype=np.uint32) << np.array(_SHIFTS, np.uint32)[:, None]
+    if count % 2:
+        states = _BYTE[states & 255] ^ (states >> 8)
+    return _after_zeros(count // 2, _after_zeros(count // 2, states)) if count > 1 else states
 
 
 def masked(crc: int) -> int:

@@ -119,9 +119,9 @@ def _objects(file: Any, source: Source) -> dict[str, Any]:
         for name in group:
             child_path = f"{where}/{name}"
             place = f": its weights hold {shown(child_path)}"
-            link = group.get(name, getlink=True)
-            if not isinstance(link, h5py.HardLink):
-                kind = "an external" if isinstance(link, h5py.ExternalLink) else "a soft"
+            link = group.id.links.get_info(name.encode("utf-8", "surrogateescape")).type
+            if link != h5py.h5l.TYPE_HARD:
+                kind = "an external" if link == h5py.h5l.TYPE_EXTERNAL else "a soft"
                 raise source.error(f"{place}, {kind} link")
             if len(child_path) > _MAX_NAME or not is_name(name):
                 raise source.error(f"{place}, which is no name of a layer")
@@ -154,12 +154,13 @@ def _array_problem(h5py: Any, child: Any) -> str:
         return "which is no array"
     if child.is_virtual or child.external:
         return "whose values are in another file"
-    number = child.dtype.kind in _NUMBERS or child.dtype == np.dtype("V2")
-    if not number or child.dtype.hasobject or child.shape is None:
-        return f"of type {child.dtype}, which is no number"
+    dtype = child.dtype
+    number = dtype.kind in _NUMBERS or dtype == np.dtype("V2")
+    if not number or dtype.hasobject or child.shape is None:
+        return f"of type {dtype}, which is no number"
     if unknown := set(child._filters) - _FILTERS:
         return f"compressed by the filter {shown(min(unknown))}"
-    if child.chunks and math.prod(child.chunks) * child.dtype.itemsize > 2 * _EXPANDED:
+    if child.chunks and math.prod(child.chunks) * dtype.itemsize > 2 * _EXPANDED:
         return f"in chunks of {math.prod(child.chunks):,} values"
     return ""
 
