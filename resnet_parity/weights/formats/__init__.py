@@ -3,3 +3,107 @@
 Each reader has a function `open_...(path) -> Checkpoint` (see `stored`), which checks names, shapes
 and sizes before it reads numbers, and raises `ParityError` that names the file, the tensor, the fix.
 """
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from resnet_parity.errors import ParityError
+from resnet_parity.files import check_readable
+from resnet_parity.weights.formats.stored import Checkpoint
+
+_FOLDER = ("model.safetensors", "model.weights.h5", "pytorch_model.bin", "saved_model.pb")
+"""The file that holds the weights in a folder of a library; another one is found by its suffix."""
+
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".keras", ".h5", ".npz", ".pkl")
+
+_READ = ".pth, .pt, .safetensors, .keras, .h5, .npz, .pkl, a SavedModel or a checkpoint of TensorFlow"
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Open a checkpoint of any format, which its first bytes tell, not its name.
+
+    Raises `ParityError` for a file that is damaged or of no known format.
+    """
+    if path.is_dir():
+        return _open_folder(path)
+    if path.suffix == ".index" or (not path.exists() and Path(f"{path}.index").exists()):
+        from resnet_parity.weights.formats.tensorflow_files import open_tensorflow
+
+        return open_tensorflow(path)
+    check_readable(path)
+    with path.open("rb") as file:
+        head = file.read(16)
+    if path.name.endswith(".weights.json"):
+        return _open_keras(path)
+    if path.name.endswith(".index.json"):
+        return _open_shards(path)
+    if head.startswith(b"\x89HDF"):
+        return _open_keras(path)
+    if head.startswith(b"PK"):
+        return _open_archive(path)
+    if head[8:9] == b"{":
+        return _open_safetensors(path)
+    return _open_pickle(path)
+
+
+def _open_folder(path: Path) -> Checkpoint:
+    """The checkpoint in a folder, as Hugging Face, timm, KerasHub and TensorFlow lay it out."""
+    if (path / "saved_model.pb").exists():
+        from resnet_parity.weights.formats.tensorflow_files import open_tensorflow
+
+        return open_tensorflow(path)
+    indexes = [*path.glob("*.index.json"), *path.glob("*.weights.json")]
+    named = [path / name for name in _FOLDER if (path / name).is_file()]
+    others = [each for each in sorted(path.iterdir()) if each.suffix in _SUFFIXES]
+    found = named[:1] or indexes or others
+    if len(found) != 1:
+        listed = ", ".join(each.name for each in found[:5]) or "none"
+        raise ParityError(f"{path} is a folder without one checkpoint in it ({listed}); name a file")
+    return open_checkpoint(found[0])
+
+
+def _open_shards(path: Path) -> Checkpoint:
+    if "safetensors" in path.name:
+        return _open_safetensors(path)
+    from resnet_parity.weights.formats.torch_files import open_torch
+
+    return open_torch(path)
+
+
+def _open_keras(path: Path) -> Checkpoint:
+    from resnet_parity.weights.formats.keras_files import open_keras
+
+    return open_keras(path)
+
+
+def _open_safetensors(path: Path) -> Checkpoint:
+    from resnet_parity.weights.formats.safetensors_files import open_safetensors
+
+    return open_safetensors(path)
+
+
+def _open_archive(path: Path) -> Checkpoint:
+    """A zip archive: of Keras, NumPy or PyTorch."""
+    if path.suffix == ".keras":
+        return _open_keras(path)
+    if path.suffix == ".npz":
+        from resnet_parity.weights.formats.numpy_files import open_npz
+
+        return open_npz(path)
+    from resnet_parity.weights.formats.torch_files import open_torch
+
+    return open_torch(path)
+
+
+def _open_pickle(path: Path) -> Checkpoint:
+    """A pickle of NumPy arrays, or of PyTorch before its archives."""
+    if path.suffix in (".pkl", ".pickle", ".pdparams"):
+        from resnet_parity.weights.formats.numpy_files import open_pickle
+
+        return open_pickle(path)
+    if path.suffix == ".onnx":
+        raise ParityError(f"{path} is an ONNX file; `resnet-parity convert` and `import` read it")
+    from resnet_parity.weights.formats.torch_files import open_torch
+
+    return open_torch(path)

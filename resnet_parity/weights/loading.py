@@ -1,0 +1,339 @@
+"""Load the weights of a ResNet from any checkpoint, and report what was done with it."""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from resnet_spec import Architecture, ArchitectureError, WeightsError, check_weights, get_architecture
+from resnet_spec.text import printable
+
+from resnet_parity.errors import ParityError
+from resnet_parity.limits import MAX_ELEMENTS
+from resnet_parity.weights.adapt import adapt_weights
+from resnet_parity.weights.formats import open_checkpoint
+from resnet_parity.weights.formats.stored import Checkpoint, Tensors
+from resnet_parity.weights.naming import tensor_names
+from resnet_parity.weights.recognition import Recognised, canonical_shape, recognise
+from resnet_parity.weights.refused import refusal
+
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
+_LISTED = 8
+
+_PREFERRED = ("teacher", "encoder_q", "online_network", "backbone")
+"""Parts of a prefix or a group: of two equal networks in a file, the one that its makers evaluate."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a file holds and what was done with it; every field is words or numbers.
+
+    `left_over` are the names of tensors that were not used, `made_up` and `folded` sentences on
+    tensors that the file does not have or the network does not take, `cast` on other dtypes.
+    `assumptions` are what the file cannot say and the dialect implies.
+    """
+
+    file: str
+    format: str
+    dialect: str
+    architecture: str
+    num_classes: int
+    in_channels: int
+    dtype: str
+    loaded: int
+    group: str = ""
+    prefix: str = ""
+    is_ema: bool = False
+    left_over: tuple[str, ...] = ()
+    made_up: tuple[str, ...] = ()
+    folded: tuple[str, ...] = ()
+    cast: tuple[str, ...] = ()
+    assumptions: tuple[str, ...] = ()
+    contents: tuple[str, ...] = ()
+    metadata: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The weights by canonical name, float32, with their architecture and the report."""
+
+    architecture: Architecture
+    weights: dict[str, np.ndarray]
+    report: Report
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The network of a file that is loaded: a state dict, and the reading of its names."""
+
+    group: str
+    tensors: Tensors
+    reading: Recognised
+
+    @property
+    def is_ema(self) -> bool:
+        return "ema" in self.group.lower() + self.reading.prefix.lower()
+
+    @property
+    def place(self) -> str:
+        """Where the network is in the file, as the user writes it for `--prefix`."""
+        return ".".join(part for part in (self.group, self.reading.prefix.rstrip("./")) if part)
+
+
+def load_weights(
+    path: str | Path,
+    *,
+    architecture: str | Architecture | None = None,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    prefix: str | None = None,
+    ema: bool = True,
+    drop_head: bool = False,
+) -> Loaded:
+    """Load the weights of a ResNet from a file or a folder, whoever wrote it.
+
+    The names decide which library wrote it (the dialect), and with the shapes which architecture it
+    is; `architecture` decides where a file cannot, as between two rows with equal tensors.
+    `num_classes` and `in_channels` adapt the first and the last layer (`adapt_weights`), `drop_head`
+    leaves the classifier out. `prefix` chooses between several networks in a file, `ema` whether
+    averaged weights are preferred.
+
+    Nothing in the file is run. Raises `ParityError` that names the file, the tensor and the fix.
+    """
+    path = Path(path)
+    checkpoint = open_checkpoint(path)
+    given = None if architecture is None else _given(architecture)
+    choice = choose(checkpoint, prefix=prefix, architecture=given, ema=ema)
+    reading = choice.reading
+    weights, folded, made_up, cast = read_tensors(path, choice)
+    arch = reading.architecture
+    try:
+        check_weights(arch, weights, dict.fromkeys(weights, "float32"))
+    except WeightsError as error:
+        raise ParityError(f"{path}: {error}") from error
+    target = replace(
+        arch,
+        num_classes=0 if drop_head else num_classes or arch.num_classes,
+        in_channels=in_channels or arch.in_channels,
+    )
+    if target != arch:
+        adapted = adapt_weights(weights, target)
+        weights, made_up = adapted.weights, (*made_up, *adapted.changes)
+    report = Report(
+        str(path),
+        checkpoint.format,
+        reading.dialect.name,
+        arch.name,
+        target.num_classes,
+        target.in_channels,
+        _dtype(choice),
+        len(reading.names),
+        choice.group,
+        reading.prefix,
+        choice.is_ema,
+        reading.left_over,
+        tuple(made_up),
+        folded,
+        cast,
+        tuple(assumptions(reading, is_given=given is not None)),
+        checkpoint.contents,
+        checkpoint.metadata,
+    )
+    return Loaded(target, weights, report)
+
+
+def _given(architecture: str | Architecture) -> Architecture:
+    try:
+        return get_architecture(architecture)
+    except ArchitectureError as error:
+        raise ParityError(str(error)) from error
+
+
+def choose(
+    checkpoint: Checkpoint,
+    *,
+    prefix: str | None = None,
+    architecture: Architecture | None = None,
+    ema: bool = True,
+) -> Choice:
+    """The network of a file that the user means; raises `ParityError` where that is unclear."""
+    path = checkpoint.path
+    if reason := refusal(checkpoint.groups):
+        raise ParityError(f"{path}: {reason}")
+    choices = [
+        Choice(group, tensors, reading)
+        for group, tensors in checkpoint.groups.items()
+        for reading in recognise(
+            {name: each.shape for name, each in tensors.items()}, architecture=architecture
+        )
+    ]
+    if prefix is not None:
+        places = {choice.place: None for choice in choices}
+        choices = [c for c in choices if prefix.rstrip("./") in (c.place, c.reading.prefix.rstrip("./"))]
+        if not choices:
+            listed = ", ".join(map(repr, places)) or "none"
+            raise ParityError(f"{path} has no network at {prefix!r}; found: {listed}")
+    if not choices:
+        raise ParityError(_unknown(checkpoint))
+    best = min(choice.reading.rank[1] for choice in choices)
+    equal = [choice for choice in choices if choice.reading.rank[1] == best]
+    least = min(choice.reading.rank for choice in equal)
+    equal = [choice for choice in equal if choice.reading.rank == least or _is_named(choice)]
+    if any(choice.is_ema == ema for choice in equal):
+        equal = [choice for choice in equal if choice.is_ema == ema]
+    chosen = _preferred(path, equal)
+    check_fit(path, chosen)
+    return chosen
+
+
+def _is_named(choice: Choice) -> bool:
+    """Whether the place of a network says what it is; then its rank need not be the best."""
+    return choice.is_ema
+
+
+def _preferred(path: Path, choices: Sequence[Choice]) -> Choice:
+    places = {choice.place: choice for choice in reversed(choices)}
+    if len(places) == 1:
+        return choices[0]
+    for part in _PREFERRED:
+        found = [choice for choice in places.values() if part in choice.place.split(".")]
+        if len(found) == 1:
+            return found[0]
+    listed = " or ".join(f"--prefix {place or chr(39) * 2}" for place in places)
+    raise ParityError(f"{path} holds {len(places)} networks of equal size; choose one: {listed}")
+
+
+def _unknown(checkpoint: Checkpoint) -> str:
+    names = [name for tensors in checkpoint.groups.values() for name in tensors]
+    shown = ", ".join(printable(name) for name in names[:3])
+    return (
+        f"{checkpoint.path} ({checkpoint.format}) holds no ResNet that is known: its {len(names)} "
+        f"tensors are named {shown} ...; `resnet-parity inspect` lists them"
+        if names
+        else f"{checkpoint.path} ({checkpoint.format}) holds no tensors"
+    )
+
+
+def check_fit(path: Path, choice: Choice) -> None:
+    """Raise `ParityError` unless the file has exactly the layers of the architecture.
+
+    Tensors outside of the blocks, such as another head, may be left over.
+    """
+    reading = choice.reading
+    problems = [f"{name} is missing" for name in reading.missing] + [*reading.mis_shaped]
+    blocks = _block_prefixes(reading)
+    inside = [name for name in reading.left_over if name.startswith(blocks)]
+    problems += [f"{name} belongs to no layer of it" for name in inside]
+    if not problems:
+        return
+    listed = "\n".join(f"  - {printable(problem)}" for problem in problems[:_LISTED])
+    more = len(problems) - _LISTED
+    listed += f"\n  ... and {more} more" if more > 0 else ""
+    raise ParityError(
+        f"{path} is not a {reading.architecture.name!r}, which it resembles most "
+        f"({reading.dialect.title} names); if it is another one, name it with --architecture:\n"
+        f"{listed}"
+    )
+
+
+def _block_prefixes(reading: Recognised) -> tuple[str, ...]:
+    """The beginnings of the names of each block."""
+    blocks: dict[str, list[str]] = {}
+    for name, parameter in reading.names.items():
+        if parameter.name.startswith("layer"):
+            blocks.setdefault(".".join(parameter.name.split(".")[:2]), []).append(name)
+    return tuple(filter(None, map(os.path.commonprefix, blocks.values())))
+
+
+def read_tensors(
+    path: Path, choice: Choice
+) -> tuple[dict[str, np.ndarray], tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """The canonical weights, float32, and sentences on what was folded, made up and cast."""
+    reading, tensors = choice.reading, choice.tensors
+    used = [*reading.names, *reading.biases]
+    if sum(_size(tensors[name].shape) for name in used) > MAX_ELEMENTS:
+        raise ParityError(f"{path} has more than {MAX_ELEMENTS:,} numbers")
+    odd = [name for name in used if tensors[name].dtype not in _FLOATS]
+    if odd:
+        raise ParityError(
+            f"{path}: {len(odd)} of {len(used)} tensors are not floating-point, the first is "
+            f"{printable(odd[0])} ({tensors[odd[0]].dtype}); quantised weights must be dequantised "
+            "in the library that made them"
+        )
+    weights = {
+        parameter.name: _canonical(reading, parameter, tensors[name].read())
+        for name, parameter in reading.names.items()
+    }
+    folded = tuple(_fold(reading, tensors, weights))
+    made_up = tuple(_statistics(reading, weights))
+    dtypes = {tensors[name].dtype for name in reading.names} - {"float32"}
+    cast = tuple(f"{dtype} tensors to float32" for dtype in sorted(dtypes))
+    return {name: array.astype("float32") for name, array in weights.items()}, folded, made_up, cast
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    size = 1
+    for extent in shape:
+        size *= extent
+    return size
+
+
+def _canonical(reading: Recognised, parameter, array: np.ndarray) -> np.ndarray:
+    """An array of the file with the axes of the canonical one."""
+    axes = reading.dialect.axes(parameter)
+    shape = canonical_shape(reading.dialect, parameter, array.shape)
+    if parameter.axes in ("oi", "oihw") and len(axes) == array.ndim:
+        kept = "".join(axis for axis in axes if axis in parameter.axes)
+        squeezed = array.reshape([n for n, axis in zip(array.shape, axes) if axis in kept])
+        array = np.einsum(f"{kept}->{parameter.axes}", squeezed)
+    elif parameter.axes == "oi" and array.ndim == 4:  # a dense layer kept as a 1x1 convolution
+        array = array[:, :, 0, 0] if reading.dialect.conv_axes != "hwio" else array[0, 0].T
+    return np.ascontiguousarray(array.reshape(shape))
+
+
+def _fold(
+    reading: Recognised, tensors: Tensors, weights: dict[str, np.ndarray]
+) -> Iterator[str]:
+    """Subtract biases of convolutions from the running mean of the norm that follows them."""
+    for name, norm in reading.biases.items():
+        mean = f"{norm}.running_mean"
+        bias = tensors[name].read().astype("float64")
+        weights[mean] = weights.get(mean, np.zeros(bias.shape)).astype("float64") - bias
+        yield f"{name}: the bias of the convolution, into {mean}"
+
+
+def _statistics(reading: Recognised, weights: dict[str, np.ndarray]) -> Iterator[str]:
+    """Add the statistics of norms that the dialect has folded into scale and bias: 0 and 1 - eps."""
+    arch = reading.architecture
+    canonical = tensor_names(_torchvision(), arch) or {}
+    added = [p for p in canonical.values() if p.name not in weights]
+    for parameter in added:
+        is_variance = parameter.name.endswith(".running_var")
+        weights[parameter.name] = np.full(parameter.shape, 1 - arch.bn_eps if is_variance else 0.0)
+    if added:
+        yield f"{len(added)} running statistics: 0 and 1 - epsilon, because the file has none"
+
+
+def _torchvision():
+    from resnet_parity.weights.dialects import DIALECTS
+
+    return DIALECTS["torchvision"]
+
+
+def _dtype(choice: Choice) -> str:
+    dtypes = {choice.tensors[name].dtype for name in choice.reading.names}
+    return ", ".join(sorted(dtypes))
+
+
+def assumptions(reading: Recognised, *, is_given: bool) -> Iterator[str]:
+    """What the file cannot say, and what is assumed instead."""
+    yield f"{reading.dialect.title}: {reading.dialect.assumes}"
+    if reading.others and not is_given:
+        yield (
+            f"{reading.architecture.name}, and not {' or '.join(reading.others)}, which has the same "
+            "tensors; --architecture chooses another"
+        )

@@ -1,0 +1,86 @@
+"""Networks that share their names or their family with a ResNet and are none that a row describes.
+
+Each is recognised by decisive names of tensors, and refused with what differs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from resnet_parity.weights.formats.stored import Tensors
+
+_REFUSED: tuple[tuple[str, str], ...] = (
+    (
+        r"attnpool\.positional_embedding$",
+        "this is CLIP's ModifiedResNet: it pools by attention and strides by average pools after "
+        "its second convolution; use open_clip or the clip package",
+    ),
+    (
+        r"standardized_conv2d|(^|\.)stem\.conv\.weight_std",
+        "this is a BiT ResNet: its norms are GroupNorm and its kernels are standardised, which no "
+        "row describes; use timm's resnetv2_50x1_bit",
+    ),
+    (
+        r"(^|/)resnet_v1_\d+/block\d/unit_\d+/",
+        "this is a resnet_v1 of TF-slim: its last unit of a stage strides, its max-pool pads on the "
+        "right and below alone (SAME); no row has such a pool",
+    ),
+    (
+        r"(^|/)resnet_v2_\d+/block\d/unit_\d+/",
+        "this is a resnet_v2 of TF-slim: its max-pool pads on the right and below alone (SAME); no "
+        "row has such a pool",
+    ),
+    (
+        r"(^|/)base_model/conv2d(_\d+)?/kernel",
+        "this is a network of SimCLR: its max-pool pads on the right and below alone (SAME); no row "
+        "has such a pool",
+    ),
+    (
+        r"(^|/)_?(norm0|conv1|shortcut)/.*\.ATTRIBUTES/VARIABLE_VALUE$",
+        "this is a network of the TensorFlow Model Garden: its strided convolutions and its "
+        "max-pool pad on the right and below alone (SAME); no row has such padding",
+    ),
+    (
+        r"(^|[/.])scale2a_branch2a($|[/._])",
+        "this is a Caffe ResNet of MSRA: its max-pool is not padded and rounds up, its bottlenecks "
+        "stride in the first convolution; no row has such a pool",
+    ),
+    (
+        r"(^|[/.])bnv?1_1_(offset|variance)$|(^|[/.])bn2a_branch2a_(offset|variance)$",
+        "this is a PaddleClas network of static mode; save it in dynamic mode (paddle.save of "
+        "model.state_dict()) first",
+    ),
+    (
+        r"(_packed_params|\.zero_point|\.weight_scale|\.qweight|/kernel_scale)(\.|$)",
+        "this is a quantised network; convert the weights before they are quantised",
+    ),
+    (
+        r"(^|[/.])lora_(kernel_)?[abAB](\.|$)",
+        "this network has LoRA weights beside its kernels; merge them first",
+    ),
+)
+
+_AMBIGUOUS = re.compile(r"(^|[/.])res2a_branch2a($|[/._])")
+
+KERAS_2016 = (
+    "the names res2a_branch2a occur in several networks: the Keras ResNet50 of 2016 (biases, "
+    "epsilon 1e-3, its max-pool 112 to 55 is not padded), the ResNet50 v1.5 of TensorFlow's "
+    "official models (no biases, SAME padding), Caffe's and Paddle's; none of them is a row. "
+    "If yours pads as torchvision does, convert a copy with renamed layers"
+)
+
+
+def refusal(groups: Mapping[str, Tensors]) -> str:
+    """Why a file is refused by the names of its tensors; empty if it is not."""
+    names = [name for tensors in groups.values() for name in tensors]
+    return next(_reasons(names), "")
+
+
+def _reasons(names: list[str]) -> Iterator[str]:
+    for pattern, reason in _REFUSED:
+        found = next(filter(re.compile(pattern).search, names), None)
+        if found:
+            yield f"{reason} (recognised by {found})"
+    if any(map(_AMBIGUOUS.search, names)):
+        yield KERAS_2016
