@@ -9,28 +9,36 @@ from pathlib import Path
 
 import numpy as np
 
-from resnet_spec import Architecture, ArchitectureError, WeightsError, check_weights, get_architecture
+from resnet_spec import (
+    Architecture,
+    ArchitectureError,
+    Parameter,
+    WeightsError,
+    check_weights,
+    get_architecture,
+)
 from resnet_spec.text import printable
 
 from resnet_parity.errors import ParityError
 from resnet_parity.limits import MAX_ELEMENTS
 from resnet_parity.weights.adapt import adapt_weights
+from resnet_parity.weights.dialects import DIALECTS
 from resnet_parity.weights.formats import open_checkpoint
 from resnet_parity.weights.formats.stored import Checkpoint, Tensors
+from resnet_parity.weights.identify import Reading, canonical_shape, identify
 from resnet_parity.weights.naming import tensor_names
-from resnet_parity.weights.recognition import Recognised, canonical_shape, recognise
 from resnet_parity.weights.refused import refusal
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 _LISTED = 8
 
 _PREFERRED = ("teacher", "encoder_q", "online_network", "backbone")
-"""Parts of a prefix or a group: of two equal networks in a file, the one that its makers evaluate."""
+"""Parts of the place of a network: of several in a file, the one that its makers evaluate."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a file holds and what was done with it; every field is words or numbers.
+    """A file, and what was done with it, in words and numbers.
 
     `left_over` are the names of tensors that were not used, `made_up` and `folded` sentences on
     tensors that the file does not have or the network does not take, `cast` on other dtypes.
@@ -72,7 +80,7 @@ class Choice:
 
     group: str
     tensors: Tensors
-    reading: Recognised
+    reading: Reading
 
     @property
     def is_ema(self) -> bool:
@@ -96,11 +104,11 @@ def load_weights(
 ) -> Loaded:
     """Load the weights of a ResNet from a file or a folder, whoever wrote it.
 
-    The names decide which library wrote it (the dialect), and with the shapes which architecture it
-    is; `architecture` decides where a file cannot, as between two rows with equal tensors.
-    `num_classes` and `in_channels` adapt the first and the last layer (`adapt_weights`), `drop_head`
-    leaves the classifier out. `prefix` chooses between several networks in a file, `ema` whether
-    averaged weights are preferred.
+    The names show which library wrote it (the dialect), and with the shapes which architecture it
+    is. `architecture` decides where a file cannot, as between two rows with equal tensors.
+    `num_classes` and `in_channels` adapt the last and the first layer (`adapt_weights`);
+    `drop_head` leaves the classifier out. `prefix` chooses between several networks in a file;
+    without `ema`, averaged weights are not preferred.
 
     Nothing in the file is run. Raises `ParityError` that names the file, the tensor and the fix.
     """
@@ -139,7 +147,7 @@ def load_weights(
         tuple(made_up),
         folded,
         cast,
-        tuple(assumptions(reading, is_given=given is not None)),
+        tuple(assumptions(choice, checkpoint.metadata, is_given=given is not None)),
         checkpoint.contents,
         checkpoint.metadata,
     )
@@ -167,44 +175,47 @@ def choose(
     choices = [
         Choice(group, tensors, reading)
         for group, tensors in checkpoint.groups.items()
-        for reading in recognise(
+        for reading in identify(
             {name: each.shape for name, each in tensors.items()}, architecture=architecture
         )
     ]
     if prefix is not None:
         places = {choice.place: None for choice in choices}
-        choices = [c for c in choices if prefix.rstrip("./") in (c.place, c.reading.prefix.rstrip("./"))]
+        choices = [
+            c for c in choices if prefix.rstrip("./") in (c.place, c.reading.prefix.rstrip("./"))
+        ]
         if not choices:
             listed = ", ".join(map(repr, places)) or "none"
             raise ParityError(f"{path} has no network at {prefix!r}; found: {listed}")
     if not choices:
         raise ParityError(_unknown(checkpoint))
-    best = min(choice.reading.rank[1] for choice in choices)
-    equal = [choice for choice in choices if choice.reading.rank[1] == best]
-    least = min(choice.reading.rank for choice in equal)
-    equal = [choice for choice in equal if choice.reading.rank == least or _is_named(choice)]
-    if any(choice.is_ema == ema for choice in equal):
-        equal = [choice for choice in equal if choice.is_ema == ema]
-    chosen = _preferred(path, equal)
+    chosen = _preferred(path, _networks(choices), ema)
     check_fit(path, chosen)
     return chosen
 
 
-def _is_named(choice: Choice) -> bool:
-    """Whether the place of a network says what it is; then its rank need not be the best."""
-    return choice.is_ema
+def _networks(choices: Sequence[Choice]) -> list[Choice]:
+    """The best reading of each network; those of one network share tensors."""
+    networks: list[Choice] = []
+    for choice in sorted(choices, key=lambda choice: (choice.reading.rank[1], choice.reading.rank)):
+        same = (each for each in networks if each.group == choice.group)
+        if all(each.reading.names.keys().isdisjoint(choice.reading.names) for each in same):
+            networks.append(choice)
+    return [each for each in networks if each.reading.fits] or networks[:1]
 
 
-def _preferred(path: Path, choices: Sequence[Choice]) -> Choice:
-    places = {choice.place: choice for choice in reversed(choices)}
-    if len(places) == 1:
-        return choices[0]
+def _preferred(path: Path, networks: Sequence[Choice], ema: bool) -> Choice:
+    """The one network, or the averaged one, or the one that its makers evaluate."""
+    averaged = [each for each in networks if each.is_ema == ema]
+    networks = averaged or networks
+    if len(networks) == 1:
+        return networks[0]
     for part in _PREFERRED:
-        found = [choice for choice in places.values() if part in choice.place.split(".")]
+        found = [each for each in networks if part in each.place.split(".")]
         if len(found) == 1:
             return found[0]
-    listed = " or ".join(f"--prefix {place or chr(39) * 2}" for place in places)
-    raise ParityError(f"{path} holds {len(places)} networks of equal size; choose one: {listed}")
+    listed = " or ".join(f"--prefix {each.place or repr('')}" for each in networks)
+    raise ParityError(f"{path} holds {len(networks)} networks; choose one: {listed}")
 
 
 def _unknown(checkpoint: Checkpoint) -> str:
@@ -234,13 +245,12 @@ def check_fit(path: Path, choice: Choice) -> None:
     more = len(problems) - _LISTED
     listed += f"\n  ... and {more} more" if more > 0 else ""
     raise ParityError(
-        f"{path} is not a {reading.architecture.name!r}, which it resembles most "
-        f"({reading.dialect.title} names); if it is another one, name it with --architecture:\n"
-        f"{listed}"
+        f"{path} does not hold a {reading.architecture.name!r}, the nearest architecture (names of "
+        f"{reading.dialect.title}); if it is another one, name it with --architecture:\n{listed}"
     )
 
 
-def _block_prefixes(reading: Recognised) -> tuple[str, ...]:
+def _block_prefixes(reading: Reading) -> tuple[str, ...]:
     """The beginnings of the names of each block."""
     blocks: dict[str, list[str]] = {}
     for name, parameter in reading.names.items():
@@ -282,22 +292,21 @@ def _size(shape: tuple[int, ...]) -> int:
     return size
 
 
-def _canonical(reading: Recognised, parameter, array: np.ndarray) -> np.ndarray:
+def _canonical(reading: Reading, parameter: Parameter, array: np.ndarray) -> np.ndarray:
     """An array of the file with the axes of the canonical one."""
     axes = reading.dialect.axes(parameter)
     shape = canonical_shape(reading.dialect, parameter, array.shape)
     if parameter.axes in ("oi", "oihw") and len(axes) == array.ndim:
         kept = "".join(axis for axis in axes if axis in parameter.axes)
-        squeezed = array.reshape([n for n, axis in zip(array.shape, axes) if axis in kept])
+        extents = [n for n, axis in zip(array.shape, axes, strict=True) if axis in kept]
+        squeezed = array.reshape(extents)
         array = np.einsum(f"{kept}->{parameter.axes}", squeezed)
     elif parameter.axes == "oi" and array.ndim == 4:  # a dense layer kept as a 1x1 convolution
         array = array[:, :, 0, 0] if reading.dialect.conv_axes != "hwio" else array[0, 0].T
     return np.ascontiguousarray(array.reshape(shape))
 
 
-def _fold(
-    reading: Recognised, tensors: Tensors, weights: dict[str, np.ndarray]
-) -> Iterator[str]:
+def _fold(reading: Reading, tensors: Tensors, weights: dict[str, np.ndarray]) -> Iterator[str]:
     """Subtract biases of convolutions from the running mean of the norm that follows them."""
     for name, norm in reading.biases.items():
         mean = f"{norm}.running_mean"
@@ -306,10 +315,10 @@ def _fold(
         yield f"{name}: the bias of the convolution, into {mean}"
 
 
-def _statistics(reading: Recognised, weights: dict[str, np.ndarray]) -> Iterator[str]:
-    """Add the statistics of norms that the dialect has folded into scale and bias: 0 and 1 - eps."""
+def _statistics(reading: Reading, weights: dict[str, np.ndarray]) -> Iterator[str]:
+    """Add statistics that the dialect has folded into scale and bias: 0 and 1 - epsilon."""
     arch = reading.architecture
-    canonical = tensor_names(_torchvision(), arch) or {}
+    canonical = tensor_names(DIALECTS["torchvision"], arch) or {}
     added = [p for p in canonical.values() if p.name not in weights]
     for parameter in added:
         is_variance = parameter.name.endswith(".running_var")
@@ -318,22 +327,21 @@ def _statistics(reading: Recognised, weights: dict[str, np.ndarray]) -> Iterator
         yield f"{len(added)} running statistics: 0 and 1 - epsilon, because the file has none"
 
 
-def _torchvision():
-    from resnet_parity.weights.dialects import DIALECTS
-
-    return DIALECTS["torchvision"]
-
-
 def _dtype(choice: Choice) -> str:
     dtypes = {choice.tensors[name].dtype for name in choice.reading.names}
     return ", ".join(sorted(dtypes))
 
 
-def assumptions(reading: Recognised, *, is_given: bool) -> Iterator[str]:
-    """What the file cannot say, and what is assumed instead."""
+def assumptions(choice: Choice, metadata: Mapping[str, object], *, is_given: bool) -> Iterator[str]:
+    """Sentences on what the file cannot say, and what is assumed instead."""
+    reading = choice.reading
     yield f"{reading.dialect.title}: {reading.dialect.assumes}"
     if reading.others and not is_given:
         yield (
-            f"{reading.architecture.name}, and not {' or '.join(reading.others)}, which has the same "
-            "tensors; --architecture chooses another"
+            f"{reading.architecture.name}, and not {' or '.join(reading.others)}, which has "
+            "equal tensors; --architecture chooses another"
         )
+    for key in ("arch", "architecture", "args.arch", "args.model", "model_name"):
+        named = metadata.get(key)
+        if isinstance(named, str) and named != reading.architecture.name:
+            yield f"the file says {key} {printable(named)!r}, which is taken as a name of its maker"

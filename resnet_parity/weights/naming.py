@@ -16,7 +16,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+import numpy as np
+
 from resnet_spec import Architecture, Conv, Norm, Parameter, layer_parameters, make_plan
+
+from resnet_parity.errors import ParityError
 
 Numbers = Mapping[str, int]
 Leaves = Mapping[str, str]
@@ -163,4 +167,25 @@ def tensor_names(
         for parameter in layer_parameters(layer):
             if template := leaves.get(parameter.name.rpartition(".")[2]):
                 found[template.format(prefix + name)] = parameter
+    return found
+
+
+def to_dialect(
+    dialect: Dialect, arch: Architecture, weights: Mapping[str, np.ndarray], prefix: str = ""
+) -> dict[str, np.ndarray]:
+    """The weights by their names in the dialect, with its axes; dtypes stay.
+
+    Raises `ParityError` where the dialect has no name for a layer or does not store statistics.
+    """
+    names = tensor_names(dialect, arch, prefix)
+    if names is None or "running_mean" not in dialect.norm:
+        raise ParityError(f"{dialect.title} has no names for the layers of {arch.name!r}")
+    found = {}
+    for name, parameter in names.items():
+        axes = dialect.axes(parameter)
+        kept = "".join(axis for axis in axes if axis in parameter.axes)
+        array = np.einsum(f"{parameter.axes}->{kept}", weights[parameter.name])
+        extents = dict(zip(kept, array.shape, strict=True))
+        shape = [extents.get(axis, 1) for axis in axes]
+        found[name] = np.ascontiguousarray(array).reshape(shape)
     return found

@@ -1,6 +1,6 @@
 """Networks that share their names or their family with a ResNet and are none that a row describes.
 
-Each is recognised by decisive names of tensors, and refused with what differs.
+Decisive names of tensors identify each; it is refused with what differs.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _REFUSED: tuple[tuple[str, str], ...] = (
     ),
     (
         r"(^|/)resnet_v1_\d+/block\d/unit_\d+/",
-        "this is a resnet_v1 of TF-slim: its last unit of a stage strides, its max-pool pads on the "
-        "right and below alone (SAME); no row has such a pool",
+        "this is a resnet_v1 of TF-slim: its last unit of a stage strides, its max-pool pads on "
+        "the right and below alone (SAME); no row has such a pool",
     ),
     (
         r"(^|/)resnet_v2_\d+/block\d/unit_\d+/",
@@ -33,8 +33,8 @@ _REFUSED: tuple[tuple[str, str], ...] = (
     ),
     (
         r"(^|/)base_model/conv2d(_\d+)?/kernel",
-        "this is a network of SimCLR: its max-pool pads on the right and below alone (SAME); no row "
-        "has such a pool",
+        "this is a network of SimCLR: its max-pool pads on the right and below alone (SAME); no "
+        "row has such a pool",
     ),
     (
         r"(^|/)_?(norm0|conv1|shortcut)/.*\.ATTRIBUTES/VARIABLE_VALUE$",
@@ -81,6 +81,6 @@ def _reasons(names: list[str]) -> Iterator[str]:
     for pattern, reason in _REFUSED:
         found = next(filter(re.compile(pattern).search, names), None)
         if found:
-            yield f"{reason} (recognised by {found})"
+            yield f"{reason} (it has {found})"
     if any(map(_AMBIGUOUS.search, names)):
         yield KERAS_2016

@@ -69,7 +69,9 @@ class _Shapes:
             return None
         widths = [end[0] // (4 if is_bottleneck else 1) for end in ends if end]
         groups = first[0] // second[1]  # type: ignore[index]
-        strided = [Stage(n, w, 2 if i else 1) for i, (n, w) in enumerate(zip(counts, widths))]
+        strided = [
+            Stage(n, w, 2 if i else 1) for i, (n, w) in enumerate(zip(counts, widths, strict=True))
+        ]
         depth = sum(counts) * last + 2
         name = f"resnet{depth}"
         return {
@@ -81,7 +83,7 @@ class _Shapes:
             "width_per_group": second[0] * REFERENCE_WIDTH // (widths[0] * groups),  # type: ignore
             "preactivation": self.is_preactivation(),
             "image_size": 224 if stem.pool else 32,
-            **(self.dialect.fields | self.shortcut(len(counts), counts, bool(stem.hidden))),
+            **(dict(self.dialect.fields) | self.shortcut(len(counts), counts, bool(stem.hidden))),
             **self.gate(ends[0]),
         }
 

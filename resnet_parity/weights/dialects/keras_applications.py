@@ -20,7 +20,7 @@ DIALECTS = (
         },
         _SOURCE,
         assumes="stride in the first 1x1 convolution (v1), epsilon 1.001e-5, biases before norms, "
-        "max-pool padded by zeros behind a ReLU",
+        "max-pool padded by zeros after a ReLU",
         layer=KERAS_LAYER,
         norm=KERAS_NORM,
         conv_axes="hwio",

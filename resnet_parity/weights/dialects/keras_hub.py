@@ -24,7 +24,7 @@ DIALECTS = (
         },
         source="https://github.com/keras-team/keras-hub/blob/master/keras_hub/src/models/resnet/"
         "resnet_backbone.py",
-        assumes="stride in the 3x3 convolution, epsilon 1e-5, max-pool padded by zeros behind a "
+        assumes="stride in the 3x3 convolution, epsilon 1e-5, max-pool padded by zeros after a "
         "ReLU",
         layer=KERAS_LAYER,
         norm=KERAS_NORM,

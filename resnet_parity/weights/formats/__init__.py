@@ -1,7 +1,8 @@
 """Readers and writers of checkpoint files, one module per format; nothing in a file is run.
 
-Each reader has a function `open_...(path) -> Checkpoint` (see `stored`), which checks names, shapes
-and sizes before it reads numbers, and raises `ParityError` that names the file, the tensor, the fix.
+Each reader has a function `open_...(path) -> Checkpoint` (see `stored`), which checks names,
+shapes and sizes before it reads numbers, and raises `ParityError` that names the file, the tensor,
+the fix.
 """
 
 from __future__ import annotations
@@ -16,8 +17,6 @@ _FOLDER = ("model.safetensors", "model.weights.h5", "pytorch_model.bin", "saved_
 """The file that holds the weights in a folder of a library; another one is found by its suffix."""
 
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".keras", ".h5", ".npz", ".pkl")
-
-_READ = ".pth, .pt, .safetensors, .keras, .h5, .npz, .pkl, a SavedModel or a checkpoint of TensorFlow"
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -59,7 +58,9 @@ def _open_folder(path: Path) -> Checkpoint:
     found = named[:1] or indexes or others
     if len(found) != 1:
         listed = ", ".join(each.name for each in found[:5]) or "none"
-        raise ParityError(f"{path} is a folder without one checkpoint in it ({listed}); name a file")
+        raise ParityError(
+            f"{path} is a folder without one checkpoint in it ({listed}); name a file"
+        )
     return open_checkpoint(found[0])
 
 

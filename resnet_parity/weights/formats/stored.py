@@ -1,4 +1,4 @@
-"""The tensors in a file, as data: names, shapes and dtypes first, numbers when they are asked for."""
+"""The tensors in a file: names, shapes and dtypes first, numbers when they are asked for."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Tensors = Mapping[str, StoredTensor]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file or folder holds.
+    """A file or folder that holds weights.
 
     `groups` are its state dicts by the keys that lead to them, such as `state_dict` or
     `model.module`; a file that holds nothing else has one group, whose key is empty. Tensors of

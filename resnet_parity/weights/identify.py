@@ -1,4 +1,4 @@
-"""Find out which network the tensors of a file are: the dialect, the prefix and the architecture."""
+"""Find out which network the tensors of a file are: dialect, prefix and architecture."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import pairwise
 
 from resnet_spec import ARCHITECTURES, Architecture, Norm, Parameter, make_plan
 from resnet_spec.state_dict import with_sizes_of
@@ -19,12 +20,12 @@ COUNTER = "num_batches_tracked"
 
 
 @dataclass(frozen=True)
-class Recognised:
+class Reading:
     """A network in a file: `names` leads from the names in the file to its tensors.
 
     `biases` are names of convolution biases that the architecture does not have, with the norm that
-    takes each. `missing` and `left_over` are names of the file; `mis_shaped` are sentences. `others`
-    are the names of rows with equal tensors, between which the dialect decides.
+    takes each. `missing` and `left_over` are names of the file; `mis_shaped` are sentences.
+    `others` are the names of rows with equal tensors, between which the dialect decides.
     """
 
     dialect: Dialect
@@ -58,18 +59,18 @@ def anchored(dialect: Dialect, names: Collection[str]) -> list[str]:
     return [prefix for prefix in prefixes if prefix == "" or prefix[-1] in "./"]
 
 
-def recognise(
+def identify(
     shapes: Shapes,
     *,
     prefix: str | None = None,
     architecture: Architecture | None = None,
     dialects: Iterable[Dialect] = DIALECTS.values(),
-) -> list[Recognised]:
+) -> list[Reading]:
     """Every reading of the tensors of one state dict, the best first; empty if there is none.
 
     `prefix` and `architecture` restrict the search to what the user says.
     """
-    found: list[Recognised] = []
+    found: list[Reading] = []
     for dialect in dialects:
         for each in anchored(dialect, shapes):
             if prefix is None or each == prefix:
@@ -82,10 +83,10 @@ def recognise(
 
 def _readings(
     dialect: Dialect, prefix: str, shapes: Shapes, given: Architecture | None
-) -> list[Recognised]:
+) -> list[Reading]:
     """The reading in one dialect that explains most; an architecture that is no row comes last."""
-    readings: dict[tuple, list[Recognised]] = {}
-    for candidates in ([[given]] if given else _candidates(dialect, prefix, shapes)):
+    readings: dict[tuple, list[Reading]] = {}
+    for candidates in [[given]] if given else _candidates(dialect, prefix, shapes):
         for candidate in candidates:
             if reading := _read(dialect, prefix, shapes, candidate):
                 readings.setdefault(reading.rank, []).append(reading)
@@ -106,9 +107,7 @@ def _distance(dialect: Dialect, arch: Architecture) -> int:
     return sum(getattr(arch, name) != value for name, value in wanted.items())
 
 
-def _candidates(
-    dialect: Dialect, prefix: str, shapes: Shapes
-) -> Iterator[Iterable[Architecture]]:
+def _candidates(dialect: Dialect, prefix: str, shapes: Shapes) -> Iterator[Iterable[Architecture]]:
     """The rows with the blocks of the file; then an architecture made of its shapes."""
     yield [row for row in ARCHITECTURES.values() if _has_blocks(dialect, prefix, shapes, row)]
     yield architectures_of_shapes(dialect, prefix, shapes)
@@ -131,9 +130,7 @@ def _has_blocks(dialect: Dialect, prefix: str, shapes: Shapes, row: Architecture
     return not more and not has_conv(dialect, prefix, shapes, s=1, b=0, n=0, j=last + 1)
 
 
-def _read(
-    dialect: Dialect, prefix: str, shapes: Shapes, row: Architecture
-) -> Recognised | None:
+def _read(dialect: Dialect, prefix: str, shapes: Shapes, row: Architecture) -> Reading | None:
     """How the file fits a row, whose classes and channels are those of the file."""
     arch = replace(row, **fields_of(dialect, row))
     if "fc" not in dialect.roles:
@@ -147,7 +144,7 @@ def _read(
     assert names is not None
     biases = _biases(dialect, prefix, arch, names, shapes)
     counters = _counters(dialect, prefix, arch)
-    return Recognised(
+    return Reading(
         dialect,
         prefix,
         arch,
@@ -192,7 +189,7 @@ def canonical_shape(dialect: Dialect, parameter: Parameter, shape: Shape) -> Sha
     if parameter.axes == "oi" and len(shape) == 4:
         axes = "oihw" if dialect.conv_axes != "hwio" else "hwio"
     if parameter.axes == "oihw" and len(shape) == 2:  # a 1x1 kernel of a gate, kept dense
-        return shape + (1, 1)
+        return (*shape, 1, 1)
     if len(shape) != len(axes):
         return None
     extents = dict(zip(axes, shape, strict=True))
@@ -201,15 +198,13 @@ def canonical_shape(dialect: Dialect, parameter: Parameter, shape: Shape) -> Sha
     return tuple(extents[axis] for axis in parameter.axes)
 
 
-def _mis_shaped(
-    dialect: Dialect, names: Mapping[str, Parameter], shapes: Shapes
-) -> Iterator[str]:
+def _mis_shaped(dialect: Dialect, names: Mapping[str, Parameter], shapes: Shapes) -> Iterator[str]:
     for name, parameter in names.items():
         if name in shapes and canonical_shape(dialect, parameter, shapes[name]) != parameter.shape:
             extents = dict(zip("oihw", parameter.shape, strict=False)) if parameter.axes else {}
             wanted = parameter.shape
             if parameter.axes in ("oi", "oihw"):
-                axes = [axis for axis in dialect.axes(parameter)]
+                axes = list(dialect.axes(parameter))
                 wanted = tuple(extents.get(axis, 1) for axis in axes)
             yield f"{name} has shape {shapes[name]}, expected {wanted}"
 
@@ -230,7 +225,7 @@ def _biases(
         if not block.preactivation:
             layers += [*block.branch, *(each for each in block.layers if "downsample" in each.name)]
     known = roles(arch)
-    for conv, norm in zip(layers, layers[1:], strict=False):
+    for conv, norm in pairwise(layers):
         if isinstance(conv, Norm) or not isinstance(norm, Norm):
             continue
         role, numbers = known[conv.name]
