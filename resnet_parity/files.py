@@ -16,12 +16,27 @@ from resnet_parity.errors import ParityError
 _PREFIX, _SUFFIX = ".resnet-parity-", ".tmp"
 """The names of temporary files begin and end so."""
 
+_OTHER_FILES = {
+    b"version https://git-lfs": "a pointer of Git LFS, not the file; get that with `git lfs pull`",
+    b"\x1f\x8b": "compressed by gzip; unpack it with `gunzip`",
+    b"<!doctype html": "a web page, not the file; download the raw file",
+    b"<html": "a web page, not the file; download the raw file",
+}
+"""What a file is instead, by its first bytes in lower case. None of the formats begins so."""
+
+_LONGEST = max(map(len, _OTHER_FILES))
+
 
 def check_readable(path: Path) -> None:
     """Raise `ParityError` unless `path` is a file."""
     status = _status(path, "read")
     if status is None or not stat.S_ISREG(status.st_mode):
         raise ParityError(f"{path} {'is not a file' if status else 'does not exist'}")
+    with suppress(OSError), path.open("rb") as file:  # the reader reports what cannot be read
+        start = file.read(_LONGEST)
+        for beginning, what in _OTHER_FILES.items():
+            if start.lower().startswith(beginning):
+                raise ParityError(f"{path} is {what}")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ It uses only `shape`, `dtype`, `min()` and `max()` of an array, so it does not i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -30,6 +30,13 @@ IGNORED_LEAF = "num_batches_tracked"
 """The step counter of a torch norm; no other extra key is accepted."""
 
 _SHOWN = 8
+
+_COMPUTED = {
+    ".parametrizations.": "torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')",
+    ".weight_mask": "torch.nn.utils.prune.remove(layer, 'weight')",
+    ".weight_g": "torch.nn.utils.remove_weight_norm(layer)",
+}
+"""A part of the names of tensors from which PyTorch computes a weight, and what undoes that."""
 
 
 class Array(Protocol):
@@ -106,7 +113,16 @@ def check_model(
             "the head is no single linear layer; to read the network without it: "
             "model.fc = torch.nn.Identity()"
         )
+    fix = _computed_weights(found) or fix
     raise WeightsError(f"the model is not a {arch.name!r}", problems, fix)
+
+
+def _computed_weights(names: Collection[str]) -> str:
+    """The line that makes weights tensors again which PyTorch computes from others; "" if none."""
+    for part, call in _COMPUTED.items():
+        if any(part in name for name in names):
+            return f"some weights are computed; make them tensors, layer by layer: {call}"
+    return ""
 
 
 def fitting_architecture(arch: Architecture, found: Mapping[str, Shape]) -> Architecture | None:
@@ -173,7 +189,7 @@ def check_weights(
             f"to make them fit: weights = adapt_weights(weights, {as_code(arch)}).weights "
             "(resnet_parity.weights.adapt)"
         )
-    fix = fix or other_head(expected, shapes, "weights")
+    fix = fix or _computed_weights(found) or other_head(expected, shapes, "weights")
     fitting = [name for name, shape in expected.items() if shapes.get(name) == shape]
     problems += dtype_problems({name: (str(found[name].dtype), dtypes[name]) for name in fitting})
     for name in fitting:

@@ -69,6 +69,9 @@ def variables_of(model: nn.Module, arch: Architecture) -> dict[Parameter, Tensor
     expected = {p.name: p.shape for p in parameters(arch)}
     check_model(arch, expected, {name: tuple(value.shape) for name, value in found.items()})
     variables = {p: found[p.name] for p in parameters(arch)}
+    if any(value.is_meta for value in variables.values()):
+        fix = "give it memory first: model.to_empty(device='cpu')"
+        raise WeightsError("the model holds no numbers", ["it is on the meta device"], fix)
     if len({value.data_ptr() for value in variables.values()}) < len(variables):
         raise WeightsError(f"the model is not a {arch.name!r}", ["two of its tensors are one"])
     return variables
@@ -102,6 +105,10 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
     """The state dict of the model, of live tensors; a linear layer among dropouts is named `fc`."""
     model = unwrapped(model)
     found = model.state_dict(keep_vars=True)
+    others = [name for name, value in found.items() if not isinstance(value, Tensor)]
+    if others:
+        fix = "take the model that was quantised instead, which has float tensors"
+        raise WeightsError("the model is quantised", [f"{others[0]} is no tensor"], fix)
     head = getattr(model, "fc", None)
     if isinstance(head, nn.Sequential):
         idle = nn.Dropout | nn.Identity  # in inference

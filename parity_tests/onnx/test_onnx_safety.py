@@ -286,7 +286,7 @@ MALICIOUS = {
     no_opset: "its opset is none",
     two_opsets: "its opset is 18, 18",
     operator_of_another_domain: "com.evil",
-    operator_with_a_huge_output: "is a ConstantOfShape, which no supported ResNet has",
+    operator_with_a_huge_output: "is a ConstantOfShape, which computes a constant",
     subgraph: "holds a graph",
     no_graph: "it holds no graph",
     loop: "topologically sorted",

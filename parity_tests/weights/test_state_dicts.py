@@ -16,6 +16,7 @@ import safetensors.torch
 import torch
 from safetensors.numpy import save_file
 from torch import nn
+from torch.nn.utils import prune
 
 from resnet_spec import (
     ARCHITECTURES,
@@ -440,3 +441,53 @@ def test_the_lines_in_the_message_write_a_file_that_fits(
     exec(textwrap.dedent(lines), dict(vars(safetensors.torch)))
     found = read_weights("new.safetensors", TINY)
     np.testing.assert_array_equal(found["fc.bias"], weights["fc.bias"])
+
+
+COMPUTED = {
+    "pruned": (
+        lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
+        "torch.nn.utils.prune.remove(layer, 'weight')",
+    ),
+    "parametrized": (
+        nn.utils.parametrizations.weight_norm,
+        "torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", COMPUTED)
+@pytest.mark.parametrize("layer", ["layer1.0.conv1", "fc"])
+def test_weights_that_are_computed_are_named_with_the_line_that_undoes_it(kind, layer, weights):
+    """The line works, in a model and before its state dict is taken."""
+    change, line = COMPUTED[kind]
+    model = resnet_torch.create_model(TINY)
+    change(model.get_submodule(layer))
+    with pytest.raises(WeightsError, match=re.escape(line)):
+        resnet_torch.get_weights(model)
+    state = {name: value.numpy(force=True) for name, value in model.state_dict().items()}
+    with pytest.raises(WeightsError, match=re.escape(line)):
+        resnet_torch.set_weights(resnet_torch.create_model(TINY), state)
+    exec(line, {"torch": torch, "layer": model.get_submodule(layer)})
+    resnet_torch.set_weights(model, weights)
+    assert resnet_torch.get_weights(model).keys() == weights.keys()
+
+
+def test_a_quantised_pytorch_model_is_refused():
+    class Quantised(nn.Linear):
+        def get_extra_state(self) -> torch.dtype:
+            return torch.qint8
+
+    model = resnet_torch.create_model(TINY)
+    model.fc = Quantised(16, 10)
+    with pytest.raises(WeightsError, match=r"(?s)is quantised .*fc._extra_state is no tensor"):
+        resnet_torch.get_weights(model)
+
+
+def test_a_model_without_memory_takes_weights_after_the_line_in_the_message(weights):
+    with torch.device("meta"):
+        model = resnet_torch.create_model(TINY)
+    with pytest.raises(WeightsError, match=r"(?s)meta device.*model\.to_empty\(device='cpu'\)"):
+        resnet_torch.set_weights(model, weights)
+    model.to_empty(device="cpu")
+    resnet_torch.set_weights(model, weights)
+    np.testing.assert_array_equal(resnet_torch.get_weights(model)["fc.bias"], weights["fc.bias"])

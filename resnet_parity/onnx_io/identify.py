@@ -31,6 +31,7 @@ from resnet_parity.onnx_io.reading import WORKING_OPSET
 from resnet_parity.onnx_io.refusal import kernels, kernels_of, refusal
 from resnet_parity.onnx_io.rewrite import prepare, rewrite_model
 from resnet_parity.onnx_io.search import closest
+from resnet_parity.onnx_io.synonyms import replace_synonyms
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ class Identified:
     def label(self) -> str:
         """The architecture and what it returns, in words."""
         arch = self.architecture
-        ends = f"{arch.num_classes} classes" if arch.num_classes else "no classifier"
+        count = arch.num_classes
+        ends = f"{count} class{'es' * (count > 1)}" if count else "no classifier"
         return f"{arch.name} ({'a backbone' if arch.out_indices is not None else ends})"
 
 
@@ -68,7 +70,7 @@ def identify(proto: ModelProto, name: str, wanted: Architecture | None = None) -
     form, notes = inference_form(proto, name)
     try:
         model = _model(form, name)
-        notes = [*notes, *_conversion(form)]
+        notes = [*notes, *_conversion(form), *replace_synonyms(model.graph)]
         notes += [*settle_sizes(model.graph), *absorb(model.graph, name)]
         found = _identify(model, form, name, wanted)
         return replace(found, notes=(*notes, *found.match.notes))
@@ -113,6 +115,7 @@ def _inconsistency(
     """Why the shapes of a graph contradict each other: the first difference from a row."""
     try:
         model = _model(proto, name, strict=False)
+        list(replace_synonyms(model.graph))
         rewrite_model(model, fold=False, strict=False)
         candidates = [wanted] if wanted else list(_candidates(proto, model.graph, name))
         text = refusal(model.graph, candidates, _ends(model.graph), wanted, name)

@@ -29,10 +29,19 @@ def inference_form(proto: ModelProto, name: str) -> tuple[ModelProto, tuple[str,
     for each in (*form.opset_import, *form.graph.node):
         each.domain = "" if each.domain == "ai.onnx" else each.domain  # two names of one domain
     try:
+        _open_extents(form)
         notes = (*_separate_weights(form), *_norms_of_inference(form), *_end_with_logits(form))
     except ParityError as error:
         raise ParityError(f"{name}: {error}") from error
     return form, notes
+
+
+def _open_extents(form: ModelProto) -> None:
+    """Make the negative extents of inputs, by which some exporters mean any number, unknown."""
+    for value in form.graph.input:
+        for extent in value.type.tensor_type.shape.dim:
+            if extent.dim_value < 0:
+                extent.ClearField("dim_value")
 
 
 def _separate_weights(form: ModelProto) -> Iterator[str]:

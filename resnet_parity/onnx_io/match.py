@@ -17,6 +17,7 @@ from onnxscript import ir
 import resnet_spec as spec
 
 from resnet_parity.onnx_io import nodes
+from resnet_parity.onnx_io.reading import CONSTANT_FIX
 
 EVAL_FIX = "export the model again after model.eval()"
 
@@ -99,7 +100,8 @@ class Match:
         """Note a fault if an attribute or a tensor's shape is not that of the operation."""
         if actual != expected:
             shown = "computed" if actual is None else f"{actual}"
-            self.add_fault(f"{name}: {what} {shown} instead of {expected}")
+            fix = CONSTANT_FIX if actual is None else ""
+            self.add_fault(f"{name}: {what} {shown} instead of {expected}", fix)
 
 
 InputPairs = list[tuple[str, ir.Value]]

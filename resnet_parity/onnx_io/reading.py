@@ -13,7 +13,7 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import ModelProto, TensorProto
+from onnx import ModelProto, NodeProto, TensorProto
 from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
 
 from resnet_spec.text import printable
@@ -35,6 +35,11 @@ EXPORTS = ("torch.onnx", "keras.onnx")
 MAX_BYTES = 2**31 - 1
 """The size of a file together with its external data; a protobuf message cannot be larger."""
 
+CONSTANT_FIX = (
+    "remove what computes weights (torch.nn.utils.parametrize.remove_parametrizations, "
+    "torch.nn.utils.prune.remove) and export again with constants folded, or fold them by onnxsim"
+)
+
 _MAX_AXES = 8
 _MAX_INTEGERS = 64
 """Integers are shapes, axes and pads; no ResNet needs many."""
@@ -53,9 +58,11 @@ _OPERATORS = {
     *("Cast", "Concat", "Constant", "Div", "Dropout", "Gather", "Identity", "LogSoftmax", "MatMul"),
     *("Shape", "Slice", "Softmax", "Sub", "Transpose", "Unsqueeze"),
     # No supported ResNet has these; they are read so that a message can name the layer.
-    *("Celu", "Clip", "ConvTranspose", "Elu", "Gelu", "GlobalMaxPool", "HardSigmoid", "HardSwish"),
-    *("InstanceNormalization", "LeakyRelu", "Max", "Min", "Mish", "PRelu", "Selu", "Softplus"),
+    *("Celu", "ConvTranspose", "Elu", "Gelu", "GlobalMaxPool", "GroupNormalization"),
+    *("HardSigmoid", "HardSwish", "InstanceNormalization", "Min", "Mish", "Selu", "Softplus"),
     *("Tanh", "ThresholdedRelu"),
+    # These may compute a ReLU or a sum, see `synonyms`.
+    *("Clip", "LeakyRelu", "Max", "PRelu", "Sum"),
 }
 """The operators of ResNets, those that exporters add around them, and those of their variants."""
 
@@ -132,6 +139,8 @@ def _check_model(model: ModelProto) -> None:
     """Check everything but the tensors."""
     if not model.graph.node:
         raise ParityError("it holds no graph, so it is not an ONNX file, or is damaged")
+    if not model.graph.output:
+        raise ParityError("its graph has no outputs; export it again")
     versions = [each.version for each in model.opset_import if each.domain in ("", "ai.onnx")]
     if len(versions) != 1 or versions[0] not in READABLE_OPSETS:
         named = ", ".join(map(str, versions)) or "none"
@@ -145,17 +154,43 @@ def _check_model(model: ModelProto) -> None:
         raise ParityError("it holds functions or a training graph; export the model for inference")
     for node in model.graph.node:
         if node.domain not in ("", "ai.onnx") or node.op_type not in _OPERATORS:
-            name = printable(f"{node.domain}.{node.op_type}" if node.domain else node.op_type)
-            raise ParityError(
-                f"node {node.name!r} is a {name}, which no supported ResNet has; export the ResNet "
-                "alone, without what comes before or after it"
-            )
+            raise ParityError(_unknown_operator(model, node))
         for attribute in node.attribute:
             if attribute.HasField("g") or attribute.graphs or attribute.HasField("sparse_tensor"):
                 raise ParityError(
                     f"node {node.name!r} holds a graph or a sparse tensor; "
                     "export the model without loops and branches"
                 )
+
+
+def _unknown_operator(model: ModelProto, node: NodeProto) -> str:
+    """Why a node of an operator that no ResNet has is there, and what to do."""
+    name = printable(f"{node.domain}.{node.op_type}" if node.domain else node.op_type)
+    if re.search(r"Quantize|QLinear|^QGemm|Integer$", node.op_type):
+        reason = "so the file is quantised; give the float32 file that it was made from"
+    elif node.domain.startswith("com.microsoft"):
+        reason = (
+            "an operator of ONNX Runtime, which optimised the file; give the file that it was "
+            "made from, or save it with GraphOptimizationLevel.ORT_ENABLE_BASIC"
+        )
+    elif not _depends_on_image(model, node):
+        reason = f"which computes a constant; {CONSTANT_FIX}"
+    else:
+        reason = (
+            "which no supported ResNet has; export the ResNet alone, without what comes before or "
+            "after it"
+        )
+    return f"node {node.name!r} is a {name}, {reason}"
+
+
+def _depends_on_image(model: ModelProto, node: NodeProto) -> bool:
+    """Whether an input of the graph that holds no weights leads to a node."""
+    reached = {value.name for value in model.graph.input}
+    reached -= {tensor.name for tensor in model.graph.initializer}
+    for each in model.graph.node:  # in topological order
+        if reached.intersection(each.input):
+            reached.update(each.output)
+    return bool(reached.intersection(node.input))
 
 
 def _load_tensors(model: ModelProto, folder: Path | None, room: int) -> None:
@@ -209,7 +244,10 @@ def _load_external(tensor: TensorProto, name: str, size: int, folder: Path) -> N
     location = entries.get("location", "")
     is_name = location not in ("", ".", "..") and Path(location).name == location
     if not is_name or "\\" in location or "\0" in location:
-        raise ParityError(f"{where}, which is not a file name in the model's own folder")
+        raise ParityError(
+            f"{where}, which is not a file name in the model's own folder; if you trust it, save "
+            "the model in one file: onnx.save(onnx.load('net.onnx'), 'one.onnx')"
+        )
     offset, length = entries.get("offset", "0"), entries.get("length", str(size))
     if not (offset.isascii() and offset.isdecimal() and len(offset) < 19):
         raise ParityError(f"{where} at the offset {offset[:40]!r}, which is not a valid number")
@@ -219,7 +257,9 @@ def _load_external(tensor: TensorProto, name: str, size: int, folder: Path) -> N
         tensor.external_data.add(key="length", value=str(size))
     path = folder / location
     if not path.is_file() or path.stat().st_size < int(offset) + size:
-        raise ParityError(f"{where}, which does not exist or ends before the tensor does")
+        raise ParityError(
+            f"{where}, which does not exist or ends before the tensor does; put it beside it"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -10,7 +10,7 @@ from onnxscript import ir
 
 from resnet_spec import ARCHITECTURES, Architecture, ArchitectureError, get_architecture, parameters
 
-from resnet_parity.onnx_io.nodes import FILE, constant
+from resnet_parity.onnx_io.nodes import FILE
 from resnet_parity.onnx_io.search import closest
 
 _MOST_TRIED = 4
@@ -20,9 +20,25 @@ Shape = tuple[int, ...]
 
 
 def kernels(graph: ir.Graph) -> list[tuple[str, Shape]]:
-    """The convolutions with constant weights, each with the name of its node and its shape."""
-    found = ((node, constant(node, 1)) for node in graph if node.op_type == "Conv")
-    return [(node.name or "", kernel.shape) for node, kernel in found if kernel is not None]
+    """The convolutions whose weights have a known shape, each with the name of its node."""
+    found = []
+    for node in graph:
+        kernel = node.inputs[1] if node.op_type == "Conv" else None
+        shape = tuple(kernel.shape or ()) if kernel is not None else ()
+        if len(shape) == 4 and all(isinstance(extent, int) for extent in shape):
+            found.append((node.name or "", shape))
+    return found
+
+
+def _group_norms(graph: ir.Graph) -> list[ir.Node]:
+    """The nodes that normalise groups of channels, as exporters write them."""
+    found = [node for node in graph if node.op_type == "GroupNormalization"]
+    for node in graph:
+        value = node.inputs[0] if node.op_type == "InstanceNormalization" else None
+        before = value.producer() if value is not None else None
+        if before is not None and before.op_type == "Reshape":
+            found.append(node)
+    return found
 
 
 def kernels_of(arch: Architecture) -> Counter[Shape]:
@@ -42,6 +58,11 @@ def refusal(
     Without candidates, the nearest are those with the most convolutions of the same shapes; `ends`
     are their image channels and classes, and `file` is the name of the graph's file.
     """
+    if groups := _group_norms(graph):
+        return (
+            f"its norm {groups[0].name!r} is a group norm, one of {len(groups)}; a ResNet has "
+            "batch norms, and no weights make up for that: train one with batch norms"
+        )
     reason = ""
     if not candidates:
         candidates, reason = _most_similar(kernels(graph), ends)

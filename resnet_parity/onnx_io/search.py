@@ -51,6 +51,11 @@ _Step = tuple[str, ir.Value, str]
 
 _REMOVE = "remove it from the model, and export it again"
 
+_CLASSIFIER = (
+    "feature maps alone are read from files of `resnet-parity export`; of another file export the "
+    "classifier"
+)
+
 _Todo = list[_Step]
 """What is still to be matched; the next one stands last."""
 
@@ -61,11 +66,16 @@ def closest(graph: ir.Graph, arch: Architecture, *, strict: bool = False) -> Mat
     start = Match(arch, {node.name: node for node in make_graph(arch)})
     if len(graph.outputs) != len(names):
         logits = [each for each in graph.outputs if _is_of(each, "Gemm")]
-        fix = _cut(graph, logits[:1]) if len(names) == len(logits[:1]) else ""
+        fix = _cut(graph, logits[:1]) if len(names) == len(logits[:1]) else _CLASSIFIER
         start.add_fault(f"it returns {len(graph.outputs)} tensors instead of {len(names)}", fix)
     if len(graph.inputs) != 1:
-        text = f"it takes {len(graph.inputs)} inputs instead of one image"
-        start.add_fault(text, "export the model again with the image as its only input")
+        weights = [each.name for each in graph.inputs if _is_weight(each)]
+        if weights:
+            text = f"it holds no values of {len(weights)} weights, such as {weights[0]!r}"
+            start.add_fault(text, "export it again with its weights (export_params=True)")
+        else:
+            text = f"it takes {len(graph.inputs)} inputs instead of one image"
+            start.add_fault(text, "export the model again with the image as its only input")
     if start.faults:
         return start
     todo = [
@@ -73,6 +83,12 @@ def closest(graph: ir.Graph, arch: Architecture, *, strict: bool = False) -> Mat
         for output, value in zip(names, graph.outputs, strict=True)
     ]
     return _Search(graph, 0 if strict else None).run(start, todo[::-1])
+
+
+def _is_weight(value: ir.Value) -> bool:
+    """Whether an input of a graph has the place of a weight."""
+    places = {"Conv": 1, "BatchNormalization": 1, "Gemm": 1}
+    return any(index >= places.get(node.op_type, index + 1) for node, index in value.uses())
 
 
 def _is_of(value: ir.Value, operator: str) -> bool:
