@@ -8,12 +8,16 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from resnet_parity.errors import ParityError
 from resnet_parity.files import shown
 
 _MAX_DIRECTORY = 8 * 2**20
 """The largest list of members, in bytes; that of a resnet1202 with its optimizer has 2 MB."""
+
+_MAX_MEMBERS = 2**15
+"""The largest number of members; a resnet1202 with its optimizer has 11,000."""
 
 _MAX_BYTES = 4 * 2**30
 """The largest unpacked size of a member; a ResNet-152 in float64 has half a gigabyte."""
@@ -52,18 +56,21 @@ class Member:
     def start(self) -> int:
         """The place of its bytes in the archive."""
         with self.path.open("rb") as file:
-            file.seek(self.header)
-            mark, method, name, extra = struct.unpack("<4s4xH16xHH", file.read(30))
-            same = file.read(name).decode("utf-8", "replace") == self.name
+            return self.found(file)
+
+    def found(self, file: BinaryIO) -> int:
+        """The place of its bytes, once its header was compared with the list of members."""
+        file.seek(self.header)
+        mark, method, name, extra = struct.unpack("<4s4xH16xHH", file.read(30))
+        same = file.read(name).decode("utf-8", "replace") == self.name
         if mark != b"PK\3\4" or bool(method) != self.deflated or not same:
             raise ValueError(f"the header of its member {shown(self.name)} is wrong")
         return self.header + 30 + name + extra
 
     def head(self, size: int) -> bytes:
         """Its first bytes, or all if there are fewer; unchecked."""
-        start = self.start()
         with self.path.open("rb") as file:
-            file.seek(start)
+            file.seek(self.found(file))
             content = file.read(min(self.stored, size + 64 if self.deflated else size))
         if self.deflated:
             content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, size)
@@ -87,6 +94,8 @@ def members(path: Path, fix: str) -> dict[str, Member]:
     """Return the members of an archive by name; none has been read."""
     with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
         infos, size = archive.infolist(), file.seek(0, io.SEEK_END)
+    if len(infos) > _MAX_MEMBERS:
+        raise ValueError(f"it has more than {_MAX_MEMBERS:,} members")
     found: dict[str, Member] = {}
     for info in infos:
         name = info.filename

@@ -26,7 +26,7 @@ from resnet_parity.weights.formats.stored import Checkpoint, StoredTensor
 _KIND = "a safetensors file"
 _WRITE_AGAIN = "copy or write it again"
 
-_MAX_HEADER = 2**24
+_MAX_HEADER = 2**22
 """The largest header, in bytes; that of a resnet1202 has a megabyte."""
 
 _DTYPES = {

@@ -18,7 +18,7 @@ from resnet_parity.weights.formats.torch_files import open_torch
 _KIND = "an index of shards"
 _COPY_AGAIN = "copy the folder again"
 
-_MAX_INDEX = 2**24
+_MAX_INDEX = 2**22
 """The largest index, in bytes; that of a resnet1202 has a megabyte."""
 
 _READERS: dict[str, Callable[[Path], Checkpoint]] = {
