@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch._utils import _rebuild_tensor_v2 as REBUILD
+from torch._utils import _rebuild_tensor_v2
 
 from parity_tests.support import mutated
 from resnet_parity.errors import ParityError
@@ -114,7 +114,7 @@ def pickled(data: Any) -> bytes:
 
 
 def tensor(offset: Any = 0, shape: Any = (3, 4), strides: Any = (4, 1), **storage: Any) -> Call:
-    return Call(REBUILD, Storage(**storage), offset, shape, strides, False, {})
+    return Call(_rebuild_tensor_v2, Storage(**storage), offset, shape, strides, False, {})
 
 
 def with_pickle(content: bytes, **members: bytes) -> bytes:
@@ -176,8 +176,10 @@ TORCH: dict[str, Callable[[], bytes]] = {
     "text as shape": lambda: with_pickle(pickled({"w": tensor(shape="34")})),
     "truth as shape": lambda: with_pickle(pickled({"w": tensor(shape=(True, 4))})),
     "fraction as offset": lambda: with_pickle(pickled({"w": tensor(offset=0.0)})),
-    "no storage": lambda: with_pickle(pickled({"w": Call(REBUILD, 1, 0, (3,), (1,), False, {})})),
-    "few arguments": lambda: with_pickle(pickled({"w": Call(REBUILD, 1)})),
+    "no storage": lambda: with_pickle(
+        pickled({"w": Call(_rebuild_tensor_v2, 1, 0, (3,), (1,), False, {})})
+    ),
+    "few arguments": lambda: with_pickle(pickled({"w": Call(_rebuild_tensor_v2, 1)})),
     "path as key": lambda: with_pickle(pickled({"w": tensor(key="../../etc/passwd")})),
     "number as key": lambda: with_pickle(pickled({"w": tensor(key=0)})),
     "function as storage": lambda: with_pickle(

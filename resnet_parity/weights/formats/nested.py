@@ -47,7 +47,7 @@ def checkpoint(path: Path, format: str, root: Any) -> Checkpoint:
 
 
 class _Search:
-    """What was found so far."""
+    """The state dicts and the rest, as they are found."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
