@@ -21,6 +21,13 @@ class Stopped(KeyboardInterrupt):
         super().__init__("interrupted" if number == signal.SIGINT else stopped)
 
 
+class ReaderGone(Stopped):
+    """The reader of a result left, as `head` does, while the command still had work to do."""
+
+    def __init__(self) -> None:
+        super().__init__(signal.SIGPIPE)
+
+
 @contextmanager
 def signals_raised() -> Iterator[None]:
     """Raise `Stopped` for a signal that would end the process; those ignored, as by nohup, stay."""

@@ -13,6 +13,7 @@ from typing import IO, Any
 from resnet_spec.text import printable
 
 from resnet_parity.errors import ParityError
+from resnet_parity.signals import ReaderGone
 
 
 def open_streams() -> None:
@@ -77,10 +78,11 @@ def _flush(stream: IO[str]) -> None:
         ctypes.CDLL(None).fflush(None)
 
 
-def show_result(show: Callable[[], Any]) -> None:
+def show_result(show: Callable[[], Any], *, is_last: bool = True) -> None:
     """Call what prints a result on stdout; raises `ParityError` if it cannot be written.
 
-    A reader that closes the pipe early, such as `head`, changes no exit code.
+    A reader that closes the pipe early, such as `head`, changes no exit code after the last part of
+    the result. Before it, `ReaderGone` is raised: nobody would see the rest.
     """
     with _stdout_restored():
         try:
@@ -88,6 +90,8 @@ def show_result(show: Callable[[], Any]) -> None:
             sys.stdout.flush()
         except BrokenPipeError:
             _discard(sys.stdout)
+            if not is_last:
+                raise ReaderGone from None
         except OSError as error:
             _discard(sys.stdout)
             raise ParityError(f"the result cannot be written: {error.strerror}") from error

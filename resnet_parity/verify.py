@@ -11,7 +11,7 @@ import numpy as np
 from resnet_spec import Architecture, get_architecture
 
 from resnet_parity import photographs
-from resnet_parity.adapters.loading import chosen_backend, keras_adapter, torch_adapter
+from resnet_parity.adapters.loading import both_adapters, chosen_backend
 from resnet_parity.adapters.protocol import Adapter
 from resnet_parity.checks import CHECKS, DEFAULT_CHECKS, chosen_checks
 from resnet_parity.checks.base import PHOTOGRAPHS, Check, PlannedProbe, ProbeRequest
@@ -156,7 +156,7 @@ def verify(
     plan = [(check, probe) for check in chosen for probe in check.probes(request)]
     chosen_backend(keras_backend)  # before anything is printed
     progress("loading the frameworks", len(plan) + 1)
-    frameworks = torch_adapter(), keras_adapter(keras_backend)
+    frameworks = both_adapters(keras_backend)
     verdicts: list[Verdict] = []
     for check, probe in plan:
         progress(f"{check.name} check, {probe.title}", len(plan) + 1)

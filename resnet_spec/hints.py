@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from difflib import SequenceMatcher, get_close_matches
 
 _LOAD = (
-    "no pretrained weights are shipped. Leave it out, then set_weights(model, from_timm("
-    "state_dict, NAME)) with a state dict of torchvision or timm (resnet_parity.weights.timm), or "
-    "set_weights(model, from_keras_applications(keras_model, NAME)) "
+    "no pretrained weights are shipped. Leave it out, then set_weights(model, "
+    "resnet_torch.get_weights(theirs, NAME)) with a ResNet of torchvision or timm, set_weights("
+    "model, from_timm(theirs.state_dict(), NAME)) with a pre-activation one of timm "
+    "(resnet_parity.weights.timm), or set_weights(model, from_keras_applications(theirs, NAME)) "
     "(resnet_parity.weights.keras_applications)"
 )
 _NORM = "every norm is a batch norm; write bn_eps=1e-3, or bn_decay=0.99 (torch's momentum=0.01)"
@@ -27,9 +28,7 @@ _PLACE = "leave it out, and move the model: model.to(device) in PyTorch"
 _INSTEAD = {
     **dict.fromkeys(("pretrained", "weights", "checkpoint_path", "pretrained_cfg"), _LOAD),
     **dict.fromkeys(("pretrained_cfg_overlay", "weights_backbone", "cache_dir"), _LOAD),
-    **dict.fromkeys(("classes", "n_classes", "num_labels"), "write num_classes=10"),
-    **dict.fromkeys(("in_chans", "num_channels", "input_channels"), "write in_channels=1"),
-    **dict.fromkeys(("norm_layer", "bn_momentum", "bn_epsilon", "epsilon", "momentum"), _NORM),
+    **dict.fromkeys(("norm_layer", "bn_momentum", "momentum"), _NORM),
     **dict.fromkeys(("act_layer", "activation"), _RELU),
     **dict.fromkeys(("input_shape", "image_shape"), _SIZE),
     **dict.fromkeys(("pooling", "global_pool"), _POOLED),
@@ -50,18 +49,28 @@ _INSTEAD = {
     "probabilities write model(images).softmax(1)",
     "replace_stride_with_dilation": "write output_stride=8 for [False, True, True], "
     "output_stride=16 for [False, False, True]",
-    "zero_init_last": "write zero_init_residual=True",
-    "cardinality": "write groups=32",
-    "base_width": "write width_per_group=4",
 }
 """By option of torchvision, timm, Keras Applications or Hugging Face."""
 
+_RENAMED = {
+    **dict.fromkeys(("classes", "n_classes", "num_labels"), "num_classes"),
+    **dict.fromkeys(("in_chans", "num_channels", "input_channels"), "in_channels"),
+    **dict.fromkeys(("bn_epsilon", "epsilon"), "bn_eps"),
+    "zero_init_last": "zero_init_residual",
+    "cardinality": "groups",
+    "base_width": "width_per_group",
+}
+"""Options of the same libraries that take the same value here, under another name."""
+
 _LEAST_SIMILAR = 0.65
 _OTHER_VERSION = 10.0
+_MISSING_DIGIT = 0.2
 
 
-def unknown_option(name: str, known: Iterable[str]) -> str:
+def unknown_option(name: str, known: Iterable[str], value: object = None) -> str:
     """The message for an option that is no field of an architecture, with the one to write."""
+    if name in _RENAMED:
+        return f"an architecture has no field {name!r}: write {_RENAMED[name]}={value!r}"
     if name in _INSTEAD:
         return f"an architecture has no field {name!r}: {_INSTEAD[name]}"
     names = list(known)
@@ -117,4 +126,6 @@ def _distance(wanted: tuple[str, str, int], found: tuple[str, str, int]) -> floa
     if similarity < _LEAST_SIMILAR:
         return math.inf
     depth = abs(math.log(wanted[2] / found[2])) if wanted[2] and found[2] else 0.0
+    if str(found[2])[:-1] == str(wanted[2]):
+        depth = min(depth, _MISSING_DIGIT)
     return depth + 1 - similarity + (_OTHER_VERSION if wanted[0] != found[0] else 0)

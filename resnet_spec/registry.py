@@ -194,7 +194,9 @@ def get_architecture(
             "a backbone returns feature maps and no classes; leave num_classes out"
         )
     known = [field.name for field in fields(Architecture)]
-    unknown = [unknown_option(name, known) for name in overrides if name not in known]
+    unknown = [
+        unknown_option(name, known, value) for name, value in overrides.items() if name not in known
+    ]
     if unknown:
         raise ArchitectureError("\n".join(unknown))
     counts = {"num_classes": num_classes, "in_channels": in_channels}

@@ -37,18 +37,26 @@ find_uv() {
     echo "$root/.uv/bin/uv"
 }
 
+# Whether .venv holds a copy of this project instead of a link: `pip install .` without -e writes one,
+# and edits of the checkout then change nothing.
+is_copied() {
+    ls -d .venv/lib/python3.*/site-packages/resnet_parity >/dev/null 2>&1
+}
+
 # install OPTION...: installs by `uv sync OPTION...`, unless the same options were installed before:
 # .venv/installed holds the checksum of the lock, then a line per set of options.
 install() {
     cd "$root"
     lock=$(cat pyproject.toml uv.lock | cksum)
-    if [ "$(head -n 1 .venv/installed 2>/dev/null)" != "$lock" ]; then
+    if [ "$(head -n 1 .venv/installed 2>/dev/null)" != "$lock" ] || is_copied; then
         rm -f .venv/installed
     fi
     if ! grep -qxF -- "$*" .venv/installed 2>/dev/null; then
         python=$(find_python)
         uv=$(find_uv "$python")
-        echo "installing into .venv (with frameworks several GB the first time) ..." >&2
+        size=
+        case " $* " in *" --extra "* | *" --all-extras "*) size=" (several GB the first time)" ;; esac
+        echo "installing into .venv$size ..." >&2
         [ -x .venv/bin/python ] || "$uv" venv --quiet --seed --python "$python" --clear .venv
         "$uv" sync --frozen --inexact --compile-bytecode --python .venv/bin/python "$@"
         [ -f .venv/installed ] || echo "$lock" >.venv/installed

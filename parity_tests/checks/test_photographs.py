@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 import struct
 import zlib
 from dataclasses import replace
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 from sklearn.datasets import load_sample_images
 from torchvision.transforms import functional as tv
 
@@ -19,8 +22,10 @@ from resnet_parity import photographs
 from resnet_parity.checks.base import PHOTOGRAPHS
 from resnet_parity.errors import ImageError, ParityError
 from resnet_parity.photographs import CROP, MEAN, RESIZE, STD
+from resnet_parity.reports.verify import print_report
 from resnet_parity.tolerances import limit
-from resnet_parity.verify import verify
+from resnet_parity.verdict import Verdict
+from resnet_parity.verify import Report, verify
 
 
 @pytest.fixture
@@ -212,6 +217,33 @@ def test_both_implementations_see_the_same_classes(photo, tmp_path):
         }
         assert len(ranks) == 1
         assert len(next(iter(ranks))) == 5
+    table = printed(report)
+    assert [line.split()[-2:] for line in table] == [["all", str(2 * len(engines))]] * 2
+    figures = [re.findall(r"\d+ \((\S+)\)", line) for line in table]
+    assert [len(each) for each in figures] == [5, 5]
+    assert figures[0] != figures[1], "the photographs have other logits"
+
+
+def printed(report: Report) -> list[str]:
+    """The rows of the table of classes in the report."""
+    file = io.StringIO()
+    print_report(Console(width=240, file=file), report, layers=False)
+    lines = file.getvalue().splitlines()
+    (start,) = (n for n, line in enumerate(lines) if line.startswith("photograph"))
+    assert lines[start - 1].startswith("The weights are random: the classes mean nothing")
+    return lines[start + 1 : lines.index("", start)]
+
+
+def test_engines_that_rank_classes_differently_have_rows_of_their_own():
+    logits = {"a": np.array([[1.0, 2, 3]] * 2), "b": np.array([[1.0, 2, 3], [3.0, 2, 1]])}
+    verdicts = tuple(
+        Verdict("float64", PHOTOGRAPHS, "float64", "taps", engine, "pass", 0, logits=value)
+        for engine, value in logits.items()
+    )
+    report = Report(TINY, 0, ("float64",), {}, verdicts, ("x.png", "x.png"))
+    assert not report.same_classes
+    rows = [line.split() for line in printed(report)]
+    assert [row[-2:] for row in rows] == [["all", "2"], ["in", "float64"], ["in", "float64"]]
 
 
 def test_two_photographs_may_have_one_name(photo, tmp_path):

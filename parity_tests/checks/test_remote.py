@@ -181,7 +181,7 @@ def test_a_framework_missing_in_a_worker_is_reported_as_here(tmp_path):
     )
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     adapter = RemoteAdapter("keras jax", {"PYTHONPATH": path})
-    with pytest.raises(MissingFrameworkError, match="keras is not installed; install it with"):
+    with pytest.raises(MissingFrameworkError, match="keras, jax are not installed; install"):
         adapter.versions()
     adapter.close()
 

@@ -16,7 +16,7 @@ from resnet_spec import ARCHITECTURES, GROUPS, Pool, parameter_count, taps
 from parity_tests.support import ALL_NAMES, ROOT, TINY, light, python, steps
 from resnet_parity import cli, streams
 from resnet_parity.checks.engine import NOISE_FLOOR_MODES
-from resnet_parity.errors import ParityError
+from resnet_parity.errors import MissingFrameworkError, ParityError
 from resnet_parity.verify import verify
 
 
@@ -408,10 +408,57 @@ def test_a_missing_framework_gives_the_install_line_and_exit_code_three(
     monkeypatch.setattr(
         frameworks, "find_spec", lambda name: None if name == missing else find_spec(name)
     )
-    assert cli.main(["verify", "resnet18"]) == 3
-    captured = capsys.readouterr()
-    assert f"python -m pip install '{missing}>=" in captured.err
-    assert captured.out == ""
+    extra = {"tensorflow": "keras"}.get(missing, missing)
+    for origin, line in ((EDITABLE, f"-e '/a checkout[{extra}]'"), ("{}", f"'{missing}>=")):
+        monkeypatch.setattr(frameworks, "distribution", lambda _, text=origin: Installed(text))
+        assert cli.main(["verify", "resnet18"]) == 3
+        captured = capsys.readouterr()
+        message = f"{missing} is not installed; install it with: python -m pip install {line}"
+        assert message in captured.err
+        assert captured.out == ""
+
+
+EDITABLE = '{"url": "file:///a%20checkout", "dir_info": {"editable": true}}'
+
+
+class Installed:
+    """This project's metadata, installed in another way."""
+
+    requires = (
+        *("numpy>=2.1", "jax>=0.7; extra == 'all'", "jax>=0.7; extra == 'jax'"),
+        *(f"{name}>=1; extra == 'onnx'" for name in ("onnx", "onnxruntime", "onnxscript")),
+        *("keras>=3.12; extra == 'jax'", "keras>=3.12; extra == 'keras'"),
+        *("tensorflow>=2.20; extra == 'keras'", "torch>=2.11; extra == 'torch'"),
+    )
+
+    def __init__(self, origin: str) -> None:
+        self.read_text = {"direct_url.json": origin}.get
+
+
+@pytest.mark.parametrize(
+    ("modules", "extras"),
+    [
+        (("onnx", "onnxruntime", "onnxscript"), "onnx"),
+        (("onnx", "onnxruntime", "torch"), "onnx,torch"),
+        (("torch", "keras", "tensorflow"), "torch,keras"),
+        (("keras", "jax"), "jax"),
+        (("keras", "torch"), "keras,torch"),
+    ],
+)
+def test_one_message_names_all_that_is_missing_and_the_extras(modules, extras, monkeypatch):
+    from resnet_parity.adapters import loading as frameworks
+
+    monkeypatch.setattr(frameworks, "find_spec", lambda name: None)
+    monkeypatch.setattr(frameworks, "distribution", lambda _: Installed(EDITABLE))
+    with pytest.raises(MissingFrameworkError) as caught:
+        frameworks.require(*modules)
+    listed = ", ".join(modules)
+    line = f"{listed} are not installed; install them with: python -m pip install"
+    assert str(caught.value) == f"{line} -e '/a checkout[{extras}]'"
+    monkeypatch.setattr(frameworks, "distribution", lambda _: Installed("{}"))
+    with pytest.raises(MissingFrameworkError) as caught:
+        frameworks.require(*modules)
+    assert all(f"'{module}>=" in str(caught.value) for module in modules)
 
 
 def test_keras_on_another_backend_is_refused(capsys):

@@ -218,6 +218,32 @@ def test_a_reader_that_leaves_early_changes_no_exit_code():
     assert "Exception ignored" not in err and "part" not in err
 
 
+UNFINISHED = """
+import sys
+from resnet_parity import cli, streams
+from resnet_parity.cli import show
+
+def parts(arguments):
+    for number in range(100):
+        print("part", number, file=sys.stderr)
+        streams.show_result(lambda: print("x" * 1000), is_last=False)
+    return 1, lambda: print("last part")
+
+show._list = parts
+sys.exit(cli.main(["list"]))
+"""
+
+
+def test_work_ends_when_the_reader_of_its_first_parts_leaves(monkeypatch):
+    monkeypatch.setitem(globals(), "PARTS", UNFINISHED)
+    code, out, err = buffered("| head -c 10")
+    assert (code, out) == (128 + signal.SIGPIPE, "x" * 10)
+    assert "part 0" in err and "part 99" not in err
+    assert "error" not in err and "Exception ignored" not in err
+    code, out, err = buffered("")
+    assert (code, out.count("x"), "part 99" in err) == (1, 100_000, True)
+
+
 def test_reports_escape_what_does_not_print(capsys):
     """In plain text, in a table, and in text that a report has made itself."""
     console = streams.console()

@@ -16,6 +16,7 @@ import resnet_parity.lockstep.plot as plotting
 from parity_tests.lockstep.training_mutants import FULL, TRAINING_MUTANTS, TrainingMutant
 from parity_tests.support import EVERYTHING, TINY, python, steps
 from resnet_parity import cli
+from resnet_parity.adapters import loading
 from resnet_parity.adapters.keras import training_state as keras_state
 from resnet_parity.adapters.torch import training_state as torch_state
 from resnet_parity.cli.options import console
@@ -284,7 +285,7 @@ def test_a_skipped_dtype_is_reported_last(capsys):
 )
 def test_a_mistake_is_reported_before_training(options, message, monkeypatch, capsys):
     monkeypatch.setattr(
-        lockstep_package, "torch_adapter", lambda: pytest.fail("a framework was loaded")
+        lockstep_package, "both_adapters", lambda _: pytest.fail("a framework was loaded")
     )
     assert cli.main([*COMMAND, *options]) == 2
     assert message in capsys.readouterr().err
@@ -292,8 +293,10 @@ def test_a_mistake_is_reported_before_training(options, message, monkeypatch, ca
 
 def test_without_matplotlib_the_install_line_comes_first(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(
-        lockstep_package, "torch_adapter", lambda: pytest.fail("a framework was loaded")
+        lockstep_package, "both_adapters", lambda _: pytest.fail("a framework was loaded")
     )
-    monkeypatch.setattr(plotting, "find_spec", lambda name: None)
+    monkeypatch.setattr(loading, "find_spec", lambda name: None)
     assert cli.main([*COMMAND, "--plot", str(tmp_path / "curve.png")]) == 3
-    assert "python -m pip install 'matplotlib>=3.9'" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "matplotlib is not installed; install it with: python -m pip install" in error
+    assert "[plot]" in error or "'matplotlib>=3.9'" in error

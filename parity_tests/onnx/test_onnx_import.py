@@ -366,6 +366,10 @@ def test_nothing_is_overwritten(tmp_path, capsys):
 def test_the_command_prints_the_architecture(tmp_path, capsys):
     path = tmp_path / "net.onnx"
     path.write_bytes(exported("resnet20", "torch", fold=False))
+    assert cli.main(["inspect", str(path)]) == 1
+    out = capsys.readouterr().out
+    assert "not folded into the convolution before it" in out
+    assert "resnet20: not canonical: 19 BatchNormalization instead of 0" in out
     assert cli.main(["import", str(path)]) == 0
     assert "is a resnet20" in capsys.readouterr().out.replace("\n", " ")
     weights = read_weights(tmp_path / "net.safetensors", find("resnet20"))

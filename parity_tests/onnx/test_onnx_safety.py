@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnx.parser import parse_model
 from onnxscript import ir
 from onnxscript.rewriter.pattern import RewriteRuleClassBase
 
@@ -358,12 +359,23 @@ def test_malicious_files(change, model, tmp_path, capsys):
     assert MALICIOUS[change] in refused(model, tmp_path, capsys)
 
 
+IDENTITY = parse_model(
+    "<ir_version: 8, opset_import: ['' : 18]> net (float[N, 3, H, W] x) => (float[N, 3, H, W] y)"
+    "{ y = Relu(x) }".replace("'", '"')
+)
+
+
 def test_files_that_are_not_onnx(tmp_path, capsys):
     for content, word in ((b"", "no graph"), (b"PK\3\4 not a model", "not an ONNX file")):
         path = tmp_path / "net.onnx"
         path.write_bytes(content)
         assert cli.main(["inspect", str(path)]) == 2
         assert word in capsys.readouterr().err
+    path.write_bytes(IDENTITY.SerializeToString())
+    for command in ("inspect", "import"):  # a valid file of another network
+        assert cli.main([command, str(path)]) == 2
+        out, err = capsys.readouterr()
+        assert "does not have the convolutions of a ResNet" in out + err
     assert cli.main(["inspect", str(tmp_path)]) == 2
     assert "is not a file" in capsys.readouterr().err
     assert cli.main(["inspect", str(tmp_path / "nowhere.onnx")]) == 2

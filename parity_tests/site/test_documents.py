@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
 import shlex
 import shutil
 import tomllib
+from typing import cast
 
 import pytest
+from rich.console import Console
 
 from resnet_spec import ARCHITECTURES
 
 from parity_tests.support import ROOT, light, python
 from resnet_parity import cli
+from resnet_parity.cli.exit_codes import EXIT_CODES, FAILURES
+from resnet_parity.reports.verify import VerdictLines, _summary
 from resnet_parity.site.markdown import documents, slug
 from resnet_parity.site.tables import SECTIONS
 from resnet_parity.tolerances import TOLERANCES, limit
+from resnet_parity.verdict import Quantity, Verdict
+from resnet_parity.verify import Report
 
 FILES = [ROOT / "README.md", *(ROOT / d.file for d in documents() if d.file != "README.md")]
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text() for path in FILES}
@@ -94,6 +101,26 @@ def test_python_examples_run(tmp_path):
     assert difference < limit("careless comparison", "logits")
 
 
+def test_the_readme_shows_what_the_command_prints():
+    """Title, columns and rows of its output of `verify resnet20 --check exact`."""
+    (sample,) = (
+        text for text in re.findall(r"```text\n(.*?)```", README, flags=re.S) if "check " in text
+    )
+    arch = ARCHITECTURES["resnet20"]
+    shown = [re.split(r" {2,}", line) for line in sample.splitlines() if line.startswith("exact")]
+    file, lines = io.StringIO(), VerdictLines(arch, seed=0)
+    made = [
+        Verdict(row[0], "exact", row[1], cast(Quantity, row[2]), row[3], "pass", 0, figure=row[5])
+        for row in shown
+    ]
+    for verdict in made:
+        lines.add(Console(width=240, file=file), verdict)
+    printed = [line.rstrip() for line in file.getvalue().splitlines()]
+    assert len(shown) == 6 and sample.splitlines()[: len(printed)] == printed
+    report = Report(arch, 0, ("exact",), {}, (*made, *made))
+    assert sample.splitlines()[-1] == _summary(report).plain
+
+
 def commands() -> list[str]:
     lines = [line.partition("#")[0].strip() for block in blocks("sh") for line in block.split("\n")]
     return [line for line in dict.fromkeys(lines) if line]
@@ -156,6 +183,11 @@ def test_every_command_is_in_the_readme_and_has_its_exit_codes():
     for name in choices:
         assert f"`{name}`" in README
         assert re.search(rf"`{name}[ `]", TEXTS["docs/commands.md"]), name
+    assert set(FAILURES) < set(choices)
+    for table in (EXIT_CODES, FAILURES):
+        assert all(text in parser.format_help() for text in table.values())
+    for name, text in FAILURES.items():
+        assert f"Exit code 1: {text}." in dict(choices)[name].description
 
 
 _DIFFERS = "an entry shows that two results differ"

@@ -28,6 +28,9 @@ NEAREST = {
     "resnet50_v1d": {"resnet50d"},
     "resnet21": {"resnet18", "resnet20"},
     "resnet200": {"resnet152"},
+    "resnet5": {"resnet50", "resnet56"},
+    "resnet15": {"resnet152"},
+    "seresnet5": {"seresnet50"},
     "resnet1001": {"resnet1202"},
     "resnext50": {"resnext50_32x4d"},
     "wrn50": {"wide_resnet50_2"},
@@ -97,8 +100,8 @@ def test_every_option_of_other_libraries_is_ours_or_has_an_answer():
 
 
 ANSWERS = {
-    "pretrained": "set_weights(model, from_timm(state_dict, NAME))",
-    "weights": "set_weights(model, from_keras_applications(keras_model, NAME))",
+    "pretrained": "set_weights(model, resnet_torch.get_weights(theirs, NAME))",
+    "weights": "set_weights(model, from_keras_applications(theirs, NAME))",
     "replace_stride_with_dilation": "output_stride=8 for [False, True, True]",
     "norm_layer": "write bn_eps=",
     "include_top": "write num_classes=0",
@@ -115,6 +118,22 @@ ANSWERS = {
 @pytest.mark.parametrize("option", ANSWERS)
 def test_the_answer_names_our_option(option):
     assert ANSWERS[option] in complaint("resnet18", **{option: None})
+
+
+@pytest.mark.parametrize(
+    ("option", "field", "value"),
+    [
+        ("classes", "num_classes", 37),
+        ("in_chans", "in_channels", 4),
+        ("epsilon", "bn_eps", 0.002),
+        ("zero_init_last", "zero_init_residual", False),
+        ("cardinality", "groups", 32),
+        ("base_width", "width_per_group", 8),
+    ],
+)
+def test_an_option_with_another_name_is_answered_with_its_own_value(option, field, value):
+    assert complaint("resnet50", **{option: value}).endswith(f": write {field}={value}")
+    assert getattr(get_architecture("resnet50", **{field: value}), field) == value
 
 
 @pytest.mark.parametrize("package", [resnet_torch, resnet_keras])

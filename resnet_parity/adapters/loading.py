@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import json
 import logging
 import os
 import re
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, requires
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from typing import Literal, cast, get_args
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 from resnet_parity.adapters.protocol import Adapter
 from resnet_parity.errors import MissingFrameworkError, ParityError
@@ -41,8 +44,7 @@ def keras_adapter(backend: str | None = None) -> Adapter:
     the backend is unknown or Keras already runs on another one in this process.
     """
     backend = chosen_backend(backend or _running_backend())
-    require("keras")
-    require(backend)
+    require("keras", backend)
     running = _running_backend()
     if running not in (None, backend):
         raise ParityError(
@@ -50,6 +52,12 @@ def keras_adapter(backend: str | None = None) -> Adapter:
             f"start a new process with KERAS_BACKEND={backend}"
         )
     return _import_keras_adapter(backend)
+
+
+def both_adapters(keras_backend: str | None = None) -> tuple[Adapter, Adapter]:
+    """Import both adapters; one error names all that is missing."""
+    require("torch", "keras", chosen_backend(keras_backend or _running_backend()))
+    return torch_adapter(), keras_adapter(keras_backend)
 
 
 def chosen_backend(backend: str | None) -> str:
@@ -68,22 +76,42 @@ def _running_backend() -> str | None:
     return keras.backend.backend() if keras else None
 
 
-def require(module: str) -> None:
-    """Raise `MissingFrameworkError`, with the install line, if a module is not installed."""
-    if find_spec(module) is None:
+def require(*modules: str) -> None:
+    """Raise `MissingFrameworkError`, with one install line, if any of the modules is missing."""
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        are, them = ("is", "it") if len(missing) == 1 else ("are", "them")
         raise MissingFrameworkError(
-            f"{module} is not installed; install it with: python -m pip install '{_pin(module)}'"
+            f"{', '.join(missing)} {are} not installed; install {them} with: "
+            f"python -m pip install {_requirements(modules, missing)}"
         )
 
 
-def _pin(module: str) -> str:
-    """The requirement in this project's own metadata, for example `torch>=2.11`."""
+def _requirements(modules: Sequence[str], missing: Sequence[str]) -> str:
+    """The extras of an editable checkout that hold the missing modules, else their own pins."""
     try:
-        lines = requires("resnet-parity") or []
+        project = distribution("resnet-parity")
     except PackageNotFoundError:  # run from a checkout that is not installed
-        return module
-    pins = (line.partition(";")[0].strip() for line in lines)
-    return next((pin for pin in pins if re.split(r"[<>=!~\s]", pin)[0] == module), module)
+        return " ".join(missing)
+    extras: dict[str, set[str]] = {}
+    pins: dict[str, str] = {}
+    for line in project.requires or []:  # such as: torch>=2.11; extra == 'torch'
+        pin, _, marker = (part.strip() for part in line.partition(";"))
+        name = re.split(r"[<>=!~\s]", pin)[0]
+        pins[name] = pin
+        if (extra := re.search(r"""extra == ['"](\w+)""", marker)) and extra[1] != "all":
+            extras.setdefault(extra[1], set()).add(name)
+
+    def nearest(module: str) -> str | None:
+        holding = (extra for extra in extras if module in extras[extra])
+        return max(holding, key=lambda e: (len(extras[e] & {*modules}), e in modules), default=None)
+
+    chosen = list(dict.fromkeys(map(nearest, missing)))
+    origin = json.loads(project.read_text("direct_url.json") or "{}")
+    if origin.get("dir_info", {}).get("editable") and None not in chosen:
+        checkout = url2pathname(urlparse(origin["url"]).path)
+        return f"-e '{checkout}[{','.join(map(str, chosen))}]'"
+    return " ".join(f"'{pins.get(module, module)}'" for module in missing)
 
 
 def _import_keras_adapter(backend: str) -> Adapter:

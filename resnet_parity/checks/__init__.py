@@ -14,6 +14,7 @@ from resnet_parity.checks.float32 import Float32
 from resnet_parity.checks.float64 import Float64
 from resnet_parity.checks.half import Half
 from resnet_parity.errors import ParityError
+from resnet_parity.tolerances import limit
 
 if TYPE_CHECKING:
     from resnet_parity.checks.engine import Engine
@@ -26,8 +27,12 @@ CHECKS: dict[str, Check] = {check.name: check for check in (Exact(), Float64(), 
 DEFAULT_CHECKS = tuple(name for name, check in CHECKS.items() if check.by_default)
 """The checks that `verify` runs unless others are named."""
 
-GRAPH_CHECKS = ("exact", "float32")
-"""The checks that an ONNX graph supports: it has no gradients, and one dtype."""
+GRAPH_CHECKS = {
+    "exact": "integer probes; every output has the same bits",
+    "float32": "random probes; the error of the outputs is at most "
+    f"{limit('float32', 'taps'):g} times PyTorch's own",
+}
+"""What the checks compare that an ONNX graph supports: it has outputs alone, and one dtype."""
 
 
 def chosen_checks(names: Sequence[str]) -> list[Check]:

@@ -27,9 +27,10 @@ from resnet_parity.cli import (
     verify,
     version,
 )
+from resnet_parity.cli.exit_codes import help_text
 from resnet_parity.errors import ParityError
 from resnet_parity.files import brief
-from resnet_parity.signals import Stopped, signals_raised
+from resnet_parity.signals import ReaderGone, Stopped, signals_raised
 from resnet_parity.streams import open_streams, say, show_result, stdout_reserved
 
 _COMMANDS = (
@@ -37,16 +38,6 @@ _COMMANDS = (
     *(export, inspect, onnx_compare, import_onnx, page),
 )
 """The modules of the commands, in the order of the help."""
-
-_EPILOG = """exit codes:
-  0  ok
-  1  a check failed, or the only requested check passed in no mode of one implementation;
-     `inspect`: the graph is not canonical
-  2  wrong usage or bad input
-  3  an optional framework is not installed (the message has the install line)
-  70 a fault of resnet-parity itself (--traceback shows where)
-  128 + N  stopped by the signal N: 130 after Ctrl-C, 143 after SIGTERM
-"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:  # the machine's: no temporary folder, too many open files
         where = f"{error.filename}: " if error.filename else ""
         code, message = 2, f"{where}{error.strerror or error}"
+    except ReaderGone as stop:
+        return stop.exit_code
     except Stopped as stop:
         code, message = stop.exit_code, str(stop)
     except KeyboardInterrupt:  # from code that sets its own handler
@@ -138,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="resnet-parity",
         description="Prove that a ResNet in PyTorch and the same ResNet in Keras are one function.",
-        epilog=_EPILOG,
+        epilog=help_text(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

@@ -96,13 +96,13 @@ def _export(arguments: argparse.Namespace) -> options.Result:
     from resnet_parity.weights.files import read_weights
 
     size = arguments.size or (arch.image_size, arch.image_size)
-    if arguments.framework == "keras":
+    keras = ("tf2onnx", "keras", "tensorflow") if arguments.framework == "keras" else ()
+    if keras:
         chosen_backend(arguments.keras_backend)  # reports an unknown one before the heavy imports
     given = arguments.weights
     path = _checked_path(arguments, arch.name)
     # PyTorch in any case: the noise floor of the float32 check is its own error.
-    for module in (*_PACKAGES, "torch", *(["tf2onnx"] if arguments.framework == "keras" else [])):
-        require(module)
+    require(*_PACKAGES, "torch", *keras)
 
     from resnet_parity.onnx_io.export import export_verified
     from resnet_parity.onnx_io.exporters import ExportOptions, check_backend
@@ -137,7 +137,8 @@ def _export(arguments: argparse.Namespace) -> options.Result:
             line = f"{verdict.check}: {verdict.engine}, {verdict.probe}: {verdict.figure}"
             options.print_text(line + f" ({verdict.reason})" * bool(verdict.reason))
         numbers = f"the weights of {given}" if given else "random weights"
-        norms = ", norms folded (--no-fold keeps them)" if graph_options.fold else ""
+        keep = " (--no-fold keeps them)" if arguments.framework == "torch" else ""
+        norms = f", batch norms folded{keep}" if graph_options.fold else ""
         holds = f"{arch.name} with {numbers}{norms}, {len(content):,} bytes"
         options.print_text(f"{path} holds {holds}")
 

@@ -44,8 +44,7 @@ def _import(arguments: argparse.Namespace) -> options.Result:
         raise ParityError(f"--out {path} must end in .safetensors, the format of the weights")
     check_writable(path)
     # PyTorch as well: the noise floor of the float32 check is its own error.
-    for module in ("onnx", "onnxruntime", "onnxscript", "torch"):
-        require(module)
+    require("onnx", "onnxruntime", "onnxscript", "torch")
 
     from resnet_parity.onnx_io.reading import read_model
 

@@ -23,8 +23,7 @@ def _inspect(arguments: argparse.Namespace) -> options.Result:
     from resnet_parity.files import check_readable
 
     check_readable(arguments.file)
-    for module in ("onnx", "onnxscript"):
-        require(module)
+    require("onnx", "onnxscript")
 
     from resnet_parity.onnx_io.reading import read_model
 
@@ -42,7 +41,7 @@ def _inspect(arguments: argparse.Namespace) -> options.Result:
         reason = str(error)
     counts = compare_operators(proto, arch, layout)
     odd = [count for count in counts if count.found != count.needed]
-    code = 1 if odd or arch is None else 0
+    code = 2 if arch is None else int(bool(odd))
 
     def show() -> None:
         if arguments.json:
@@ -60,8 +59,8 @@ def _inspect(arguments: argparse.Namespace) -> options.Result:
         if arch is None:
             options.print_text(reason, style="yellow")
         elif odd:
-            names = ", ".join(count.operator for count in odd)
-            options.print_text(f"{arch.name}: not canonical in {names}", style="yellow")
+            rows = (f"{each.found} {each.operator} instead of {each.needed}" for each in odd)
+            options.print_text(f"{arch.name}: not canonical: {', '.join(rows)}", style="yellow")
         else:
             options.print_text(f"{arch.name}: canonical", style="green")
 

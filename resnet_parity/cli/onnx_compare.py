@@ -19,7 +19,7 @@ def add(commands: Any) -> None:
     """The parser of `onnx-compare`."""
     text = "compare frameworks, their exports and ONNX files"
     parser = options.add_command(commands, "onnx-compare", _compare, text)
-    parser.description = _HELP
+    parser.description = f"{_HELP} {str(parser.description).partition('. ')[2]}"
     parser.add_argument(
         "participants",
         metavar="A",
@@ -55,10 +55,12 @@ def _compare(arguments: argparse.Namespace) -> options.Result:
 
     from resnet_parity.adapters.loading import chosen_backend, require
 
+    keras: tuple[str, ...] = ()
     if any(each.startswith("keras") for each in arguments.participants):
-        chosen_backend(arguments.keras_backend)  # reports an unknown one before the heavy imports
-    for module in ("onnx", "onnxruntime", "onnxscript"):
-        require(module)
+        keras = "keras", chosen_backend(arguments.keras_backend)  # an unknown one is reported first
+    exporter = ("tf2onnx", "tensorflow") if "keras.onnx" in arguments.participants else ()
+    # PyTorch in any case: the noise floor of the float32 check is its own error.
+    require("onnx", "onnxruntime", "onnxscript", *exporter, "torch", *keras)
 
     from resnet_parity.onnx_io.reading import read_files
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from resnet_spec import Architecture, get_architecture
 
 from resnet_parity.checks import CHECKS
+from resnet_parity.cli.exit_codes import FAILURES
 from resnet_parity.streams import console as console
 
 Result = tuple[int, Callable[[], None]]
@@ -19,7 +20,8 @@ Result = tuple[int, Callable[[], None]]
 
 def add_command(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
     """Add the parser of one command; `run` takes its arguments and returns a `Result`."""
-    parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    fails = f". Exit code 1: {FAILURES[name]}." if name in FAILURES else ""
+    parser = commands.add_parser(name, help=text, description=text + fails, allow_abbrev=False)
     parser.set_defaults(run=run, parser=parser)
     parser.add_argument(
         "--traceback", action="store_true", help="print the traceback of an unexpected error"
@@ -57,23 +59,28 @@ def add_architecture(parser: argparse.ArgumentParser, size: str) -> None:
     )
 
 
+_DESCRIPTIONS = {name: check.description for name, check in CHECKS.items()}
+
+
 def add_check(
-    parser: argparse.ArgumentParser, default: Sequence[str], names: Collection[str] = CHECKS
+    parser: argparse.ArgumentParser,
+    default: Collection[str],
+    checks: Mapping[str, str] = _DESCRIPTIONS,
 ) -> None:
-    """Add `--check`, with those choices of the registry, and describe them after the options."""
+    """Add `--check`, with the names of `checks`, and describe these after the options."""
     parser.add_argument(
         "--check",
-        choices=(*names, "all"),
+        choices=(*checks, "all"),
         action="append",
         help=f"a check to run, see below; may be repeated (default: {', '.join(default)})",
     )
-    lines = [f"  {name:<8} {check.description}" for name, check in CHECKS.items() if name in names]
+    lines = [f"  {name:<8} {description}" for name, description in checks.items()]
     parser.epilog = "\n".join(["checks:", *lines])
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
 
 
 def check_names(
-    named: Sequence[str] | None, default: Sequence[str], names: Iterable[str] = CHECKS
+    named: Sequence[str] | None, default: Collection[str], names: Iterable[str] = CHECKS
 ) -> tuple[str, ...]:
     """The names that `--check` chose among `names`, in that order."""
     wanted = named or default

@@ -61,7 +61,7 @@ def _verify(arguments: argparse.Namespace) -> options.Result:
         def found(verdict: Verdict) -> None:
             if not arguments.json:
                 with progress.paused():
-                    show_result(lambda: lines.add(options.console(), verdict))
+                    show_result(lambda: lines.add(options.console(), verdict), is_last=False)
 
         result = verify(
             arch,

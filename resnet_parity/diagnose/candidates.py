@@ -80,7 +80,6 @@ def _fault_of_setting(a: RecordedStep, key: str, values: tuple[Any, Any]) -> str
         "border": "pool-border",
         "kernel": "pool-size",
         "dilation": "dilation",
-        "groups": "layer-shape",
         "slope": "activation",
         "most": "activation",
         "operation": "different-layer",

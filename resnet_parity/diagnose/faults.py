@@ -1,11 +1,13 @@
 """The fault catalogue: a sentence for each fault, and its fix in either framework.
 
-`{a}` and `{b}` are replaced by what model A and model B have. A is the reference, so a fix changes
+`{a}` and `{b}` are replaced by what model A and model B have, `{padding}` and `{layer}` by the
+argument or the layer to write instead. A is the reference, so a fix changes
 B and is written for B's framework.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 
@@ -20,18 +22,48 @@ class Fault:
     training_only: bool = False
     """Whether the models differ in training only."""
 
-    def fix(self, framework: str) -> str:
-        """The fix for that framework."""
-        return self.keras if framework == "keras" and self.keras else self.torch
+    def fix(self, framework: str, a: str, b: str) -> str:
+        """The fix for that framework; `a` may hold several values, as in "1 or 3"."""
+        text = self.keras if framework == "keras" and self.keras else self.torch
+        for name, written in {"{padding}": _padding, "{layer}": _layer}.items():
+            if name in text:
+                lines = dict.fromkeys(written(framework, value) for value in a.split(" or "))
+                text = text.replace(name, "; or, as in A, ".join(lines))
+        return text.replace("{a}", a).replace("{b}", b)
 
 
-_PADDED = (
-    "ZeroPadding2D(p), then the layer with padding='valid', where p is A's padding; "
-    "padding='same' if A pads SAME"
-)
+def _padding(framework: str, a: str) -> str:
+    """The padding to write, from A's as text."""
+    numbers = tuple(map(int, re.findall(r"\d+", a)))
+    if framework == "keras":
+        if a == "SAME":
+            return "padding='same'"
+        alike = numbers[0] if len(numbers) == 1 else (numbers[:2], numbers[2:])
+        pad = f"ZeroPadding2D({alike}), then " if any(numbers) else ""
+        return f"{pad}the layer with padding='valid'"
+    if a == "SAME":
+        return _SAME
+    if len(numbers) == 1:
+        return f"padding={numbers[0]}"
+    top, bottom, left, right = numbers
+    return f"F.pad(x, ({left}, {right}, {top}, {bottom})), then the layer with padding=0"
+
+
+def _layer(framework: str, a: str) -> str:
+    """The layer to write, from the shape of A's kernel (out, in, H, W) as text."""
+    sizes = a.split("x")
+    if len(sizes) == 4:
+        name = "filters" if framework == "keras" else "out_channels"
+        kernel = f"kernel_size=({sizes[2]}, {sizes[3]})"
+        return f"{name}={sizes[0]}, {kernel}; with A's groups each filter reads {sizes[1]} channels"
+    if len(sizes) == 2:
+        return f"Dense({sizes[0]})" if framework == "keras" else f"Linear({sizes[1]}, {sizes[0]})"
+    return f"a batch norm over {a} channels"
+
+
 _SAME = (
-    "; SAME adds max((ceil(n / stride) - 1) * stride + kernel - n, 0) to n rows, the larger half "
-    "after them"
+    "F.pad with the numbers of SAME: max((ceil(n / stride) - 1) * stride + kernel - n, 0) for n "
+    "rows, the larger half after them"
 )
 _MOMENTUM = (
     "BatchNorm2d(momentum=1 - {a}): PyTorch's momentum is the weight of the NEW statistics",
@@ -42,24 +74,20 @@ FAULTS: dict[str, Fault] = {
     "same-padding": Fault(
         "the convolution pads differently: A pads {a}, B pads {b}; on an even size at stride 2, "
         "SAME adds more after than before",
-        "Conv2d(..., padding=p) or F.pad with A's four numbers" + _SAME,
-        _PADDED,
+        "{padding}",
     ),
     "padding": Fault(
         "the convolution pads differently: A pads {a}, B pads {b}",
-        "Conv2d(..., padding=p) with A's p",
-        _PADDED,
+        "{padding}",
     ),
     "same-pool": Fault(
         "the pool pads differently: A pads {a}, B pads {b}; on an even size at stride 2, SAME adds "
         "its padding only after",
-        "MaxPool2d(kernel, stride, padding=p) or F.pad with A's four numbers" + _SAME,
-        _PADDED,
+        "{padding}",
     ),
     "pool-padding": Fault(
         "the pool pads differently: A pads {a}, B pads {b}",
-        "MaxPool2d(kernel, stride, padding=p) with A's p",
-        _PADDED,
+        "{padding}",
     ),
     "pool-border": Fault(
         "the max-pool pads with {a} in A and with {b} in B, and its input has negative values",
@@ -93,8 +121,7 @@ FAULTS: dict[str, Fault] = {
     ),
     "layer-shape": Fault(
         "the layer's weights have another shape: {a} in A, {b} in B",
-        "use A's kernel size, channels and groups",
-        "use A's kernel size, filters and groups",
+        "{layer}",
     ),
     "pool-size": Fault(
         "the pool's window is {a} in A and {b} in B", "kernel_size={a}", "pool_size={a}"
@@ -195,7 +222,7 @@ FAULTS: dict[str, Fault] = {
         "copy A's tensors; `resnet_torch.set_weights` names what does not fit",
         "copy A's tensors; `resnet_keras.set_weights` names what does not fit",
     ),
-    "activation": Fault("the activation differs: A has {a}, B has {b}", "use A's activation"),
+    "activation": Fault("the activation differs: A has {a}, B has {b}", "use A's: {a}"),
     "block-order": Fault(
         "the layers of a block are in another order: {a} in A, {b} in B",
         "apply them in A's order",
@@ -206,7 +233,7 @@ FAULTS: dict[str, Fault] = {
         "add it",
     ),
     "extra-layer": Fault("B has {b} that A does not have", "remove it"),
-    "different-layer": Fault("B has {b} where A has {a}", "use A's layer"),
+    "different-layer": Fault("B has {b} where A has {a}", "use A's: {a}"),
     "wiring": Fault(
         "the layer reads {a} in A, but {b} in B",
         "connect it as A does",
@@ -235,5 +262,5 @@ FAULTS: dict[str, Fault] = {
         "load one model's weights into the other, or create both from one seed; --copy-weights "
         "compares the layers with A's weights in both",
     ),
-    "setting": Fault("a setting of the layer differs: A has {a}, B has {b}", "use A's value"),
+    "setting": Fault("a setting of the layer differs: A has {a}, B has {b}", "use A's: {a}"),
 }

@@ -43,7 +43,7 @@ class Finding:
 
     def fix(self, framework: str) -> str:
         """The line to write instead, in that framework."""
-        return FAULTS[self.fault].fix(framework).replace("{a}", self.a).replace("{b}", self.b)
+        return FAULTS[self.fault].fix(framework, self.a, self.b)
 
 
 def merged(found: Mapping[Size, Sequence[Finding]], partial: Set[Size]) -> list[Finding]:

@@ -13,7 +13,7 @@ from typing import cast
 
 from resnet_spec import Architecture, Recipe, get_architecture
 
-from resnet_parity.adapters.loading import chosen_backend, keras_adapter, torch_adapter
+from resnet_parity.adapters.loading import both_adapters, chosen_backend
 from resnet_parity.adapters.protocol import TrainingAdapter
 from resnet_parity.errors import ParityError, ProbeError
 from resnet_parity.limits import check_memory
@@ -103,7 +103,7 @@ def lockstep(
     total = 1 + min(steps, _REPORTS) + (single_steps > 0)
     chosen_backend(keras_backend)  # before anything is printed
     progress("loading the frameworks", total)
-    adapters = torch_adapter(), keras_adapter(keras_backend)
+    adapters = both_adapters(keras_backend)
     training_adapters = _training_adapter("torch"), _training_adapter("keras")
     workload = make_workload(arch, recipe, seed, size, batch)
     ran: list[TrainingStep] = []

@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import os
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 
-from resnet_parity.errors import MissingFrameworkError, ParityError
+from resnet_parity.adapters.loading import require
+from resnet_parity.errors import ParityError
 from resnet_parity.files import check_writable, write_atomically
 from resnet_parity.lockstep import Lockstep
 
@@ -23,10 +23,7 @@ def check_plot(path: str | Path) -> None:
     if path.suffix.lower() != ".png":
         raise ParityError(f"{path} is no PNG file; choose a name that ends in .png")
     check_writable(path)
-    if find_spec("matplotlib") is None:
-        raise MissingFrameworkError(
-            "matplotlib is not installed; install it with: python -m pip install 'matplotlib>=3.9'"
-        )
+    require("matplotlib")
 
 
 def draw(result: Lockstep, path: str | Path) -> None:

@@ -79,6 +79,8 @@ def compare_operators(
         others = [other for other, same in _EQUIVALENT.items() if same == operator and found[other]]
         number = found[operator] + sum(found[other] for other in others)
         remark = f"as {', '.join(others)}" if others else ""
+        if operator == "BatchNormalization" and number > needed[operator]:
+            remark = "not folded into the convolution before it"
         if operator in _FLATTENING and may_flatten and _flattens_the_mean(proto, operator):
             may_flatten, remark = False, "one may follow the global average"
             rows.append(OperatorCount(operator, number, 1, remark))

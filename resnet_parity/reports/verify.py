@@ -15,7 +15,7 @@ from resnet_parity.checks.base import Check
 from resnet_parity.probes import default_size
 from resnet_parity.reports.tables import COLOUR, json_data, new_table, shape_text
 from resnet_parity.verdict import Row, Verdict
-from resnet_parity.verify import Report
+from resnet_parity.verify import Report, TopClasses
 
 
 def as_json(report: Report, *, layers: bool) -> dict[str, Any]:
@@ -113,6 +113,7 @@ def print_report(console: Console, report: Report, *, layers: bool) -> None:
         console.print("the engines rank the classes of a photograph differently", style="red")
     if report.top_classes:
         console.print()
+        console.print(_CLASSES, soft_wrap=True)
         console.print(_class_table(report))
         console.print()
     if layers:
@@ -141,12 +142,21 @@ def _print_details(console: Console, verdict: Verdict) -> None:
     )
 
 
+_CLASSES = "The weights are random: the classes mean nothing, only that all engines agree on them."
+
+
 def _class_table(report: Report) -> Table:
-    table = new_table("photograph", "dtype", "engine", "top classes")
-    table.title = "the weights are random: only the agreement of the engines has a meaning"
+    """A row per photograph and ranking, with the logits of the first engine that gave it."""
+    rankings: dict[tuple[int, tuple[int, ...]], list[TopClasses]] = {}
     for top in report.top_classes:
-        classes = " ".join(str(index) for index, _ in top.classes)
-        table.add_row(Text(top.image), top.dtype, top.engine, classes)
+        ranking = tuple(index for index, _ in top.classes)
+        rankings.setdefault((top.index, ranking), []).append(top)
+    table = new_table("photograph", "top classes (logits)", "engines")
+    for (index, _), tops in rankings.items():
+        classes = "  ".join(f"{index} ({logit:.4g})" for index, logit in tops[0].classes)
+        engines = ", ".join(dict.fromkeys(f"{top.engine} in {top.dtype}" for top in tops))
+        every = len(tops) == sum(top.index == index for top in report.top_classes)
+        table.add_row(Text(tops[0].image), classes, f"all {len(tops)}" if every else engines)
     return table
 
 

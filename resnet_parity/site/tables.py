@@ -16,6 +16,7 @@ from typing import Any
 from resnet_spec import ARCHITECTURES, GROUPS, mac_count, parameter_count
 from resnet_spec.differences import DIFFERENCES
 
+from resnet_parity.cli.exit_codes import EXIT_CODES, FAILURES
 from resnet_parity.reports.matrix import markdown
 from resnet_parity.reports.onnx import ONNX_CHECKS
 from resnet_parity.reports.tables import markdown_table
@@ -77,6 +78,14 @@ def tolerances() -> str:
             for (check, quantity), row in TOLERANCES.items()
         ),
     )
+
+
+def exit_codes() -> str:
+    """Return the tables of exit codes that `resnet-parity --help` prints, too."""
+    codes = ((f"{code}", text) for code, text in EXIT_CODES.items())
+    failures = ((f"`{name}`", text) for name, text in FAILURES.items())
+    tables = (("exit code", "meaning"), codes), (("command", "exits with 1 when"), failures)
+    return "\n\n".join(markdown_table(*table) for table in tables)
 
 
 def matrix() -> str:
@@ -146,6 +155,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "consequences": consequences,
     "architectures": architectures,
     "tolerances": tolerances,
+    "exits": exit_codes,
     "matrix": matrix,
     "onnx": onnx,
 }
