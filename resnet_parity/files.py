@@ -19,6 +19,12 @@ _PREFIX, _SUFFIX = ".resnet-parity-", ".tmp"
 _OTHER_FILES = {
     b"version https://git-lfs": "a pointer of Git LFS, not the file; get that with `git lfs pull`",
     b"\x1f\x8b": "compressed by gzip; unpack it with `gunzip`",
+    b"bzh": "compressed by bzip2; unpack it with `bunzip2`",
+    b"\xfd7zxz": "compressed by xz; unpack it with `unxz`",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd; unpack it with `unzstd`",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive; extract it and name the file in it",
+    b"rar!": "a RAR archive; extract it and name the file in it",
+    b"<?xml": "XML, such as the error of a download; download the raw file",
     b"<!doctype html": "a web page, not the file; download the raw file",
     b"<html": "a web page, not the file; download the raw file",
 }

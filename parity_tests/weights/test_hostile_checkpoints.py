@@ -349,6 +349,28 @@ def test_a_hostile_file_is_refused(kind, name, tmp_path, monkeypatch):
     assert path.read_bytes() == content
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("nothing", "is empty, not a file of torch.save"),
+        ("page", "is a web page"),
+        ("pointer", "is a pointer of Git LFS"),
+        ("gzip", "is compressed by gzip"),
+        ("tar", "is a tar archive; extract it"),
+        ("tar of PyTorch", "is of PyTorch before 0.1.10; if you trust it"),
+        ("archive of others", "is a zip archive, but not of torch.save"),
+        ("TorchScript", "is a program of TorchScript"),
+        ("compressed", "was compressed after torch.save"),
+        ("loop", "is nested more than 50 deep, or holds itself"),
+        ("shared", "holds more than 524,288 objects"),
+    ],
+)
+def test_a_file_of_another_kind_is_named(name, reason, tmp_path):
+    path = tmp_path / "net.pth"
+    path.write_bytes(TORCH[name]())
+    assert f"{path} {reason}" in refused(open_torch, path)
+
+
 def test_an_encrypted_archive_is_refused(tmp_path):
     path, content = tmp_path / "net.pth", bytearray(zipped(torch_members()))
     content[content.find(b"PK\1\2") + 8] |= 1

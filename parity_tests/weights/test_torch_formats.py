@@ -18,6 +18,7 @@ import safetensors.torch
 import torch
 
 from resnet_parity.errors import ParityError
+from resnet_parity.weights.formats import open_checkpoint
 from resnet_parity.weights.formats.arrays import as_stored
 from resnet_parity.weights.formats.bfloat16 import rounded, widened
 from resnet_parity.weights.formats.numpy_files import (
@@ -27,7 +28,6 @@ from resnet_parity.weights.formats.numpy_files import (
     write_npz,
 )
 from resnet_parity.weights.formats.safetensors_files import open_safetensors, write_safetensors
-from resnet_parity.weights.formats.shards import open_shards
 from resnet_parity.weights.formats.stored import Tensors
 from resnet_parity.weights.formats.torch_files import open_torch, write_torch
 
@@ -397,10 +397,15 @@ def test_a_pickle_of_python_2_is_read(tmp_path):
     assert np.array_equal(theirs, numbers)
 
 
-def test_a_pickle_of_torch_save_is_read_as_such(tmp_path):
+def test_the_content_decides_not_the_name(tmp_path):
     data = {"w": torch.ones(3)}
-    for zipped in (True, False):
-        same(open_pickle(saved(tmp_path / "net.pkl", data, zipped)).groups[""], data)
+    for name in ("net.pkl", "net.pth", "net"):
+        for zipped in (True, False):
+            same(open_checkpoint(saved(tmp_path / name, data, zipped)).groups[""], data)
+        (tmp_path / name).write_bytes(pickle.dumps({"w": data["w"].numpy()}))
+        same(open_checkpoint(tmp_path / name).groups[""], data)
+        safetensors.torch.save_file(data, tmp_path / name)
+        same(open_checkpoint(tmp_path / name).groups[""], data)
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
@@ -439,7 +444,7 @@ def test_shards_are_one_state_dict(kind, tmp_path):
         places |= dict.fromkeys(part, file)
     index = tmp_path / f"{kind}.index.json"
     index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": places}))
-    found = open_shards(index)
+    found = open_checkpoint(index)
     same(found.groups[""], net)
     assert "2 shards" in found.format
 

@@ -43,7 +43,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         return _open_archive(path)
     if head[8:9] == b"{":
         return _open_safetensors(path)
-    return _open_pickle(path)
+    return _open_pickle(path, head)
 
 
 def _open_folder(path: Path) -> Checkpoint:
@@ -65,11 +65,9 @@ def _open_folder(path: Path) -> Checkpoint:
 
 
 def _open_shards(path: Path) -> Checkpoint:
-    if "safetensors" in path.name:
-        return _open_safetensors(path)
-    from resnet_parity.weights.formats.torch_files import open_torch
+    from resnet_parity.weights.formats.shards import open_shards
 
-    return open_torch(path)
+    return open_shards(path)
 
 
 def _open_keras(path: Path) -> Checkpoint:
@@ -97,9 +95,9 @@ def _open_archive(path: Path) -> Checkpoint:
     return open_torch(path)
 
 
-def _open_pickle(path: Path) -> Checkpoint:
+def _open_pickle(path: Path, head: bytes) -> Checkpoint:
     """A pickle of NumPy arrays, or of PyTorch before its archives."""
-    if path.suffix in (".pkl", ".pickle", ".pdparams"):
+    if head.startswith(b"\x80") or path.suffix in (".pkl", ".pickle", ".pdparams"):
         from resnet_parity.weights.formats.numpy_files import open_pickle
 
         return open_pickle(path)

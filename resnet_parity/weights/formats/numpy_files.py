@@ -27,7 +27,6 @@ from resnet_parity.weights.formats.arrays import (
     dtype_named,
     finished,
 )
-from resnet_parity.weights.formats.lookalikes import refuse_lookalike
 from resnet_parity.weights.formats.nested import checkpoint
 from resnet_parity.weights.formats.pickled_arrays import ARRAYS
 from resnet_parity.weights.formats.stored import Checkpoint, StoredTensor
@@ -49,7 +48,6 @@ _HEADER = re.compile(
 def open_npz(path: Path) -> Checkpoint:
     """Return the arrays of a `.npz` file. Objects in it are named and not read."""
     check_readable(path)
-    refuse_lookalike(path)
     with reading(path, _ARCHIVE, _SAVE_ARCHIVE):
         with path.open("rb") as file:
             if file.read(6) == b"\x93NUMPY":
@@ -104,7 +102,6 @@ def open_pickle(path: Path) -> Checkpoint:
     A file of `torch.save` is read as such.
     """
     check_readable(path)
-    refuse_lookalike(path)
     if is_torch(path):
         return open_torch(path)
     with (

@@ -36,7 +36,6 @@ from resnet_parity.weights.formats.arrays import (
     is_size,
     refused_dtype,
 )
-from resnet_parity.weights.formats.lookalikes import refuse_lookalike
 from resnet_parity.weights.formats.nested import checkpoint
 from resnet_parity.weights.formats.pickled_arrays import ARRAYS
 from resnet_parity.weights.formats.pickles import Name
@@ -252,13 +251,24 @@ def is_torch(path: Path) -> bool:
 def open_torch(path: Path) -> Checkpoint:
     """Return what a file of `torch.save` holds: its state dicts, and words on the rest."""
     check_readable(path)
-    refuse_lookalike(path)
     with reading(path, _KIND, _SAVE_AGAIN):
         if not is_torch(path):
-            raise ValueError("it begins otherwise")
+            raise ParityError(f"{path} is {_other_kind(path)}")
         with path.open("rb") as file:
             zipped = file.read(2) == b"PK"
         return _open_archive(path) if zipped else _open_row(path)
+
+
+def _other_kind(path: Path) -> str:
+    """The kind of a file that `torch.save` of today did not write, and what to do."""
+    with path.open("rb") as file:
+        head = file.read(512)
+    if head[257:262] != b"ustar":
+        return f"{'not' if head else 'empty, not'} {_KIND}; {_SAVE_AGAIN}"
+    if head[:100].rstrip(b"\0") in (b"sys_info", b"pickle", b"tensors", b"storages"):
+        line = f"torch.save(torch.load({str(path)!r}, weights_only=False), 'new.pth')"
+        return f"of PyTorch before 0.1.10; if you trust it, write it again:\n    {line}"
+    return "a tar archive; extract it with tar -xf, and name the file in it"
 
 
 def _open_archive(path: Path) -> Checkpoint:
