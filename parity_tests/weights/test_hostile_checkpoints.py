@@ -90,8 +90,10 @@ def entry(dtype: Any = "F32", shape: Any = (3,), places: Any = (0, 12)) -> dict[
 class Storage:
     """A storage in a pickle written here."""
 
-    def __init__(self, of: str = "FloatStorage", key: Any = "0", count: Any = 12) -> None:
-        self.identifier = ("storage", getattr(torch, of), key, "cpu", count)
+    def __init__(
+        self, of: str = "FloatStorage", key: Any = "0", count: Any = 12, view: Any = ()
+    ) -> None:
+        self.identifier = ("storage", getattr(torch, of), key, "cpu", count, *view)
 
 
 class Call:
@@ -176,6 +178,8 @@ TORCH: dict[str, Callable[[], bytes]] = {
     "text as shape": lambda: with_pickle(pickled({"w": tensor(shape="34")})),
     "truth as shape": lambda: with_pickle(pickled({"w": tensor(shape=(True, 4))})),
     "fraction as offset": lambda: with_pickle(pickled({"w": tensor(offset=0.0)})),
+    "view beyond": lambda: with_pickle(pickled({"w": tensor(view=[("1", 4, 9)])})),
+    "view without a place": lambda: with_pickle(pickled({"w": tensor(view=[("1", -1, 5)])})),
     "no storage": lambda: with_pickle(
         pickled({"w": Call(_rebuild_tensor_v2, 1, 0, (3,), (1,), False, {})})
     ),
@@ -363,6 +367,11 @@ def test_a_hostile_file_is_refused(kind, name, tmp_path, monkeypatch):
         ("compressed", "was compressed after torch.save"),
         ("loop", "is nested more than 50 deep, or holds itself"),
         ("shared", "holds more than 524,288 objects"),
+        (
+            "many members",
+            "is not a file of torch.save, or is damaged; copy it again, or save it again with "
+            "torch.save(model.state_dict(), ...): it has more than 32,768 members",
+        ),
     ],
 )
 def test_a_file_of_another_kind_is_named(name, reason, tmp_path):
@@ -441,6 +450,13 @@ def test_a_truncated_file_is_refused(kind, tmp_path):
     for cut in cuts:
         path.write_bytes(content[:cut])
         refused(open_file, path)
+
+
+def test_a_view_of_a_storage_is_read(tmp_path):
+    """PyTorch before 0.4 wrote tensors that share numbers so."""
+    path, view = tmp_path / "net.pth", [("1", 4, 6)]
+    path.write_bytes(with_pickle(pickled({"w": tensor(1, (2,), (3,), view=view)})))
+    assert open_torch(path).groups[""]["w"].read().tolist() == [5, 8]
 
 
 @pytest.mark.parametrize("kind", ["torch", "npz"])

@@ -55,6 +55,17 @@ class Settings(dict[str, Any]):
     """A class made from dict, as configurations are."""
 
 
+class Config:
+    """Settings as OmegaConf holds them: nodes that know their parent."""
+
+    def __init__(self, content: Any, parent: Any = None) -> None:
+        self._parent, self._flags = parent, {"readonly": True}
+        if isinstance(content, dict):
+            self._content = {name: Config(value, self) for name, value in content.items()}
+        else:
+            self._val = content
+
+
 def network() -> Net:
     torch.manual_seed(3)
     net = Net()
@@ -100,6 +111,8 @@ def test_a_training_checkpoint_is_taken_apart(zipped, protocol, tmp_path):
         "metric": np.float64(0.5),
         "args": argparse.Namespace(model="resnet18", num_classes=37, lr=0.1, extra=[1, None]),
         "hyper_parameters": Settings(width=2),
+        "cfg": Config({"model": {"depth": 50, "name": "r50"}}),
+        "opt": argparse.Namespace(in_channels=1),
         "callbacks": {"early": Callback()},
         "meter": defaultdict(list, {"loss": [0.1]}),
         "shadow": [torch.zeros(2), torch.zeros(3)],
@@ -118,6 +131,9 @@ def test_a_training_checkpoint_is_taken_apart(zipped, protocol, tmp_path):
         "args.num_classes": 37,
         "args.lr": 0.1,
         "hyper_parameters.width": 2,
+        "cfg.model.depth": 50,
+        "cfg.model.name": "r50",
+        "opt.in_channels": 1,
     }
     assert found.contents == (
         "optimizer: 6 tensors",
@@ -165,6 +181,13 @@ def test_big_endian_numbers_are_read(tmp_path):
         for name, content in members.items():
             archive.writestr(name, content)
     same(open_torch(path).groups[""], torch.load(path, weights_only=True))
+
+
+@ZIPPED
+def test_half_a_character_in_a_name_is_replaced(zipped, tmp_path):
+    """Such a name could not be printed."""
+    found = open_torch(saved(tmp_path / "net.pth", {"a\ud800": torch.ones(2)}, zipped))
+    assert [*found.groups[""]] == ["a?"]
 
 
 @ZIPPED

@@ -27,6 +27,10 @@ _MAX_NAME = 2**10
 """The longest name of a class or function, or text in a key that is no text."""
 
 
+_MAX_TEXT = 2**16
+"""The longest key of a dict. Longer text is the bytes of an array, as Python 2 wrote them."""
+
+
 class Stream(Protocol):
     """The file, or mapped memory, that a pickle is read from."""
 
@@ -99,6 +103,8 @@ def load(
 def key(value: Any) -> str:
     """The key of a dict as text; another than text in brackets. Text cannot be made to collide."""
     if isinstance(value, str):
+        if len(value) > _MAX_TEXT:
+            raise ValueError(f"its pickle has a key of {len(value):,} characters")
         return value
     if isinstance(value, Name):
         return f"[{value.path}]"
@@ -178,7 +184,7 @@ class _Machine:
     def push_value(self, value: Any) -> None:
         """Push a number or bytes, within bounds, or text, without half a character."""
         if isinstance(value, str):
-            if not value.isascii():
+            if len(value) <= _MAX_TEXT and not value.isascii():
                 value = value.encode("utf-8", "replace").decode()
         elif isinstance(value, int) and value.bit_length() > _MAX_BITS:
             raise ValueError(f"its pickle has an integer of more than {_MAX_BITS} bits")
