@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -104,6 +105,26 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
         raise ParityError(f"{path} cannot be written: {error.strerror}") from error
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path in a temporary folder beside `path`; the file written there replaces `path`.
+
+    It has the same suffix, and a library can write it by its own means. Raises `ParityError`.
+    """
+    check_writable(path)
+    target = _target(path)
+    try:
+        _delete_abandoned(target.parent)
+        with _temporary_folder(target.parent) as folder:
+            yield folder / path.name
+            with (folder / path.name).open("rb") as written:
+                _set_mode(written.fileno(), target)
+                os.fsync(written.fileno())
+            (folder / path.name).replace(target)
+    except OSError as error:
+        raise ParityError(f"{path} cannot be written: {error.strerror or brief(error)}") from error
+
+
 def _status(path: Path, purpose: str) -> os.stat_result | None:
     """The status of a file, None if there is none. Raises `ParityError` for an impossible name."""
     try:
@@ -132,6 +153,19 @@ def _temporary(folder: Path) -> IO[bytes]:
         file.close()  # another process deleted it before it was locked
 
 
+@contextmanager
+def _temporary_folder(parent: Path) -> Iterator[Path]:
+    """A new temporary folder; its lock says that it is in use."""
+    with tempfile.TemporaryDirectory(dir=parent, prefix=_PREFIX, suffix=_SUFFIX) as name:
+        descriptor = os.open(name, os.O_RDONLY)
+        try:
+            with suppress(OSError):  # a file system without locks; there no folder is abandoned
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield Path(name)
+        finally:
+            os.close(descriptor)
+
+
 def _set_mode(descriptor: int, target: Path) -> None:
     """Give a temporary file the mode and the group of the file that it replaces."""
     try:
@@ -145,13 +179,13 @@ def _set_mode(descriptor: int, target: Path) -> None:
 
 
 def _delete_abandoned(folder: Path) -> None:
-    """Delete temporary files that no process holds a lock on: their process was killed."""
+    """Delete temporary files and folders that no process holds a lock on: theirs was killed."""
     for path in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
         with suppress(OSError):  # of another user, locked, or deleted by another process
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
             finally:
                 os.close(descriptor)
 

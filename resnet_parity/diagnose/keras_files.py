@@ -12,7 +12,6 @@ import math
 import re
 import tempfile
 import warnings
-import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import cycle
@@ -34,13 +33,14 @@ from resnet_parity.errors import ParityError
 from resnet_parity.files import brief, shown
 from resnet_parity.limits import MAX_ELEMENTS
 from resnet_parity.weights.formats import hdf5
+from resnet_parity.weights.formats.archives import Member
 from resnet_parity.weights.formats.hdf5 import MAX_DEPTH
 from resnet_parity.weights.formats.keras_archive import (
     CONFIG,
     KIND,
     SAVE_AGAIN,
     WEIGHTS,
-    opened,
+    members,
     read_config,
     unpack,
 )
@@ -87,25 +87,20 @@ def _source(path: Path) -> hdf5.Source:
     return hdf5.Source(path, KIND, SAVE_AGAIN, _CALLABLE)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """The archive, with every member checked."""
+def _members(path: Path) -> dict[str, Member]:
+    """The members of the archive, checked."""
     if hdf5.magic(path) == hdf5.MAGIC:
         raise ParityError(f"{path} is an HDF5 file, which may hold code; {_CALLABLE}")
-    with opened(_source(path), _MEMBERS) as archive:
-        yield archive
+    return members(_source(path), _MEMBERS)
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     """Return the config, without the training configuration, once every object is allowed."""
-    with _opened(path) as archive:
-        config = read_config(_source(path), archive)
-        _check_config(path, config)
-        if (config.get("module"), config.get("class_name")) not in MODELS:
-            named = shown(config.get("class_name"))
-            raise ParityError(
-                f"{path}: its {CONFIG} describes a {named}, not a model; {SAVE_AGAIN}"
-            )
+    config = read_config(_source(path), _members(path))
+    _check_config(path, config)
+    if (config.get("module"), config.get("class_name")) not in MODELS:
+        named = shown(config.get("class_name"))
+        raise ParityError(f"{path}: its {CONFIG} describes a {named}, not a model; {SAVE_AGAIN}")
     return config
 
 
@@ -194,8 +189,8 @@ def _excess(node: dict[str, Any]) -> tuple[str, str] | None:
 
 def unpack_weights(path: Path, target: Path) -> None:
     """Write the weights to another file, so that nothing else of the archive is read."""
-    with _opened(path) as archive:
-        unpack(_source(path), archive, WEIGHTS, target)
+    _members(path)
+    unpack(_source(path), WEIGHTS, target)
 
 
 def check_weights(path: Path, weights: Path) -> None:

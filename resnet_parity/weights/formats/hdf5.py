@@ -16,6 +16,7 @@ from resnet_parity.adapters.loading import require
 from resnet_parity.errors import ParityError
 from resnet_parity.files import check_readable, reading, shown
 from resnet_parity.weights.formats.bfloat16 import widened
+from resnet_parity.weights.formats.hdf5_heaps import check_heaps
 from resnet_parity.weights.formats.stored import StoredTensor
 
 MAGIC = b"\x89HDF"
@@ -87,6 +88,7 @@ def open_file(file: Path, source: Source) -> Any:
     require("h5py")
     h5py = importlib.import_module("h5py")
     with source.reading():
+        check_heaps(file)
         return h5py.File(file, "r", locking=False)
 
 

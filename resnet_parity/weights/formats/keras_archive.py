@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Container, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from resnet_parity.errors import ParityError
 from resnet_parity.files import check_readable, shown
-from resnet_parity.weights.formats.hdf5 import Source, check_expansion
+from resnet_parity.weights.formats import archives
+from resnet_parity.weights.formats.archives import Member
+from resnet_parity.weights.formats.arrays import without_repetition
+from resnet_parity.weights.formats.hdf5 import Source
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 
@@ -25,49 +27,39 @@ _MAX_VALUES = 2**20
 """The largest number of values in a config.json; a resnet1202 has a quarter of it."""
 
 
-@contextmanager
-def opened(source: Source, members: Container[str] | None = None) -> Iterator[zipfile.ZipFile]:
-    """The archive; it may hold nothing but `members`, if they are given."""
+def members(source: Source, allowed: Collection[str] = ()) -> dict[str, Member]:
+    """The members of an archive by name; it may hold nothing but those allowed, if they are given.
+
+    Raises unless there are a config and weights.
+    """
     check_readable(source.path)
-    with source.reading(), zipfile.ZipFile(source.path) as archive:
-        _check_members(source, archive.infolist(), members)
-        yield archive
-
-
-def _check_members(
-    source: Source, members: list[zipfile.ZipInfo], allowed: Container[str] | None
-) -> None:
-    names: set[str] = set()
-    for member in members:
-        if member.filename in names or (allowed and member.filename not in allowed):
-            twice = "twice " if member.filename in names else ""
-            raise source.error(
-                f" holds {shown(member.filename)} {twice}in its archive, which Keras does not write"
-            )
-        names.add(member.filename)
-        if member.flag_bits & 1:
-            raise source.error(" is encrypted")
-        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise source.error(
-                f" is compressed by method {member.compress_type} of zip, which is not supported"
-            )
-        check_expansion(source, member.filename, member.file_size, member.compress_size)
-    if missing := {CONFIG, WEIGHTS} - names:
-        if "model.weights.npz" in names:
+    with source.reading():
+        found = archives.members(source.path, source.fix)
+    if allowed and (others := [name for name in found if name not in allowed]):
+        raise source.error(f" holds {shown(others[0])} in its archive, which Keras does not write")
+    if missing := {CONFIG, WEIGHTS} - {*found}:
+        if "model.weights.npz" in found:
             raise source.error(
                 " holds its weights as pickles in model.weights.npz, which Keras no longer reads"
             )
         raise source.error(f" has no {min(missing)} of a Keras model")
+    return found
 
 
-def read_config(source: Source, archive: zipfile.ZipFile) -> dict[str, Any]:
+def read_config(source: Source, found: Mapping[str, Member]) -> dict[str, Any]:
     """Return the config.json of an archive."""
-    if archive.getinfo(CONFIG).file_size > MAX_CONFIG:
-        raise source.too_large(f": its {CONFIG} has more than {MAX_CONFIG:,} bytes")
-    config = parse_config(source, archive.read(CONFIG), CONFIG)
+    config = read_json(source, found[CONFIG])
     if not isinstance(config, dict):
         raise source.error(f" is not {source.kind}: its {CONFIG} does not describe a model")
     return config
+
+
+def read_json(source: Source, member: Member) -> Any:
+    """Return a member of an archive that is a JSON text."""
+    if member.size > MAX_CONFIG:
+        raise source.too_large(f": its {member.name} has more than {MAX_CONFIG:,} bytes")
+    with source.reading():
+        return parse_config(source, member.read(), member.name)
 
 
 def parse_config(source: Source, text: bytes, name: str) -> Any:
@@ -76,20 +68,16 @@ def parse_config(source: Source, text: bytes, name: str) -> Any:
         raise source.too_large(f": its {name} has more than {MAX_CONFIG:,} bytes")
     if sum(text.count(mark) for mark in (b"{", b"[", b",")) > _MAX_VALUES:
         raise source.too_large(f": its {name} has more than {_MAX_VALUES:,} values")
-
-    def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        """A JSON object; another reader may take the other value of a key that stands twice."""
-        node = dict(pairs)
-        if len(node) != len(pairs):
-            raise ValueError(f"a key stands twice in one object of its {name}")
-        return node
-
-    return json.loads(text, object_pairs_hook=object_of)
+    return json.loads(text, object_pairs_hook=without_repetition)
 
 
-def unpack(source: Source, archive: zipfile.ZipFile, name: str, target: Path) -> None:
+def unpack(source: Source, name: str, target: Path) -> None:
     """Write a member of the archive to another file."""
-    with archive.open(name) as member:
+    with (
+        source.reading(),
+        zipfile.ZipFile(source.path) as archive,
+        archive.open(name) as member,
+    ):
         try:
             with target.open("wb") as file:
                 while chunk := member.read(2**20):

@@ -58,10 +58,11 @@ def _open_hdf5(path: Path) -> Checkpoint:
 
 def _open_archive(path: Path) -> Checkpoint:
     source = Source(path, keras_archive.KIND, keras_archive.SAVE_AGAIN)
-    with keras_archive.opened(source) as archive, tempfile.TemporaryDirectory() as folder:
-        config = keras_archive.read_config(source, archive)
-        about = archive.read(_ABOUT) if _ABOUT in archive.namelist() else b"{}"
-        keras_archive.unpack(source, archive, WEIGHTS, Path(folder, WEIGHTS))
+    found = keras_archive.members(source)
+    config = keras_archive.read_config(source, found)
+    about = keras_archive.read_json(source, found[_ABOUT]) if _ABOUT in found else None
+    with tempfile.TemporaryDirectory() as folder:
+        keras_archive.unpack(source, WEIGHTS, Path(folder, WEIGHTS))
         file = hdf5.open_file(Path(folder, WEIGHTS), source)
     return _open_model(source, ".keras", file, config, about)
 
@@ -74,8 +75,9 @@ def _open_folder(path: Path) -> Checkpoint:
     file = hdf5.open_file(path / WEIGHTS, source)
     with source.reading():
         config = parse_config(source, _text(path / CONFIG), CONFIG)
-        about = _text(path / _ABOUT) if (path / _ABOUT).is_file() else b"{}"
-        return _open_model(source, "folder of .keras", file, config, about)
+        about = path / _ABOUT
+        stated = parse_config(source, _text(about), _ABOUT) if about.is_file() else None
+        return _open_model(source, "folder of .keras", file, config, stated)
 
 
 def _text(path: Path) -> bytes:
@@ -84,13 +86,11 @@ def _text(path: Path) -> bytes:
         return file.read(keras_archive.MAX_CONFIG + 1)
 
 
-def _open_model(source: Source, kind: str, file: Any, config: Any, about: bytes) -> Checkpoint:
-    with source.reading():
-        facts = parse_config(source, about, _ABOUT)
-        layers = layers_of(config, source)
+def _open_model(source: Source, kind: str, file: Any, config: Any, about: Any) -> Checkpoint:
+    layers = layers_of(config, source)
     metadata: dict[str, object] = {}
-    if isinstance(facts, dict) and isinstance(facts.get("keras_version"), str):
-        metadata["keras_version"] = facts["keras_version"][:80]
+    if isinstance(about, dict) and isinstance(about.get("keras_version"), str):
+        metadata["keras_version"] = about["keras_version"][:80]
     return _checkpoint(source, kind, [hdf5.objects(file, source)], layers, metadata)
 
 
