@@ -80,7 +80,7 @@ class Member:
         """Its bytes, checked."""
         content = self.head(self.size + 1)
         if len(content) != self.size:
-            raise ValueError(f"its member {shown(self.name)} is truncated")
+            raise ValueError(f"its member {shown(self.name)} has another size than stated")
         self.check(content)
         return content
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from resnet_parity.errors import ParityError
 from resnet_parity.files import check_readable, reading, shown, write_atomically
-from resnet_parity.weights.formats import pickles
+from resnet_parity.weights.formats import opcodes, pickles
 from resnet_parity.weights.formats.archives import Member, members
 from resnet_parity.weights.formats.arrays import (
     READABLE,
@@ -139,28 +139,27 @@ def write_detectron2(
     """Write the pickle that detectron2 reads, whose names it matches with those of its model."""
     if dtype == "bfloat16":
         raise ParityError(f"{path}: NumPy has no bfloat16; choose float16 or float32")
-    parts = [b"\x80\x03}(", _text("model"), b"}("]
-    for name, values, _ in cast_all(tensors, dtype):
-        parts += [_text(name), *_array(values)]
-    parts += [b"u", _text("__author__"), _text("resnet-parity")]
-    parts += [_text("matching_heuristics"), b"\x88u."]
-    write_atomically(path, b"".join(parts))
+    model = opcodes.entries(
+        (name, _pickled_array(values)) for name, values, _ in cast_all(tensors, dtype)
+    )
+    facts = {"__author__": opcodes.text("resnet-parity"), "matching_heuristics": b"\x88"}
+    parts = [b"\x80\x03}", opcodes.text("model"), b"}", *model, b"s"]
+    write_atomically(path, b"".join([*parts, *opcodes.entries(facts.items()), b"."]))
 
 
-def _text(text: str) -> bytes:
-    return b"X" + len(text.encode()).to_bytes(4, "little") + text.encode()
-
-
-def _array(values: np.ndarray) -> list[bytes]:
+def _pickled_array(values: np.ndarray) -> bytes:
     """The opcodes of an array, as NumPy 1 writes them; NumPy 2 reads these, not the reverse."""
     little = values.astype(values.dtype.newbyteorder("<"), copy=False)
-    shape = b"".join(b"J" + extent.to_bytes(4, "little") for extent in values.shape)
-    return [
-        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85C\1b\x87R(K\1(" + shape,
-        b"tcnumpy\ndtype\n" + _text(little.dtype.str[1:]) + b"\x89\x88\x87R(K\3",
-        _text("<" if little.dtype.itemsize > 1 else "|")
-        + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb\x89",
-        b"B" + little.nbytes.to_bytes(4, "little"),
-        little.tobytes(),
-        b"tb",
-    ]
+    order = b"NNN" + b"J\xff\xff\xff\xff" * 2 + b"K\0t"
+    return b"".join(
+        [
+            opcodes.name("numpy.core.multiarray", "_reconstruct")
+            + opcodes.name("numpy", "ndarray"),
+            b"K\0\x85C\1b\x87R(K\1" + opcodes.integers(values.shape),
+            opcodes.name("numpy", "dtype") + opcodes.text(little.dtype.str[1:]) + b"\x89\x88\x87R",
+            b"(K\3" + opcodes.text(little.dtype.str[0]) + order + b"b\x89",
+            b"B" + little.nbytes.to_bytes(4, "little"),
+            little.tobytes(),
+            b"tb",
+        ]
+    )

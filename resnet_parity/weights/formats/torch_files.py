@@ -6,12 +6,11 @@ are pickles that refer to storages, and tensors are views of storages.
 
 from __future__ import annotations
 
-import importlib
 import math
 import mmap
 import struct
-from collections import OrderedDict
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from io import BytesIO
@@ -20,10 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from resnet_parity.adapters.loading import require
 from resnet_parity.errors import ParityError
 from resnet_parity.files import check_readable, reading, shown, write_atomically
-from resnet_parity.weights.formats import pickles
+from resnet_parity.weights.formats import opcodes, pickles
 from resnet_parity.weights.formats.archives import Member, members
 from resnet_parity.weights.formats.arrays import (
     READABLE,
@@ -373,13 +371,51 @@ def write_torch(
 
     Floating-point tensors become `dtype`, if it is given.
     """
-    require("torch")
-    torch: Any = importlib.import_module("torch")
-    state: OrderedDict[str, Any] = OrderedDict()
-    for name, values, kind in cast_all(tensors, dtype):
-        tensor = torch.from_numpy(values)
-        state[name] = tensor.view(torch.bfloat16) if kind == "bfloat16" else tensor
-    state._metadata = OrderedDict({METADATA: dict(metadata or {})})  # type: ignore[attr-defined]
+    words = {ours: word for word, ours in _STORAGES.items() if word != "_UntypedStorage"}
+    words["uint8"] = "ByteStorage"
+    members, pairs = {}, []
+    for key, (name, values, kind) in enumerate(cast_all(tensors, dtype)):
+        if kind not in words:
+            raise ParityError(f"{path}: {shown(name)} is of dtype {kind}, which torch files lack")
+        steps = [step // values.itemsize for step in values.strides]
+        pairs.append(
+            (name, _pickled_tensor(words[kind], str(key), values.size, values.shape, steps))
+        )
+        members[f"data/{key}"] = (
+            values.astype(bits(kind), copy=False).reshape(-1).view(np.uint8).data
+        )
+    ordered = opcodes.name("collections", "OrderedDict") + b")R"
+    noted = opcodes.entries((fact, opcodes.text(value)) for fact, value in (metadata or {}).items())
+    beside = (
+        b"}" + opcodes.text("_metadata") + b"}" + opcodes.text(METADATA) + b"}" + b"".join(noted)
+    )
+    pickle = b"\x80\x02" + ordered + b"".join(opcodes.entries(pairs)) + beside + b"ssb."
+    content = _archive({"data.pkl": pickle, "byteorder": b"little", **members, "version": b"3\n"})
+    write_atomically(path, content)
+
+
+def _pickled_tensor(
+    storage: str, key: str, count: int, shape: Sequence[int], steps: Sequence[int]
+) -> bytes:
+    """The opcodes of a tensor that has a storage of its own."""
+    return b"".join(
+        [
+            opcodes.name("torch._utils", "_rebuild_tensor_v2") + b"((",
+            opcodes.text("storage") + opcodes.name("torch", storage) + opcodes.text(key),
+            opcodes.text("cpu") + b"J" + count.to_bytes(4, "little") + b"tQK\0",
+            opcodes.integers(shape) + opcodes.integers(steps) + b"\x89",
+            opcodes.name("collections", "OrderedDict") + b")RtR",
+        ]
+    )
+
+
+def _archive(members: Mapping[str, bytes | memoryview]) -> memoryview:
+    """An archive whose members begin at multiples of 64 bytes, as PyTorch maps them."""
     content = BytesIO()
-    torch.save(state, content)
-    write_atomically(path, content.getbuffer())
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, member in members.items():
+            info = zipfile.ZipInfo(f"archive/{name}")
+            padding = -(content.tell() + 30 + len(info.filename) + 4) % 64
+            info.extra = struct.pack("<2sH", b"FB", padding) + bytes(padding)
+            archive.writestr(info, member)
+    return content.getbuffer()
