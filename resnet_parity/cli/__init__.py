@@ -14,6 +14,7 @@ from resnet_spec.hints import did_you_mean
 from resnet_spec.text import printable
 
 from resnet_parity.cli import (
+    convert,
     diagnose,
     export,
     import_onnx,
@@ -35,7 +36,7 @@ from resnet_parity.streams import open_streams, say, show_result, stdout_reserve
 
 _COMMANDS = (
     *(show, verify, lockstep, vectors, matrix, diagnose),
-    *(export, inspect, onnx_compare, import_onnx, page),
+    *(convert, inspect, export, onnx_compare, import_onnx, page),
 )
 """The modules of the commands, in the order of the help."""
 

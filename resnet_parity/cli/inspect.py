@@ -1,4 +1,4 @@
-"""`inspect`: the operators of an ONNX file, and those that its architecture does not need."""
+"""`inspect`: which network a file holds, who wrote it, and what the file cannot say."""
 
 from __future__ import annotations
 
@@ -11,57 +11,40 @@ from resnet_parity.cli import options
 
 def add(commands: Any) -> None:
     """The parser of `inspect`."""
-    text = "count the operators of an ONNX file, and name those that are not canonical"
+    text = (
+        "say which network a checkpoint holds, who wrote it, what is in it besides, and what it "
+        "cannot say; of an ONNX file, count the operators"
+    )
     parser = options.add_command(commands, "inspect", _inspect, text)
-    parser.add_argument("file", metavar="FILE", type=Path, help="an ONNX file")
+    parser.add_argument("file", metavar="FILE", type=Path, help="a checkpoint: a file or a folder")
+    options.add_source(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _inspect(arguments: argparse.Namespace) -> options.Result:
-    from resnet_parity.adapters.loading import require
-    from resnet_parity.errors import ParityError
-    from resnet_parity.files import check_readable
+    from resnet_parity.weights.formats import is_onnx
 
-    check_readable(arguments.file)
-    require("onnx", "onnxscript")
+    if is_onnx(arguments.file):
+        from resnet_parity.cli.inspect_onnx import inspect_onnx
 
-    from resnet_parity.onnx_io.reading import read_model
+        return inspect_onnx(arguments)
 
-    proto = read_model(arguments.file)  # before imports that take seconds
+    from resnet_parity.weights.description import describe
 
-    from resnet_parity.onnx_io.identify import identify
-    from resnet_parity.onnx_io.operators import compare_operators
-    from resnet_parity.reports.tables import new_table
-
-    arch, layout, reason, notes = None, "nchw", "", []
-    try:
-        found = identify(proto, str(arguments.file))
-        arch, layout, notes = found.architecture, found.match.layout, list(found.notes)
-    except ParityError as error:
-        reason = str(error)
-    counts = compare_operators(proto, arch, layout)
-    odd = [count for count in counts if count.found != count.needed]
-    code = 2 if arch is None else int(bool(odd))
+    found = describe(
+        arguments.file,
+        architecture=arguments.architecture,
+        prefix=arguments.prefix,
+        ema=arguments.ema,
+    )
 
     def show() -> None:
         if arguments.json:
-            name, rows = arch and arch.name, [vars(count) for count in counts]
-            data = {"architecture": name, "canonical": not code, "operators": rows}
-            options.print_json(data | {"reason": reason, "notes": notes})
+            options.print_json(found.as_json())
             return
-        table = new_table("operator", "found", "needed", "")
-        for count in counts:
-            needed = "?" if arch is None else str(count.needed)
-            table.add_row(count.operator, str(count.found), needed, count.remark)
-        options.console().print(table)
-        for note in notes:
-            options.print_text(note)
-        if arch is None:
-            options.print_text(reason, style="yellow")
-        elif odd:
-            rows = (f"{each.found} {each.operator} instead of {each.needed}" for each in odd)
-            options.print_text(f"{arch.name}: not canonical: {', '.join(rows)}", style="yellow")
-        else:
-            options.print_text(f"{arch.name}: canonical", style="green")
+        for line in found.lines():
+            options.print_text(line)
+        if found.problem:
+            options.print_text(found.problem, style="yellow")
 
-    return code, show
+    return 2 if found.problem else 0, show

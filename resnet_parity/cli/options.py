@@ -87,6 +87,24 @@ def check_names(
     return tuple(name for name in names if name in wanted or "all" in wanted)
 
 
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose the network in a checkpoint."""
+    parser.add_argument(
+        "--architecture",
+        metavar="NAME",
+        help="the architecture, where the file fits several (default: what the library builds)",
+    )
+    parser.add_argument(
+        "--prefix", metavar="NAME", help="the network, where the file holds several"
+    )
+    parser.add_argument(
+        "--ema",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="prefer averaged weights, where the file holds both (default)",
+    )
+
+
 def add_keras_backend(parser: argparse.ArgumentParser) -> None:
     """Add `--keras-backend`."""
     parser.add_argument(

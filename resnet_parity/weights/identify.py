@@ -96,7 +96,11 @@ def _readings(
         return []
     best = min(readings.items())[1]
     chosen = min(best, key=lambda each: _distance(dialect, each.architecture))
-    others = tuple(r.architecture.name for r in best if r is not chosen)
+    others = tuple(
+        each.architecture.name
+        for each in best
+        if each is not chosen and each.architecture.name in ARCHITECTURES
+    )
     return [replace(chosen, others=others)]
 
 

@@ -16,6 +16,8 @@ from resnet_spec import (
     WeightsError,
     check_weights,
     get_architecture,
+    make_plan,
+    parameters,
 )
 from resnet_spec.text import printable
 
@@ -66,15 +68,6 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """The weights by canonical name, float32, with their architecture and the report."""
-
-    architecture: Architecture
-    weights: dict[str, np.ndarray]
-    report: Report
-
-
-@dataclass(frozen=True)
 class Choice:
     """The network of a file that is loaded: a state dict, and the reading of its names."""
 
@@ -90,6 +83,63 @@ class Choice:
     def place(self) -> str:
         """Where the network is in the file, as the user writes it for `--prefix`."""
         return ".".join(part for part in (self.group, self.reading.prefix.rstrip("./")) if part)
+
+
+@dataclass(frozen=True)
+class Source:
+    """The network in the file as it is, before anything was adapted; its tensors are read again.
+
+    `biases` are those of convolutions that were folded into norms.
+    """
+
+    choice: Choice
+
+    @property
+    def dialect(self) -> str:
+        return self.choice.reading.dialect.name
+
+    @property
+    def biases(self) -> Mapping[str, str]:
+        return self.choice.reading.biases
+
+    @property
+    def architecture(self) -> Architecture:
+        """The architecture of the file; all its convolutions have a bias if some do."""
+        arch = self.choice.reading.architecture
+        return replace(arch, conv_bias="all") if self.biases else arch
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """The tensors by their names in the file, without the prefix."""
+        reading, tensors = self.choice.reading, self.choice.tensors
+        return {
+            name.replace(reading.prefix, "", 1): tensors[name].read().astype("float32")
+            for name in reading.names
+        }
+
+    def canonical(self) -> dict[str, np.ndarray]:
+        """The tensors by canonical name, with the biases that the file has."""
+        reading, tensors = self.choice.reading, self.choice.tensors
+        weights = canonical_tensors(self.choice)
+        list(_statistics(reading, weights))
+        for name, norm in reading.biases.items():
+            conv = bias_owner(reading.architecture, norm)
+            weights[f"{conv}.bias"] = tensors[name].read()
+        for parameter in parameters(self.architecture):
+            weights.setdefault(parameter.name, np.zeros(parameter.shape, "float32"))
+        return weights
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The weights by canonical name, float32, with their architecture and the report.
+
+    `source` is the network in the file, None where the weights were adapted.
+    """
+
+    architecture: Architecture
+    weights: dict[str, np.ndarray]
+    report: Report
+    source: Source | None = None
 
 
 def load_weights(
@@ -114,7 +164,7 @@ def load_weights(
     """
     path = Path(path)
     checkpoint = open_checkpoint(path)
-    given = None if architecture is None else _given(architecture)
+    given = given_architecture(architecture)
     choice = choose(checkpoint, prefix=prefix, architecture=given, ema=ema)
     reading = choice.reading
     weights, folded, made_up, cast = read_tensors(path, choice)
@@ -123,21 +173,13 @@ def load_weights(
         check_weights(arch, weights, dict.fromkeys(weights, "float32"))
     except WeightsError as error:
         raise ParityError(f"{path}: {error}") from error
-    target = replace(
-        arch,
-        num_classes=0 if drop_head else num_classes or arch.num_classes,
-        in_channels=in_channels or arch.in_channels,
-    )
-    if target != arch:
-        adapted = adapt_weights(weights, target)
-        weights, made_up = adapted.weights, (*made_up, *adapted.changes)
     report = Report(
         str(path),
         checkpoint.format,
         reading.dialect.name,
         arch.name,
-        target.num_classes,
-        target.in_channels,
+        arch.num_classes,
+        arch.in_channels,
         _dtype(choice),
         len(reading.names),
         choice.group,
@@ -151,12 +193,47 @@ def load_weights(
         checkpoint.contents,
         checkpoint.metadata,
     )
-    return Loaded(target, weights, report)
+    return adapted(
+        Loaded(arch, weights, report, Source(choice)),
+        num_classes=num_classes,
+        in_channels=in_channels,
+        drop_head=drop_head,
+    )
 
 
-def _given(architecture: str | Architecture) -> Architecture:
+def adapted(
+    loaded: Loaded,
+    *,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    drop_head: bool = False,
+) -> Loaded:
+    """The weights with another first or last layer, which `adapt_weights` makes.
+
+    Raises `ParityError` for a number of classes or channels that cannot be.
+    """
+    arch = loaded.architecture
+    classes = 0 if drop_head else arch.num_classes if num_classes is None else num_classes
     try:
-        return get_architecture(architecture)
+        target = replace(arch, num_classes=classes, in_channels=in_channels or arch.in_channels)
+    except ArchitectureError as error:
+        raise ParityError(str(error)) from error
+    if target == arch:
+        return loaded
+    found = adapt_weights(loaded.weights, target)
+    report = replace(
+        loaded.report,
+        num_classes=target.num_classes,
+        in_channels=target.in_channels,
+        made_up=(*loaded.report.made_up, *found.changes),
+    )
+    return Loaded(target, found.weights, report)
+
+
+def given_architecture(architecture: str | Architecture | None) -> Architecture | None:
+    """The architecture that the user names. Raises `ParityError`."""
+    try:
+        return None if architecture is None else get_architecture(architecture)
     except ArchitectureError as error:
         raise ParityError(str(error)) from error
 
@@ -274,15 +351,26 @@ def read_tensors(
             f"{printable(odd[0])} ({tensors[odd[0]].dtype}); quantised weights must be dequantised "
             "in the library that made them"
         )
-    weights = {
-        parameter.name: _canonical(reading, parameter, tensors[name].read())
-        for name, parameter in reading.names.items()
-    }
+    weights = canonical_tensors(choice)
     folded = tuple(_fold(reading, tensors, weights))
     made_up = tuple(_statistics(reading, weights))
     dtypes = {tensors[name].dtype for name in reading.names} - {"float32"}
     cast = tuple(f"{dtype} tensors to float32" for dtype in sorted(dtypes))
     return {name: array.astype("float32") for name, array in weights.items()}, folded, made_up, cast
+
+
+def canonical_tensors(choice: Choice) -> dict[str, np.ndarray]:
+    """The tensors of the file by canonical name, in their dtype."""
+    return {
+        parameter.name: _canonical(choice.reading, parameter, choice.tensors[name].read())
+        for name, parameter in choice.reading.names.items()
+    }
+
+
+def bias_owner(arch: Architecture, norm: str) -> str:
+    """The name of the convolution that a norm follows."""
+    layers = [layer.name for layer in make_plan(arch).layers]
+    return layers[layers.index(norm) - 1]
 
 
 def _size(shape: tuple[int, ...]) -> int:

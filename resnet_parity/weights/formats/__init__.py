@@ -7,6 +7,7 @@ the fix.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from resnet_parity.errors import ParityError
@@ -52,6 +53,8 @@ def _open_folder(path: Path) -> Checkpoint:
         from resnet_parity.weights.formats.tensorflow_files import open_tensorflow
 
         return open_tensorflow(path)
+    if (path / "task.weights.h5").is_file():
+        return _open_preset(path)
     indexes = [*path.glob("*.index.json"), *path.glob("*.weights.json")]
     named = [path / name for name in _FOLDER if (path / name).is_file()]
     others = [each for each in sorted(path.iterdir()) if each.suffix in _SUFFIXES]
@@ -62,6 +65,16 @@ def _open_folder(path: Path) -> Checkpoint:
             f"{path} is a folder without one checkpoint in it ({listed}); name a file"
         )
     return open_checkpoint(found[0])
+
+
+def _open_preset(path: Path) -> Checkpoint:
+    """A preset of KerasHub that has a head: its weights are in a file of their own."""
+    backbone, task = (_open_keras(path / f"{name}.weights.h5") for name in ("model", "task"))
+    merged = {
+        group: {**tensors, **task.groups.get(group, {})}
+        for group, tensors in backbone.groups.items()
+    }
+    return replace(backbone, path=path, groups=merged)
 
 
 def _open_shards(path: Path) -> Checkpoint:
@@ -106,3 +119,14 @@ def _open_pickle(path: Path, head: bytes) -> Checkpoint:
     from resnet_parity.weights.formats.torch_files import open_torch
 
     return open_torch(path)
+
+
+def is_onnx(path: Path) -> bool:
+    """Whether a path names an ONNX file, or a file of no other known format."""
+    if path.suffix == ".onnx" or not path.is_file():
+        return path.suffix == ".onnx"
+    with path.open("rb") as file:
+        head = file.read(16)
+    known = head.startswith((b"\x89HDF", b"PK", b"\x80")) or head[8:9] == b"{"
+    named = path.suffix in _SUFFIXES or path.name.endswith((".tar", ".th", ".json", ".index"))
+    return not (known or named)

@@ -1,0 +1,137 @@
+"""The parts that the libraries of one framework share."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from resnet_spec import Architecture
+
+from resnet_parity.adapters.loading import keras_adapter, require
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class Library:
+    """A library that builds ResNets. Images are (N, C, H, W) for every library."""
+
+    name: str
+    module: str
+
+    def missing_reason(self, arch: Architecture) -> str:
+        """Why the library has no such network; empty if it has."""
+        raise NotImplementedError
+
+    def build(self, arch: Architecture, dtype: str) -> Any:
+        """A model of the library with arbitrary weights."""
+        raise NotImplementedError
+
+    def set_weights(self, model: Any, arrays: Arrays) -> None:
+        """Give a model all its weights, by the names of the library; raises `ValueError`."""
+        raise NotImplementedError
+
+    def open(self, path: Path, arch: Architecture, dtype: str) -> Any:
+        """The model in a file or folder, opened as users of the library do."""
+        raise NotImplementedError
+
+    def run(self, model: Any, images: np.ndarray) -> np.ndarray:
+        """The output for images in the dtype of the model, (N, classes) or (N, features)."""
+        raise NotImplementedError
+
+    def load(self) -> Any:
+        """Import the library. Raises `MissingFrameworkError`."""
+        require(self.module)
+        return importlib.import_module(self.module)
+
+    @property
+    def version(self) -> str:
+        return f"{self.name} {version(self.module.replace('_', '-'))}"
+
+
+class TorchLibrary(Library):
+    """A library of PyTorch models."""
+
+    def set_weights(self, model: Any, arrays: Arrays) -> None:
+        torch = importlib.import_module("torch")
+        state = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+        try:
+            model.load_state_dict(state, strict=True)
+        except RuntimeError as error:
+            raise ValueError(str(error)) from error
+
+    def run(self, model: Any, images: np.ndarray) -> np.ndarray:
+        torch = importlib.import_module("torch")
+        dtype = next(model.parameters()).dtype
+        with torch.inference_mode():
+            output = model.eval()(torch.from_numpy(np.array(images)).to(dtype))
+        for field in ("logits", "pooler_output"):  # of an output of transformers
+            output = getattr(output, field, output)
+        return (
+            output.flatten(1).float().numpy()
+            if dtype == torch.bfloat16
+            else (output.flatten(1).numpy())
+        )
+
+    def in_dtype(self, model: Any, dtype: str) -> Any:
+        """The model in another dtype."""
+        return model.to(getattr(importlib.import_module("torch"), dtype)).eval()
+
+    def read_state_dict(self, path: Path) -> Arrays:
+        """The state dict in a file, by the library's own reader."""
+        torch = importlib.import_module("torch")
+        if path.suffix == ".safetensors":
+            state = importlib.import_module("safetensors.torch").load_file(path)
+        else:
+            state = torch.load(path, weights_only=True)
+        return {name: tensor.float().numpy() for name, tensor in state.items()}
+
+
+class KerasLibrary(Library):
+    """A library of Keras models; images are transposed to channels last for them."""
+
+    def load(self) -> Any:
+        keras_adapter()
+        return super().load()
+
+    def set_weights(self, model: Any, arrays: Arrays) -> None:
+        found = {
+            f"{layer.name}/{variable.path.rpartition('/')[2]}": variable
+            for layer in self.layers(model)
+            for variable in layer.weights
+        }
+        if found.keys() != arrays.keys():
+            odd = sorted(found.keys() ^ arrays.keys())
+            raise ValueError(f"{len(odd)} variables differ, the first is {odd[0]}")
+        for name, array in arrays.items():
+            found[name].assign(array)
+
+    def layers(self, model: Any) -> list[Any]:
+        """All layers of a model, those of its inner models included."""
+        layers = []
+        for layer in model.layers:
+            layers += self.layers(layer) if hasattr(layer, "layers") else [layer]
+        return layers
+
+    def run(self, model: Any, images: np.ndarray) -> np.ndarray:
+        keras = importlib.import_module("keras")
+        output = model(np.moveaxis(images, 1, -1), training=False)
+        output = keras.ops.convert_to_numpy(output)
+        return output.mean(axis=(1, 2)) if output.ndim == 4 else output
+
+    def in_dtype(self, model: Any, dtype: str) -> Any:
+        """The model with every layer in another dtype."""
+        if dtype == "float32":
+            return model
+        keras = importlib.import_module("keras")
+
+        def layer_in_dtype(layer: Any) -> Any:
+            return layer.__class__.from_config({**layer.get_config(), "dtype": dtype})
+
+        clone = keras.models.clone_model(model, clone_function=layer_in_dtype)
+        clone.set_weights(model.get_weights())
+        return clone

@@ -1,0 +1,60 @@
+"""The README.md of a folder: which network it is, where it comes from, what was proven."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from resnet_spec import parameter_count
+from resnet_spec.text import printable
+
+from resnet_parity.weights.loading import Loaded
+from resnet_parity.weights.proof import Proof
+from resnet_parity.weights.targets import Target
+
+_OPENED = {
+    "hf": "transformers.ResNetForImageClassification.from_pretrained(FOLDER)",
+    "timm": 'timm.create_model("local-dir:FOLDER", pretrained=True)',
+    "torchvision": "model.load_state_dict(torch.load('FOLDER/model.pth', weights_only=True))",
+    "kerashub": "keras_hub.models.ResNetImageClassifier.from_preset('FOLDER', preprocessor=None)",
+    "keras-applications": "keras.applications.ResNet50(weights='FOLDER/model.weights.h5', ...)",
+}
+
+
+def write_card(folder: Path, loaded: Loaded, target: Target, proof: Proof | None) -> None:
+    """Write `README.md` into the folder."""
+    (folder / "README.md").write_text("\n".join(_lines(loaded, target, proof)) + "\n")
+
+
+def _lines(loaded: Loaded, target: Target, proof: Proof | None) -> Iterator[str]:
+    arch, report = loaded.architecture, loaded.report
+    source = Path(report.file)
+    yield from ("---", "license: # fill in: the licence of the source", "---", "")
+    yield f"# {arch.name}, {arch.num_classes} classes, {arch.in_channels} image channels"
+    yield ""
+    yield f"{parameter_count(arch):,} parameters. {arch.source}"
+    yield ""
+    yield f"* Converted from `{printable(source.name)}` ({report.format}, {report.dialect})."
+    if source.is_file():
+        yield f"* SHA-256 of the source: `{_sha256(source)}`."
+    for line in (*report.assumptions, *report.folded, *report.made_up):
+        yield f"* {line}"
+    if target.name in _OPENED:
+        yield f"* To open it: `{_OPENED[target.name]}`."
+    yield ""
+    if proof is None:
+        yield "Not proven: written without running source and target."
+        return
+    yield f"Source run by {proof.source}, this folder by {proof.target}; relative L2 error:"
+    yield ""
+    yield "| image | dtype | error | limit |"
+    yield "| --- | --- | --- | --- |"
+    for each in proof.comparisons:
+        height, width = each.size
+        yield f"| {height}x{width} | {each.dtype} | {each.error:.1e} | {each.limit:.1e} |"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

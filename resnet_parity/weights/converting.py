@@ -1,0 +1,204 @@
+"""Convert a checkpoint: load it, write it for another library, read it back, prove it, keep it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from resnet_spec.text import printable
+
+from resnet_parity.errors import ParityError
+from resnet_parity.files import check_writable
+from resnet_parity.progress import Progress
+from resnet_parity.weights.cards import write_card
+from resnet_parity.weights.loading import Loaded, load_weights
+from resnet_parity.weights.naming import Dialect
+from resnet_parity.weights.proof import Proof, ProofError, prove
+from resnet_parity.weights.targets import TARGETS, Target
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What was written where; `proof` is None if none was asked for."""
+
+    loaded: Loaded
+    path: Path
+    target: str
+    dialect: str
+    proof: Proof | None
+    rounding: float | None = None
+    """The relative error of the weights that a smaller dtype costs, None for float32."""
+
+    checks: tuple[str, ...] = ()
+    """The verdicts of the checks that proved an ONNX file, in words."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        proof = None if self.proof is None else asdict(self.proof)
+        return {
+            "out": str(self.path),
+            "format": self.target,
+            "names": self.dialect,
+            "rounding": self.rounding,
+            "proof": proof,
+            "checks": list(self.checks),
+            "source": asdict(self.loaded.report) | {"metadata": {}},
+        }
+
+    def lines(self) -> Iterator[str]:
+        """The report in words, one fact a line."""
+        report, arch = self.loaded.report, self.loaded.architecture
+        yield (
+            f"{report.file}: {arch.name}, {arch.num_classes} classes, {arch.in_channels} image "
+            f"channels; {report.loaded} tensors ({report.format}, names of {report.dialect})"
+        )
+        where = ".".join(part for part in (report.group, report.prefix.rstrip("./")) if part)
+        if where:
+            yield f"  loaded: {where}{', averaged weights' if report.is_ema else ''}"
+        if report.left_over:
+            shown = ", ".join(map(printable, report.left_over[:4]))
+            yield f"  left over: {len(report.left_over)} tensors ({shown} ...)"
+        for title in ("made_up", "cast", "assumptions"):
+            for line in getattr(report, title):
+                yield f"  {title.replace('_', ' ')}: {line}"
+        if report.folded:
+            yield f"  folded: {len(report.folded)} biases of convolutions, into running means"
+        if self.rounding is not None:
+            yield f"  rounding: the weights changed by {self.rounding:.1e} (relative L2)"
+        for each in self.proof.comparisons if self.proof else ():
+            yield (
+                f"  proven at {each.size[0]}x{each.size[1]} in {each.dtype}: error {each.error:.1e}"
+                f" (<= {each.limit:.1e})"
+            )
+        yield from (f"  proven by the {line}" for line in self.checks)
+        if self.proof:
+            yield f"  source run by {self.proof.source}, target by {self.proof.target}"
+        elif not self.checks:
+            yield "  not proven (--no-prove)"
+        yield f"{self.path}: written"
+
+
+def save_weights(
+    path: str | Path,
+    loaded: Loaded,
+    to: str,
+    *,
+    names: str | None = None,
+    dtype: str = "float32",
+    proven: bool = True,
+    progress: Progress = lambda step, total: None,
+) -> Converted:
+    """Write weights in a format of `TARGETS`, after a proof that the file computes the same.
+
+    The file is read back, its tensors must be bitwise those that went in, and it is run beside the
+    source (see `proof`); nothing is written where that fails. `names` is the dialect of the
+    tensors, for a format that has none of its own.
+
+    Raises `ParityError`.
+    """
+    path, target = Path(path), _target(to)
+    arch = loaded.architecture
+    dialect = target.names(arch, names)
+    check_target(path, target, dialect, loaded, dtype)
+    weights = in_dtype(loaded.weights, dtype)
+    rounding = None if dtype == "float32" else _rounding(loaded.weights, weights)
+    with _new(path, target) as temporary:
+        progress(f"writing {path}", 3)
+        target.write(temporary, arch, weights, dialect, dtype)
+        progress("reading it back", 3)
+        _check_read_back(path, temporary, loaded, weights)
+        proof = None
+        if proven:
+            progress("running both", 3)
+            rounded = (
+                loaded if dtype == "float32" else replace(loaded, weights=weights, source=None)
+            )
+            proof = prove(rounded, target, temporary, dialect, dtype)
+        if not target.suffix:
+            write_card(temporary, loaded, target, proof)
+    return Converted(loaded, path, target.name, dialect.name, proof, rounding)
+
+
+def _target(to: str) -> Target:
+    if to not in TARGETS:
+        raise ParityError(f"unknown format {to!r}; it is one of: {', '.join(TARGETS)}")
+    return TARGETS[to]
+
+
+def check_target(path: Path, target: Target, dialect: Dialect, loaded: Loaded, dtype: str) -> None:
+    """Raise `ParityError` for what cannot be written, before anything is."""
+    if dtype != "float32" and not target.has_dtypes:
+        raise ParityError(f"{target.name} is written in float32 alone, not in {dtype}")
+    if target.suffix and not path.name.endswith(target.suffix):
+        raise ParityError(f"{path} must end in {target.suffix}, for {target.text}")
+    if not target.suffix:
+        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+            raise ParityError(f"{path} exists already; name a new folder")
+        if not path.parent.is_dir():
+            raise ParityError(f"{path} cannot be written: there is no folder {path.parent}")
+    else:
+        check_writable(path)
+        if path.exists() and path.samefile(loaded.report.file):
+            raise ParityError(f"{path} is the file that is read; name another one with --out")
+    library = target.library
+    if library is not None:
+        library.load()
+        if reason := library.missing_reason(loaded.architecture):
+            raise ParityError(f"{reason}; choose another format with --to")
+
+
+def in_dtype(weights: dict[str, np.ndarray], dtype: str) -> dict[str, np.ndarray]:
+    """The weights rounded to a dtype, as float32 arrays."""
+    if dtype == "float32":
+        return weights
+    if dtype == "float16":
+        return {name: array.astype("float16").astype("float32") for name, array in weights.items()}
+    from resnet_parity.weights.formats.bfloat16 import rounded, widened
+
+    return {name: widened(rounded(array)) for name, array in weights.items()}
+
+
+def _rounding(exact: dict[str, np.ndarray], rounded: dict[str, np.ndarray]) -> float:
+    """The L2 norm of all rounding errors over that of all weights."""
+    norms = [
+        (float(np.linalg.norm(rounded[name] - array)), float(np.linalg.norm(array)))
+        for name, array in exact.items()
+    ]
+    error, norm = np.linalg.norm(np.array(norms), axis=0)
+    return float(error / norm)
+
+
+@contextmanager
+def _new(path: Path, target: Target) -> Iterator[Path]:
+    """A path beside the target, which takes its place if nothing fails."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".resnet-parity-") as folder:
+        temporary = Path(folder, path.name)
+        if not target.suffix:
+            temporary.mkdir()
+        yield temporary
+        if path.is_dir():
+            path.rmdir()  # it is empty
+        shutil.move(temporary, path)
+
+
+def _check_read_back(
+    path: Path, temporary: Path, loaded: Loaded, weights: dict[str, np.ndarray]
+) -> None:
+    """Raise `ProofError` unless our own reader gives the tensors that went in, bitwise."""
+    found = load_weights(temporary, architecture=loaded.architecture).weights
+    wrong = [
+        name
+        for name, array in weights.items()
+        if name not in found or found[name].tobytes() != array.tobytes()
+    ]
+    if wrong or len(found) != len(weights):
+        raise ProofError(
+            f"{path} was not written: read back, {wrong[0] if wrong else 'a tensor'} has other bits"
+        )

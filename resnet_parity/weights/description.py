@@ -1,0 +1,116 @@
+"""Describe a checkpoint without reading its numbers, for `inspect`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from resnet_spec import Architecture
+from resnet_spec.text import printable
+
+from resnet_parity.errors import ParityError
+from resnet_parity.weights.formats import open_checkpoint
+from resnet_parity.weights.formats.stored import Checkpoint
+from resnet_parity.weights.loading import Choice, assumptions, choose, given_architecture
+
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Description:
+    """A checkpoint and the network in it; `problem` says why it cannot be loaded, if so."""
+
+    checkpoint: Checkpoint
+    choice: Choice | None
+    assumptions: tuple[str, ...]
+    problem: str
+
+    @property
+    def architecture(self) -> Architecture | None:
+        return self.choice.reading.architecture if self.choice else None
+
+    @property
+    def dtype(self) -> str:
+        if self.choice is None:
+            return ""
+        tensors = self.choice.tensors
+        return ", ".join(sorted({tensors[name].dtype for name in self.choice.reading.names}))
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        reading = self.choice.reading if self.choice else None
+        arch = self.architecture
+        return {
+            "file": str(self.checkpoint.path),
+            "format": self.checkpoint.format,
+            "groups": {group: len(each) for group, each in self.checkpoint.groups.items()},
+            "dialect": reading and reading.dialect.name,
+            "group": self.choice and self.choice.group,
+            "prefix": reading and reading.prefix,
+            "is_ema": bool(self.choice and self.choice.is_ema),
+            "architecture": arch and arch.name,
+            "num_classes": arch and arch.num_classes,
+            "in_channels": arch and arch.in_channels,
+            "dtype": self.dtype,
+            "tensors": len(reading.names) if reading else 0,
+            "left_over": list(reading.left_over) if reading else [],
+            "biases": list(reading.biases) if reading else [],
+            "assumptions": list(self.assumptions),
+            "contents": list(self.checkpoint.contents),
+            "metadata": {key: str(value) for key, value in _facts(self.checkpoint)},
+            "problem": self.problem,
+        }
+
+    def lines(self) -> Iterator[str]:
+        """One fact a line."""
+        path, names = printable(str(self.checkpoint.path)), self.checkpoint.groups
+        yield f"{path}: {self.checkpoint.format}"
+        for group, tensors in names.items():
+            where = f"in {printable(group)!r}: " if group else ""
+            yield f"  {where}{len(tensors)} tensors"
+        for line in self.checkpoint.contents:
+            yield f"  {printable(line)}"
+        for key, value in _facts(self.checkpoint):
+            yield f"  {printable(key)} = {printable(str(value))[:80]}"
+        if self.choice is None:
+            return
+        reading, arch = self.choice.reading, self.choice.reading.architecture
+        yield f"network: {arch.name}, {arch.num_classes} classes, {arch.in_channels} image channels"
+        yield f"  names of {reading.dialect.title} ({reading.dialect.name}), {self.dtype}"
+        if self.choice.place:
+            yield f"  at {printable(self.choice.place)}{', averaged' if self.choice.is_ema else ''}"
+        if reading.biases:
+            yield f"  {len(reading.biases)} biases of convolutions, to be folded into norms"
+        if reading.left_over:
+            shown = ", ".join(map(printable, reading.left_over[:_SHOWN]))
+            more = " ..." if len(reading.left_over) > _SHOWN else ""
+            yield f"  left over, {len(reading.left_over)} tensors: {shown}{more}"
+        yield "the file cannot say; assumed:"
+        for line in self.assumptions:
+            yield f"  {line}"
+
+
+def _facts(checkpoint: Checkpoint) -> Iterator[tuple[str, object]]:
+    for key, value in checkpoint.metadata.items():
+        if isinstance(value, str | int | float):
+            yield key, value
+
+
+def describe(
+    path: Path,
+    *,
+    architecture: str | None = None,
+    prefix: str | None = None,
+    ema: bool = True,
+) -> Description:
+    """Describe a file or a folder. Raises `ParityError` for one that cannot be opened."""
+    checkpoint = open_checkpoint(path)
+    given = given_architecture(architecture)
+    try:
+        choice = choose(checkpoint, prefix=prefix, architecture=given, ema=ema)
+    except ParityError as error:
+        return Description(checkpoint, None, (), str(error))
+    lines = assumptions(choice, checkpoint.metadata, is_given=given is not None)
+    return Description(checkpoint, choice, tuple(lines), "")

@@ -1,0 +1,180 @@
+"""Prove that a written file computes what the file that was read computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from resnet_spec import Architecture
+
+from resnet_parity.adapters.libraries import LIBRARIES
+from resnet_parity.adapters.libraries.base import Library
+from resnet_parity.adapters.loading import eager_mode, torch_adapter
+from resnet_parity.compare import relative_error
+from resnet_parity.errors import MissingFrameworkError, ParityError
+from resnet_parity.probes.splitmix import Stream
+from resnet_parity.reference.oracle import forward
+from resnet_parity.tolerances import least_noise_floor, limit
+from resnet_parity.weights.loading import Loaded, Source, load_weights
+from resnet_parity.weights.naming import Dialect
+from resnet_parity.weights.targets import Target
+
+Run = Callable[[np.ndarray, str], np.ndarray]
+"""Runs images (N, C, H, W) in a dtype and returns (N, numbers)."""
+
+
+REFERENCE = "the NumPy reference"
+"""Runs a network whose names no installed library has."""
+
+
+class ProofError(ParityError):
+    """The written file does not compute what was read; nothing is written."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The error of the outputs at one size in one dtype, and the limit that it kept."""
+
+    size: tuple[int, int]
+    dtype: str
+    error: float
+    limit: float
+
+
+@dataclass(frozen=True)
+class Proof:
+    """`source` and `target` name the library that ran each file, or the reference."""
+
+    source: str
+    target: str
+    comparisons: tuple[Comparison, ...]
+
+
+def sizes_of(arch: Architecture) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Two sizes of images, (height, width), one even and one odd."""
+    return ((64, 96), (97, 65)) if arch.reduction > 8 else ((32, 24), (25, 33))
+
+
+def images_of(arch: Architecture, size: tuple[int, int]) -> np.ndarray:
+    """Two images of about normally distributed numbers, (2, C, H, W), that float32 holds."""
+    shape = (2, arch.in_channels, *size)
+    uniform = Stream(f"proof/{arch.name}/{size}").uniform(int(np.prod(shape)) * 4)
+    images = (uniform.reshape(-1, 4).sum(axis=1) - 2).reshape(shape) * np.sqrt(3.0)
+    return images.astype("float32").astype("float64")
+
+
+def prove(loaded: Loaded, target: Target, path: Path, names: Dialect, dtype: str) -> Proof:
+    """Run the file that was read and the file that was written, at two sizes, in two dtypes.
+
+    In float64 both must agree within the tolerance of the float64 check; in float32 the written
+    file may be off by twice the noise floor, which is PyTorch's own float32 error.
+
+    Raises `ProofError` where they do not agree.
+    """
+    arch = loaded.architecture
+    source_name, source = _source(loaded)
+    target_name, written = _target(loaded, target, path, names)
+    comparisons = []
+    for size in sizes_of(arch):
+        images = images_of(arch, size)
+        expected = source(images, "float64")
+        error = relative_error(expected, written(images, "float64"))
+        comparisons.append(Comparison(size, "float64", error, limit("float64", "taps")))
+        is_run = target_name != REFERENCE and dtype == "float32"
+        floor = _noise_floor(loaded, images) if is_run else None
+        if floor is not None:
+            error = relative_error(expected, written(images.astype("float32"), "float32"))
+            most = limit("float32", "taps") * floor
+            comparisons.append(Comparison(size, "float32", error, most))
+    for each in comparisons:
+        if not each.error <= each.limit:
+            raise ProofError(
+                f"{path.name} does not compute what {loaded.report.file} computes: at "
+                f"{each.size[0]}x{each.size[1]} in {each.dtype} the error is {each.error:.1e}, the "
+                f"limit {each.limit:.1e} ({target_name} against {source_name})"
+            )
+    return Proof(source_name, target_name, tuple(comparisons))
+
+
+def _source(loaded: Loaded) -> tuple[str, Run]:
+    """The network that was read, run by its own library; by the reference where none builds it."""
+    source = loaded.source
+    if source is not None and not source.biases:
+        for library in LIBRARIES.get(source.dialect, ()):
+            if _usable(library, source.architecture):
+                return library.version, _library_run(library, source)
+    if source is not None:
+        return REFERENCE, _reference(source.architecture, source.canonical)
+    return REFERENCE, _reference(loaded.architecture, lambda: loaded.weights)
+
+
+def _usable(library: Library, arch: Architecture) -> bool:
+    """Whether a library is installed and builds the architecture."""
+    try:
+        library.load()
+        return not library.missing_reason(arch)
+    except MissingFrameworkError:
+        return False
+
+
+def _library_run(library: Library, source: Source) -> Run:
+    """Runs the tensors of the file, by their names in the file."""
+    models: dict[str, object] = {}
+
+    def run(images: np.ndarray, dtype: str) -> np.ndarray:
+        if dtype not in models:
+            models[dtype] = library.build(source.architecture, dtype)
+            library.set_weights(models[dtype], source.tensors())
+        return library.run(models[dtype], images)
+
+    return run
+
+
+def _reference(arch: Architecture, weights: Callable[[], dict[str, np.ndarray]]) -> Run:
+    """Runs the NumPy reference, in float64 whatever the dtype."""
+    found: dict[str, np.ndarray] = {}
+
+    def run(images: np.ndarray, dtype: str) -> np.ndarray:
+        if not found:
+            found.update({name: array.astype("float64") for name, array in weights().items()})
+        *_, last = forward(arch, found, images.astype("float64")).values()
+        return last.array.reshape(len(images), -1)
+
+    return run
+
+
+def _target(loaded: Loaded, target: Target, path: Path, names: Dialect) -> tuple[str, Run]:
+    """The written file, opened and run by the library that it is for."""
+    arch = loaded.architecture
+    library = target.opened_by(names, arch)
+    if library is None:
+        return REFERENCE, _reference(arch, lambda: load_weights(path, architecture=arch).weights)
+    models: dict[str, object] = {}
+
+    def run(images: np.ndarray, dtype: str) -> np.ndarray:
+        if dtype not in models:
+            models[dtype] = library.open(path, arch, dtype)
+        return library.run(models[dtype], images)
+
+    library.load()
+    return library.version, run
+
+
+def _noise_floor(loaded: Loaded, images: np.ndarray) -> float | None:
+    """PyTorch's largest float32 error over all taps; None where PyTorch is not installed."""
+    try:
+        adapter = torch_adapter()
+    except MissingFrameworkError:
+        return None
+    arch = loaded.architecture
+    weights = {name: array.astype("float64") for name, array in loaded.weights.items()}
+    expected = forward(arch, weights, images.astype("float64"))
+    model = adapter.build(arch, loaded.weights, "float32")
+    taps = adapter.run(model, images.astype("float32"), eager_mode(adapter))
+    errors = (relative_error(expected[name].array, tap) for name, tap in taps.items())
+    return max(least_noise_floor(), *errors)
