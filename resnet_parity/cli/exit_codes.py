@@ -16,6 +16,7 @@ FAILURES = {
     "lockstep": "a step of training differs by more than the limit",
     "vectors": "with --verify, a hash differs",
     "matrix": "a check fails",
+    "convert": "the written file does not compute what was read; nothing is kept",
     "diagnose": "the models differ",
     "export": "the graph does not pass its checks; no file is written",
     "inspect": "the graph of the ResNet is not canonical",

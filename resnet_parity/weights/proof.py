@@ -86,10 +86,10 @@ def prove(loaded: Loaded, target: Target, path: Path, names: Dialect, dtype: str
         error = relative_error(expected, written(images, "float64"))
         comparisons.append(Comparison(size, "float64", error, limit("float64", "taps")))
         is_run = target_name != REFERENCE and dtype == "float32"
-        floor = _noise_floor(loaded, images) if is_run else None
-        if floor is not None:
+        noise_floor = _noise_floor(loaded, images) if is_run else None
+        if noise_floor is not None:
             error = relative_error(expected, written(images.astype("float32"), "float32"))
-            most = limit("float32", "taps") * floor
+            most = limit("float32", "taps") * noise_floor
             comparisons.append(Comparison(size, "float32", error, most))
     for each in comparisons:
         if not each.error <= each.limit:
