@@ -26,7 +26,7 @@ from resnet_parity.weights.targets import TARGETS, Target
 
 @dataclass(frozen=True)
 class Converted:
-    """What was written where; `proof` is None if none was asked for."""
+    """A checkpoint that was written; `proof` is None if none was asked for."""
 
     loaded: Loaded
     path: Path

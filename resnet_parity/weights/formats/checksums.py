@@ -15,7 +15,7 @@ def _step(state: np.ndarray) -> np.ndarray:
 
 
 def _table(bits: int) -> np.ndarray:
-    """The states after so many zero bits, by the bits that it loses."""
+    """The states after that number of zero bits, by the bits that it loses."""
     state = np.arange(2**bits, dtype=np.uint32)
     for _ in range(bits):
         state = _step(state)
@@ -52,7 +52,7 @@ def _in_lanes(rows: np.ndarray) -> int:
 
 
 def _after_zeros(count: int, states: np.ndarray) -> np.ndarray:
-    """The states after so many zero bytes."""
+    """The states after `count` zero bytes."""
     tables = _zeros(count)
     parts = (table[(states >> shift) & 255] for table, shift in zip(tables, _SHIFTS, strict=True))
     return reduce(np.bitwise_xor, parts)
@@ -60,7 +60,7 @@ def _after_zeros(count: int, states: np.ndarray) -> np.ndarray:
 
 @lru_cache(256)
 def _zeros(count: int) -> np.ndarray:
-    """The states that so many zero bytes make of each of the four bytes of a state."""
+    """The states that `count` zero bytes make of each of the four bytes of a state."""
     states = np.arange(256, dtype=np.uint32) << np.array(_SHIFTS, np.uint32)[:, None]
     if count % 2:
         states = _BYTE[states & 255] ^ (states >> 8)
