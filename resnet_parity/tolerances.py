@@ -128,10 +128,10 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
         "relative L2 error of one framework's snippet against the other's",
         "one unit in the last place; a dense layer of six inputs gave 4e-3",
     ),
-    ("careless comparison", "logits"): Tolerance(
+    ("naive comparison", "logits"): Tolerance(
         1e-3,
         "largest absolute or relative difference",
-        "not a limit of this project, but what a careless comparison calls equal; tests show which "
+        "not a limit of this project, but what a naive comparison calls equal; tests show which "
         "planted defects it would miss",
     ),
     ("float64", "waived rounding of taps"): Tolerance(

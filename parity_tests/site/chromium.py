@@ -34,7 +34,7 @@ def chromium() -> Iterator[Browser]:
 def main() -> int:
     """Take a screenshot of batch normalisation in both frameworks, with a difference opened."""
     with chromium() as browser:
-        page = browser.new_page(viewport={"width": 1440, "height": 760}, reduced_motion="reduce")
+        page = browser.new_page(viewport={"width": 1440, "height": 696}, reduced_motion="reduce")
         page.goto((ensure_built() / "layers.html").as_uri() + "#layers-batch_norm-bn-variance")
         page.locator("#layers-batch_norm").evaluate("(pair) => pair.scrollIntoView()")
         page.screenshot(path=ROOT / "docs" / "page.png")

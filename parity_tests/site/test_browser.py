@@ -110,6 +110,19 @@ def test_every_page_opens_and_fits(reader, name, request, tmp_path):
     _check_screenshot(screenshot, theme)
 
 
+@at(PHONE)
+def test_a_phone_shows_the_names_of_several_pages(reader):
+    page = reader.open("layers")
+    whole = page.locator(".top ul a").evaluate_all(
+        "(links) => { const list = links[0].closest('ul').getBoundingClientRect();"
+        " return links.filter((each) => { const box = each.getBoundingClientRect();"
+        " return box.left >= list.left - 1 && box.right <= list.right + 1; }).length; }"
+    )
+    assert whole >= 4
+    field, brand = (page.locator(each).bounding_box() for each in ("#search", ".brand"))
+    assert field["x"] > brand["x"] + brand["width"] and field["width"] > 120
+
+
 def _check_screenshot(screenshot: bytes, theme: str) -> None:
     """A screenshot has contrast, on a light or a dark background."""
     image = Image.open(io.BytesIO(screenshot)).convert("L")

@@ -98,7 +98,7 @@ def test_python_examples_run(tmp_path):
     result = python("-c", script, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     difference = float(result.stdout.split()[0])  # the first example prints it
-    assert difference < limit("careless comparison", "logits")
+    assert difference < limit("naive comparison", "logits")
 
 
 def test_the_readme_shows_what_the_command_prints():
@@ -119,6 +119,24 @@ def test_the_readme_shows_what_the_command_prints():
     assert len(shown) == 6 and sample.splitlines()[: len(printed)] == printed
     report = Report(arch, 0, ("exact",), {}, (*made, *made))
     assert sample.splitlines()[-1] == _summary(report).plain
+
+
+def test_the_example_of_diagnose_prints_what_its_page_shows(tmp_path, monkeypatch, capsys):
+    """The page shows the whole report; errors are compared by their size."""
+    page = TEXTS["docs/diagnose.md"]
+    (models,) = re.findall(r"```python\n(# mine.py\n.*?)```", page, flags=re.DOTALL)
+    (shown,) = re.findall(r"```text\n(.*?)```", page, flags=re.DOTALL)
+    (tmp_path / "mine.py").write_text(models)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["diagnose", "mine:torch_net", "mine:keras_net"]) == 1
+
+    def rounded(text: str) -> list[str]:
+        text = re.sub(r"(?:error of|differs? by|float64 by) [\d.]+e(-?\+?\d+)", r"e\1", text)
+        return [
+            re.sub(r"conv2d\w*|batch_normalization\w*", "", x).rstrip() for x in text.splitlines()
+        ]
+
+    assert rounded(capsys.readouterr().out) == rounded(shown)
 
 
 def commands() -> list[str]:

@@ -25,8 +25,8 @@ from resnet_parity.compare import relative_error
 from resnet_parity.tolerances import limit
 
 GENERATOR = np.random.default_rng(0)
-VISIBLE = limit("careless comparison", "logits")
-"""A careless comparison accepts smaller errors; every difference but `dtype` causes larger ones."""
+VISIBLE = limit("naive comparison", "logits")
+"""A naive comparison accepts smaller errors; every difference but `dtype` causes larger ones."""
 
 
 def images(*shape: int) -> np.ndarray:

@@ -75,7 +75,7 @@ def test_tensors_that_a_shorter_net_lacks_are_left_out(weights):
 def test_a_head_can_be_added(weights):
     headless = adapt_weights(weights, get_architecture(TINY, num_classes=0)).weights
     again = adapt_weights(headless, TINY)
-    assert again.changes == ("fc: drawn anew, for 10 classes instead of none (seed 0)",)
+    assert again.changes == ("fc: re-initialised, for 10 classes instead of none (seed 0)",)
     resnet_torch.set_weights(resnet_torch.create_model(TINY), again.weights)
 
 

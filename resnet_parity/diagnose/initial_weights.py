@@ -103,7 +103,10 @@ def _randomised(a: Record, seed: int, *, untrained: bool, from_registry: bool) -
         for norm in a.norms:
             if "gamma" in norm.assign:
                 _set(norm, "gamma", _with_negatives(norm.tensors["gamma"]))
-        yield "every fourth gamma of A is made negative: positive ones hide a misplaced max-pool"
+        yield (
+            "every fourth gamma of A is made negative, in this comparison alone: positive ones hide "
+            "a misplaced max-pool"
+        )
 
 
 def _fill(steps: Sequence[RecordedStep], seed: int, names: Iterable[str] = _INITIAL) -> bool:

@@ -37,6 +37,9 @@ def compare_json(first: Architecture, second: Architecture) -> dict[str, Any]:
 def print_compare(console: Console, first: Architecture, second: Architecture) -> None:
     """Print the differences, and whether the weights of one fit the other."""
     data = compare_json(first, second)
+    if not data["fields"]:
+        console.print(f"{first.name} and {second.name} are the same architecture")
+        return
     table = new_table("", first.name, second.name)
     for name, pair in _different("", first, second).items():
         table.add_row(name, *map(repr, pair))
@@ -47,9 +50,6 @@ def print_compare(console: Console, first: Architecture, second: Architecture) -
     )
     table.add_row("GMACs", *costs)
     console.print(table)
-    if not data["fields"]:
-        console.print("\nthe two are the same architecture")
-        return
     console.print(f"\n{_tensors_text(data)}", soft_wrap=True)
 
 

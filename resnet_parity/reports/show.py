@@ -93,7 +93,7 @@ def print_show(
     console.print(f"{arch.name}: {arch.block} blocks. {arch.source}".rstrip())
     console.print(
         f"{parameter_count(arch):,} parameters, {mac_count(arch, *size) / 1e9:.2f} GMACs "
-        f"at {shape_text(size)}, norms with eps {arch.bn_eps:g}\n"
+        f"at {shape_text(size)}, batch norms with eps {arch.bn_eps:g}\n"
     )
     console.print(_stage_table(arch, size))
     if layers:

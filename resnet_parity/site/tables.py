@@ -70,12 +70,14 @@ def consequences() -> str:
 
 
 def tolerances() -> str:
-    """Return the table of all tolerances with their reasons."""
+    """Return the table of all tolerances with their reasons, those of a check together."""
+    order = list(dict.fromkeys(check for check, _ in TOLERANCES))
+    rows = sorted(TOLERANCES.items(), key=lambda item: order.index(item[0][0]))
     return markdown_table(
-        ("check", "quantity", "limit", "why"),
+        ("check or test", "quantity", "limit", "why"),
         (
             (check, quantity, f"{row.limit:g} {row.unit}", row.reason)
-            for (check, quantity), row in TOLERANCES.items()
+            for (check, quantity), row in rows
         ),
     )
 

@@ -97,7 +97,7 @@ def _has_other_classes(fc: Linear, weights: Mapping[str, np.ndarray]) -> bool:
 def _classes_text(fc: Linear, weights: Mapping[str, np.ndarray]) -> str:
     bias = weights.get(f"{fc.name}.bias")
     before = "none" if bias is None else str(bias.size)
-    return f"drawn anew, for {fc.out_features} classes instead of {before}"
+    return f"re-initialised, for {fc.out_features} classes instead of {before}"
 
 
 def _new_head(arch: Architecture, fc: Linear, seed: int, dtype: str) -> dict[str, np.ndarray]:
