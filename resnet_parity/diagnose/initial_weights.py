@@ -104,8 +104,8 @@ def _randomised(a: Record, seed: int, *, untrained: bool, from_registry: bool) -
             if "gamma" in norm.assign:
                 _set(norm, "gamma", _with_negatives(norm.tensors["gamma"]))
         yield (
-            "every fourth gamma of A is made negative, in this comparison alone: positive ones hide "
-            "a misplaced max-pool"
+            "every fourth gamma of A is made negative, in this comparison alone: "
+            "positive ones hide a misplaced max-pool"
         )
 
 
