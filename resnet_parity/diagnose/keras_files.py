@@ -196,7 +196,7 @@ def unpack_weights(path: Path, target: Path) -> None:
 def check_weights(path: Path, weights: Path) -> None:
     """Raise unless the HDF5 file holds groups and arrays of numbers, and no link elsewhere."""
     with hdf5.opened(weights, _source(path)) as file:
-        hdf5.objects(file, _source(path))
+        hdf5.contents(file, _source(path))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from resnet_parity.adapters.loading import require
 from resnet_parity.errors import ParityError
 from resnet_parity.files import check_readable, reading, shown
 from resnet_parity.weights.formats.bfloat16 import widened
-from resnet_parity.weights.formats.hdf5_heaps import check_heaps
+from resnet_parity.weights.formats.hdf5_attributes import AttributeFile
 from resnet_parity.weights.formats.stored import StoredTensor
 
 MAGIC = b"\x89HDF"
@@ -38,9 +39,6 @@ _MAX_OBJECTS = 2**16
 
 _MAX_NAME = 1000
 """The longest path of an object, in characters."""
-
-_MAX_ATTRIBUTE = 2**24
-"""The largest attribute, in bytes."""
 
 _FILTERS = {"shuffle", "fletcher32", "deflate", "gzip"}
 _NUMBERS = "fiub"
@@ -88,7 +86,6 @@ def open_file(file: Path, source: Source) -> Any:
     require("h5py")
     h5py = importlib.import_module("h5py")
     with source.reading():
-        check_heaps(file)
         return h5py.File(file, "r", locking=False)
 
 
@@ -103,18 +100,39 @@ def opened(file: Path, source: Source) -> Iterator[Any]:
             content.close()
 
 
-def objects(file: Any, source: Source) -> dict[str, Any]:
-    """Return the groups and arrays of a file by their paths, which begin with a slash.
+@dataclass(frozen=True)
+class Contents:
+    """The groups and arrays of a file by their paths, which begin with a slash; all are checked."""
 
-    Raises unless all are plain arrays of numbers, and no link leads elsewhere.
+    groups: dict[str, Any]
+    arrays: dict[str, Any]
+    source: Source
+    attributes: AttributeFile
+
+    def texts(self, place: str) -> dict[str, list[str]]:
+        """The attributes of a group that are texts. One in parts, `layer_names0` ..., is joined."""
+        h5py = importlib.import_module("h5py")
+        with self.source.reading():
+            found = self.attributes.texts(h5py.h5o.get_info(self.groups[place].id).addr)
+        for name in [name.removesuffix("0") for name in found if name.endswith("_names0")]:
+            parts = [*takewhile(found.__contains__, (f"{name}{part}" for part in count()))]
+            found.setdefault(name, [text for part in parts for text in found[part]])
+        return found
+
+
+def contents(file: Any, source: Source) -> Contents:
+    """Return the objects of a file.
+
+    Raises unless all are groups and plain arrays of numbers, and no link leads elsewhere.
     """
     with source.reading():
-        return _objects(file, source)
+        groups, arrays = _objects(file, source)
+        return Contents(groups, arrays, source, AttributeFile(file.id.get_vfd_handle()))
 
 
-def _objects(file: Any, source: Source) -> dict[str, Any]:
+def _objects(file: Any, source: Source) -> tuple[dict[str, Any], dict[str, Any]]:
     h5py = importlib.import_module("h5py")
-    found: dict[str, Any] = {"": file}
+    groups, arrays = {"": file}, {}
     waiting, seen, total = [(file, "", 0)], set(), 0
     while waiting:
         group, where, depth = waiting.pop()
@@ -134,15 +152,16 @@ def _objects(file: Any, source: Source) -> dict[str, Any]:
             seen.add(address)
             if len(seen) > _MAX_OBJECTS:
                 raise source.too_large(f": it has more than {_MAX_OBJECTS:,} arrays")
-            found[child_path] = child
             if isinstance(child, h5py.Group):
+                groups[child_path] = child
                 waiting.append((child, child_path, depth + 1))
                 continue
             if problem := _array_problem(h5py, child):
                 raise source.error(f"{place}, {problem}")
+            arrays[child_path] = child
             total += child.nbytes
     check_expansion(source, "its HDF5 content", total, file.id.get_filesize())
-    return found
+    return groups, arrays
 
 
 def is_name(name: str) -> bool:
@@ -167,38 +186,8 @@ def _array_problem(h5py: Any, child: Any) -> str:
     return ""
 
 
-def strings(group: Any, name: str, source: Source) -> list[str]:
-    """Return an attribute of one or more strings, or those of `name0`, `name1` ...; none: []."""
-    values: list[str] = []
-    with source.reading():
-        attributes = group.attrs
-        keys = [name] if name in attributes else []
-        while not keys or (keys != [name] and len(keys) < _MAX_OBJECTS):
-            if (key := f"{name}{len(keys)}") not in attributes:
-                break
-            keys.append(key)
-        for key in keys:
-            values += _strings(attributes, key, source)
-    return values
-
-
-def _strings(attributes: Any, key: str, source: Source) -> list[str]:
-    h5py = importlib.import_module("h5py")
-    attribute = attributes.get_id(key)
-    count = math.prod(attribute.shape or (0,)) if attribute.shape is not None else 0
-    if count == 0 and attribute.shape != ():
-        return []  # Keras writes an empty list as an array of float64 without values
-    text = h5py.check_string_dtype(attribute.dtype) is not None
-    if not text or count * attribute.dtype.itemsize > _MAX_ATTRIBUTE:
-        raise source.error(
-            f": its attribute {shown(key)} of {count:,} x {attribute.dtype} is no list of names"
-        )
-    values = np.asarray(attributes[key], dtype=object).ravel().tolist()
-    return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
-
-
 def stored(array: Any, source: Source) -> StoredTensor:
-    """Return an array of a file that `objects` has checked."""
+    """Return an array of a file that was checked."""
     dtype = "bfloat16" if array.dtype.kind == "V" else array.dtype.name
 
     def read() -> np.ndarray:

@@ -7,7 +7,7 @@ the words of Keras (`kernel`, `moving_variance`), whatever a file calls them.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +49,10 @@ def _source(path: Path) -> Source:
 
 def _open_hdf5(path: Path) -> Checkpoint:
     source = _source(path)
-    file = hdf5.open_file(path, source)
-    found = hdf5.objects(file, source)
-    if "/model_weights" in found or keras_legacy.is_legacy(file):
-        return keras_legacy.read(source, found)
-    return _checkpoint(source, ".weights.h5", [found], (), {})
+    file = hdf5.contents(hdf5.open_file(path, source), source)
+    if "/model_weights" in file.groups or "layer_names" in file.texts(""):
+        return keras_legacy.read(source, file)
+    return _checkpoint(source, ".weights.h5", [file], (), {})
 
 
 def _open_archive(path: Path) -> Checkpoint:
@@ -91,7 +90,7 @@ def _open_model(source: Source, kind: str, file: Any, config: Any, about: Any) -
     metadata: dict[str, object] = {}
     if isinstance(about, dict) and isinstance(about.get("keras_version"), str):
         metadata["keras_version"] = about["keras_version"][:80]
-    return _checkpoint(source, kind, [hdf5.objects(file, source)], layers, metadata)
+    return _checkpoint(source, kind, [hdf5.contents(file, source)], layers, metadata)
 
 
 def _open_shards(path: Path) -> Checkpoint:
@@ -113,9 +112,8 @@ def _open_shards(path: Path) -> Checkpoint:
             raise source.error(f" names {shown(name)}, which is no file of its own folder")
         shard = _source(path.with_name(name))
         hdf5.magic(shard.path)
-        parts.append(hdf5.objects(hdf5.open_file(shard.path, shard), shard))
-    arrays = (each for part in parts for each in part.values() if hasattr(each, "nbytes"))
-    if (size := sum(each.nbytes for each in arrays)) != total:
+        parts.append(hdf5.contents(hdf5.open_file(shard.path, shard), shard))
+    if (size := sum(each.nbytes for part in parts for each in part.arrays.values())) != total:
         raise ParityError(
             f"{path}: its files hold {size:,} bytes of weights and not {total:,}; fetch all of "
             "them again"
@@ -126,7 +124,7 @@ def _open_shards(path: Path) -> Checkpoint:
 def _checkpoint(
     source: Source,
     kind: str,
-    parts: Iterable[Mapping[str, Any]],
+    parts: Iterable[hdf5.Contents],
     layers: tuple[ConfigLayer, ...],
     metadata: dict[str, object],
 ) -> Checkpoint:

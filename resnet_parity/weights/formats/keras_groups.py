@@ -11,7 +11,7 @@ from typing import Any
 from resnet_parity.errors import ParityError
 from resnet_parity.files import shown
 from resnet_parity.weights.formats import hdf5
-from resnet_parity.weights.formats.hdf5 import Source
+from resnet_parity.weights.formats.hdf5 import Contents, Source
 from resnet_parity.weights.formats.keras_config import ConfigLayer, by_group
 from resnet_parity.weights.formats.stored import StoredTensor
 
@@ -42,20 +42,20 @@ class Content:
     children: Mapping[str, list[str]]
 
 
-def merged(source: Source, parts: Iterable[Mapping[str, Any]]) -> Content:
+def merged(source: Source, parts: Iterable[Contents]) -> Content:
     """The content of one file, or of several that each hold a part of it."""
     arrays, names = {}, {}
     children: dict[str, dict[str, None]] = defaultdict(dict)
     for part in parts:
-        for place, each in part.items():
-            if place:
-                outer, _, last = place.rpartition("/")
+        if twice := {*part.arrays} & {*arrays}:
+            raise source.error(f": two of its files hold {shown(min(twice))}")
+        arrays |= part.arrays
+        for place in (*part.groups, *part.arrays):
+            outer, slash, last = place.rpartition("/")
+            if slash:
                 children[outer][last] = None
-            if hasattr(each, "dtype"):
-                if place in arrays:
-                    raise source.error(f": two of its files hold {shown(place)}")
-                arrays[place] = each
-            elif place.endswith("/vars") and (name := hdf5.strings(each, "name", source)):
+        for place in part.groups:
+            if place.endswith("/vars") and (name := part.texts(place).get("name")):
                 names[place.removesuffix("/vars")] = name[0]
     ordered = {outer: sorted(inner, key=_natural) for outer, inner in children.items()}
     return Content(arrays, names, ordered)

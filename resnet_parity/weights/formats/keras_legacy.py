@@ -10,7 +10,7 @@ from typing import Any
 from resnet_parity.errors import ParityError
 from resnet_parity.files import shown
 from resnet_parity.weights.formats import hdf5
-from resnet_parity.weights.formats.hdf5 import Source
+from resnet_parity.weights.formats.hdf5 import Contents, Source
 from resnet_parity.weights.formats.keras_archive import parse_config
 from resnet_parity.weights.formats.keras_config import ConfigLayer, all_facts, layers_of
 from resnet_parity.weights.formats.keras_groups import add_tensor
@@ -33,29 +33,24 @@ _WORDS = re.compile(
 _LARGEST_KERNEL = 16
 
 
-def is_legacy(file: Any) -> bool:
-    """Whether the weights in an HDF5 file are listed in attributes."""
-    return "layer_names" in file.attrs or "layer_names0" in file.attrs
-
-
-def read(source: Source, found: Mapping[str, Any]) -> Checkpoint:
-    """Return the content of a legacy file; `found` are its objects."""
-    file = found[""]
-    where = "/model_weights" if "/model_weights" in found else ""
-    layers = _config(file, source)
+def read(source: Source, file: Contents) -> Checkpoint:
+    """Return the content of a legacy file."""
+    where = "/model_weights" if "/model_weights" in file.groups else ""
+    top, listing = file.texts(""), file.texts(where)
+    layers = _config(top, source)
     about = {
         word: text[0][:80]
         for word in ("keras_version", "backend")
-        for group in (file, found[where])
-        if (text := hdf5.strings(group, word, source))
+        for texts in (top, listing)
+        if (text := texts.get(word))
     }
     tensors: dict[str, StoredTensor] = {}
     known = {layer.name: layer for layer in layers}
     listed = 0
-    names = hdf5.strings(found[where], "layer_names", source)
-    names += ["top_level_model_weights"] * (f"{where}/top_level_model_weights" in found)
+    names = listing.get("layer_names", [])
+    names += ["top_level_model_weights"] * (f"{where}/top_level_model_weights" in file.groups)
     for name in names:
-        weights = _weights(source, found, f"{where}/{name}", name)
+        weights = _weights(source, file, f"{where}/{name}", name)
         listed += len(weights)
         for layer, variable, array in _named(name, weights, known.get(name)):
             add_tensor(tensors, source, layer, variable, hdf5.stored(array, source))
@@ -65,16 +60,15 @@ def read(source: Source, found: Mapping[str, Any]) -> Checkpoint:
     metadata: dict[str, object] = {"keras_version": "1", **about, "names": "in the file"}
     if layers:
         metadata["layers"] = dict(all_facts(layers))
-    arrays = {place for place, each in found.items() if hasattr(each, "dtype")}
-    optimizer = sum(place.startswith("/optimizer_weights/") for place in arrays)
+    optimizer = sum(place.startswith("/optimizer_weights/") for place in file.arrays)
     contents = [f"optimizer: {optimizer} tensors"] if optimizer else []
-    if other := len(arrays) - optimizer - listed:
+    if other := len(file.arrays) - optimizer - listed:
         contents.append(f"arrays that no layer lists: {other}")
     return Checkpoint(source.path, "legacy .h5", {"": tensors}, metadata, tuple(contents))
 
 
-def _config(file: Any, source: Source) -> tuple[ConfigLayer, ...]:
-    text = hdf5.strings(file, "model_config", source)
+def _config(texts: Mapping[str, list[str]], source: Source) -> tuple[ConfigLayer, ...]:
+    text = texts.get("model_config")
     if not text:
         return ()
     with source.reading():
@@ -82,15 +76,14 @@ def _config(file: Any, source: Source) -> tuple[ConfigLayer, ...]:
         return layers_of(config, source)
 
 
-def _weights(source: Source, found: Mapping[str, Any], place: str, name: str) -> dict[str, Any]:
+def _weights(source: Source, file: Contents, place: str, name: str) -> dict[str, Any]:
     """The arrays of one layer, by the names that its attribute lists."""
-    group = found.get(place)
-    if group is None or hasattr(group, "dtype"):
+    if place not in file.groups:
         raise source.error(f" lists layer {shown(name)}, but has no group for it")
     arrays = {}
-    for weight in hdf5.strings(group, "weight_names", source):
-        array = found.get(f"{place}/{weight}")
-        if array is None or not hasattr(array, "dtype") or weight in arrays:
+    for weight in file.texts(place).get("weight_names", []):
+        array = file.arrays.get(f"{place}/{weight}")
+        if array is None or weight in arrays:
             raise source.error(
                 f": layer {shown(name)} lists {shown(weight)}, which is "
                 f"{'listed twice' if weight in arrays else 'no array of it'}"
