@@ -22,6 +22,7 @@ from torch._utils import _rebuild_tensor_v2
 
 from parity_tests.support import mutated
 from resnet_parity.errors import ParityError
+from resnet_parity.weights.formats.arrays import checked_shape
 from resnet_parity.weights.formats.numpy_files import open_npz, open_pickle, write_detectron2
 from resnet_parity.weights.formats.safetensors_files import open_safetensors, write_safetensors
 from resnet_parity.weights.formats.shards import open_shards
@@ -506,6 +507,13 @@ def test_a_mutant_is_read_or_refused(kind, count, tmp_path):
             refusals += 1
         assert time.process_time() - start < SECONDS
     assert refusals > count // 10
+
+
+@pytest.mark.parametrize("shape", ["34", [True], [1.0], [-1], [2**48], [None], [1] * 17, 3, None])
+def test_a_shape_is_a_list_of_sizes(shape):
+    assert checked_shape([3, 0, 2**40]) == (3, 0, 2**40)
+    with pytest.raises(ValueError, match="it has a tensor with"):
+        checked_shape(shape)
 
 
 INDEXES: dict[str, Callable[[], Any]] = {

@@ -71,7 +71,7 @@ class Member:
         """Its first bytes, or all if there are fewer; unchecked."""
         with self.path.open("rb") as file:
             file.seek(self.found(file))
-            content = file.read(min(self.stored, size + 64 if self.deflated else size))
+            content = file.read(self.stored if size > self.size else min(self.stored, size))
         if self.deflated:
             content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, size)
         return content
