@@ -55,8 +55,13 @@ def merged(source: Source, parts: Iterable[Contents]) -> Content:
             if slash:
                 children[outer][last] = None
         for place in part.groups:
-            if place.endswith("/vars") and (name := part.texts(place).get("name")):
-                names[place.removesuffix("/vars")] = name[0]
+            if not place.endswith("/vars") or not (name := part.texts(place).get("name")):
+                continue
+            if not hdf5.is_name(name[0]) or "/" in name[0]:
+                raise source.error(
+                    f": {shown(place)} is called {shown(name[0])}, no name of a layer"
+                )
+            names[place.removesuffix("/vars")] = name[0]
     ordered = {outer: sorted(inner, key=_natural) for outer, inner in children.items()}
     return Content(arrays, names, ordered)
 
@@ -74,6 +79,7 @@ class Reader:
     source: Source
     content: Content
     tensors: dict[str, StoredTensor] = field(default_factory=dict)
+    named: set[str] = field(default_factory=set)
     unnamed: bool = False
     """Whether the file does not say what a layer with weights is called."""
     others: Counter[str] = field(default_factory=Counter)
@@ -120,6 +126,9 @@ class Reader:
     def _add(self, place: str, name: str, layer: ConfigLayer | None) -> None:
         """Name the variables of one layer, or of the model itself."""
         keys = self.content.children.get(place, [])
+        if keys and name in self.named:
+            raise _twice(self.source, name)
+        self.named.add(name)
         arrays = {key: self.content.arrays.get(f"{place}/{key}") for key in keys}
         if bad := next((key for key, array in arrays.items() if array is None), None):
             raise self.source.error(f": {shown(f'{place}/{bad}')} is no array")
@@ -181,6 +190,12 @@ def _quantised(source: Source, layer: str) -> ParityError:
     )
 
 
+def _twice(source: Source, name: str) -> ParityError:
+    return ParityError(
+        f"{source.path} holds {shown(name)} twice; give each layer its own name, and save it again"
+    )
+
+
 def add_tensor(
     tensors: dict[str, StoredTensor],
     source: Source,
@@ -199,8 +214,5 @@ def add_tensor(
         raise _quantised(source, layer)
     name = f"{layer}/{variable}" if layer else variable
     if name in tensors:
-        raise ParityError(
-            f"{source.path} holds {shown(name)} twice; give each layer its own name, "
-            "and save it again"
-        )
+        raise _twice(source, name)
     tensors[name] = tensor
