@@ -82,7 +82,8 @@ _EXTRAS = {
     "torch": "import resnet_torch; resnet_torch.resnet20()",
     "keras": "import resnet_keras; resnet_keras.resnet20()",
     "jax": "import resnet_keras; resnet_keras.resnet20()",
-    "onnx": "import onnx, onnxruntime, onnxscript, tf2onnx",
+    # tf2onnx imports TensorFlow, which the extra `keras` installs.
+    "onnx": "import onnxruntime; from resnet_parity.onnx_io import identify, reading, runtimes",
     "openvino": "import openvino",
     "plot": "import matplotlib",
 }
