@@ -68,8 +68,10 @@ class Converted:
         for title in ("made_up", "cast", "assumptions"):
             for line in getattr(report, title):
                 yield f"  {title.replace('_', ' ')}: {line}"
-        if report.folded:
-            yield f"  folded: {len(report.folded)} biases of convolutions, into running means"
+        biases = [line for line in report.folded if "bias" in line]
+        if biases:
+            yield f"  folded: {len(biases)} biases of convolutions, into running means"
+        yield from (f"  folded: {line}" for line in report.folded if line not in biases)
         if self.rounding is not None:
             yield f"  rounding: the weights changed by {self.rounding:.1e} (relative L2)"
         for each in self.proof.comparisons if self.proof else ():

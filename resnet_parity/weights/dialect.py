@@ -6,7 +6,7 @@ the architecture. A tensor that the table does not name is an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,24 +17,13 @@ from resnet_spec import (
     Parameter,
     WeightsError,
     get_architecture,
-    layer_parameters,
-    make_plan,
     shape_problems,
 )
 from resnet_spec.state_dict import prefix_problem, with_sizes_of
 from resnet_spec.weights import as_code, fitting_architecture
 
-LayerNames = Iterator[tuple[str, str]]
-"""(canonical name, name in the dialect) of every layer that holds weights."""
-
 Read = Callable[[Any, Parameter], np.ndarray]
 """Makes a canonical array of a library's variable or tensor."""
-
-
-def tensors(arch: Architecture) -> Iterator[tuple[str, Parameter]]:
-    """Every tensor of the architecture, with the name of its layer."""
-    for layer in make_plan(arch).layers:
-        yield from ((layer.name, parameter) for parameter in layer_parameters(layer))
 
 
 def to_canonical(

@@ -6,17 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from resnet_spec import (
-    Architecture,
-    Block,
-    Norm,
-    Parameter,
-    WeightsError,
-    get_architecture,
-    make_plan,
-)
+from resnet_spec import Architecture, Parameter, WeightsError, get_architecture
 
-from resnet_parity.weights.dialect import LayerNames, tensors, to_canonical
+from resnet_parity.weights.dialect import to_canonical
+from resnet_parity.weights.dialects import DIALECTS
+from resnet_parity.weights.naming import tensor_names
 
 _HINT = "ResNet50 is keras_resnet50 here and ResNet50V2 is keras_resnet50v2"
 
@@ -47,35 +41,13 @@ def from_keras_applications(model: Any, architecture: str | Architecture) -> dic
 
 
 def _dialect(arch: Architecture) -> dict[str, Parameter]:
-    names = dict(_layer_names(arch))
-    return {f"{names[layer]}/{p.keras_variable}": p for layer, p in tensors(arch)}
+    suffix = "-v2" if arch.preactivation else ""
+    names = tensor_names(DIALECTS[f"keras-applications{suffix}"], arch)
+    assert names is not None
+    return names
 
 
 def _read(variable: Any, parameter: Parameter) -> np.ndarray:
     array = np.asarray(variable.numpy())
     fits = array.ndim == len(parameter.keras_axes)
     return np.einsum(parameter.to_torch, array) if fits else array
-
-
-def _layer_names(arch: Architecture) -> LayerNames:
-    plan = make_plan(arch)
-    for layer in plan.stem.layers:
-        yield layer.name, "conv1_bn" if layer is plan.stem.norm else "conv1_conv"
-    for index, stage in enumerate(plan.stages):
-        for position, block in enumerate(stage.blocks):
-            yield from _block_names(block, f"conv{index + 2}_block{position + 1}")
-    if plan.norm:
-        yield plan.norm.name, "post_bn"
-    if plan.fc:
-        yield plan.fc.name, "predictions"
-
-
-def _block_names(block: Block, prefix: str) -> LayerNames:
-    for number, conv in enumerate(block.convs, start=1):
-        yield conv.name, f"{prefix}_{number}_conv"
-    names = ("preact", "1", "2") if block.preactivation else ("1", "2", "3")
-    for norm, name in zip(block.norms, names, strict=True):
-        yield norm.name, f"{prefix}_{name}_bn"
-    for layer in block.layers:
-        if ".downsample." in layer.name:
-            yield layer.name, f"{prefix}_0_{'bn' if isinstance(layer, Norm) else 'conv'}"

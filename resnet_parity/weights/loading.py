@@ -104,9 +104,15 @@ class Source:
 
     @property
     def architecture(self) -> Architecture:
-        """The architecture of the file; all its convolutions have a bias if some do."""
-        arch = self.choice.reading.architecture
+        """The architecture of the file: its epsilon, and biases everywhere if it has some."""
+        reading = self.choice.reading
+        arch = replace(reading.architecture, bn_eps=epsilon_of(reading))
         return replace(arch, conv_bias="all") if self.biases else arch
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing of the file was folded, so that a library can run it as it is."""
+        return not self.biases and self.architecture == self.choice.reading.architecture
 
     def tensors(self) -> dict[str, np.ndarray]:
         """The tensors by their names in the file, without the prefix."""
@@ -115,6 +121,13 @@ class Source:
             name.replace(reading.prefix, "", 1): tensors[name].read().astype("float32")
             for name in reading.names
         }
+
+    def folded(self) -> dict[str, np.ndarray]:
+        """The weights of the loaded architecture, before they are rounded to float32."""
+        weights = canonical_tensors(self.choice)
+        list(_fold(self.choice.reading, self.choice.tensors, weights))
+        list(_statistics(self.choice.reading, weights))
+        return weights
 
     def canonical(self) -> dict[str, np.ndarray]:
         """The tensors by canonical name, with the biases that the file has."""
@@ -394,13 +407,26 @@ def _canonical(reading: Reading, parameter: Parameter, array: np.ndarray) -> np.
     return np.ascontiguousarray(array.reshape(shape))
 
 
+def epsilon_of(reading: Reading) -> float:
+    """The epsilon of the norms in the file; the dialect says so where the library has its own."""
+    eps = reading.dialect.fields.get("bn_eps", reading.architecture.bn_eps)
+    assert isinstance(eps, float)
+    return eps
+
+
 def _fold(reading: Reading, tensors: Tensors, weights: dict[str, np.ndarray]) -> Iterator[str]:
-    """Subtract biases of convolutions from the running mean of the norm that follows them."""
+    """Fold what the architecture does not have: biases before norms, another epsilon."""
     for name, norm in reading.biases.items():
         mean = f"{norm}.running_mean"
         bias = tensors[name].read().astype("float64")
         weights[mean] = weights.get(mean, np.zeros(bias.shape)).astype("float64") - bias
         yield f"{name}: the bias of the convolution, into {mean}"
+    ours, theirs = reading.architecture.bn_eps, epsilon_of(reading)
+    if ours != theirs:
+        for name in weights:
+            if name.endswith(".running_var"):
+                weights[name] = weights[name].astype("float64") + (theirs - ours)
+        yield f"epsilon {theirs:g} instead of {ours:g}, into the running variances"
 
 
 def _statistics(reading: Reading, weights: dict[str, np.ndarray]) -> Iterator[str]:

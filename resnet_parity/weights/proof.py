@@ -78,6 +78,8 @@ def prove(loaded: Loaded, target: Target, path: Path, names: Dialect, dtype: str
     """
     arch = loaded.architecture
     source_name, source = _source(loaded)
+    if loaded.source is not None and not loaded.source.is_whole:
+        source = _folded(loaded, source)
     target_name, written = _target(loaded, target, path, names)
     comparisons = []
     for size in sizes_of(arch):
@@ -104,13 +106,35 @@ def prove(loaded: Loaded, target: Target, path: Path, names: Dialect, dtype: str
 def _source(loaded: Loaded) -> tuple[str, Run]:
     """The network that was read, run by its own library; by the reference where none builds it."""
     source = loaded.source
-    if source is not None and not source.biases:
+    if source is not None and source.is_whole:
         for library in LIBRARIES.get(source.dialect, ()):
             if _usable(library, source.architecture):
                 return library.version, _library_run(library, source)
     if source is not None:
         return REFERENCE, _reference(source.architecture, source.canonical)
     return REFERENCE, _reference(loaded.architecture, lambda: loaded.weights)
+
+
+def _folded(loaded: Loaded, source: Run) -> Run:
+    """Runs the loaded weights, after a proof that folding alone, before rounding, changed nothing.
+
+    Raises `ProofError`.
+    """
+    assert loaded.source is not None
+    arch, exact = loaded.architecture, loaded.source.folded()
+    for name, array in exact.items():
+        if array.astype("float32").tobytes() != loaded.weights[name].tobytes():
+            raise ProofError(f"{name} is not what was read from {loaded.report.file}")
+    folded = _reference(arch, lambda: exact)
+    for size in sizes_of(arch):
+        images = images_of(arch, size)
+        error = relative_error(source(images, "float64"), folded(images, "float64"))
+        if not error <= limit("float64", "taps"):
+            raise ProofError(
+                f"folding changed the function of {loaded.report.file}: at {size[0]}x{size[1]} the "
+                f"error is {error:.1e}, the limit {limit('float64', 'taps'):.1e}"
+            )
+    return _reference(arch, lambda: loaded.weights)
 
 
 def _usable(library: Library, arch: Architecture) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from resnet_spec import ARCHITECTURES, Architecture, ArchitectureError
@@ -84,7 +85,7 @@ class _Shapes:
             "preactivation": self.is_preactivation(),
             "image_size": 224 if stem.pool else 32,
             **(dict(self.dialect.fields) | self.shortcut(len(counts), counts, bool(stem.hidden))),
-            **self.gate(ends[0]),
+            **self.gates(ends),
         }
 
     def counts(self) -> list[int]:
@@ -135,9 +136,14 @@ class _Shapes:
                 return {"shortcut": "C" if every else "B", "avg_down": role == "pooled"}
         return {"shortcut": "A", "avg_down": False}
 
-    def gate(self, end: Shape | None) -> dict[str, Any]:
-        """The squeeze ratio of the gates, if the blocks have any."""
-        squeeze = self.kernel("gate", s=1, b=0, j=1)
-        if squeeze is None or end is None:
-            return {}
-        return {"se": SqueezeRatio(squeeze[0] / end[0], 1)}
+    def gates(self, ends: list[Shape | None]) -> dict[str, Any]:
+        """A squeeze ratio and a divisor that give the width of the gates, if there are any."""
+        kernels = (self.kernel("gate", s=s, b=0, j=1) for s in range(1, len(ends) + 1))
+        pairs = zip(ends, kernels, strict=True)
+        widths = {(end[0], squeeze[0]) for end, squeeze in pairs if end and squeeze}
+        ratios = [SqueezeRatio().ratio, *(squeezed / channels for channels, squeezed in widths)]
+        for ratio, divisor in product(ratios, (SqueezeRatio().divisor, 1)):
+            gate = SqueezeRatio(ratio, divisor)
+            if widths and all(gate.squeezed(channels) == width for channels, width in widths):
+                return {"se": gate}
+        return {}

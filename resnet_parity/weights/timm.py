@@ -11,18 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from resnet_spec import (
-    Architecture,
-    Norm,
-    Parameter,
-    WeightsError,
-    get_architecture,
-    make_plan,
-)
+from resnet_spec import Architecture, Parameter, WeightsError, get_architecture
 from resnet_spec.state_dict import wrapper_problem
 from resnet_spec.weights import check_unmasked
 
-from resnet_parity.weights.dialect import LayerNames, tensors, to_canonical
+from resnet_parity.weights.dialect import to_canonical
+from resnet_parity.weights.dialects import DIALECTS
+from resnet_parity.weights.naming import tensor_names
 
 _BFLOAT16 = "torch.bfloat16"
 _HINT = "pass timm's name of the model"
@@ -49,16 +44,16 @@ def from_timm(state: Mapping[str, Any], architecture: str | Architecture) -> dic
         fix = "convert them: state = {name: value.float() for name, value in state.items()}"
         raise WeightsError("NumPy has no bfloat16", [problem], fix)
     arch = get_architecture(architecture)
-    names = dict(_layer_names(arch))
-    norms = (names[layer.name] for layer in make_plan(arch).layers if isinstance(layer, Norm))
-    counters = {f"{norm}.num_batches_tracked" for norm in norms}
+    means = (name for name in _dialect(arch) if name.endswith(".running_mean"))
+    counters = {name.replace("running_mean", "num_batches_tracked") for name in means}
     found = {name: value for name, value in state.items() if name not in counters}
     return to_canonical(architecture, _dialect, found, _read, _HINT)
 
 
 def _dialect(arch: Architecture) -> dict[str, Parameter]:
-    names = dict(_layer_names(arch))
-    return {f"{names[layer]}.{p.name.rpartition('.')[2]}": p for layer, p in tensors(arch)}
+    names = tensor_names(DIALECTS["timm-v2" if arch.preactivation else "torchvision"], arch)
+    assert names is not None
+    return names
 
 
 def _read(value: Any, parameter: Parameter) -> np.ndarray:
@@ -66,26 +61,3 @@ def _read(value: Any, parameter: Parameter) -> np.ndarray:
     # timm's pre-activation networks have a 1x1 convolution as head, this project a dense layer.
     is_conv = parameter.axes == "oi" and array.shape[2:] == (1, 1)
     return array[:, :, 0, 0] if is_conv else array
-
-
-def _layer_names(arch: Architecture) -> LayerNames:
-    plan = make_plan(arch)
-    if not arch.preactivation:
-        yield from ((layer.name, layer.name) for layer in plan.layers)
-        return
-    for number, conv in enumerate(plan.stem.convs, start=1):
-        yield conv.name, f"stem.conv{number if arch.stem.hidden else ''}"
-    for number, norm in enumerate(plan.stem.hidden_norms, start=1):
-        yield norm.name, f"stem.norm{number}"
-    for index, stage in enumerate(plan.stages):
-        for position, block in enumerate(stage.blocks):
-            prefix = f"stages.{index}.blocks.{position}"
-            for layer in block.layers:
-                leaf = layer.name.removeprefix(f"{block.name}.")
-                is_projection = leaf.startswith("downsample.")
-                name = "downsample.conv" if is_projection else leaf.replace("bn", "norm")
-                yield layer.name, f"{prefix}.{name}"
-    if plan.norm:
-        yield plan.norm.name, "norm"
-    if plan.fc:
-        yield plan.fc.name, "head.fc"

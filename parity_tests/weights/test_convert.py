@@ -1,0 +1,481 @@
+"""Checkpoints of other people: the network is identified, loaded, converted and proven."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from resnet_spec import ARCHITECTURES, Architecture, Stage, get_architecture, stages
+
+from parity_tests.support import KINDS, SMALL, TINY, with_random_statistics
+from resnet_parity.cli import main
+from resnet_parity.errors import ParityError
+from resnet_parity.probes import random_weights
+from resnet_parity.weights import converting, loading
+from resnet_parity.weights.converting import save_weights
+from resnet_parity.weights.dialects import DIALECTS
+from resnet_parity.weights.formats.numpy_files import write_npz
+from resnet_parity.weights.formats.safetensors_files import write_safetensors
+from resnet_parity.weights.identify import identify
+from resnet_parity.weights.loading import Loaded, Report, load_weights
+from resnet_parity.weights.naming import tensor_names, to_dialect
+from resnet_parity.weights.proof import ProofError
+from resnet_parity.weights.targets import TARGETS
+
+LIGHT = ("resnet18", "resnet50", "resnet50d", "resnetv2_50", "seresnet18", "resnet20")
+KERAS = ("keras_resnet50", "keras_resnet50v2")
+ROWS = [
+    pytest.param(name, marks=[] if name in (*LIGHT, *KERAS) else pytest.mark.full)
+    for name in ARCHITECTURES
+]
+EQUAL = {"resnet34_a": "plain34", **{f"resnet{n}": f"plain{n}" for n in (20, 32, 44, 56)}}
+"""Networks whose tensors have equal names and shapes, without and with zero padding."""
+
+
+def shapes_in(dialect: str, arch: Architecture, prefix: str = "") -> dict[str, tuple[int, ...]]:
+    """The shapes of a network in a dialect, whose head is left out where the dialect has none."""
+    if "fc" not in DIALECTS[dialect].roles:
+        arch = replace(arch, num_classes=0)
+    found = {}
+    for name, p in (tensor_names(DIALECTS[dialect], arch, prefix) or {}).items():
+        extents = dict(zip(p.axes, p.shape, strict=True))
+        found[name] = tuple(extents.get(axis, 1) for axis in DIALECTS[dialect].axes(p))
+    return found
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_dialect_identifies_the_networks_that_it_can_name(name):
+    for dialect in DIALECTS:
+        arch = get_architecture(name, num_classes=37, in_channels=2)
+        shapes = shapes_in(dialect, arch, "model.")
+        if not shapes:
+            continue
+        first = identify(shapes)[0]
+        assert first.fits and not first.left_over, dialect
+        assert first.prefix == "model."
+        assert {first.dialect.name, dialect} in ({dialect}, {"akamaster", "kuangliu"})
+        assert name in (first.architecture.name, *first.others), dialect
+        classes = 37 if "fc" in DIALECTS[dialect].roles else 0
+        assert (first.architecture.num_classes, first.architecture.in_channels) == (classes, 2)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "name"),
+    [
+        ("torchvision", "resnet50"),
+        ("hf", "resnet50"),
+        ("gluon", "resnet50_v1"),
+        ("caffe2", "resnet50_v1"),
+        ("kerashub", "resnet50"),
+        ("kerashub", "resnet50d"),
+        ("paddle", "resnet50d"),
+        ("keras-applications", "keras_resnet50"),
+    ],
+)
+def test_a_dialect_decides_between_rows_with_equal_tensors(dialect, name):
+    assert identify(shapes_in(dialect, get_architecture(name)))[0].architecture.name == name
+
+
+@pytest.mark.parametrize(
+    "arch",
+    [
+        replace(SMALL, name="resnet20_custom"),
+        Architecture("resnet26", "bottleneck", stages(2, 2, 2, 2)),
+        Architecture("resnet14_custom", "basic", (Stage(2, 64), Stage(4, 80, 2)), shortcut="A"),
+        *(replace(arch, stages=stages(2, 3, 2, width=16)) for arch in KINDS[:5]),
+    ],
+    ids=lambda arch: arch.name,
+)
+def test_a_network_that_is_no_row_is_read_off_its_shapes(arch, tmp_path):
+    weights = random_weights(arch, 0, "float32")
+    write_npz(tmp_path / "net.npz", to_dialect(DIALECTS["torchvision"], arch, weights))
+    loaded = load_weights(tmp_path / "net.npz")
+    assert_same(loaded.weights, weights)
+    found = loaded.architecture
+    assert [stage.blocks for stage in found.stages] == [stage.blocks for stage in arch.stages]
+    assert (found.block, found.shortcut, found.avg_down) == (
+        arch.block,
+        "B" if arch.shortcut == "B-pooled" else arch.shortcut,
+        arch.avg_down,
+    )
+
+
+@pytest.mark.parametrize("dialect", [name for name, each in DIALECTS.items() if each.norm])
+def test_weights_come_back_bitwise_from_every_dialect(dialect, tmp_path):
+    """Square kernels and equal numbers of channels: a wrong permutation of axes would fit."""
+    square = Architecture("square", "bottleneck", stages(1, 2, width=8), num_classes=32)
+    deep = replace(square, stem=replace(square.stem, kernel=3, hidden=(8, 8)), avg_down=True)
+    plain = replace(TINY, shortcut="A", stages=stages(1, 2, width=16), num_classes=32)
+    candidates = (square, deep, replace(square, preactivation=True), plain)
+    head = {} if "fc" in DIALECTS[dialect].roles else {"num_classes": 0}
+    arch = next(a for a in candidates if tensor_names(DIALECTS[dialect], replace(a, **head)))
+    arch = replace(arch, **head)
+    weights = random_weights(arch, 0, "float32")
+    path = tmp_path / "net.safetensors"
+    if "running_mean" not in DIALECTS[dialect].norm:  # a dialect that is read alone
+        pytest.skip("its norms have no statistics, so that it cannot hold these weights")
+    write_safetensors(path, to_dialect(DIALECTS[dialect], arch, weights, "net."))
+    loaded = load_weights(path, architecture=arch)
+    assert_same(loaded.weights, weights)
+    assert loaded.report.dialect == dialect
+
+
+def assert_same(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> None:
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert found[name].tobytes() == array.tobytes(), name
+
+
+@pytest.fixture(scope="module")
+def model() -> nn.Module:
+    """A torchvision resnet18 for grey images and 37 classes, as after training."""
+    torch.manual_seed(0)
+    found = torchvision.models.resnet18(num_classes=37)
+    found.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
+    return with_random_statistics(found).eval()
+
+
+@pytest.fixture(scope="module")
+def state(model) -> dict[str, torch.Tensor]:
+    return model.state_dict()
+
+
+def body(state, prefix: str) -> dict[str, torch.Tensor]:
+    return {prefix + name: each for name, each in state.items() if not name.startswith("fc.")}
+
+
+def doubled(state) -> dict[str, torch.Tensor]:
+    return {name: each * 2 if each.is_floating_point() else each for name, each in state.items()}
+
+
+def test_a_fine_tuned_checkpoint_needs_no_option(model, tmp_path, capsys):
+    """DataParallel, a dictionary with arguments and an optimizer, 37 classes, one channel."""
+    path = tmp_path / "model_best.pth.tar"
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    wrapper = {
+        "epoch": 12,
+        "args": argparse.Namespace(arch="resnet18", lr=0.1),
+        "state_dict": nn.DataParallel(model).state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+    torch.save(wrapper, path)
+    assert main(["convert", str(path), "--to", "keras", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["out"] == str(tmp_path / "model_best.keras")
+    source = report["source"]
+    assert (source["architecture"], source["num_classes"], source["in_channels"]) == (
+        "resnet18",
+        37,
+        1,
+    )
+    assert (source["group"], source["prefix"], source["left_over"]) == ("state_dict", "module.", [])
+    assert "torchvision" in report["proof"]["source"] and "keras" in report["proof"]["target"]
+    errors = {(each["dtype"]): each["error"] for each in report["proof"]["comparisons"]}
+    assert 0 < errors["float64"] < errors["float32"]
+
+
+WRAPPED = {
+    "ema": (lambda s: {"state_dict": s, "state_dict_ema": doubled(s)}, {}, 2),
+    "no ema": (lambda s: {"state_dict": s, "state_dict_ema": doubled(s)}, {"ema": False}, 1),
+    "dino": (
+        lambda s: {
+            "student": body(s, "module.backbone."),
+            "teacher": body(doubled(s), "module.backbone.")
+            | {"module.head.mlp.0.weight": torch.ones(3, 3)},
+        },
+        {},
+        2,
+    ),
+    "moco": (
+        lambda s: {
+            "state_dict": body(doubled(s), "module.encoder_q.")
+            | {"module.encoder_q.fc.0.weight": torch.ones(512, 512)}
+            | body(s, "module.encoder_k.")
+            | {"module.queue": torch.ones(128, 9)}
+        },
+        {},
+        2,
+    ),
+    "moco key": (
+        lambda s: {
+            "state_dict": body(doubled(s), "module.encoder_q.") | body(s, "module.encoder_k.")
+        },
+        {"prefix": "module.encoder_k"},
+        1,
+    ),
+    "two": (lambda s: {"a": s, "b": doubled(s)}, {"prefix": "b"}, 2),
+    "lightning": (
+        lambda s: {
+            "state_dict": {f"net.encoder.{name}": each for name, each in doubled(s).items()}
+            | {"loss.weight": torch.ones(37)},
+            "pytorch-lightning_version": "2.5.0",
+            "hyper_parameters": {"lr": 0.1},
+        },
+        {},
+        2,
+    ),
+    "sequential": (
+        lambda s: nn.Sequential(*list(filled(doubled(s)).children())[:-1]).state_dict(),
+        {},
+        2,
+    ),
+}
+
+
+def filled(state) -> nn.Module:
+    model = torchvision.models.resnet18(num_classes=37)
+    model.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
+    model.load_state_dict(state)
+    return model
+
+
+@pytest.mark.parametrize("case", WRAPPED)
+def test_a_wrapped_network_is_found(case, state, tmp_path):
+    wrap, options, factor = WRAPPED[case]
+    torch.save(wrap(state), tmp_path / "net.pth")
+    loaded = load_weights(tmp_path / "net.pth", **options)
+    kernel = loaded.weights["layer4.1.conv2.weight"]
+    assert kernel.tobytes() == (state["layer4.1.conv2.weight"] * factor).numpy().tobytes()
+    assert loaded.report.is_ema == (case == "ema")
+
+
+def test_several_networks_are_listed(state, tmp_path):
+    torch.save({"a": state, "b": doubled(state)}, tmp_path / "net.pth")
+    with pytest.raises(ParityError, match="holds 2 networks; choose one: --prefix a or --prefix b"):
+        load_weights(tmp_path / "net.pth")
+    with pytest.raises(ParityError, match=r"no network at 'c'; found: 'a', 'b'"):
+        load_weights(tmp_path / "net.pth", prefix="c")
+
+
+def without(state, name: str) -> dict[str, torch.Tensor]:
+    return {each: value for each, value in state.items() if each != name}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: without(s, "layer2.0.bn1.bias"), "layer2.0.bn1.bias is missing"),
+        (
+            lambda s: s | {"layer2.0.attn.weight": torch.ones(3)},
+            "layer2.0.attn.weight belongs to no layer of it",
+        ),
+        (
+            lambda s: s | {"layer2.0.conv1.weight": torch.ones(128, 64, 5, 5)},
+            "layer2.0.conv1.weight has shape (128, 64, 5, 5), expected (128, 64, 3, 3)",
+        ),
+        (
+            lambda s: s | {"layer3.1.bn2.running_var": torch.full((256,), torch.nan)},
+            "layer3.1.bn2.running_var holds values that are not finite",
+        ),
+        (
+            lambda s: s | {"layer3.1.bn2.running_var": torch.full((256,), -1.0)},
+            "layer3.1.bn2.running_var holds a negative variance (-1)",
+        ),
+        (
+            lambda s: s | {"layer1.0.conv1.weight": torch.ones(64, 64, 3, 3, dtype=torch.int8)},
+            "the first is layer1.0.conv1.weight (int8)",
+        ),
+        (
+            lambda s: {"a.weight": torch.ones(3, 3), "b.bias": torch.ones(3)},
+            "holds no ResNet that is known: its 2 tensors are named a.weight, b.bias ...",
+        ),
+    ],
+)
+def test_a_single_fault_is_named(change, message, state, tmp_path):
+    path = tmp_path / "net.pth"
+    torch.save(change(dict(state)), path)
+    with pytest.raises(ParityError, match=re.escape(message)) as error:
+        load_weights(path)
+    assert str(path) in str(error.value)
+
+
+REFUSED = {
+    "visual.attnpool.positional_embedding": "CLIP's ModifiedResNet",
+    "resnet/root_block/standardized_conv2d/kernel": "BiT",
+    "resnet_v1_50/block1/unit_1/bottleneck_v1/conv1/weights": "resnet_v1 of TF-slim",
+    "resnet_v2_50/block1/unit_1/bottleneck_v2/conv1/weights": "resnet_v2 of TF-slim",
+    "base_model/conv2d_1/kernel": "SimCLR",
+    "res2a_branch2a/kernel": "the Keras ResNet50 of 2016",
+    "scale2a_branch2a/gamma": "Caffe ResNet of MSRA",
+    "layer1.0.conv1._packed_params": "quantised",
+    "layer1.0.conv1.lora_A": "LoRA",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_network_that_no_row_describes_is_refused_by_name(name, tmp_path):
+    write_npz(tmp_path / "net.npz", {name: np.ones((3, 3), "float32")})
+    with pytest.raises(ParityError, match=re.escape(REFUSED[name])):
+        load_weights(tmp_path / "net.npz")
+
+
+def test_biases_before_norms_are_folded_and_proven(tmp_path):
+    """The file of Gluon has biases that its row has not; the reference runs it with them."""
+    arch = get_architecture("resnet50_v1", num_classes=3)
+    arch = replace(arch, stages=stages(1, 1, width=16), name="gluon")
+    biased = replace(arch, conv_bias="all")
+    weights = random_weights(biased, 0, "float32")
+    tensors = to_dialect(DIALECTS["gluon"], biased, weights)
+    write_npz(tmp_path / "net.npz", tensors)
+    loaded = load_weights(tmp_path / "net.npz", architecture=arch)
+    assert len(loaded.report.folded) == len(weights) - len(loaded.weights) > 0
+    mean = weights["layer1.0.bn2.running_mean"] - weights["layer1.0.conv2.bias"]
+    assert np.array_equal(loaded.weights["layer1.0.bn2.running_mean"], mean)
+    proof = save_weights(tmp_path / "out.npz", loaded, "npz").proof
+    assert proof is not None and len(proof.comparisons) == 2
+    loaded.weights["layer1.0.bn2.running_mean"] += np.float32(0.01)
+    with pytest.raises(ProofError, match=r"layer1.0.bn2.running_mean is not what was read"):
+        save_weights(tmp_path / "wrong.npz", loaded, "npz")
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["net.npz", "out.npz"]
+
+
+def test_another_epsilon_is_absorbed_and_proven(tmp_path, monkeypatch):
+    row = get_architecture("keras_resnet50", num_classes=3)
+    keras = replace(row, stages=stages(1, 1, width=16), name="keras")
+    weights = random_weights(keras, 0, "float32")
+    write_npz(tmp_path / "net.npz", to_dialect(DIALECTS["keras-applications"], keras, weights))
+    plain = replace(keras, conv_bias="none", bn_eps=1e-5, bn_decay=0.9)
+    loaded = load_weights(tmp_path / "net.npz", architecture=plain)
+    assert "epsilon 1.001e-05 instead of 1e-05" in loaded.report.folded[-1]
+    proof = save_weights(tmp_path / "out.npz", loaded, "npz").proof
+    assert proof is not None
+    monkeypatch.setattr(loading, "epsilon_of", lambda reading: 1e-4)
+    loaded = load_weights(tmp_path / "net.npz", architecture=plain)
+    monkeypatch.undo()
+    with pytest.raises(ProofError, match=r"running_var is not what was read"):
+        save_weights(tmp_path / "wrong.npz", loaded, "npz")
+
+
+def tiny_loaded(path: Path) -> Loaded:
+    report = Report(str(path), "npz", "torchvision", "tiny", 10, 3, "float32", 1)
+    return Loaded(TINY, random_weights(TINY, 0, "float32"), report)
+
+
+@pytest.mark.parametrize("to", ["torch", "npz", "keras", "weights-h5"])
+def test_a_file_with_exchanged_tensors_is_not_kept(to, monkeypatch, tmp_path):
+    """Two norms of equal shape are exchanged on the way into the file."""
+    loaded = tiny_loaded(tmp_path / "source")
+
+    def exchanged(dialect, arch, weights, prefix=""):
+        first, second = "layer1.0.bn1.weight", "layer1.0.bn2.weight"
+        return to_dialect(
+            dialect, arch, dict(weights) | {first: weights[second], second: weights[first]}, prefix
+        )
+
+    monkeypatch.setattr("resnet_parity.weights.targets.to_dialect", exchanged)
+    out = tmp_path / f"out{TARGETS[to].suffix}"
+    with pytest.raises(ProofError, match=r"read back, layer1.0.bn1.weight has other bits"):
+        save_weights(out, loaded, to)
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_run_of_both_files_finds_what_the_tensors_do_not_show(monkeypatch, tmp_path):
+    """The network that is written has another epsilon than the source."""
+    loaded = tiny_loaded(tmp_path / "source")
+    other = replace(loaded, architecture=replace(TINY, bn_eps=1e-3))
+    monkeypatch.setattr(converting, "prove", lambda _, *rest: prove(loaded, *rest))
+    from resnet_parity.weights.proof import prove
+
+    with pytest.raises(ProofError, match="in float64 the error is"):
+        save_weights(tmp_path / "out.keras", other, "keras")
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("to", "name", "dtype", "message"),
+    [
+        ("torch", "out.keras", "float32", "must end in .pth"),
+        ("keras", "out.keras", "float16", "in float32 alone"),
+        ("hf", "full", "float32", "exists already"),
+        ("keras", "missing/out.keras", "float32", "there is no folder"),
+        ("hf", "missing/out", "float32", "there is no folder"),
+        ("kerashub", "out", "float32", "describes nothing like tiny"),
+        ("keras-applications", "out", "float32", "builds nothing like tiny"),
+        ("nonsense", "out", "float32", "unknown format 'nonsense'"),
+    ],
+)
+def test_a_target_that_cannot_be_written_is_refused_first(to, name, dtype, message, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    with pytest.raises(ParityError, match=re.escape(message)):
+        save_weights(tmp_path / name, tiny_loaded(tmp_path / "source"), to, dtype=dtype)
+    assert [path.name for path in tmp_path.iterdir()] == ["full"]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_smaller_dtype_says_what_it_costs(dtype, tmp_path):
+    loaded = tiny_loaded(tmp_path / "source")
+    converted = save_weights(tmp_path / "out.safetensors", loaded, "safetensors", dtype=dtype)
+    rounding = converted.rounding
+    assert rounding is not None
+    digits = {"float16": 11, "bfloat16": 8}[dtype]
+    assert 2.0 ** -(digits + 3) < rounding < 2.0**-digits
+    assert load_weights(tmp_path / "out.safetensors", architecture=TINY).report.dtype == dtype
+
+
+CHAINS = {
+    "torchvision": ("keras", "hf", "timm", "kerashub", "torchvision"),
+    "keras.applications": ("torch", "keras-applications"),
+}
+
+
+@pytest.mark.parametrize(
+    ("chain", "name"),
+    [
+        pytest.param("torchvision", "resnet18"),
+        pytest.param("torchvision", "resnet50", marks=pytest.mark.full),
+        pytest.param("keras.applications", "keras_resnet50v2", marks=pytest.mark.full),
+        pytest.param("keras.applications", "keras_resnet50", marks=pytest.mark.full),
+    ],
+)
+def test_a_chain_ends_where_it_began(chain, name, tmp_path):
+    """Each step reads the file of the step before, by its own names, and is proven."""
+    arch = get_architecture(name, num_classes=7)
+    weights = random_weights(arch, 0, "float32")
+    report = Report(str(tmp_path / "start"), "", "", name, 7, 3, "float32", len(weights))
+    loaded = Loaded(arch, weights, report)
+    for step, to in enumerate(CHAINS[chain]):
+        path = tmp_path / f"{step}{TARGETS[to].suffix}"
+        proof = save_weights(path, loaded, to).proof
+        assert proof is not None and all(each.error <= each.limit for each in proof.comparisons)
+        loaded = load_weights(path)
+        assert loaded.architecture == arch
+    assert_same(loaded.weights, weights)
+
+
+def test_a_folder_has_a_card(tmp_path):
+    arch = get_architecture("resnet18", num_classes=7)
+    write_npz(
+        tmp_path / "in.npz",
+        to_dialect(DIALECTS["torchvision"], arch, random_weights(arch, 0, "float32")),
+    )
+    save_weights(tmp_path / "out", load_weights(tmp_path / "in.npz"), "torchvision")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "# resnet18, 7 classes, 3 image channels" in card
+    assert re.search(r"SHA-256 of the source: `[0-9a-f]{64}`", card)
+    assert "| 64x96 | float64 |" in card and "licence" in card
+
+
+def test_inspect_says_what_is_in_a_file(state, tmp_path, capsys):
+    path = tmp_path / "net.pth"
+    torch.save({"state_dict": {f"module.{n}": each for n, each in state.items()}, "epoch": 3}, path)
+    assert main(["inspect", str(path)]) == 0
+    text = capsys.readouterr().out
+    assert "network: resnet18, 37 classes, 1 image channels" in text
+    assert "at state_dict.module" in text and "epoch = 3" in text
+    assert "stride in the 3x3 convolution" in text
+    assert main(["inspect", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["architecture"] == "resnet18"
+    torch.save({"a.weight": torch.ones(3)}, path)
+    assert main(["inspect", str(path)]) == 2
+    assert "holds no ResNet" in capsys.readouterr().out
