@@ -440,7 +440,7 @@ def test_archives_of_arrays_are_read(save, tmp_path):
         "big": np.arange(5, dtype=">f8"),
         "number": np.array(3),
         "zeros": np.zeros((300, 400), np.float32),
-        "noise": np.random.default_rng(8).integers(0, 256, 200_000, np.uint8),
+        "noise": np.random.default_rng(8).integers(0, 256, 3_000_000, np.uint8),
     }
     objects = np.array([{"epoch": 3}], dtype=object)
     save(path, **arrays, config=objects, names=np.array(["a", "bc"]))
