@@ -15,8 +15,17 @@ import torch
 import torchvision
 from torch import nn
 
-from resnet_spec import ARCHITECTURES, Architecture, Stage, get_architecture, stages
+from resnet_spec import (
+    ARCHITECTURES,
+    Architecture,
+    Stage,
+    WeightsError,
+    get_architecture,
+    stages,
+)
 
+import resnet_keras
+import resnet_torch
 from parity_tests.support import KINDS, SMALL, TINY, with_random_statistics
 from resnet_parity.cli import main
 from resnet_parity.errors import ParityError
@@ -451,6 +460,26 @@ def test_a_chain_ends_where_it_began(chain, name, tmp_path):
         loaded = load_weights(path)
         assert loaded.architecture == arch
     assert_same(loaded.weights, weights)
+
+
+def test_a_model_or_plain_weights_can_be_saved(model, tmp_path):
+    weights = resnet_torch.get_weights(model, "resnet18")
+    ours = resnet_torch.resnet18(num_classes=37, in_channels=1)
+    resnet_torch.set_weights(ours, weights)
+    twin = resnet_keras.resnet18(num_classes=37, in_channels=1)
+    resnet_keras.set_weights(twin, weights)
+    for number, (source, name) in enumerate(
+        [(model, "resnet18"), (ours, None), (twin, None), (weights, "resnet18")]
+    ):
+        path = tmp_path / f"{number}.npz"
+        save_weights(path, source, "npz", architecture=name)
+        assert_same(load_weights(path).weights, weights)
+    with pytest.raises(ParityError, match="pass architecture="):
+        save_weights(tmp_path / "none.npz", weights, "npz")
+    with pytest.raises(WeightsError, match=r"fc.bias is missing"):
+        bad = {name: each for name, each in weights.items() if name != "fc.bias"}
+        save_weights(tmp_path / "none.npz", bad, "npz", architecture="resnet18")
+    assert not (tmp_path / "none.npz").exists()
 
 
 def test_a_folder_has_a_card(tmp_path):

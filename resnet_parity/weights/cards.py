@@ -35,7 +35,8 @@ def _lines(loaded: Loaded, target: Target, proof: Proof | None) -> Iterator[str]
     yield ""
     yield f"{parameter_count(arch):,} parameters. {arch.source}"
     yield ""
-    yield f"* Converted from `{printable(source.name)}` ({report.format}, {report.dialect})."
+    if report.file:
+        yield f"* Converted from `{printable(source.name)}` ({report.format}, {report.dialect})."
     if source.is_file():
         yield f"* SHA-256 of the source: `{_sha256(source)}`."
     for line in (*report.assumptions, *report.folded, *report.made_up):

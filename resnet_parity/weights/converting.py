@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,13 +12,16 @@ from typing import Any
 
 import numpy as np
 
+from resnet_spec import Architecture, check_weights, get_architecture
+from resnet_spec.state_dict import with_sizes_of
 from resnet_spec.text import printable
 
+from resnet_parity.adapters.libraries.live import weights_of
 from resnet_parity.errors import ParityError
 from resnet_parity.files import check_writable
 from resnet_parity.progress import Progress
 from resnet_parity.weights.cards import write_card
-from resnet_parity.weights.loading import Loaded, load_weights
+from resnet_parity.weights.loading import Loaded, Report, load_weights
 from resnet_parity.weights.naming import Dialect
 from resnet_parity.weights.proof import Proof, ProofError, prove
 from resnet_parity.weights.targets import TARGETS, Target
@@ -55,10 +58,9 @@ class Converted:
     def lines(self) -> Iterator[str]:
         """The report in words, one fact a line."""
         report, arch = self.loaded.report, self.loaded.architecture
-        yield (
-            f"{report.file}: {arch.name}, {arch.num_classes} classes, {arch.in_channels} image "
-            f"channels; {report.loaded} tensors ({report.format}, names of {report.dialect})"
-        )
+        sizes = f"{arch.num_classes} classes, {arch.in_channels} image channels"
+        yield f"{report.file or report.format}: {arch.name}, {sizes}"
+        yield f"  {report.loaded} tensors ({report.format}, names of {report.dialect})"
         where = ".".join(part for part in (report.group, report.prefix.rstrip("./")) if part)
         if where:
             yield f"  loaded: {where}{', averaged weights' if report.is_ema else ''}"
@@ -89,9 +91,10 @@ class Converted:
 
 def save_weights(
     path: str | Path,
-    loaded: Loaded,
-    to: str,
+    source: Loaded | Mapping[str, np.ndarray] | Any,
+    format: str,
     *,
+    architecture: str | Architecture | None = None,
     names: str | None = None,
     dtype: str = "float32",
     proven: bool = True,
@@ -99,13 +102,17 @@ def save_weights(
 ) -> Converted:
     """Write weights in a format of `TARGETS`, after a proof that the file computes the same.
 
+    `source` is what `load_weights` returned, a model of PyTorch or Keras, or weights by canonical
+    name with their `architecture`; a model says its own, unless another library built it.
+
     The file is read back, its tensors must be bitwise those that went in, and it is run beside the
     source (see `proof`); nothing is written where that fails. `names` is the dialect of the
     tensors, for a format that has none of its own.
 
-    Raises `ParityError`.
+    Raises `ParityError`, and `resnet_spec.WeightsError` for a model or weights that do not fit.
     """
-    path, target = Path(path), _target(to)
+    path, target = Path(path), _target(format)
+    loaded = source if isinstance(source, Loaded) else _in_memory(source, architecture)
     arch = loaded.architecture
     dialect = target.names(arch, names)
     check_target(path, target, dialect, loaded, dtype)
@@ -128,6 +135,30 @@ def save_weights(
     return Converted(loaded, path, target.name, dialect.name, proof, rounding)
 
 
+def _in_memory(source: Any, architecture: str | Architecture | None) -> Loaded:
+    """The weights of a model, or of a mapping."""
+    if isinstance(source, Mapping):
+        if architecture is None:
+            raise ParityError("weights do not say which architecture they are; pass architecture=")
+        arch, weights = get_architecture(architecture), dict(source)
+        if isinstance(architecture, str):
+            arch = with_sizes_of(arch, {name: array.shape for name, array in weights.items()})
+    else:
+        arch, weights = weights_of(source, architecture)
+    check_weights(arch, weights, dict.fromkeys(weights, "float32"))
+    report = Report(
+        "",
+        "in memory",
+        "torchvision",
+        arch.name,
+        arch.num_classes,
+        arch.in_channels,
+        "float32",
+        len(weights),
+    )
+    return Loaded(arch, weights, report)
+
+
 def _target(to: str) -> Target:
     if to not in TARGETS:
         raise ParityError(f"unknown format {to!r}; it is one of: {', '.join(TARGETS)}")
@@ -147,7 +178,8 @@ def check_target(path: Path, target: Target, dialect: Dialect, loaded: Loaded, d
             raise ParityError(f"{path} cannot be written: there is no folder {path.parent}")
     else:
         check_writable(path)
-        if path.exists() and path.samefile(loaded.report.file):
+        file = loaded.report.file
+        if file and path.exists() and path.samefile(file):
             raise ParityError(f"{path} is the file that is read; name another one with --out")
     library = target.library
     if library is not None:
