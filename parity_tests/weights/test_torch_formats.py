@@ -105,6 +105,7 @@ def test_a_training_checkpoint_is_taken_apart(zipped, protocol, tmp_path):
         "state_dict_ema": OrderedDict((name, tensor.half()) for name, tensor in state.items()),
         "teacher": {"backbone": {name: tensor.bfloat16() for name, tensor in state.items()}},
         "optimizer": net.optimizer.state_dict(),
+        "second": {"state": {0: {"m": torch.ones(3)}}, "param_groups": []},
         "amp_scaler": {"scale": torch.tensor([65536.0])},
         "rng_state": torch.get_rng_state(),
         "best_prec1": torch.tensor(71.25),
@@ -137,6 +138,7 @@ def test_a_training_checkpoint_is_taken_apart(zipped, protocol, tmp_path):
     }
     assert found.contents == (
         "optimizer: 6 tensors",
+        "second: 1 tensor",
         "amp_scaler: 1 tensor",
         "rng_state: 1 tensor",
         "callbacks: 1 tensor",
