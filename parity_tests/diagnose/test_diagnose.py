@@ -1090,7 +1090,8 @@ def test_the_command_prints_text_and_json(user_module, capsys):
         ("theirs_parity:gray", "takes images of 3 channels, theirs_parity:gray of 1"),
         ("theirs_parity:picky", "cannot be run on images of 64x96"),
         ("gone.keras", "gone.keras does not exist"),
-        ("net.h5", "net.h5 cannot be read, because it may hold code, or weights only"),
+        ("net.h5", "make a model of them: resnet-parity convert net.h5 --to keras"),
+        ("model_best.pth.tar", "resnet-parity convert model_best.pth.tar --to keras"),
         (":net", "does not name a model; write NAME"),
     ],
 )

@@ -28,6 +28,7 @@ import resnet_keras
 import resnet_torch
 from parity_tests.support import KINDS, SMALL, TINY, with_random_statistics
 from resnet_parity.cli import main
+from resnet_parity.cli.convert import FORMATS
 from resnet_parity.errors import ParityError
 from resnet_parity.probes import random_weights
 from resnet_parity.weights import converting, loading
@@ -296,7 +297,8 @@ def without(state, name: str) -> dict[str, torch.Tensor]:
         ),
         (
             lambda s: {"a.weight": torch.ones(3, 3), "b.bias": torch.ones(3)},
-            "holds no ResNet that is known: its 2 tensors are named a.weight, b.bias ...",
+            "holds no ResNet that is known; the first of its 2 tensors: a.weight, b.bias; "
+            "`resnet-parity inspect` lists all",
         ),
     ],
 )
@@ -507,4 +509,20 @@ def test_inspect_says_what_is_in_a_file(state, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["architecture"] == "resnet18"
     torch.save({"a.weight": torch.ones(3)}, path)
     assert main(["inspect", str(path)]) == 2
-    assert "holds no ResNet" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "    a.weight (3,)" in text and "holds no ResNet" in text and "lists all" not in text
+    assert main(["inspect", str(path), "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["names"] == ["a.weight"]
+    odd = {
+        n: each.to(torch.int8) if each.is_floating_point() else each for n, each in state.items()
+    }
+    torch.save(odd, path)
+    assert main(["inspect", str(path)]) == 2
+    text = capsys.readouterr().out
+    assert "network: resnet18" in text and "tensors are not floating-point" in text
+
+
+def test_the_help_of_convert_describes_every_format():
+    texts = {target.name: (target.suffix, target.text) for target in TARGETS.values()}
+    described = {name: (end, text) for name, (end, text) in FORMATS.items() if name != "onnx"}
+    assert described == {name: (s or f"-{name}", text) for name, (s, text) in texts.items()}

@@ -16,6 +16,7 @@ from resnet_spec import GROUPS, WeightsError, get_architecture
 import resnet_keras
 import resnet_torch
 from parity_tests.support import light, with_random_statistics
+from resnet_parity.adapters.libraries.keras_libraries import KerasApplications
 from resnet_parity.compare import relative_error
 from resnet_parity.tolerances import limit
 from resnet_parity.weights.keras_applications import from_keras_applications
@@ -105,6 +106,13 @@ def test_keras_applications_without_its_top(name, float64):
     expected = np.asarray(model(np.einsum("nchw->nhwc", images), training=False))
     for features in both_frameworks(arch, from_keras_applications(model, arch), images):
         assert relative_error(expected, features) <= limit("float64", "taps")
+
+
+def test_keras_applications_with_classes_takes_images_of_any_size():
+    library, arch = KerasApplications(), get_architecture("keras_resnet50v2", num_classes=3)
+    model = library.build(arch, "float32")
+    for size in ((32, 48), (49, 33)):
+        assert library.run(model, np.ones((2, 3, *size), "float32")).shape == (2, 3)
 
 
 def randomised(name: str, **options) -> nn.Module:

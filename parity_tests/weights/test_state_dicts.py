@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import textwrap
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +12,6 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
 from safetensors.numpy import save_file
 from torch import nn
@@ -33,11 +32,16 @@ from resnet_spec.weights import as_code
 import resnet_keras
 import resnet_torch
 from parity_tests.support import SMALL, TINY, random
+from resnet_parity.cli import main
 from resnet_parity.compare import relative_error
 from resnet_parity.errors import ParityError
 from resnet_parity.tolerances import limit
 from resnet_parity.weights.adapt import adapt_weights
+from resnet_parity.weights.dialects import DIALECTS
 from resnet_parity.weights.files import read_weights
+from resnet_parity.weights.formats.numpy_files import write_npz
+from resnet_parity.weights.formats.safetensors_files import write_safetensors
+from resnet_parity.weights.naming import to_dialect
 from resnet_parity.weights.timm import from_timm
 from resnet_torch.optimizer import get_momentum, set_momentum, sgd
 from resnet_torch.weights import unwrapped
@@ -67,6 +71,10 @@ def renamed(weights: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray
 
 def cast(weights: dict[str, np.ndarray], dtype: Any) -> dict[str, np.ndarray]:
     return {name: array.astype(dtype) for name, array in weights.items()}
+
+
+def in_hugging_face_names(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return to_dialect(DIALECTS["hf"], TINY, weights)
 
 
 def with_head(weights: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
@@ -412,6 +420,7 @@ def test_from_timm_names_a_prefix_and_a_wrapper(weights):
     ("change", "arch", "message"),
     [
         (lambda w: renamed(w, "module."), TINY, "all 32 names begin with 'module.'"),
+        (in_hugging_face_names, TINY, "0 of 32 names are those of this architecture"),
         (lambda w: cast(w, "float16"), TINY, "32 of 32 tensors are F16, the first is .*bias"),
         (dict, replace(TINY, num_classes=5), "for a command write --num-classes 10$"),
         (dict, replace(TINY, in_channels=1), "for a command write --in-channels 3$"),
@@ -428,18 +437,26 @@ def test_a_file_that_does_not_fit_is_refused_with_the_fix(
 
 
 @pytest.mark.parametrize(
-    "change", [lambda w: renamed(w, "module."), lambda w: cast(w, "float64")], ids=["prefix", "f64"]
+    ("change", "file"),
+    [
+        (lambda w: renamed(w, "module."), "my weights.safetensors"),
+        (lambda w: cast(w, "float64"), "weights.safetensors"),
+        (in_hugging_face_names, "weights.safetensors"),
+        (dict, "weights.npz"),
+    ],
+    ids=["prefix", "float64", "another library", "another format"],
 )
-def test_the_lines_in_the_message_write_a_file_that_fits(
-    change, weights, tmp_path: Path, monkeypatch
+def test_the_command_in_the_message_writes_a_file_that_fits(
+    change, file, weights, tmp_path: Path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    save_file(change(weights), "weights.safetensors")
+    (write_npz if file.endswith(".npz") else write_safetensors)(Path(file), change(weights))
     with pytest.raises(ParityError) as caught:
-        read_weights("weights.safetensors", TINY)
-    _, lines = str(caught.value).split("safetensors.torch):\n")
-    exec(textwrap.dedent(lines), dict(vars(safetensors.torch)))
-    found = read_weights("new.safetensors", TINY)
+        read_weights(file, TINY)
+    command = shlex.split(str(caught.value).rpartition("resnet-parity ")[2])
+    assert main([*command, "--no-prove"]) == 0
+    out = file.replace(".npz", ".safetensors") if file.endswith(".npz") else "new.safetensors"
+    found = read_weights(out, TINY)
     np.testing.assert_array_equal(found["fc.bias"], weights["fc.bias"])
 
 

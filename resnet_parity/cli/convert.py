@@ -8,59 +8,88 @@ from typing import Any
 
 from resnet_parity.cli import options
 
-_SUFFIXES = {
-    "torch": ".pth",
-    "safetensors": ".safetensors",
-    "npz": ".npz",
-    "keras": ".keras",
-    "weights-h5": ".weights.h5",
-    "detectron2": ".pkl",
-    "onnx": ".onnx",
-    "torchvision": "-torchvision",
-    "timm": "-timm",
-    "hf": "-hf",
-    "kerashub": "-kerashub",
-    "keras-applications": "-keras-applications",
+FORMATS = {
+    "torch": (".pth", "a state dict of PyTorch"),
+    "safetensors": (".safetensors", "a safetensors file"),
+    "npz": (".npz", "an archive of NumPy arrays"),
+    "keras": (".keras", "a Keras model of stock layers"),
+    "weights-h5": (".weights.h5", "the weights of resnet_keras"),
+    "detectron2": (".pkl", "a pickle of NumPy arrays"),
+    "onnx": (".onnx", "an ONNX file, as `export` writes it"),
+    "torchvision": ("-torchvision", "a folder with model.pth"),
+    "timm": ("-timm", 'a folder for timm.create_model("local-dir:FOLDER")'),
+    "hf": ("-hf", "a folder for transformers"),
+    "kerashub": ("-kerashub", "a preset of KerasHub"),
+    "keras-applications": ("-keras-applications", "a folder with model.weights.h5"),
 }
-"""By format, what replaces the suffix of the file that is read."""
+"""By format, what replaces the suffix of the file that is read, and what is written."""
+
+_EXAMPLES = """examples:
+  resnet-parity convert model_best.pth.tar --to keras
+  resnet-parity convert weights.h5 --to hf --out my-resnet --dtype float16
+  resnet-parity convert moco.pth --to torch --prefix module.encoder_q --drop-head --out body.pth"""
 
 
 def add(commands: Any) -> None:
     """The parser of `convert`."""
-    text = "read the weights of a ResNet from any checkpoint, and write them for another library"
+    text = (
+        "read the weights of a ResNet from any checkpoint, write them for another library, and "
+        "prove that both compute the same"
+    )
     parser = options.add_command(commands, "convert", _convert, text)
+    lines = [f"  {name:<20}{about} ({end})" for name, (end, about) in FORMATS.items()]
+    parser.epilog = "\n".join(["formats:", *lines, "", _EXAMPLES])
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("file", metavar="FILE", type=Path, help="a checkpoint: a file or a folder")
-    parser.add_argument("--to", choices=[*_SUFFIXES], required=True, help="the format to write")
     parser.add_argument(
-        "-o", "--out", type=Path, metavar="OUT", help="the file or the new folder to write"
+        "--to",
+        choices=[*FORMATS],
+        required=True,
+        metavar="FORMAT",
+        help="the format to write, see below",
+    )
+    parser.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        metavar="OUT",
+        help="the file or the new folder to write (default: beside FILE, with the suffix or the "
+        "ending of the format)",
     )
     options.add_source(parser)
     parser.add_argument(
-        "--num-classes", type=options.integer_type, metavar="N", help="make a new head of N classes"
+        "--num-classes",
+        type=options.integer_type,
+        metavar="N",
+        help="replace the classifier by a new one for N classes, initialised from a seed",
     )
     parser.add_argument(
         "--in-channels",
         type=options.integer_type,
         metavar="N",
-        help="adapt the first convolution to N image channels",
+        help="adapt the first convolution to N image channels, by the rule of timm",
     )
-    parser.add_argument("--drop-head", action="store_true", help="leave the classifier out")
+    parser.add_argument(
+        "--drop-head", action="store_true", help="leave the classifier out: pooled features"
+    )
     parser.add_argument(
         "--names",
         metavar="DIALECT",
-        help="the names of the tensors, for torch, safetensors and npz (default: torchvision)",
+        help="the library whose tensor names are written, for torch, safetensors and npz: "
+        "torchvision (default), hf, gluoncv, burn, ... (docs/converting.md lists them)",
     )
     parser.add_argument(
         "--dtype",
         choices=("float32", "float16", "bfloat16"),
         default="float32",
-        help="the dtype to write (default: float32)",
+        help="the dtype of the written weights, for torch, safetensors, torchvision, timm and hf; "
+        "the report says what rounding costs (default: float32)",
     )
     parser.add_argument(
         "--prove",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="run source and target and compare them before anything is kept (default)",
+        help="run source and target, and keep the file only if they agree (default)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -70,6 +99,8 @@ def _convert(arguments: argparse.Namespace) -> options.Result:
     from resnet_parity.weights.converting import save_weights
 
     path = arguments.out or _default_path(arguments.file, arguments.to)
+    if arguments.to == "onnx":
+        _refuse(arguments, "--to onnx", ("names", "dtype", "prove"))
     with progress_line() as progress:
         progress(f"reading {arguments.file}", 4)
         loaded = _load(arguments, progress)
@@ -111,6 +142,7 @@ def _load(arguments: argparse.Namespace, progress: Any) -> Any:
     if is_onnx(arguments.file):
         from resnet_parity.weights.onnx_files import load_onnx
 
+        _refuse(arguments, f"the ONNX file {arguments.file}", ("architecture", "prefix", "ema"))
         return adapted(load_onnx(arguments.file, progress), **sizes)
     return load_weights(
         arguments.file,
@@ -121,11 +153,25 @@ def _load(arguments: argparse.Namespace, progress: Any) -> Any:
     )
 
 
+def _refuse(arguments: argparse.Namespace, what: str, names: tuple[str, ...]) -> None:
+    """Raise `ParityError` for options that have no meaning for `what`."""
+    from resnet_parity.errors import ParityError
+
+    values = {name: getattr(arguments, name) for name in names}
+    changed = [n for n, value in values.items() if value != arguments.parser.get_default(n)]
+    if changed:
+        shown = ", ".join(f"--no-{n}" if values[n] is False else f"--{n}" for n in changed)
+        raise ParityError(f"{what} does not take {shown}; leave that out")
+
+
 def _default_path(file: Path, to: str) -> Path:
-    """Beside the file that is read, with the suffix of the format."""
+    """Beside the file or folder that is read, with the suffix of the format."""
+    from resnet_parity.errors import ParityError
+
     name = file.name
-    for suffix in (".weights.h5", ".pth.tar", ".safetensors.index.json", Path(name).suffix):
-        if suffix and name.endswith(suffix):
-            name = name.removesuffix(suffix)
-            break
-    return file.with_name(f"{name}{_SUFFIXES[to]}")
+    if name in ("", ".."):
+        raise ParityError(f"{file} has no name that OUT could have; name one with --out")
+    suffixes = (".weights.h5", ".pth.tar", ".safetensors.index.json", Path(name).suffix)
+    suffix = next((each for each in suffixes if each and name.endswith(each)), "")
+    stem = name if file.is_dir() else name.removesuffix(suffix)
+    return file.with_name(f"{stem}{FORMATS[to][0]}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def _import(arguments: argparse.Namespace) -> options.Result:
     from resnet_parity.adapters.loading import require
     from resnet_parity.errors import ParityError
     from resnet_parity.files import check_readable, check_writable
+    from resnet_parity.weights.formats import is_other_checkpoint
 
     file = arguments.file
     check_readable(file)
@@ -36,6 +38,11 @@ def _import(arguments: argparse.Namespace) -> options.Result:
         raise ParityError(
             f"{file} is a safetensors file, which is what `import` writes; to write an ONNX file "
             f"from it: resnet-parity export NAME --weights {file}"
+        )
+    if is_other_checkpoint(file):
+        raise ParityError(
+            f"{file} is no ONNX file but a checkpoint; to write its weights under canonical names: "
+            f"resnet-parity convert {shlex.quote(str(file))} --to safetensors"
         )
     path = arguments.out or file.with_suffix(".safetensors")
     if path.exists() and (path.samefile(file) or arguments.out is None):

@@ -92,16 +92,19 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--architecture",
         metavar="NAME",
-        help="the architecture, where the file fits several (default: what the library builds)",
+        help="the architecture, where the tensors fit several (default: what the library builds)",
     )
     parser.add_argument(
-        "--prefix", metavar="NAME", help="the network, where the file holds several"
+        "--prefix",
+        metavar="NAME",
+        help="where the network is, if the file holds several: the keys and the prefix of its "
+        "names, such as state_dict.module.encoder_q",
     )
     parser.add_argument(
         "--ema",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="prefer averaged weights, where the file holds both (default)",
+        help="prefer averaged weights (EMA), where the file holds both (default)",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,12 @@ from resnet_parity.errors import ParityError
 from resnet_parity.probes import random_weights
 
 FRAMEWORKS = ("torch", "keras")
+
+_CHECKPOINTS = (
+    *(".pt", ".pth", ".pth.tar", ".th", ".bin", ".ckpt", ".safetensors"),
+    *(".h5", ".hdf5", ".npz", ".pkl"),
+)
+"""How the names of files end that hold weights, not a model that can be loaded as data."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +57,12 @@ def check_name(text: str, default: str) -> None:
         return
     if text.endswith(".onnx"):
         raise ParityError(f"{text} is an ONNX graph; use `resnet-parity onnx-compare`")
-    if text.endswith((".h5", ".hdf5", ".pt", ".pth", ".safetensors")):
+    if text.endswith(_CHECKPOINTS):
         raise ParityError(
-            f"{text} cannot be read, because it may hold code, or weights only; write a callable "
-            "that returns the loaded model and pass module:callable, or save a .keras file"
+            f"{text} holds weights, and no model that can be run without code; if they are those "
+            f"of a ResNet, make a model of them: resnet-parity convert {shlex.quote(text)} --to "
+            "keras; otherwise write a callable that returns the loaded model, and pass "
+            "module:callable"
         )
     framework, colon, name = text.partition(":")
     if not colon or framework in FRAMEWORKS:

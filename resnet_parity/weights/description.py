@@ -13,7 +13,14 @@ from resnet_spec.text import printable
 from resnet_parity.errors import ParityError
 from resnet_parity.weights.formats import open_checkpoint
 from resnet_parity.weights.formats.stored import Checkpoint
-from resnet_parity.weights.loading import Choice, assumptions, choose, given_architecture
+from resnet_parity.weights.loading import (
+    LISTED,
+    Choice,
+    assumptions,
+    check_dtypes,
+    choose,
+    given_architecture,
+)
 
 _SHOWN = 8
 
@@ -55,6 +62,9 @@ class Description:
             "in_channels": arch and arch.in_channels,
             "dtype": self.dtype,
             "tensors": len(reading.names) if reading else 0,
+            "names": []
+            if reading
+            else [n for each in self.checkpoint.groups.values() for n in each],
             "left_over": list(reading.left_over) if reading else [],
             "biases": list(reading.biases) if reading else [],
             "assumptions": list(self.assumptions),
@@ -70,6 +80,8 @@ class Description:
         for group, tensors in names.items():
             where = f"in {printable(group)!r}: " if group else ""
             yield f"  {where}{len(tensors)} tensors"
+            if self.choice is None:
+                yield from (f"    {printable(n)} {each.shape}" for n, each in tensors.items())
         for line in self.checkpoint.contents:
             yield f"  {printable(line)}"
         for key, value in _facts(self.checkpoint):
@@ -111,6 +123,11 @@ def describe(
     try:
         choice = choose(checkpoint, prefix=prefix, architecture=given, ema=ema)
     except ParityError as error:
-        return Description(checkpoint, None, (), str(error))
+        return Description(checkpoint, None, (), str(error).removesuffix(LISTED))
+    problem = ""
+    try:
+        check_dtypes(path, choice)
+    except ParityError as error:
+        problem = str(error)
     lines = assumptions(choice, checkpoint.metadata, is_given=given is not None)
-    return Description(checkpoint, choice, tuple(lines), "")
+    return Description(checkpoint, choice, tuple(lines), problem)

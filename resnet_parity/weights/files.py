@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from resnet_spec.weights import as_code, fitting_architecture
 
 from resnet_parity.errors import ParityError
 from resnet_parity.files import check_readable, reading, write_atomically
+from resnet_parity.weights.formats import is_other_checkpoint
 
 
 def read_weights(path: str | Path, arch: str | Architecture) -> dict[str, np.ndarray]:
@@ -36,6 +38,8 @@ def read_weights(path: str | Path, arch: str | Architecture) -> dict[str, np.nda
     """
     path, arch = Path(path), get_architecture(arch)
     check_readable(path)
+    if is_other_checkpoint(path):
+        raise ParityError(f"{path} is no safetensors file; to make one of it: {_converted(path)}")
     counters = step_counters(arch)
     with (
         reading(path, "a safetensors file", "copy or write it again"),
@@ -67,10 +71,12 @@ def _check_tensors(
         kinds = ", ".join(sorted({dtypes[name] for name in wrong}))
         many = f"{len(wrong)} of {len(found)} tensors are {kinds}, the first is {wrong[0]}"
         problems.append(many if len(wrong) > 1 else f"{wrong[0]} is {kinds}, not F32")
-        change = "weights = {name: value.float() for name, value in weights.items()}"
-        fix = f"to convert them, {_rewritten(path, change)}"
+        fix = f"to convert them: {_converted(path)}"
     if prefix := prefix_and_line(found, expected, "weights"):
-        problems, fix = [prefix[0]], f"to remove it, {_rewritten(path, prefix[1])}"
+        problems, fix = [prefix[0]], f"to remove it: {_converted(path)}"
+    elif 2 * len(named := expected.keys() & found.keys()) < len(found):
+        problems = [f"{len(named)} of {len(found)} names are those of this architecture"]
+        fix = f"to read the names of another library: {_converted(path)}"
     elif theirs := fitting_architecture(arch, found) if problems and not wrong else None:
         sizes = {name: getattr(theirs, name) for name in ("num_classes", "in_channels")}
         options = [
@@ -85,15 +91,10 @@ def _check_tensors(
         raise ParityError(str(refusal))
 
 
-def _rewritten(path: Path, change: str) -> str:
-    """The lines that write a file with the changed weights."""
-    lines = [
-        "write (load_file and save_file are those of safetensors.torch):",
-        f"weights = load_file({str(path)!r})",
-        change,
-        "save_file(weights, 'new.safetensors')",
-    ]
-    return "\n    ".join(lines)
+def _converted(path: Path) -> str:
+    """The command that writes the file with canonical names, as float32."""
+    out = " --out new.safetensors" if path.suffix == ".safetensors" else ""
+    return f"resnet-parity convert {shlex.quote(str(path))} --to safetensors{out}"
 
 
 def _check_architecture(path: Path, arch: Architecture, named: str | None) -> None:

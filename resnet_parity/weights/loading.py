@@ -34,6 +34,9 @@ from resnet_parity.weights.refused import refusal
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 _LISTED = 8
 
+LISTED = "; `resnet-parity inspect` lists all"
+"""The end of the message for a file that holds no known network."""
+
 _PREFERRED = ("teacher", "encoder_q", "online_network", "backbone")
 """Parts of the place of a network: of several in a file, the one that its makers evaluate."""
 
@@ -312,8 +315,8 @@ def _unknown(checkpoint: Checkpoint) -> str:
     names = [name for tensors in checkpoint.groups.values() for name in tensors]
     shown = ", ".join(printable(name) for name in names[:3])
     return (
-        f"{checkpoint.path} ({checkpoint.format}) holds no ResNet that is known: its {len(names)} "
-        f"tensors are named {shown} ...; `resnet-parity inspect` lists them"
+        f"{checkpoint.path} ({checkpoint.format}) holds no ResNet that is known; the first of its "
+        f"{len(names)} tensors: {shown}{LISTED}"
         if names
         else f"{checkpoint.path} ({checkpoint.format}) holds no tensors"
     )
@@ -357,19 +360,25 @@ def read_tensors(
     used = [*reading.names, *reading.biases]
     if sum(_size(tensors[name].shape) for name in used) > MAX_ELEMENTS:
         raise ParityError(f"{path} has more than {MAX_ELEMENTS:,} numbers")
-    odd = [name for name in used if tensors[name].dtype not in _FLOATS]
-    if odd:
-        raise ParityError(
-            f"{path}: {len(odd)} of {len(used)} tensors are not floating-point, the first is "
-            f"{printable(odd[0])} ({tensors[odd[0]].dtype}); quantised weights must be dequantised "
-            "in the library that made them"
-        )
+    check_dtypes(path, choice)
     weights = canonical_tensors(choice)
     folded = tuple(_fold(reading, tensors, weights))
     made_up = tuple(_statistics(reading, weights))
     dtypes = {tensors[name].dtype for name in reading.names} - {"float32"}
     cast = tuple(f"{dtype} tensors to float32" for dtype in sorted(dtypes))
     return {name: array.astype("float32") for name, array in weights.items()}, folded, made_up, cast
+
+
+def check_dtypes(path: Path, choice: Choice) -> None:
+    """Raise `ParityError` unless the tensors of the network are floating-point."""
+    used = [*choice.reading.names, *choice.reading.biases]
+    odd = [name for name in used if choice.tensors[name].dtype not in _FLOATS]
+    if odd:
+        raise ParityError(
+            f"{path}: {len(odd)} of {len(used)} tensors are not floating-point, the first is "
+            f"{printable(odd[0])} ({choice.tensors[odd[0]].dtype}); quantised weights must be "
+            "dequantised in the library that made them"
+        )
 
 
 def canonical_tensors(choice: Choice) -> dict[str, np.ndarray]:

@@ -53,10 +53,6 @@ class KerasApplications(KerasLibrary):
 
     name, module = "keras.applications", "keras"
 
-    @property
-    def version(self) -> str:
-        return super().version.replace(self.name, "keras")
-
     def missing_reason(self, arch: Architecture) -> str:
         if arch.name not in _APPLICATIONS or not same_graph_as_row(arch):
             return f"keras.applications builds nothing like {arch.name}"
@@ -66,14 +62,18 @@ class KerasApplications(KerasLibrary):
         keras = self.load()
         make = getattr(keras.applications, _APPLICATIONS[arch.name])
         with _policy(keras, dtype):
-            return make(
+            model = make(
                 weights=None if weights is None else str(weights),
                 include_top=bool(arch.num_classes),
-                input_shape=(None, None, arch.in_channels),
+                input_shape=(224, 224, arch.in_channels),  # with a top it must be fixed
                 pooling=None if arch.num_classes else "avg",
                 classes=arch.num_classes or 1000,
                 classifier_activation=None,
             )
+            images = keras.Input((None, None, arch.in_channels), dtype=dtype)
+            resizable = keras.models.clone_model(model, input_tensors=images)
+        resizable.set_weights(model.get_weights())
+        return resizable
 
     def open(self, path: Path, arch: Architecture, dtype: str) -> Any:
         file = path / "model.weights.h5" if path.is_dir() else path
@@ -94,10 +94,6 @@ class KerasHub(KerasLibrary):
     """KerasHub; a folder is a preset, opened by `from_preset`."""
 
     name, module = "KerasHub", "keras_hub"
-
-    @property
-    def version(self) -> str:
-        return super().version.replace("KerasHub", "keras-hub")
 
     def missing_reason(self, arch: Architecture) -> str:
         row = ARCHITECTURES.get(arch.name)

@@ -32,8 +32,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
         return open_tensorflow(path)
     check_readable(path)
-    with path.open("rb") as file:
-        head = file.read(16)
+    head = _head(path)
     if path.name.endswith(".weights.json"):
         return _open_keras(path)
     if path.name.endswith(".index.json"):
@@ -125,8 +124,20 @@ def is_onnx(path: Path) -> bool:
     """Whether a path names an ONNX file, or a file of no other known format."""
     if path.suffix == ".onnx" or not path.is_file():
         return path.suffix == ".onnx"
-    with path.open("rb") as file:
-        head = file.read(16)
-    known = head.startswith((b"\x89HDF", b"PK", b"\x80")) or head[8:9] == b"{"
     named = path.suffix in _SUFFIXES or path.name.endswith((".tar", ".th", ".json", ".index"))
-    return not (known or named)
+    return not (named or is_safetensors(path) or is_other_checkpoint(path))
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file begins as a safetensors file does."""
+    return _head(path)[8:9] == b"{"
+
+
+def is_other_checkpoint(path: Path) -> bool:
+    """Whether a file begins as one of Keras, PyTorch or NumPy does."""
+    return _head(path).startswith((b"\x89HDF", b"PK", b"\x80")) and not is_safetensors(path)
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(16)
