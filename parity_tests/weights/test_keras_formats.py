@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ import tensorflow as tf
 from keras import layers
 from keras.src.legacy.saving import legacy_h5_format
 
+from parity_tests.weights.test_hostile_keras_files import entry
 from resnet_parity.errors import ParityError
 from resnet_parity.files import replacing
 from resnet_parity.weights.formats.checksums import crc32c
@@ -44,7 +46,7 @@ def small_model() -> keras.Model:
     x = layers.Dropout(0.5, name="drop")(body(x))
     x = layers.GlobalAveragePooling2D()(x)
     model = keras.Model(image, layers.Dense(5, name="fc")(x), name="whole")
-    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse")
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse", run_eagerly=True)
     draw = np.random.default_rng(7)
     model.train_on_batch(draw.normal(size=(2, 12, 17, 3)), draw.normal(size=(2, 5)))
     for weight in model.weights:
@@ -302,7 +304,7 @@ def test_a_file_of_keras_2(tmp_path):
 
 def test_names_in_several_attributes(tmp_path):
     """The names of many layers are in `layer_names0`, `layer_names1` ..., also when written."""
-    names = [f"{'x' * 90}{index}" for index in range(1500)]
+    names = [f"{'x' * 400}{index}" for index in range(200)]
     tensors = {f"{name}/bias": np.full(1, index, "f4") for index, name in enumerate(names)}
     write_legacy_h5(tmp_path / "many.h5", tensors)
     with h5py.File(tmp_path / "many.h5") as file:
@@ -459,6 +461,22 @@ def test_variables_without_names_are_named_by_their_place(tmp_path):
     checkpoint = open_tensorflow(tmp_path / "net")
     assert checkpoint.metadata["names"] == "by order"
     assert {*checkpoint.groups[""]} == {"_conv1", "blocks/0"}
+
+
+def test_a_saved_model_of_keras_2_names_its_nested_layers(saved, tmp_path, model):
+    """Keras 2 describes the model in a file beside it, a message of one field for each object."""
+    folder = tmp_path / "saved"
+    shutil.copytree(saved["SavedModel"], folder)
+    with zipfile.ZipFile(saved[".keras"]) as archive:
+        config = archive.read("config.json")
+    root = entry(2, 0) + entry(3, b"root") + entry(4, b"_tf_keras_network") + entry(5, config)
+    layer = entry(2, 1) + entry(3, b"root.layer-0") + entry(5, b"{}")
+    (folder / "keras_metadata.pb").write_bytes(entry(1, layer) + entry(1, root))
+    checkpoint = open_tensorflow(folder)
+    assert_bitwise(numbers(checkpoint), weights_of(model))
+    facts = checkpoint.metadata["layers"]
+    assert isinstance(facts, dict)
+    assert facts["body/c2"]["strides"] == (2, 2)
 
 
 def test_what_is_written_opens_in_keras(model, tmp_path):
