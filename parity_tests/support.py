@@ -236,6 +236,8 @@ def mutated(content: bytes, draw: Random) -> bytes:
     """A few bits flipped, bytes replaced, a part cut out, repeated or filled."""
     mutant = bytearray(content)
     for _ in range(draw.choice((1, 1, 2, 5))):
+        if not mutant:  # all of it was cut out
+            break
         at, size = draw.randrange(len(mutant)), draw.choice((1, 2, 4, 8, 100))
         part = slice(at, at + size)
         change = draw.randrange(6)

@@ -232,7 +232,7 @@ def long_name(path: Path) -> None:
 
 
 BIG = {"shape": (60_000, 60_000), "dtype": "f4", "chunks": (64, 64)}
-HDF5: dict[str, tuple[str, Callable[[Path], None], str]] = {
+HDF5: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "external link": (
         "net.weights.h5",
         changed(linked("x", h5py.ExternalLink("/etc/passwd", "/"))),
@@ -356,6 +356,11 @@ HDF5: dict[str, tuple[str, Callable[[Path], None], str]] = {
         changed(attribute("model_config", "[" + "1," * 2**21 + "1]", "/")),
         "more than 1,048,576 values",
     ),
+    "a config of 65 MB": (
+        "net.h5",
+        changed(attribute("model_config", " " * 65 * 2**20, "/")),
+        "more than 67,108,864 bytes",
+    ),
     "a layer without a name": (
         "net.h5",
         changed(
@@ -405,7 +410,7 @@ def same_shard_twice(path: Path) -> None:
     path.write_text(json.dumps({"metadata": {"total_size": size}, "weight_map": places}))
 
 
-ARCHIVES: dict[str, tuple[str, Callable[[Path], None], str]] = {
+ARCHIVES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "weights that are text": ("net.keras", with_members(model__weights__h5=b"x" * 99), "damaged"),
     "a bomb of weights": (
         "net.keras",
@@ -505,7 +510,7 @@ def latest(text: bytes) -> Callable[[Path], None]:
     return write
 
 
-CHECKPOINTS: dict[str, tuple[str, Callable[[Path], None], str]] = {
+CHECKPOINTS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "an enormous shape": ("net", checkpoint(w=tensor((2**40, 2**40))), "has 48 bytes"),
     "an enormous size": ("net", checkpoint(w=tensor((2**40,), 1, 0, 2**42)), "be cut off"),
     "a place after the end": ("net", checkpoint(w=tensor((3, 4), 1, 8, 48)), "be cut off"),
@@ -558,7 +563,7 @@ CHECKPOINTS: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "a table of names alone": ("net", lambda path: path.write_bytes(table({b"": b""})), "damaged"),
 }
 
-CASES = {
+CASES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     **{f"HDF5: {name}": case for name, case in HDF5.items()},
     **{f"archive: {name}": case for name, case in ARCHIVES.items()},
     **{f"TensorFlow: {name}": case for name, case in CHECKPOINTS.items()},

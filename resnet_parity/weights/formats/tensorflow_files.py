@@ -166,13 +166,8 @@ def _variables(nodes: list[Message]) -> Iterator[tuple[str, str]]:
                 yield text(each, 3), re.sub(r":\d+$", "", text(each, 2))
         children = [(text(each, 2), number(each, 1)) for each in map(message, node[1])]
         inner = [each for each in children if each[0] not in _TRAINING]
-        waiting += [child for _, child in sorted(inner, key=_order, reverse=True)]
-
-
-def _order(child: tuple[str, int]) -> tuple[bool, int, int]:
-    """Sorts numbered children by their numbers, after all others, in the order of the file."""
-    digits = re.search(r"\d+$", child[0])
-    return child[0] in _COPIES, int(digits[0]) if digits else -1, child[1]
+        inner.sort(key=lambda each: each[0] in _COPIES)
+        waiting += [child for _, child in reversed(inner)]
 
 
 def _keras_layers(path: Path, source: Source) -> tuple[ConfigLayer, ...]:
