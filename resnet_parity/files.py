@@ -82,10 +82,17 @@ def check_writable(path: Path) -> None:
 
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """Write a temporary file in the same folder, then rename it; raises `ParityError`.
+    """Write a file at once or not at all; see `atomic_file`."""
+    with atomic_file(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """A temporary file in the same folder, which is renamed if nothing fails.
 
     A symbolic link stays and its target is written; an existing file keeps its mode. Temporary
-    files of processes that were killed are deleted.
+    files of processes that were killed are deleted. Raises `ParityError`.
     """
     check_writable(path)
     target = _target(path)
@@ -93,7 +100,7 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
         _delete_abandoned(target.parent)
         with _temporary(target.parent) as temporary:
             try:
-                temporary.write(content)
+                yield temporary
                 temporary.flush()
                 _set_mode(temporary.fileno(), target)
                 os.fsync(temporary.fileno())
@@ -123,6 +130,34 @@ def replacing(path: Path) -> Iterator[Path]:
             (folder / path.name).replace(target)
     except OSError as error:
         raise ParityError(f"{path} cannot be written: {error.strerror or brief(error)}") from error
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Give a new folder in a temporary one beside `path`; it becomes `path`, if nothing fails.
+
+    Raises `ParityError`.
+    """
+    check_new_folder(path)
+    target = _target(path)
+    try:
+        _delete_abandoned(target.parent)
+        with _temporary_folder(target.parent) as folder:
+            new = folder / path.name
+            new.mkdir()
+            yield new
+            new.replace(target)
+    except OSError as error:
+        raise ParityError(f"{path} cannot be written: {error.strerror or brief(error)}") from error
+
+
+def check_new_folder(path: Path) -> None:
+    """Raise `ParityError` if a folder cannot be made, or holds something already."""
+    target = _target(path)
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise ParityError(f"{path} exists already; name a new folder")
+    if not target.parent.is_dir():
+        raise ParityError(f"{path} cannot be written: there is no folder {target.parent}")
 
 
 def _status(path: Path, purpose: str) -> os.stat_result | None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +15,10 @@ from resnet_spec.text import printable
 
 from resnet_parity.adapters.libraries.live import weights_of
 from resnet_parity.errors import ParityError
-from resnet_parity.files import check_writable
+from resnet_parity.files import check_new_folder, check_writable, replacing, replacing_folder
 from resnet_parity.progress import Progress
 from resnet_parity.weights.cards import write_card
+from resnet_parity.weights.formats.arrays import as_stored
 from resnet_parity.weights.loading import Loaded, Report, load_weights
 from resnet_parity.weights.naming import Dialect
 from resnet_parity.weights.proof import Proof, ProofError, prove
@@ -118,7 +116,7 @@ def save_weights(
     check_target(path, target, dialect, loaded, dtype)
     weights = in_dtype(loaded.weights, dtype)
     rounding = None if dtype == "float32" else _rounding(loaded.weights, weights)
-    with _new(path, target) as temporary:
+    with (replacing if target.suffix else replacing_folder)(path) as temporary:
         progress(f"writing {path}", 3)
         target.write(temporary, arch, weights, dialect, dtype)
         progress("reading it back", 3)
@@ -171,16 +169,13 @@ def check_target(path: Path, target: Target, dialect: Dialect, loaded: Loaded, d
         raise ParityError(f"{target.name} is written in float32 alone, not in {dtype}")
     if target.suffix and not path.name.endswith(target.suffix):
         raise ParityError(f"{path} must end in {target.suffix}, for {target.text}")
-    if not target.suffix:
-        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-            raise ParityError(f"{path} exists already; name a new folder")
-        if not path.parent.is_dir():
-            raise ParityError(f"{path} cannot be written: there is no folder {path.parent}")
-    else:
+    if target.suffix:
         check_writable(path)
         file = loaded.report.file
         if file and path.exists() and path.samefile(file):
             raise ParityError(f"{path} is the file that is read; name another one with --out")
+    else:
+        check_new_folder(path)
     library = target.library
     if library is not None:
         library.load()
@@ -189,14 +184,12 @@ def check_target(path: Path, target: Target, dialect: Dialect, loaded: Loaded, d
 
 
 def in_dtype(weights: dict[str, np.ndarray], dtype: str) -> dict[str, np.ndarray]:
-    """The weights rounded to a dtype, as float32 arrays."""
+    """The weights rounded to a dtype, as float32 arrays. Raises `ParityError` on overflow."""
     if dtype == "float32":
         return weights
-    if dtype == "float16":
-        return {name: array.astype("float16").astype("float32") for name, array in weights.items()}
-    from resnet_parity.weights.formats.bfloat16 import rounded, widened
-
-    return {name: widened(rounded(array)) for name, array in weights.items()}
+    return {
+        name: as_stored(name, array, dtype).astype("float32") for name, array in weights.items()
+    }
 
 
 def _rounding(exact: dict[str, np.ndarray], rounded: dict[str, np.ndarray]) -> float:
@@ -207,19 +200,6 @@ def _rounding(exact: dict[str, np.ndarray], rounded: dict[str, np.ndarray]) -> f
     ]
     error, norm = np.linalg.norm(np.array(norms), axis=0)
     return float(error / norm)
-
-
-@contextmanager
-def _new(path: Path, target: Target) -> Iterator[Path]:
-    """A path beside the target, which takes its place if nothing fails."""
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".resnet-parity-") as folder:
-        temporary = Path(folder, path.name)
-        if not target.suffix:
-            temporary.mkdir()
-        yield temporary
-        if path.is_dir():
-            path.rmdir()  # it is empty
-        shutil.move(temporary, path)
 
 
 def _check_read_back(

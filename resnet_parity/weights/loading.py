@@ -366,7 +366,9 @@ def read_tensors(
     made_up = tuple(_statistics(reading, weights))
     dtypes = {tensors[name].dtype for name in reading.names} - {"float32"}
     cast = tuple(f"{dtype} tensors to float32" for dtype in sorted(dtypes))
-    return {name: array.astype("float32") for name, array in weights.items()}, folded, made_up, cast
+    for name, array in weights.items():
+        weights[name] = array.astype("float32", copy=False)
+    return weights, folded, made_up, cast
 
 
 def check_dtypes(path: Path, choice: Choice) -> None:

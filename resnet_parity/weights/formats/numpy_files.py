@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import math
 import mmap
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from resnet_parity.errors import ParityError
-from resnet_parity.files import check_readable, reading, shown, write_atomically
+from resnet_parity.files import atomic_file, check_readable, reading, shown
 from resnet_parity.weights.formats import opcodes, pickles
 from resnet_parity.weights.formats.archives import Member, members
 from resnet_parity.weights.formats.arrays import (
@@ -127,10 +127,9 @@ def write_npz(path: Path, tensors: Mapping[str, np.ndarray], dtype: str | None =
     """Write an archive of arrays, whose floating-point ones become `dtype`, if it is given."""
     if dtype == "bfloat16":
         raise ParityError(f"{path}: NumPy has no bfloat16; choose float16 or float32")
-    content = io.BytesIO()
     arrays: dict[str, Any] = {name: values for name, values, _ in cast_all(tensors, dtype)}
-    np.savez(content, **arrays)
-    write_atomically(path, content.getbuffer())
+    with atomic_file(path) as file:
+        np.savez(file, **arrays)
 
 
 def write_detectron2(
@@ -143,8 +142,9 @@ def write_detectron2(
         (name, _pickled_array(values)) for name, values, _ in cast_all(tensors, dtype)
     )
     facts = {"__author__": opcodes.text("resnet-parity"), "matching_heuristics": b"\x88"}
-    parts = [b"\x80\x03}", opcodes.text("model"), b"}", *model, b"s"]
-    write_atomically(path, b"".join([*parts, *opcodes.entries(facts.items()), b"."]))
+    start = b"\x80\x03}" + opcodes.text("model") + b"}"
+    with atomic_file(path) as file:
+        file.writelines(chain([start], model, [b"s"], opcodes.entries(facts.items()), [b"."]))
 
 
 def _pickled_array(values: np.ndarray) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 def text(value: str) -> bytes:
@@ -22,6 +22,10 @@ def name(module: str, attribute: str) -> bytes:
     return f"c{module}\n{attribute}\n".encode()
 
 
-def entries(pairs: Iterable[tuple[str, bytes]]) -> list[bytes]:
+def entries(pairs: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
     """The entries of a dict, set at once."""
-    return [b"(", *(part for key, value in pairs for part in (text(key), value)), b"u"]
+    yield b"("
+    for key, value in pairs:
+        yield text(key)
+        yield value
+    yield b"u"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from resnet_parity.errors import ParityError
-from resnet_parity.files import check_readable, reading, shown, write_atomically
+from resnet_parity.files import atomic_file, check_readable, reading, shown
 from resnet_parity.weights.formats.arrays import (
     bits,
     cast_all,
@@ -105,11 +105,13 @@ def write_safetensors(
     header: dict[str, Any] = {
         "__metadata__": {"format": "pt", **dict(sorted((metadata or {}).items()))}
     }
-    parts, end = [], 0
+    end = 0
     for name, values, kind in cast_all(tensors, dtype):
         first, end = end, end + values.nbytes
         header[name] = {"dtype": words[kind], "shape": values.shape, "data_offsets": [first, end]}
-        parts.append(values.astype(bits(kind), copy=False).tobytes())
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    write_atomically(path, b"".join([len(text).to_bytes(8, "little"), text, *parts]))
+    with atomic_file(path) as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for _, values, kind in cast_all(tensors, dtype):
+            file.write(values.astype(bits(kind), copy=False).tobytes())

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from resnet_parity.errors import ParityError
-from resnet_parity.files import check_readable, reading, shown, write_atomically
+from resnet_parity.files import atomic_file, check_readable, reading, shown
 from resnet_parity.weights.formats import opcodes, pickles
 from resnet_parity.weights.formats.archives import Member, members
 from resnet_parity.weights.formats.arrays import (
@@ -390,8 +390,9 @@ def write_torch(
         b"}" + opcodes.text("_metadata") + b"}" + opcodes.text(METADATA) + b"}" + b"".join(noted)
     )
     pickle = b"\x80\x02" + ordered + b"".join(opcodes.entries(pairs)) + beside + b"ssb."
-    content = _archive({"data.pkl": pickle, "byteorder": b"little", **members, "version": b"3\n"})
-    write_atomically(path, content)
+    whole = {"data.pkl": pickle, "byteorder": b"little", **members, "version": b"3\n"}
+    with atomic_file(path) as file:
+        _write_archive(file, whole)
 
 
 def _pickled_tensor(
@@ -409,13 +410,11 @@ def _pickled_tensor(
     )
 
 
-def _archive(members: Mapping[str, bytes | memoryview]) -> memoryview:
-    """An archive whose members begin at multiples of 64 bytes, as PyTorch maps them."""
-    content = BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
+def _write_archive(file: IO[bytes], members: Mapping[str, bytes | memoryview]) -> None:
+    """Write an archive whose members begin at multiples of 64 bytes, as PyTorch maps them."""
+    with zipfile.ZipFile(file, "w") as archive:
         for name, member in members.items():
             info = zipfile.ZipInfo(f"archive/{name}")
-            padding = -(content.tell() + 30 + len(info.filename) + 4) % 64
+            padding = -(file.tell() + 30 + len(info.filename) + 4) % 64
             info.extra = struct.pack("<2sH", b"FB", padding) + bytes(padding)
             archive.writestr(info, member)
-    return content.getbuffer()
