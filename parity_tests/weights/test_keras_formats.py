@@ -20,6 +20,7 @@ from keras.src.legacy.saving import legacy_h5_format
 from parity_tests.weights.test_hostile_keras_files import entry
 from resnet_parity.errors import ParityError
 from resnet_parity.files import replacing
+from resnet_parity.weights.formats import open_checkpoint
 from resnet_parity.weights.formats.checksums import crc32c
 from resnet_parity.weights.formats.keras_files import open_keras
 from resnet_parity.weights.formats.keras_writing import (
@@ -132,6 +133,7 @@ def assert_bitwise(found: Arrays, expected: Arrays) -> None:
 def test_a_file_is_read_bitwise_under_the_names_of_keras(kind, model, saved):
     checkpoint, expected = opened(kind, saved[kind]), weights_of(model)
     found = numbers(checkpoint)
+    assert_bitwise(numbers(open_checkpoint(saved[kind])), found)
     if kind in OF_TENSORFLOW:  # its variables have no name of the model that contains them
         expected = {name.removeprefix("body/"): values for name, values in expected.items()}
     assert_bitwise(found, expected)
@@ -428,6 +430,7 @@ def slim(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("name", ["model.ckpt-7", "model.ckpt-7.index", "old.ckpt", "."])
 def test_a_checkpoint_of_tensorflow_1_keeps_its_names(name, slim):
     checkpoint = open_tensorflow(slim / name)
+    assert_bitwise(numbers(open_checkpoint(slim / name)), numbers(checkpoint))
     reader = tf.train.load_checkpoint(str(slim / name.removesuffix(".index")))
     names = {"resnet_v1_50/conv1/weights", "resnet_v1_50/conv1/BatchNorm/gamma"}
     assert_bitwise(numbers(checkpoint), {name: reader.get_tensor(name) for name in names})

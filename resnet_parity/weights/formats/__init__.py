@@ -13,6 +13,7 @@ from pathlib import Path
 from resnet_parity.errors import ParityError
 from resnet_parity.files import check_readable
 from resnet_parity.weights.formats.stored import Checkpoint
+from resnet_parity.weights.formats.tensor_bundles import is_table
 
 _FOLDER = ("model.safetensors", "model.weights.h5", "pytorch_model.bin", "saved_model.pb")
 """The file that holds the weights in a folder of a library; another one is found by its suffix."""
@@ -27,10 +28,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """
     if path.is_dir():
         return _open_folder(path)
-    if path.suffix == ".index" or (not path.exists() and Path(f"{path}.index").exists()):
-        from resnet_parity.weights.formats.tensorflow_files import open_tensorflow
-
-        return open_tensorflow(path)
+    if ".data-" in path.name or path.suffix == ".index" or _is_prefix(path):
+        return _open_tensorflow(path)
     check_readable(path)
     head = _head(path)
     if path.name.endswith(".weights.json"):
@@ -43,17 +42,30 @@ def open_checkpoint(path: Path) -> Checkpoint:
         return _open_archive(path)
     if head[8:9] == b"{":
         return _open_safetensors(path)
+    if is_table(path):  # a checkpoint of TensorFlow 1 in one file
+        return _open_tensorflow(path)
     return _open_pickle(path, head)
+
+
+def _is_prefix(path: Path) -> bool:
+    """Whether a path is what the files of a checkpoint of TensorFlow begin with."""
+    return not path.exists() and Path(f"{path}.index").exists()
+
+
+def _open_tensorflow(path: Path) -> Checkpoint:
+    from resnet_parity.weights.formats.tensorflow_files import open_tensorflow
+
+    return open_tensorflow(path)
 
 
 def _open_folder(path: Path) -> Checkpoint:
     """The checkpoint in a folder, as Hugging Face, timm, KerasHub and TensorFlow lay it out."""
-    if (path / "saved_model.pb").exists():
-        from resnet_parity.weights.formats.tensorflow_files import open_tensorflow
-
-        return open_tensorflow(path)
+    if (path / "saved_model.pb").exists() or (path / "checkpoint").is_file():
+        return _open_tensorflow(path)
     if (path / "task.weights.h5").is_file():
         return _open_preset(path)
+    if _is_keras_folder(path):
+        return _open_keras(path)
     indexes = [*path.glob("*.index.json"), *path.glob("*.weights.json")]
     named = [path / name for name in _FOLDER if (path / name).is_file()]
     others = [each for each in sorted(path.iterdir()) if each.suffix in _SUFFIXES]
@@ -64,6 +76,15 @@ def _open_folder(path: Path) -> Checkpoint:
             f"{path} is a folder without one checkpoint in it ({listed}); name a file"
         )
     return open_checkpoint(found[0])
+
+
+def _is_keras_folder(path: Path) -> bool:
+    """Whether a folder is a model that Keras saved without an archive; no preset of KerasHub."""
+    config = path / "config.json"
+    if not (config.is_file() and (path / "model.weights.h5").is_file()):
+        return False
+    with config.open("rb") as file:
+        return b"keras_hub" not in file.read(2**20)
 
 
 def _open_preset(path: Path) -> Checkpoint:
