@@ -185,7 +185,7 @@ TORCH: dict[str, Callable[[], bytes]] = {
     "text as shape": lambda: with_pickle(pickled({"w": tensor(shape="34")})),
     "truth as shape": lambda: with_pickle(pickled({"w": tensor(shape=(True, 4))})),
     "fraction as offset": lambda: with_pickle(pickled({"w": tensor(offset=0.0)})),
-    "view beyond": lambda: with_pickle(pickled({"w": tensor(view=[("1", 4, 9)])})),
+    "view beyond": lambda: with_pickle(pickled({"w": tensor(view=[("1", 4, 12)])})),
     "view without a place": lambda: with_pickle(pickled({"w": tensor(view=[("1", -1, 5)])})),
     "no storage": lambda: with_pickle(
         pickled({"w": Call(_rebuild_tensor_v2, 1, 0, (3,), (1,), False, {})})
@@ -243,6 +243,41 @@ TORCH: dict[str, Callable[[], bytes]] = {
     ),
 }
 """What makes each file that `open_torch` refuses."""
+
+MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, 2)
+
+
+def row(
+    keys: Any = ("0",), count: int = 12, numbers: bytes = NUMBERS.tobytes(), protocol: int = 1001
+) -> bytes:
+    """A file of PyTorch before 1.6 with one storage."""
+    parts = [pickle.dumps(protocol, 2), pickle.dumps({}, 2), pickled({"w": tensor(view=[None])})]
+    return b"".join([MAGIC, *parts, pickle.dumps(keys, 2), struct.pack("<q", count), numbers])
+
+
+ROWS: dict[str, Callable[[], bytes]] = {
+    "protocol": lambda: row(["0"], protocol=1000),
+    "tuple of keys": lambda: row(("0",)),
+    "numbers as keys": lambda: row([0]),
+    "no keys": lambda: row([]),
+    "another key": lambda: row(["1"]),
+    "more keys": lambda: row(["0", "1"]),
+    "a key twice": lambda: row(["0", "0"], numbers=2 * NUMBERS.tobytes()),
+    "fewer numbers": lambda: row(["0"], count=11),
+    "more numbers": lambda: row(["0"], count=2**62),
+    "negative count": lambda: row(["0"], count=-1),
+    "truncated numbers": lambda: row(["0"], numbers=NUMBERS.tobytes()[:-1]),
+    "truncated count": lambda: row(["0"], numbers=b"")[:-3],
+    "other magic number": lambda: row(["0"]).replace(MAGIC, MAGIC[:-1] + b"0N."),
+}
+"""Files of PyTorch before 1.6."""
+
+
+def test_a_row_is_read(tmp_path):
+    (tmp_path / "net.pth").write_bytes(row(["0"]))
+    found = open_torch(tmp_path / "net.pth").groups[""]["w"].read()
+    assert np.array_equal(found, NUMBERS)
+
 
 SAFETENSORS: dict[str, Callable[[], bytes]] = {
     "nothing": lambda: b"",
@@ -347,6 +382,7 @@ PICKLES: dict[str, Callable[[], bytes]] = {
 
 KINDS = {
     "torch": (TORCH, open_torch, "net.pth"),
+    "legacy": (ROWS, open_torch, "net.pth"),
     "safetensors": (SAFETENSORS, open_safetensors, "net.safetensors"),
     "npz": (NPZ, open_npz, "net.npz"),
     "pickle": (PICKLES, open_pickle, "net.pkl"),
@@ -442,6 +478,7 @@ def boundaries(content: bytes, kind: str) -> set[int]:
         starts = {8, end, end + 40}
     else:
         starts = {n + 1 for n in range(len(content)) if content[n : n + 1] in b".\x80(tbRu"}
+    starts.add(len(content))
     return {n + shift for n in starts for shift in (-1, 0, 1)} & {*range(len(content))}
 
 

@@ -77,7 +77,6 @@ class _Storage:
     key: str
     dtype: str
     count: int
-    location: str
     first: int = 0
     """The number of the file's storage where a view of it begins."""
 
@@ -141,13 +140,13 @@ class _Tensors:
             return rest[0]
         if kind != "storage" or len(rest) not in (4, 5):
             raise ValueError("its pickle refers to something else than a storage")
-        of, key, location, count, *view = rest
+        of, key, _, count, *view = rest
         dtype = _STORAGES.get(of.path.rpartition(".")[2]) if isinstance(of, Name) else None
         if dtype is None:
             raise ValueError("its pickle has a storage of a type that is not known")
-        if not isinstance(key, str) or not isinstance(location, str) or not is_size(count):
+        if not isinstance(key, str) or not is_size(count):
             raise ValueError("its pickle has a storage without a size")
-        storage = _Storage(key, dtype, count, location)
+        storage = _Storage(key, dtype, count)
         earlier = self.storages.setdefault(key, storage)
         if (earlier.dtype, earlier.count) != (dtype, count) and earlier.count and count:
             raise ValueError(f"its pickle has storage {shown(key)} with two sizes")
@@ -161,8 +160,6 @@ class _Tensors:
             raise ValueError("its pickle has a tensor without a storage")
         if storage.dtype not in READABLE:
             return refused_dtype(storage.dtype)
-        if storage.location == "meta":
-            return Refused("is on the meta device, without numbers; save it from the CPU")
         if len(rest) > 2 and rest[2]:  # conjugated or negated when it is read
             return Refused("is a lazily negated view; save a clone() of it")
         shape, strides = checked_shape(size), checked_shape(strides)
@@ -184,13 +181,13 @@ class _Tensors:
         if dtype not in READABLE or not isinstance(storage, _Storage):
             return refused_dtype(dtype)
         count = storage.count // np.dtype(dtype).itemsize
-        typed = _Storage(storage.key, dtype, count, storage.location)
+        typed = _Storage(storage.key, dtype, count)
         return self.rebuild(typed, offset, size, strides, *rest[:2], *rest[3:])
 
     def rebuild_subclass(self, function: Any, _: Any, args: Any, *state: Any) -> Any:
         """A tensor of another class, from the function that makes the tensor."""
         known = self.table.get(function.path) if isinstance(function, Name) else None
-        if known is None or known == self.rebuild_subclass or not isinstance(args, tuple):
+        if known is None or not isinstance(args, tuple):
             return Refused("is of a class that is not known; save a plain tensor")
         return known(*args)
 
@@ -236,7 +233,7 @@ def _view(storage: _Storage, view: Any) -> _Storage:
     _, first, count = view
     if first + count > storage.count:
         raise ValueError("its pickle has a view beyond its storage")
-    return _Storage(storage.key, storage.dtype, count, storage.location, first)
+    return _Storage(storage.key, storage.dtype, count, first)
 
 
 def is_torch(path: Path) -> bool:
@@ -290,7 +287,7 @@ def _open_archive(path: Path) -> Checkpoint:
         order = "<" if text == b"little" else ">"
     for key, storage in tensors.storages.items():
         member, size = found.get(f"{prefix}data/{key}"), _bytes(storage)
-        if size == 0 or storage.location == "meta":
+        if size == 0:
             continue
         if member is None or member.size < size:
             raise ValueError(f"its member data/{shown(key)} has less than {size:,} bytes")
