@@ -8,6 +8,7 @@ from typing import Any
 
 from resnet_parity.site.evidence import RESULTS
 from resnet_parity.site.explorer import explorer_data, figures
+from resnet_parity.site.names import names_data
 from resnet_parity.site.results import result_file
 from resnet_parity.site.search import search_data
 
@@ -20,6 +21,7 @@ def assets() -> dict[str, str]:
     files |= {f"results/{name}.json": result_file(name).read_text("utf-8") for name in RESULTS}
     # A browser lets a page that was opened as a file run scripts, but fetch nothing.
     files["assets/explorer_data.js"] = f"window.EXPLORER = {_json(explorer_data())};\n"
+    files["assets/names_data.js"] = f"window.NAMES = {_json(names_data())};\n"
     files["assets/search_data.js"] = f"window.SEARCH = {_json(search_data())};\n"
     for name, net in figures().items():
         text = f'window.EXPLORER.figures.nets["{name}"] = {_json(net)};\n'

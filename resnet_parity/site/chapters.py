@@ -88,6 +88,8 @@ MORE = (
     ("evidence", "Evidence"),
     ("cookbook", "Cookbook"),
     ("exercises", "Exercises"),
+    ("names", "Names"),
+    ("resnet50", "ResNet-50s"),
     ("docs/index", "Documents"),
 )
 """The pages after the chapters."""
@@ -107,6 +109,12 @@ INTRODUCTIONS = {
     "exactly as shown; its last part asserts that both frameworks agree.",
     "exercises": "In each pair, one column has a planted defect. Pick the line that is wrong, or "
     "that the other column lacks; then see the measured impact and the checks that catch it.",
+    "names": "The name of every tensor in each library that has one. Or paste the keys of a "
+    "checkpoint, with shapes if you have them: the page says which library, prefix and "
+    "architecture they are, and what is missing or left over. Nothing leaves the page.",
+    "resnet50": "Six networks of the registry, and six more, are called ResNet-50. A file of "
+    "weights does not say which one it is, and most differences raise no error. "
+    "Marked cells differ from the network that is compared with.",
     "docs/index": "One page per question: how to move weights, how equality is proven, engines, "
     "ONNX, diagnosis, backbones, exit codes, troubleshooting.",
 }

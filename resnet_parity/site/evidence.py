@@ -25,7 +25,7 @@ PLOTTED = (
 )
 """One architecture of each kind; the architecture explorer shows the figures of the others."""
 
-RESULTS = ("matrix", "depth", "impact", "onnx")
+RESULTS = ("matrix", "depth", "impact", "mistaken", "onnx")
 
 
 def matrices(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Any
 from resnet_spec import ARCHITECTURES
 from resnet_spec.differences import DIFFERENCES
 
-from resnet_parity.site import chapters, evidence, exercises, markdown
+from resnet_parity.site import chapters, evidence, exercises, markdown, names, namesakes
 from resnet_parity.site.colour import coloured_text
 from resnet_parity.site.columns import Columns, Line, columns, line_of
 from resnet_parity.site.cookbook import PARTS, entries
@@ -19,13 +19,14 @@ from resnet_parity.site.definitions import FRAMEWORKS, definitions, module_file,
 from resnet_parity.site.render import render
 from resnet_parity.site.results import ROOT, impact_table, impacts, read, setups
 from resnet_parity.site.sources import link_to_test, source_page
+from resnet_parity.weights.dialects import DIALECTS
 
 
 def pages() -> dict[str, str]:
     """Return every page by its path in the site, without the pages of source files."""
     found = {"index": _index()} | {chapter.id: _chapter(chapter) for chapter in chapters.CHAPTERS}
     found |= {"differences": _differences(), "evidence": _evidence(), "cookbook": _cookbook()}
-    found["exercises"] = _exercises()
+    found |= {"exercises": _exercises(), "names": _names(), "resnet50": _namesakes()}
     found |= {each.id: _document(each) for each in markdown.documents()}
     return {f"{id}.html": text for id, text in found.items()}
 
@@ -210,6 +211,33 @@ def _exercises() -> str:
         page="exercises",
         introduction=chapters.INTRODUCTIONS["exercises"],
         exercises=list(exercises.pages()),
+        setups=_setups(),
+    )
+
+
+def _names() -> str:
+    return render(
+        "names",
+        title="Names",
+        page="names",
+        introduction=chapters.INTRODUCTIONS["names"],
+        dialects=[each for each in DIALECTS.values() if each.name != names.CANONICAL],
+        shown=names.SHOWN,
+        placeholder="layer1.0.conv1.weight torch.Size([64, 64, 1, 1])",
+    )
+
+
+def _namesakes() -> str:
+    return render(
+        "namesakes",
+        title="Which ResNet-50 is this?",
+        page="resnet50",
+        introduction=chapters.INTRODUCTIONS["resnet50"],
+        nets=namesakes.NETS,
+        facts=list(namesakes.facts()),
+        mistakes=namesakes.mistakes(),
+        measured=namesakes.MEASURED,
+        others=namesakes.OTHERS,
         setups=_setups(),
     )
 

@@ -12,6 +12,9 @@ from resnet_parity.site.columns import columns
 from resnet_parity.site.cookbook import entries
 from resnet_parity.site.definitions import definitions, pairs
 from resnet_parity.site.markdown import documents
+from resnet_parity.site.names import CANONICAL
+from resnet_parity.site.namesakes import OTHERS
+from resnet_parity.weights.dialects import DIALECTS
 
 Entry = tuple[str, str, str]
 """What a reader types, its kind, and the link."""
@@ -31,6 +34,11 @@ def _pages() -> Iterator[Entry]:
             yield text, "document" if level == 1 else document.title, link
     for entry in entries():
         yield entry.title, "cookbook", f"cookbook.html#{entry.name}"
+    for dialect in DIALECTS.values():
+        if dialect.name != CANONICAL:
+            yield dialect.title, "names", f"names.html#dialect-{dialect.name}"
+    for net in OTHERS:
+        yield net.net, "ResNet-50s", f"resnet50.html#{net.id}"
 
 
 def _definitions() -> Iterator[Entry]:

@@ -95,7 +95,7 @@ def _readings(
     if not readings:
         return []
     best = min(readings.items())[1]
-    chosen = min(best, key=lambda each: _distance(dialect, each.architecture))
+    chosen = min(best, key=lambda each: distance(dialect, each.architecture))
     others = tuple(
         each.architecture.name
         for each in best
@@ -104,7 +104,7 @@ def _readings(
     return [replace(chosen, others=others)]
 
 
-def _distance(dialect: Dialect, arch: Architecture) -> int:
+def distance(dialect: Dialect, arch: Architecture) -> int:
     """How many fields of an architecture are not those of the dialect, or of torchvision."""
     default = {"stride_in_1x1": False, "bn_eps": 1e-5, "residual": True, "zero_padding": "after"}
     wanted = default | dict(dialect.fields)

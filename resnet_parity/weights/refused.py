@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from resnet_parity.weights.formats.stored import Tensors
 
-_REFUSED: tuple[tuple[str, str], ...] = (
+REFUSED: tuple[tuple[str, str], ...] = (
     (
         r"attnpool\.positional_embedding$",
         "this is CLIP's ModifiedResNet: it pools by attention and strides by average pools after "
@@ -60,8 +60,9 @@ _REFUSED: tuple[tuple[str, str], ...] = (
         "this network has LoRA weights beside its kernels; merge them first",
     ),
 )
+"""A pattern of a tensor's name, and why such a network is refused; the site has them too."""
 
-_AMBIGUOUS = re.compile(r"(^|[/.])res2a_branch2a($|[/._])")
+AMBIGUOUS = re.compile(r"(^|[/.])res2a_branch2a($|[/._])")
 
 KERAS_2016 = (
     "the names res2a_branch2a occur in several networks: the Keras ResNet50 of 2016 (biases, "
@@ -78,9 +79,9 @@ def refusal(groups: Mapping[str, Tensors]) -> str:
 
 
 def _reasons(names: list[str]) -> Iterator[str]:
-    for pattern, reason in _REFUSED:
+    for pattern, reason in REFUSED:
         found = next(filter(re.compile(pattern).search, names), None)
         if found:
             yield f"{reason} (it has {found})"
-    if any(map(_AMBIGUOUS.search, names)):
+    if any(map(AMBIGUOUS.search, names)):
         yield KERAS_2016
