@@ -133,7 +133,9 @@ def _check_screenshot(screenshot: bytes, theme: str) -> None:
 
 
 @at(WIDE, themes=THEMES)
-@pytest.mark.parametrize("name", light(PAGES, ["index", "spec", "layers", "evidence", "names", "resnet50"]))
+@pytest.mark.parametrize(
+    "name", light(PAGES, ["index", "spec", "layers", "evidence", "names", "resnet50"])
+)
 def test_every_page_is_accessible(reader, name):
     page = reader.open(name)
     page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")

@@ -154,10 +154,10 @@ def _stride(arch: Architecture) -> str:
 
 def _shortcut(arch: Architecture) -> str:
     pooled = "2x2 mean, then " if arch.avg_down else ""
-    norm = "" if arch.preactivation else ", norm"
+    projection = "1x1 after the first ReLU," if arch.preactivation else "1x1, norm"
     if arch.shortcut == "B-pooled":
-        return f"1x1{norm} where channels change, 1x1 max-pool where only the map shrinks"
-    return f"{pooled}1x1{norm} where the shape changes"
+        return f"{projection} where channels change; 1x1 max-pool where only the map shrinks"
+    return f"{pooled}{projection} where the shape changes"
 
 
 def _maps(arch: Architecture) -> str:

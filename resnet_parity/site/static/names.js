@@ -5,6 +5,7 @@
   const naming = window.NAMING;
   const MOST = 400;
   const LISTED = 30;
+  const WAIT = 150;
   const part = (id) => document.getElementById(id);
   const boxes = [...part("dialects").querySelectorAll("input")];
   const state = { net: "resnet50", pasted: null, all: false };
@@ -168,7 +169,12 @@
     if (part("example").value) part("keys").value = example(part("example").value);
     paste();
   });
-  part("keys").addEventListener("input", paste);
+  // A browser may report the lines of a long text one by one.
+  let timer = 0;
+  part("keys").addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(paste, WAIT);
+  });
   part("clear").addEventListener("click", () => {
     part("keys").value = part("example").value = "";
     paste();
