@@ -22,7 +22,7 @@ from resnet_parity.weights.formats.arrays import as_stored
 from resnet_parity.weights.loading import Loaded, Report, load_weights
 from resnet_parity.weights.naming import Dialect
 from resnet_parity.weights.proof import Proof, ProofError, prove
-from resnet_parity.weights.targets import TARGETS, Target
+from resnet_parity.weights.targets import TARGETS, Notes, Target
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ class Converted:
         where = ".".join(part for part in (report.group, report.prefix.rstrip("./")) if part)
         if where:
             yield f"  loaded: {where}{', averaged weights' if report.is_ema else ''}"
+        if report.labels:
+            yield f"  labels: {printable(', '.join(report.labels[:4]))} ..."
         if report.left_over:
             shown = ", ".join(map(printable, report.left_over[:4]))
             yield f"  left over: {len(report.left_over)} tensors ({shown} ...)"
@@ -118,7 +120,8 @@ def save_weights(
     rounding = None if dtype == "float32" else _rounding(loaded.weights, weights)
     with (replacing if target.suffix else replacing_folder)(path) as temporary:
         progress(f"writing {path}", 3)
-        target.write(temporary, arch, weights, dialect, dtype)
+        notes = Notes(dtype, proven, loaded.report.labels)
+        target.write(temporary, arch, weights, dialect, notes)
         progress("reading it back", 3)
         _check_read_back(path, temporary, loaded, weights)
         proof = None

@@ -37,6 +37,8 @@ class Reading:
     left_over: tuple[str, ...] = ()
     mis_shaped: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    bn_eps: float | None = None
+    """The epsilon that a config states."""
 
     @property
     def fits(self) -> bool:

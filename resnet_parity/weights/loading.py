@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os.path
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,12 +31,16 @@ from resnet_parity.weights.formats.stored import Checkpoint, Tensors
 from resnet_parity.weights.identify import Reading, canonical_shape, identify
 from resnet_parity.weights.naming import tensor_names
 from resnet_parity.weights.refused import refusal
+from resnet_parity.weights.statements import decided, stated_names
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 _LISTED = 8
 
 LISTED = "; `resnet-parity inspect` lists all"
 """The end of the message for a file that holds no known network."""
+
+_BEFORE_HEAD = r"(max_?pool|stem|conv\d?|bn\d?|layer\d|stages?|blocks)\."
+"""The beginnings of the names of modules that precede the head; none of these may be left over."""
 
 _PREFERRED = ("teacher", "encoder_q", "online_network", "backbone")
 """Parts of the place of a network: of several in a file, the one that its makers evaluate."""
@@ -68,6 +73,8 @@ class Report:
     assumptions: tuple[str, ...] = ()
     contents: tuple[str, ...] = ()
     metadata: Mapping[str, object] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    """The names of the classes, if a config states them."""
 
 
 @dataclass(frozen=True)
@@ -208,6 +215,7 @@ def load_weights(
         tuple(assumptions(choice, checkpoint.metadata, is_given=given is not None)),
         checkpoint.contents,
         checkpoint.metadata,
+        labels_of(checkpoint.metadata, arch),
     )
     return adapted(
         Loaded(arch, weights, report, Source(choice)),
@@ -242,8 +250,15 @@ def adapted(
         num_classes=target.num_classes,
         in_channels=target.in_channels,
         made_up=(*loaded.report.made_up, *found.changes),
+        labels=loaded.report.labels if target.num_classes == arch.num_classes else (),
     )
     return Loaded(target, found.weights, report)
+
+
+def labels_of(metadata: Mapping[str, object], arch: Architecture) -> tuple[str, ...]:
+    """The names of the classes that the file states, one for each class."""
+    labels = metadata.get("labels")
+    return labels if isinstance(labels, tuple) and len(labels) == arch.num_classes else ()
 
 
 def given_architecture(architecture: str | Architecture | None) -> Architecture | None:
@@ -284,13 +299,16 @@ def choose(
         raise ParityError(_unknown(checkpoint))
     chosen = _preferred(path, _networks(choices), ema)
     check_fit(path, chosen)
-    return chosen
+    reading = decided(path, chosen.reading, checkpoint.metadata, is_given=architecture is not None)
+    return replace(chosen, reading=reading)
 
 
 def _networks(choices: Sequence[Choice]) -> list[Choice]:
     """The best reading of each network; those of one network share tensors."""
     networks: list[Choice] = []
-    for choice in sorted(choices, key=lambda choice: (choice.reading.rank[1], choice.reading.rank)):
+    for choice in sorted(
+        choices, key=lambda choice: (not choice.reading.fits, choice.reading.rank)
+    ):
         same = (each for each in networks if each.group == choice.group)
         if all(each.reading.names.keys().isdisjoint(choice.reading.names) for each in same):
             networks.append(choice)
@@ -330,16 +348,34 @@ def check_fit(path: Path, choice: Choice) -> None:
     reading = choice.reading
     problems = [f"{name} is missing" for name in reading.missing] + [*reading.mis_shaped]
     blocks = _block_prefixes(reading)
-    inside = [name for name in reading.left_over if name.startswith(blocks)]
+    before_head = re.compile(re.escape(reading.prefix) + _BEFORE_HEAD)
+    inside = [
+        name for name in reading.left_over if name.startswith(blocks) or before_head.match(name)
+    ]
     problems += [f"{name} belongs to no layer of it" for name in inside]
     if not problems:
         return
+    if reason := without_statistics(reading):
+        raise ParityError(f"{path}: {reason}")
     listed = "\n".join(f"  - {printable(problem)}" for problem in problems[:_LISTED])
     more = len(problems) - _LISTED
     listed += f"\n  ... and {more} more" if more > 0 else ""
     raise ParityError(
         f"{path} does not hold a {reading.architecture.name!r}, the nearest architecture (names of "
         f"{reading.dialect.title}); if it is another one, name it with --architecture:\n{listed}"
+    )
+
+
+def without_statistics(reading: Reading) -> str:
+    """Why a file is refused that has norms, but no running statistics of any; empty if it has."""
+    means = [name for name, p in reading.names.items() if p.name.endswith(".running_mean")]
+    has_scale = any(p.name.endswith(".bn1.weight") for p in reading.names.values())
+    if not means or not has_scale or not {*means} <= {*reading.missing}:
+        return ""
+    return (
+        f"its norms have no running statistics ({means[0]} is missing): they are GroupNorm, "
+        "LayerNorm or the like, or of a batch norm that keeps none; every row has batch norms with "
+        "statistics"
     )
 
 
@@ -420,7 +456,9 @@ def _canonical(reading: Reading, parameter: Parameter, array: np.ndarray) -> np.
 
 def epsilon_of(reading: Reading) -> float:
     """The epsilon of the norms in the file; the dialect says so where the library has its own."""
-    eps = reading.dialect.fields.get("bn_eps", reading.architecture.bn_eps)
+    eps = reading.bn_eps
+    if eps is None:
+        eps = reading.dialect.fields.get("bn_eps", reading.architecture.bn_eps)
     assert isinstance(eps, float)
     return eps
 
@@ -466,7 +504,6 @@ def assumptions(choice: Choice, metadata: Mapping[str, object], *, is_given: boo
             f"{reading.architecture.name}, and not {' or '.join(reading.others)}, which has "
             "equal tensors; --architecture chooses another"
         )
-    for key in ("arch", "architecture", "args.arch", "args.model", "model_name"):
-        named = metadata.get(key)
-        if isinstance(named, str) and named != reading.architecture.name:
+    for key, named in stated_names(metadata):
+        if named != reading.architecture.name:
             yield f"the file says {key} {printable(named)!r}, which is taken as a name of its maker"

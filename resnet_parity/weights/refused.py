@@ -52,6 +52,34 @@ REFUSED: tuple[tuple[str, str], ...] = (
         "model.state_dict()) first",
     ),
     (
+        r"(^|[/.])layer\d\.\d+\.se\.conv\.weight$",
+        "this is an ECA-ResNet: its gates are a 1-d convolution over the channels; no row has such "
+        "a gate",
+    ),
+    (
+        r"(^|[/.])layer\d\.\d+\.conv\d\.paths\.\d",
+        "this is an SK-ResNet: its convolutions have several paths that are weighted; no row does",
+    ),
+    (
+        r"(^|[/.])layer\d\.\d+\.convs\.\d+\.weight$",
+        "this is a Res2Net: its 3x3 convolutions are a cascade of narrow ones; no row has such a "
+        "block",
+    ),
+    (
+        r"(^|[/.])layer\d\.\d+\.conv2\.(fc1|conv)\.weight$",
+        "this is a ResNeSt: its 3x3 convolutions are split and weighted; no row has such a block",
+    ),
+    (
+        r"(^|[/.])layer0\.conv1\.weight$",
+        "this is an SENet of Cadene's pretrained-models (timm's legacy_*): its max-pool rounds up "
+        "and is not padded; no row has such a pool",
+    ),
+    (
+        r"(^|[/.])trunk_output\.block\d\.block\d-\d+\.|(^|[/.])regnet\.encoder\.stages\.",
+        "this is a RegNet: its blocks do not widen, and its groups vary with the stage; no row "
+        "does",
+    ),
+    (
         r"(_packed_params|\.zero_point|\.weight_scale|\.qweight|/kernel_scale)(\.|$)",
         "this is a quantised network; convert the weights before they are quantised",
     ),

@@ -23,14 +23,31 @@ from resnet_parity.adapters.libraries.torch_libraries import (
 )
 from resnet_parity.errors import ParityError
 from resnet_parity.weights.dialects import DIALECTS
+from resnet_parity.weights.formats.marks import write_mark
 from resnet_parity.weights.formats.numpy_files import write_detectron2, write_npz
 from resnet_parity.weights.formats.safetensors_files import write_safetensors
 from resnet_parity.weights.formats.torch_files import write_torch
 from resnet_parity.weights.naming import Dialect, roles, to_dialect
 
 Weights = Mapping[str, np.ndarray]
-Write = Callable[[Path, Architecture, Weights, Dialect, str], None]
-"""Writes the weights of an architecture, in a dialect and a dtype."""
+
+
+@dataclass(frozen=True)
+class Notes:
+    """The dtype to write, and what is noted beside the tensors."""
+
+    dtype: str = "float32"
+    is_proven: bool = True
+    labels: tuple[str, ...] = ()
+
+    def metadata(self, arch: Architecture) -> dict[str, str]:
+        """Texts for the metadata of a file."""
+        found = {"architecture": arch.name, "spec": to_json(arch)}
+        return found if self.is_proven else found | {"proven": "no, written with --no-prove"}
+
+
+Write = Callable[[Path, Architecture, Weights, Dialect, Notes], None]
+"""Writes the weights of an architecture, in a dialect."""
 
 
 @dataclass(frozen=True)
@@ -85,69 +102,73 @@ def with_counters(dialect: Dialect, arch: Architecture, tensors: Weights) -> dic
     return found
 
 
-def _metadata(arch: Architecture) -> dict[str, str]:
-    return {"architecture": arch.name, "spec": to_json(arch)}
-
-
-def _torch(path: Path, arch: Architecture, weights: Weights, names: Dialect, dtype: str) -> None:
+def _torch(path: Path, arch: Architecture, weights: Weights, names: Dialect, notes: Notes) -> None:
     tensors = with_counters(names, arch, to_dialect(names, arch, weights))
-    write_torch(path, tensors, _metadata(arch), dtype)
+    write_torch(path, tensors, notes.metadata(arch), notes.dtype)
 
 
 def _safetensors(
-    path: Path, arch: Architecture, weights: Weights, names: Dialect, dtype: str
+    path: Path, arch: Architecture, weights: Weights, names: Dialect, notes: Notes
 ) -> None:
     tensors = with_counters(names, arch, to_dialect(names, arch, weights))
-    write_safetensors(path, tensors, _metadata(arch), dtype)
+    write_safetensors(path, tensors, notes.metadata(arch), notes.dtype)
 
 
-def _npz(path: Path, arch: Architecture, weights: Weights, names: Dialect, dtype: str) -> None:
-    write_npz(path, to_dialect(names, arch, weights), dtype)
+def _npz(path: Path, arch: Architecture, weights: Weights, names: Dialect, notes: Notes) -> None:
+    write_npz(path, to_dialect(names, arch, weights), notes.dtype)
+    write_mark(path, notes.metadata(arch))
 
 
 def _detectron2(
-    path: Path, arch: Architecture, weights: Weights, names: Dialect, dtype: str
+    path: Path, arch: Architecture, weights: Weights, names: Dialect, notes: Notes
 ) -> None:
-    write_detectron2(path, to_dialect(names, arch, weights))
+    metadata = notes.metadata(arch)
+    del metadata["spec"]  # its readers take texts of this length for no fact
+    write_detectron2(path, to_dialect(names, arch, weights), metadata)
 
 
-def _keras(path: Path, arch: Architecture, weights: Weights, names: Dialect, dtype: str) -> None:
+def _keras(path: Path, arch: Architecture, weights: Weights, names: Dialect, notes: Notes) -> None:
     library = ResNetKeras()
     model = library.build(arch, "float32")
     library.set_weights(model, to_dialect(names, arch, weights))
     model.save(path) if path.suffix == ".keras" else model.save_weights(path)
+    write_mark(path, notes.metadata(arch))
 
 
 def _hugging_face(
-    path: Path, arch: Architecture, weights: Weights, names: Dialect, dtype: str
+    path: Path, arch: Architecture, weights: Weights, names: Dialect, notes: Notes
 ) -> None:
-    config = Transformers().config(arch) | {"dtype": dtype}
+    config = Transformers().config(arch, notes.labels) | {"dtype": notes.dtype}
     (path / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    _safetensors(path / "model.safetensors", arch, weights, names, dtype)
+    _safetensors(path / "model.safetensors", arch, weights, names, notes)
 
 
-def _timm(path: Path, arch: Architecture, weights: Weights, names: Dialect, dtype: str) -> None:
+def _timm(path: Path, arch: Architecture, weights: Weights, names: Dialect, notes: Notes) -> None:
     write_timm(path, arch, {})
-    _safetensors(path / "model.safetensors", arch, weights, names, dtype)
+    _safetensors(path / "model.safetensors", arch, weights, names, notes)
 
 
 def _torchvision(
-    path: Path, arch: Architecture, weights: Weights, names: Dialect, dtype: str
+    path: Path, arch: Architecture, weights: Weights, names: Dialect, notes: Notes
 ) -> None:
-    _torch(path / "model.pth", arch, weights, names, dtype)
+    _torch(path / "model.pth", arch, weights, names, notes)
 
 
-def _kerashub(path: Path, arch: Architecture, weights: Weights, names: Dialect, dtype: str) -> None:
+def _kerashub(
+    path: Path, arch: Architecture, weights: Weights, names: Dialect, notes: Notes
+) -> None:
     write_preset(path, arch, to_dialect(names, arch, weights))
+    write_mark(path / "model.weights.h5", notes.metadata(arch))
 
 
 def _applications(
-    path: Path, arch: Architecture, weights: Weights, names: Dialect, dtype: str
+    path: Path, arch: Architecture, weights: Weights, names: Dialect, notes: Notes
 ) -> None:
     library = LIBRARIES["keras-applications"][0]
     model = library.build(arch, "float32")
     library.set_weights(model, to_dialect(names, arch, weights))
     model.save_weights(path / "model.weights.h5")
+    write_mark(path / "model.weights.h5", notes.metadata(arch))
 
 
 _ALL = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,6 @@ from resnet_parity.adapters.loading import require
 
 def same_graph_as_row(arch: Architecture) -> bool:
     """Whether an architecture is a row of the registry, but for its classes and channels."""
-    from dataclasses import replace
-
     row = ARCHITECTURES.get(arch.name)
     sizes = {"num_classes": arch.num_classes, "in_channels": arch.in_channels}
     return row is not None and make_graph(replace(row, **sizes)) == make_graph(arch)
@@ -110,10 +109,11 @@ class Transformers(TorchLibrary):
     def missing_reason(self, arch: Architecture) -> str:
         return _no_hugging_face_config(arch)
 
-    def config(self, arch: Architecture) -> dict[str, Any]:
-        """The fields of `ResNetConfig`."""
+    def config(self, arch: Architecture, names: tuple[str, ...] = ()) -> dict[str, Any]:
+        """The fields of `ResNetConfig`; `names` are those of the classes."""
         expansion = arch.expansion
-        labels = {index: f"LABEL_{index}" for index in range(arch.num_classes)}
+        names = names or tuple(f"LABEL_{index}" for index in range(arch.num_classes))
+        labels = dict(enumerate(names))
         return {
             "model_type": "resnet",
             "architectures": ["ResNetForImageClassification" if labels else "ResNetModel"],
@@ -123,7 +123,7 @@ class Transformers(TorchLibrary):
             "hidden_sizes": [stage.width * expansion for stage in arch.stages],
             "layer_type": arch.block,
             "hidden_act": "relu",
-            "downsample_in_first_stage": False,
+            "downsample_in_first_stage": arch.stages[0].stride == 2,
             "downsample_in_bottleneck": arch.stride_in_1x1,
             "id2label": labels,
             "label2id": {label: index for index, label in labels.items()},
@@ -150,15 +150,15 @@ def _no_hugging_face_config(arch: Architecture) -> str:
         arch.name,
         arch.block,
         tuple(
-            Stage(stage.blocks, stage.width, 2 if index else 1)
+            Stage(stage.blocks, stage.width, 2 if index else min(stage.stride, 2))
             for index, stage in enumerate(arch.stages)
         ),
-        CLASSIC_STEM,
+        replace(CLASSIC_STEM, channels=arch.stem.channels),
         stride_in_1x1=arch.stride_in_1x1,
         in_channels=arch.in_channels,
         num_classes=arch.num_classes,
     )
-    if arch.stem.channels != CLASSIC_STEM.channels or make_graph(plain) != make_graph(arch):
+    if make_graph(plain) != make_graph(arch):
         return f"transformers' ResNetConfig describes nothing like {arch.name}"
     return ""
 

@@ -25,6 +25,7 @@ DIALECTS = (
         STEM | BLOCK | {"last.norm": "norm", "fc": "fc"},
         source="https://github.com/pytorch/vision/blob/main/torchvision/models/resnet.py",
         assumes="stride in the 3x3 convolution (v1.5), epsilon 1e-5, max-pool padded by minus "
-        "infinity",
+        "infinity, no blur or average before strides (timm's resnetaa and resnetblur have these, "
+        "and equal tensors)",
     ),
 )

@@ -21,6 +21,10 @@ _FOLDER = ("model.safetensors", "model.weights.h5", "pytorch_model.bin", "saved_
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".keras", ".h5", ".npz", ".pkl")
 
 
+_WITH_CONFIG = (".safetensors", ".bin", ".index.json")
+"""Files that Hugging Face libraries write beside a config.json."""
+
+
 def open_checkpoint(path: Path) -> Checkpoint:
     """Open a checkpoint of any format, which its first bytes tell, not its name.
 
@@ -28,6 +32,15 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """
     if path.is_dir():
         return _open_folder(path)
+    found = _open_file(path)
+    if not path.name.endswith(_WITH_CONFIG):
+        return found
+    from resnet_parity.weights.formats.library_config import config_beside
+
+    return replace(found, metadata={**found.metadata, **config_beside(path)})
+
+
+def _open_file(path: Path) -> Checkpoint:
     if ".data-" in path.name or path.suffix == ".index" or _is_prefix(path):
         return _open_tensorflow(path)
     check_readable(path)
@@ -117,12 +130,16 @@ def _open_safetensors(path: Path) -> Checkpoint:
 
 def _open_archive(path: Path) -> Checkpoint:
     """A zip archive: of Keras, NumPy or PyTorch."""
-    if path.suffix == ".keras":
-        return _open_keras(path)
-    if path.suffix == ".npz":
-        from resnet_parity.weights.formats.numpy_files import open_npz
+    if path.suffix in (".keras", ".npz"):
+        from resnet_parity.weights.formats.marks import read_comment
 
-        return open_npz(path)
+        if path.suffix == ".keras":
+            found = _open_keras(path)
+        else:
+            from resnet_parity.weights.formats.numpy_files import open_npz
+
+            found = open_npz(path)
+        return replace(found, metadata={**found.metadata, **read_comment(path)})
     from resnet_parity.weights.formats.torch_files import open_torch
 
     return open_torch(path)

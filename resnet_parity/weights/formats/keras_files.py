@@ -17,6 +17,7 @@ from resnet_parity.weights.formats import hdf5, keras_archive, keras_groups, ker
 from resnet_parity.weights.formats.hdf5 import Source
 from resnet_parity.weights.formats.keras_archive import CONFIG, WEIGHTS, parse_config
 from resnet_parity.weights.formats.keras_config import ConfigLayer, all_facts, layers_of
+from resnet_parity.weights.formats.marks import ATTRIBUTE, parse_mark
 from resnet_parity.weights.formats.stored import Checkpoint
 
 _FIX = "save it again with model.save(...) or model.save_weights(...)"
@@ -52,7 +53,8 @@ def _open_hdf5(path: Path) -> Checkpoint:
     file = hdf5.contents(hdf5.open_file(path, source), source)
     if "/model_weights" in file.groups or "layer_names" in file.texts(""):
         return keras_legacy.read(source, file)
-    return _checkpoint(source, ".weights.h5", [file], (), {})
+    facts = parse_mark((file.texts("").get(ATTRIBUTE) or [""])[0])
+    return _checkpoint(source, ".weights.h5", [file], (), facts)
 
 
 def _open_archive(path: Path) -> Checkpoint:

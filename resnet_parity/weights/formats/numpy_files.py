@@ -133,7 +133,10 @@ def write_npz(path: Path, tensors: Mapping[str, np.ndarray], dtype: str | None =
 
 
 def write_detectron2(
-    path: Path, tensors: Mapping[str, np.ndarray], dtype: str | None = None
+    path: Path,
+    tensors: Mapping[str, np.ndarray],
+    metadata: Mapping[str, str] | None = None,
+    dtype: str | None = None,
 ) -> None:
     """Write the pickle that detectron2 reads, whose names it matches with those of its model."""
     if dtype == "bfloat16":
@@ -141,7 +144,9 @@ def write_detectron2(
     model = opcodes.entries(
         (name, _pickled_array(values)) for name, values, _ in cast_all(tensors, dtype)
     )
-    facts = {"__author__": opcodes.text("resnet-parity"), "matching_heuristics": b"\x88"}
+    texts = {"__author__": "resnet-parity", **(metadata or {})}
+    facts = {key: opcodes.text(text) for key, text in texts.items()}
+    facts["matching_heuristics"] = b"\x88"
     start = b"\x80\x03}" + opcodes.text("model") + b"}"
     with atomic_file(path) as file:
         file.writelines(chain([start], model, [b"s"], opcodes.entries(facts.items()), [b"."]))

@@ -1,0 +1,197 @@
+"""Checkpoints that other libraries write, and what they state beside tensors."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+import transformers
+from torch import nn
+
+from resnet_spec import get_architecture, make_graph, stages
+
+import resnet_keras
+from parity_tests.support import with_random_statistics
+from resnet_parity.errors import ParityError
+from resnet_parity.probes import random_weights
+from resnet_parity.weights.converting import save_weights
+from resnet_parity.weights.formats import open_checkpoint
+from resnet_parity.weights.formats.stored import Checkpoint, StoredTensor
+from resnet_parity.weights.loading import Choice, assumptions, choose, load_weights
+from resnet_parity.weights.targets import TARGETS
+
+V1 = replace(
+    get_architecture("resnet50_v1", num_classes=5), stages=stages(1, 1, width=16), name="small_v1"
+)
+"""The stride in the 1x1 convolution, which no tensor shows."""
+
+
+def checkpoint_of(state, **metadata) -> Checkpoint:
+    """A state dict of which nothing but names and shapes is looked at."""
+    tensors = {
+        name: StoredTensor(tuple(each.shape), "float32", lambda: np.zeros(0))
+        for name, each in state.items()
+    }
+    return Checkpoint(Path("net.pth"), "PyTorch", {"": tensors}, metadata)
+
+
+def timm_state(name: str) -> dict[str, torch.Tensor]:
+    with torch.device("meta"):
+        return timm.create_model(name).state_dict()
+
+
+@pytest.mark.parametrize("to", ["torch", "safetensors", "npz", "keras", "weights-h5", "hf"])
+def test_a_file_that_was_written_says_where_it_strides_and_that_it_is_not_proven(to, tmp_path):
+    weights = random_weights(V1, 0, "float32")
+    path = tmp_path / f"out{TARGETS[to].suffix}"
+    save_weights(path, weights, to, architecture=V1, proven=False)
+    loaded = load_weights(path)
+    assert make_graph(loaded.architecture) == make_graph(V1)
+    assert loaded.report.metadata["proven"] == "no, written with --no-prove"
+    again = tmp_path / f"proven{TARGETS[to].suffix}"
+    save_weights(again, loaded, to)
+    assert "proven" not in open_checkpoint(again).metadata
+
+
+def test_a_given_architecture_that_the_spec_contradicts_is_refused(tmp_path):
+    v1 = get_architecture("resnet50_v1", num_classes=5)
+    small = replace(v1, stages=stages(1, 1, width=16))
+    save_weights(
+        tmp_path / "v1.pth", random_weights(small, 0, "float32"), "torch", architecture=small
+    )
+    with pytest.raises(ParityError, match="the spec in its metadata is that of 'resnet50_v1'"):
+        load_weights(tmp_path / "v1.pth", architecture=replace(small, stride_in_1x1=False))
+
+
+def keras_file(folder: Path, edit=lambda config: None) -> Path:
+    """A Keras model that is saved, whose config is then edited."""
+    resnet_keras.create_model(V1).save(folder / "saved.keras")
+    with (
+        zipfile.ZipFile(folder / "saved.keras") as saved,
+        zipfile.ZipFile(folder / "net.keras", "w") as out,
+    ):
+        for name in saved.namelist():
+            content = saved.read(name)
+            if name == "config.json":
+                config = json.loads(content)
+                layers = {each["name"]: each for each in config["config"]["layers"]}
+                edit({name: each["config"] for name, each in layers.items()})
+                content = json.dumps(config).encode()
+            out.writestr(name, content)
+    return folder / "net.keras"
+
+
+def test_the_config_of_keras_decides_where_a_network_strides(tmp_path):
+    found = load_weights(keras_file(tmp_path)).architecture
+    assert make_graph(found) == make_graph(V1)
+    assert found.stride_in_1x1
+
+
+@pytest.mark.parametrize(
+    ("layer", "setting", "value", "message"),
+    [
+        ("layer2_0_conv2", "strides", [3, 3], r"layer2.0.conv2 has strides \(3, 3\)"),
+        ("conv1", "padding", "same", "conv1 has padding 'same'"),
+        ("layer1_0_conv2", "dilation_rate", [2, 2], r"dilation_rate \(2, 2\)"),
+        ("layer1_0_conv2", "groups", 2, "groups 2"),
+        ("layer1_0_conv2", "activation", "relu", "layer1.0.conv2 has activation 'relu'"),
+        ("bn1", "epsilon", 0.5, "several epsilons"),
+    ],
+)
+def test_a_config_of_keras_that_no_row_agrees_with_is_refused(
+    layer, setting, value, message, tmp_path
+):
+    path = keras_file(tmp_path, lambda layers: layers[layer].update({setting: value}))
+    with pytest.raises(ParityError, match=message):
+        load_weights(path)
+
+
+def test_the_epsilon_of_a_keras_config_is_folded(tmp_path):
+    def edit(layers):
+        for settings in layers.values():
+            if "epsilon" in settings:
+                settings["epsilon"] = 1e-3
+
+    loaded = load_weights(keras_file(tmp_path, edit))
+    assert "epsilon 0.001 instead of 1e-05" in loaded.report.folded[-1]
+    assert np.allclose(loaded.weights["bn1.running_var"], 1 + 1e-3 - 1e-5)
+
+
+def hugging_face(folder: Path, **options) -> nn.Module:
+    torch.manual_seed(0)
+    config = transformers.ResNetConfig(
+        embedding_size=16,
+        hidden_sizes=[32, 64],
+        depths=[1, 2],
+        layer_type=options.pop("layer_type", "bottleneck"),
+        id2label={0: "cat", 1: "dog", 2: "fish"},
+        label2id={"cat": 0, "dog": 1, "fish": 2},
+        **options,
+    )
+    model = with_random_statistics(transformers.ResNetForImageClassification(config)).eval()
+    model.save_pretrained(folder)
+    return model
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"downsample_in_bottleneck": True},
+        {"downsample_in_first_stage": True},
+        {"layer_type": "basic", "downsample_in_first_stage": True},
+    ],
+)
+def test_the_config_of_hugging_face_decides_where_a_network_strides(options, tmp_path):
+    hugging_face(tmp_path / "in", **options)
+    loaded = load_weights(tmp_path / "in")
+    arch = loaded.architecture
+    assert arch.stride_in_1x1 == options.get("downsample_in_bottleneck", False)
+    assert (arch.stages[0].stride == 2) == options.get("downsample_in_first_stage", False)
+    proof = save_weights(tmp_path / "out", loaded, "hf").proof
+    assert proof is not None and "transformers" in proof.source and "transformers" in proof.target
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["id2label"] == {"0": "cat", "1": "dog", "2": "fish"}
+    assert loaded.report.labels == ("cat", "dog", "fish")
+
+
+def test_another_activation_of_hugging_face_is_refused(tmp_path):
+    hugging_face(tmp_path, hidden_act="gelu")
+    with pytest.raises(ParityError, match=r"config\.json says hidden_act 'gelu'"):
+        load_weights(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("resnetrs50", "maxpool.0.weight belongs to no layer of it"),
+        ("resnet50_gn", "its norms have no running statistics"),
+        ("ecaresnet26t", "ECA-ResNet"),
+        ("skresnet18", "SK-ResNet"),
+        ("res2net50_14w_8s", "Res2Net"),
+        ("resnest14d", "ResNeSt"),
+        ("legacy_seresnet18", "SENet of Cadene"),
+        ("resnetv2_50x1_bit", "its norms have no running statistics"),
+    ],
+)
+def test_a_relative_in_timm_is_refused_by_name(name, message):
+    with pytest.raises(ParityError, match=message):
+        choose(checkpoint_of(timm_state(name)))
+
+
+def test_what_a_state_dict_cannot_say_is_assumed_in_words_or_refused():
+    """timm's resnetaa50 has the tensors of resnet50."""
+    state = timm_state("resnetaa50")
+    choice: Choice = choose(checkpoint_of(state))
+    assert any("resnetaa" in line for line in assumptions(choice, {}, is_given=False))
+    with pytest.raises(ParityError, match="'resnetaa50', which blurs or averages before"):
+        choose(checkpoint_of(state, arch="resnetaa50"))
+    assert choose(checkpoint_of(state, arch="resnet50")).reading.architecture.name == "resnet50"
+    named = choose(checkpoint_of(state, architecture="resnet50_v1")).reading
+    assert (named.architecture.name, named.others) == ("resnet50_v1", ("resnet50",))
