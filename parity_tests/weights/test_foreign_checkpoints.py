@@ -134,7 +134,8 @@ def hugging_face(folder: Path, **options) -> nn.Module:
         label2id={"cat": 0, "dog": 1, "fish": 2},
         **options,
     )
-    model = with_random_statistics(transformers.ResNetForImageClassification(config)).eval()
+    model: nn.Module = transformers.ResNetForImageClassification(config)
+    with_random_statistics(model).eval()
     model.save_pretrained(folder)
     return model
 
