@@ -19,7 +19,7 @@
 
   const code = (text) => html("code", {}, text);
 
-  // The keys of a checkpoint as its framework lists them, for a reader who has none at hand yet.
+  // The keys of a checkpoint as its framework lists them.
   const EXAMPLES = {
     torchvision: ["torchvision", "resnet18", "", true],
     "timm v2": ["timm-v2", "resnetv2_50", "", false],
