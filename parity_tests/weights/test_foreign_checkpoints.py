@@ -7,6 +7,8 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
+import keras
 import numpy as np
 import pytest
 import timm
@@ -196,3 +198,35 @@ def test_what_a_state_dict_cannot_say_is_assumed_in_words_or_refused():
     assert choose(checkpoint_of(state, arch="resnet50")).reading.architecture.name == "resnet50"
     named = choose(checkpoint_of(state, architecture="resnet50_v1")).reading
     assert (named.architecture.name, named.others) == ("resnet50_v1", ("resnet50",))
+
+
+def test_layers_around_a_network_of_keras_are_reported(tmp_path):
+    body = resnet_keras.create_model(replace(V1, num_classes=0))
+    model = keras.Sequential(
+        [
+            keras.layers.Input((32, 48, 3)),
+            keras.layers.Rescaling(1 / 127.5, -1),
+            body,
+            keras.layers.Dense(3, activation="softmax", name="scores"),
+        ]
+    )
+    model.save(tmp_path / "net.keras")
+    report = load_weights(tmp_path / "net.keras").report
+    assert report.left_over == ("scores/kernel", "scores/bias")
+    (line,) = (line for line in report.assumptions if line.startswith("left out"))
+    assert "2 layers" in line and "(Rescaling)" in line and "scores (Dense)" in line
+
+
+def test_the_softmax_of_a_keras_head_is_reported(tmp_path):
+    path = keras_file(tmp_path, lambda layers: layers["fc"].update(activation="softmax"))
+    lines = load_weights(path).report.assumptions
+    assert "left out, the softmax of fc: the network returns logits" in lines
+
+
+def test_weights_without_the_names_of_layers_are_refused(tmp_path):
+    """Keras 3 did not write names at first."""
+    resnet_keras.create_model(V1).save_weights(tmp_path / "old.weights.h5")
+    with h5py.File(tmp_path / "old.weights.h5", "a") as file:
+        file.visititems(lambda name, item: item.attrs.clear())
+    with pytest.raises(ParityError, match="does not say what its layers are called"):
+        load_weights(tmp_path / "old.weights.h5")

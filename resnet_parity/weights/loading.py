@@ -31,7 +31,7 @@ from resnet_parity.weights.formats.stored import Checkpoint, Tensors
 from resnet_parity.weights.identify import Reading, canonical_shape, identify
 from resnet_parity.weights.naming import tensor_names
 from resnet_parity.weights.refused import refusal
-from resnet_parity.weights.statements import decided, stated_names
+from resnet_parity.weights.statements import decided, left_out, stated_names
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 _LISTED = 8
@@ -295,6 +295,8 @@ def choose(
         if not choices:
             listed = ", ".join(map(repr, places)) or "none"
             raise ParityError(f"{path} has no network at {prefix!r}; found: {listed}")
+    if not choices and checkpoint.metadata.get("names") == "by order":
+        raise ParityError(_by_order(checkpoint))
     if not choices:
         raise ParityError(_unknown(checkpoint))
     chosen = _preferred(path, _networks(choices), ema)
@@ -327,6 +329,16 @@ def _preferred(path: Path, networks: Sequence[Choice], ema: bool) -> Choice:
             return found[0]
     listed = " or ".join(f"--prefix {each.place or repr('')}" for each in networks)
     raise ParityError(f"{path} holds {len(networks)} networks; choose one: {listed}")
+
+
+def _by_order(checkpoint: Checkpoint) -> str:
+    names = [name for tensors in checkpoint.groups.values() for name in tensors]
+    return (
+        f"{checkpoint.path} ({checkpoint.format}) does not say what its layers are called, only "
+        f"their order ({printable(names[0])} ...), in which a projection and a convolution of "
+        "equal shape cannot be told apart; load it into its model in Keras and save that with "
+        "model.save('named.keras')"
+    )
 
 
 def _unknown(checkpoint: Checkpoint) -> str:
@@ -504,6 +516,7 @@ def assumptions(choice: Choice, metadata: Mapping[str, object], *, is_given: boo
             f"{reading.architecture.name}, and not {' or '.join(reading.others)}, which has "
             "equal tensors; --architecture chooses another"
         )
+    yield from left_out(reading, metadata)
     for key, named in stated_names(metadata):
         if named != reading.architecture.name:
             yield f"the file says {key} {printable(named)!r}, which is taken as a name of its maker"

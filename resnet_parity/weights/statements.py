@@ -85,6 +85,32 @@ def stated_epsilon(reading: Reading, metadata: Mapping[str, object]) -> float | 
     return found.pop() if len(found) == 1 else None
 
 
+_PREPROCESSING = re.compile("Rescaling|Normalization|Resizing|CenterCrop|Random.*")
+"""Classes of Keras that change images."""
+
+
+def left_out(reading: Reading, metadata: Mapping[str, object]) -> Iterator[str]:
+    """Sentences on the layers in the config of a Keras model that are no part of the network."""
+    layers = metadata.get("layers")
+    if not isinstance(layers, Mapping):
+        return
+    prefix = reading.prefix
+    outside = [
+        f"{printable(name)} ({facts.get('class')})"
+        for name, facts in layers.items()
+        if (facts.get("class") != "InputLayer" and not f"{name}/".startswith(prefix))
+        or _PREPROCESSING.fullmatch(str(facts.get("class")))
+    ]
+    outside = [each for each in outside if not prefix.startswith(f"{each.partition(' ')[0]}/")]
+    if outside:
+        yield f"left out, {len(outside)} layers of the model: {', '.join(outside[:12])}"
+    head = reading.prefix + (reading.dialect.layer_name("fc", n=0) or "")
+    facts = layers.get(head)
+    activation = facts.get("activation") if isinstance(facts, Mapping) else None
+    if activation not in ("linear", None):
+        yield f"left out, the {activation} of {printable(head)}: the network returns logits"
+
+
 def _sized(row: Architecture, arch: Architecture) -> Architecture:
     return replace(row, num_classes=arch.num_classes, in_channels=arch.in_channels)
 

@@ -73,7 +73,7 @@ def _open_tensorflow(path: Path) -> Checkpoint:
 
 def _open_folder(path: Path) -> Checkpoint:
     """The checkpoint in a folder, as Hugging Face, timm, KerasHub and TensorFlow lay it out."""
-    if (path / "saved_model.pb").exists() or (path / "checkpoint").is_file():
+    if (path / "saved_model.pb").exists() or any(path.glob("*.index")):
         return _open_tensorflow(path)
     if (path / "task.weights.h5").is_file():
         return _open_preset(path)
