@@ -583,7 +583,9 @@ INDEXES: dict[str, Callable[[], Any]] = {
     "list": lambda: [1],
     "deep": lambda: "[" * 10**6,
     "twice": lambda: '{"weight_map": {"w": "net.safetensors", "w": "net.safetensors"}}',
-    "large": lambda: " " * (2**22 + 1),
+    "large": lambda: (
+        " " * 2**22 + json.dumps({"weight_map": dict.fromkeys(TENSORS, "net.safetensors")})
+    ),
 }
 
 

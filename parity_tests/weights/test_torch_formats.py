@@ -19,6 +19,7 @@ import torch
 
 from resnet_parity.errors import ParityError
 from resnet_parity.weights.formats import open_checkpoint
+from resnet_parity.weights.formats.archives import members
 from resnet_parity.weights.formats.arrays import as_stored
 from resnet_parity.weights.formats.bfloat16 import rounded, widened
 from resnet_parity.weights.formats.numpy_files import (
@@ -359,6 +360,18 @@ def test_the_state_dict_loads_strictly(tmp_path):
     net, path = network(), tmp_path / "net.pth"
     write_torch(path, {name: tensor.numpy() for name, tensor in net.state_dict().items()}, FACTS)
     Net().load_state_dict(torch.load(path, weights_only=True))
+
+
+def test_numbers_begin_where_libraries_map_them(tmp_path):
+    path = tmp_path / "net.safetensors"
+    for name in ("a", "ab", "abc"):
+        write_safetensors(path, {name: np.ones(3)})
+        assert int.from_bytes(path.read_bytes()[:8], "little") % 8 == 0
+    write_torch(path, TENSORS)
+    places = {member.start() % 64 for member in members(path, "").values()}
+    assert places == {0}
+    mapped = torch.load(path, weights_only=True, mmap=True)
+    assert np.array_equal(mapped["conv.weight"].numpy(), TENSORS["conv.weight"])
 
 
 def test_numbers_beyond_float16_are_refused(tmp_path):

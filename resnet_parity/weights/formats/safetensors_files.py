@@ -78,7 +78,7 @@ def _place(path: Path, name: str, entry: Any) -> tuple[str, tuple[int, ...], int
     if not isinstance(offsets, list) or [type(offset) for offset in offsets] != [int, int]:
         raise ValueError(f"its tensor {shown(name)} has no place")
     first, last = offsets
-    if first < 0 or last - first != math.prod(shape) * bits(dtype).itemsize:
+    if last - first != math.prod(shape) * bits(dtype).itemsize:
         raise ValueError(f"its tensor {shown(name)} has another size than its shape")
     return dtype, shape, first, last
 
