@@ -230,3 +230,20 @@ def test_weights_without_the_names_of_layers_are_refused(tmp_path):
         file.visititems(lambda name, item: item.attrs.clear())
     with pytest.raises(ParityError, match="does not say what its layers are called"):
         load_weights(tmp_path / "old.weights.h5")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"in_channels": 0}, "in_channels must be at least 1"),
+        ({"num_classes": -1}, "num_classes must be at least 0"),
+        ({"drop_head": True, "num_classes": 5}, "cannot be left out and have 5 classes"),
+        ({"architecture": "resnet18"}, "'resnet18', as you say .* without --architecture"),
+        ({"architecture": "resnet1"}, "unknown architecture 'resnet1'"),
+    ],
+)
+def test_an_option_that_does_not_fit_the_file_is_refused(options, message, tmp_path):
+    path = tmp_path / "net.npz"
+    save_weights(path, random_weights(V1, 0, "float32"), "npz", architecture=V1, proven=False)
+    with pytest.raises(ParityError, match=message):
+        load_weights(path, **options)

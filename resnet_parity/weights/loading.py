@@ -237,9 +237,12 @@ def adapted(
     Raises `ParityError` for a number of classes or channels that cannot be.
     """
     arch = loaded.architecture
+    if drop_head and num_classes:
+        raise ParityError(f"the head cannot be left out and have {num_classes} classes; choose one")
     classes = 0 if drop_head else arch.num_classes if num_classes is None else num_classes
+    channels = arch.in_channels if in_channels is None else in_channels
     try:
-        target = replace(arch, num_classes=classes, in_channels=in_channels or arch.in_channels)
+        target = replace(arch, num_classes=classes, in_channels=channels)
     except ArchitectureError as error:
         raise ParityError(str(error)) from error
     if target == arch:
@@ -300,7 +303,7 @@ def choose(
     if not choices:
         raise ParityError(_unknown(checkpoint))
     chosen = _preferred(path, _networks(choices), ema)
-    check_fit(path, chosen)
+    check_fit(path, chosen, is_given=architecture is not None)
     reading = decided(path, chosen.reading, checkpoint.metadata, is_given=architecture is not None)
     return replace(chosen, reading=reading)
 
@@ -352,7 +355,7 @@ def _unknown(checkpoint: Checkpoint) -> str:
     )
 
 
-def check_fit(path: Path, choice: Choice) -> None:
+def check_fit(path: Path, choice: Choice, *, is_given: bool = False) -> None:
     """Raise `ParityError` unless the file has exactly the layers of the architecture.
 
     Tensors outside of the blocks, such as another head, may be left over.
@@ -372,9 +375,12 @@ def check_fit(path: Path, choice: Choice) -> None:
     listed = "\n".join(f"  - {printable(problem)}" for problem in problems[:_LISTED])
     more = len(problems) - _LISTED
     listed += f"\n  ... and {more} more" if more > 0 else ""
+    found, fix = "the nearest architecture", "if it is another one, name it with --architecture"
+    if is_given:
+        found, fix = "as you say", "without --architecture, the tensors decide"
     raise ParityError(
-        f"{path} does not hold a {reading.architecture.name!r}, the nearest architecture (names of "
-        f"{reading.dialect.title}); if it is another one, name it with --architecture:\n{listed}"
+        f"{path} does not hold a {reading.architecture.name!r}, {found} (names of "
+        f"{reading.dialect.title}); {fix}:\n{listed}"
     )
 
 
