@@ -367,6 +367,7 @@ def test_numbers_begin_where_libraries_map_them(tmp_path):
     for name in ("a", "ab", "abc"):
         write_safetensors(path, {name: np.ones(3)})
         assert int.from_bytes(path.read_bytes()[:8], "little") % 8 == 0
+    path = tmp_path / "net.pth"
     write_torch(path, TENSORS)
     places = {member.start() % 64 for member in members(path, "").values()}
     assert places == {0}
