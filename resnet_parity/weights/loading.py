@@ -339,7 +339,7 @@ def _by_order(checkpoint: Checkpoint) -> str:
     return (
         f"{checkpoint.path} ({checkpoint.format}) does not say what its layers are called, only "
         f"their order ({printable(names[0])} ...), in which a projection and a convolution of "
-        "equal shape cannot be told apart; load it into its model in Keras and save that with "
+        "equal shape cannot be distinguished; load it into its model in Keras and save that with "
         "model.save('named.keras')"
     )
 
