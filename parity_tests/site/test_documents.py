@@ -148,7 +148,10 @@ def commands() -> list[str]:
 COMMANDS = [c for c in commands() if c.startswith("resnet-parity") and "--open" not in c]
 
 
-ALONE = [c for c in COMMANDS if ".onnx" not in c and " export " not in c]
+CONVERSIONS = [c for c in COMMANDS if " model_best." in c]
+
+
+ALONE = [c for c in COMMANDS if ".onnx" not in c and " export " not in c and c not in CONVERSIONS]
 
 
 @pytest.mark.parametrize("line", light(ALONE, [c for c in ALONE if " vectors " not in c]))
@@ -173,6 +176,30 @@ def test_the_commands_on_files_run_one_after_the_other(compared, tmp_path, monke
     assert any("onnx-compare torch keras " in line for line in lines)
     assert len(lines) == 4
     assert {path.suffix for path in tmp_path.iterdir()} == {".onnx", ".safetensors"}
+
+
+def test_the_conversions_run_and_print_what_their_page_shows(tmp_path, monkeypatch, capsys):
+    """The first snippet of the page writes the file; errors depend on the random weights."""
+    page = TEXTS["docs/converting.md"]
+    monkeypatch.chdir(tmp_path)
+    exec(re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)[0], {})
+    (shown,) = re.findall(r"```text\n(.*?)```", page, flags=re.DOTALL)
+    printed = {}
+    for line in CONVERSIONS:
+        assert cli.main(shlex.split(line)[1:]) == 0, line
+        printed[line] = capsys.readouterr().out
+    assert len(CONVERSIONS) == 3 and page.count("\nresnet-parity ") == 3
+
+    def plain(text: str) -> str:
+        text = re.sub(r"\d\.\de[-+]\d+", "e", text)
+        return re.sub(r"(torchvision|keras) [\d.]+", r"\1", text)
+
+    assert plain(printed[CONVERSIONS[1]]) == plain(shown)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "model_best.pth.tar",
+        "model_best.keras",
+        "my-resnet",
+    }
 
 
 def test_commands_name_existing_files():

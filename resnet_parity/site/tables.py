@@ -22,6 +22,8 @@ from resnet_parity.reports.onnx import ONNX_CHECKS
 from resnet_parity.reports.tables import markdown_table
 from resnet_parity.site.results import matrices, read, setups
 from resnet_parity.tolerances import TOLERANCES
+from resnet_parity.weights.dialects import DIALECTS
+from resnet_parity.weights.naming import Dialect
 
 FRAMEWORKS = ("torch", "keras")
 ONNX_COLUMNS = tuple(f"{check}, {framework}" for check in ONNX_CHECKS for framework in FRAMEWORKS)
@@ -152,6 +154,43 @@ def onnx_row(name: str, row: Mapping[str, Any]) -> Iterator[str]:
                 yield figure if cell["status"] == "pass" else f"{cell['status']}: {figure}"
 
 
+def dialects() -> str:
+    """Return the table of the dialects; `benchmarks.dialects` measures it."""
+    data = read("dialects")
+    where = (
+        f"{setup['date']}, {', '.join(f'{n} {v}' for n, v in setup['versions'].items())}"
+        for setup in setups(data)
+    )
+    return "\n".join(
+        [
+            f"{len(data['rows'])} of {len(DIALECTS)} dialects, measured on {'; '.join(where)}.",
+            "",
+            markdown_table(
+                ("dialect", "of", "network", "read", "written by", "run by", "float64", "float32"),
+                (
+                    dialect_row(DIALECTS[name], row["architecture"], file)
+                    for name, row in data["rows"].items()
+                    for file in row["files"]
+                ),
+            ),
+        ]
+    )
+
+
+def dialect_row(dialect: Dialect, architecture: str, file: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the cells of a file in a dialect."""
+    is_link = dialect.source.startswith("https:")
+    yield f"`{dialect.name}`"
+    yield f"[{dialect.title}]({dialect.source})" if is_link else dialect.title
+    yield f"`{architecture}`"
+    yield "bitwise" if file["identified"] and file["bitwise"] else "no"
+    named = f" --names {dialect.name}" if file["to"] == "safetensors" else ""
+    yield f"`--to {file['to']}{named}`" if file["to"] else "no: norms without statistics"
+    yield file.get("opened_by") or "-"
+    errors = file.get("errors", {})
+    yield from (f"{errors[name]:.1e}" if name in errors else "-" for name in ("float64", "float32"))
+
+
 SECTIONS: dict[str, Callable[[], str]] = {
     "differences": differences,
     "consequences": consequences,
@@ -160,6 +199,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "exits": exit_codes,
     "matrix": matrix,
     "onnx": onnx,
+    "dialects": dialects,
 }
 """The generated sections by the name in their first line, `<!-- NAME: generated -->`."""
 
