@@ -24,6 +24,9 @@ from resnet_parity.weights.naming import Dialect
 from resnet_parity.weights.proof import Proof, ProofError, prove
 from resnet_parity.weights.targets import TARGETS, Notes, Target
 
+_SHOWN = 4
+"""How many names of tensors that are left over a report lists."""
+
 
 @dataclass(frozen=True)
 class Converted:
@@ -65,11 +68,12 @@ class Converted:
         if report.labels:
             yield f"  labels: {printable(', '.join(report.labels[:4]))} ..."
         if report.left_over:
-            shown = ", ".join(map(printable, report.left_over[:4]))
-            yield f"  left over: {len(report.left_over)} tensors ({shown} ...)"
-        for title in ("made_up", "cast", "assumptions"):
-            for line in getattr(report, title):
-                yield f"  {title.replace('_', ' ')}: {line}"
+            more = ", ..." if len(report.left_over) > _SHOWN else ""
+            shown = ", ".join(map(printable, report.left_over[:_SHOWN]))
+            yield f"  left over, not converted: {shown}{more} ({len(report.left_over)} in all)"
+        yield from (f"  made up: {line}" for line in report.made_up)
+        yield from (f"  cast: {line}" for line in report.cast)
+        yield from (f"  assumed: {line}" for line in report.assumptions)
         biases = [line for line in report.folded if "bias" in line]
         if biases:
             yield f"  folded: {len(biases)} biases of convolutions, into running means"
