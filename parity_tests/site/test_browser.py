@@ -480,6 +480,8 @@ def test_no_lines_overlap_on_a_touch_screen(browser, size):
         ("bottleneck", "blocks.html#blocks-Bottleneck"),
         ("pool-padding", "differences.html#pool-padding"),
         ("exit code", "docs/commands.html"),
+        ("Detectron2", "names.html#dialect-detectron2"),
+        ("TF-slim v1", "resnet50.html#slim-v1"),
         ("What runs on a GPU", "docs/engines.html#what-runs-on-a-gpu"),
     ],
 )
