@@ -46,6 +46,12 @@ def check_readable(path: Path) -> None:
                 raise ParityError(f"{path} is {what}")
 
 
+def is_folder(path: Path) -> bool:
+    """Whether `path` is a folder. Raises `ParityError` for an impossible name."""
+    status = _status(path, "read")
+    return status is not None and stat.S_ISDIR(status.st_mode)
+
+
 @contextmanager
 def reading(path: Path | str, kind: str, fix: str) -> Iterator[None]:
     """Turn whatever a reader raises of a user's file into one `ParityError`.
@@ -151,8 +157,19 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         raise ParityError(f"{path} cannot be written: {error.strerror or brief(error)}") from error
 
 
+def check_not_source(path: Path, source: str) -> None:
+    """Raise `ParityError` if a file to write is the one that was read, or in the folder that was.
+
+    `source` is empty if nothing was read from a file.
+    """
+    read, written = Path(os.path.realpath(source)), _target(path)
+    if source and (written == read or (read.is_dir() and read in written.parents)):
+        raise ParityError(f"{path} is what is read, or inside it; name another one with --out")
+
+
 def check_new_folder(path: Path) -> None:
     """Raise `ParityError` if a folder cannot be made, or holds something already."""
+    _status(path, "written")
     target = _target(path)
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise ParityError(f"{path} exists already; name a new folder")
@@ -168,6 +185,8 @@ def _status(path: Path, purpose: str) -> os.stat_result | None:
         return None
     except OSError as error:
         raise ParityError(f"{path} cannot be {purpose}: {error.strerror}") from error
+    except ValueError as error:  # a null byte
+        raise ParityError(f"{str(path)!r} cannot be {purpose}: {error}") from error
 
 
 def _target(path: Path) -> Path:

@@ -27,6 +27,7 @@ from resnet_spec import (
 import resnet_keras
 import resnet_torch
 from parity_tests.support import KINDS, SMALL, TINY, with_random_statistics
+from resnet_parity.adapters import loading as loading_of_adapters
 from resnet_parity.cli import main
 from resnet_parity.cli.convert import FORMATS
 from resnet_parity.errors import ParityError
@@ -48,8 +49,6 @@ ROWS = [
     pytest.param(name, marks=[] if name in (*LIGHT, *KERAS) else pytest.mark.full)
     for name in ARCHITECTURES
 ]
-EQUAL = {"resnet34_a": "plain34", **{f"resnet{n}": f"plain{n}" for n in (20, 32, 44, 56)}}
-"""Networks whose tensors have equal names and shapes, without and with zero padding."""
 
 
 def shapes_in(dialect: str, arch: Architecture, prefix: str = "") -> dict[str, tuple[int, ...]]:
@@ -308,6 +307,110 @@ def test_a_single_fault_is_named(change, message, state, tmp_path):
     with pytest.raises(ParityError, match=re.escape(message)) as error:
         load_weights(path)
     assert str(path) in str(error.value)
+
+
+def in_dialect(dialect: str, name: str, **sizes) -> dict[str, np.ndarray]:
+    """Zeros in the shapes of a row, by the names of a dialect."""
+    shapes = shapes_in(dialect, get_architecture(name, **sizes))
+    return {each: np.zeros(shape, "float32") for each, shape in shapes.items()}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "name", "head"),
+    [
+        ("hf", "resnet18", "classifier.1"),
+        ("mmpretrain", "resnet18", "head.fc"),
+        ("torchvision", "resnet20", "fc"),
+        ("kuangliu", "resnet18_small", "linear"),
+    ],
+)
+def test_a_damaged_head_is_not_left_out(dialect, name, head, tmp_path):
+    """No other dialect, which lacks a head, may read the rest of the network instead."""
+    tensors = in_dialect(dialect, name)
+    for change in ({f"{head}.weight": np.zeros((10, 9), "float32")}, {f"{head}.bias": None}):
+        damaged = {each: a for each, a in (tensors | change).items() if a is not None}
+        write_npz(tmp_path / "net.npz", damaged)
+        with pytest.raises(ParityError, match=rf"{re.escape(head)}\.(weight has|bias is missing)"):
+            load_weights(tmp_path / "net.npz")
+
+
+@pytest.mark.parametrize(
+    ("dialect", "name", "given"),
+    [
+        ("hf", "resnet34", "resnet18"),
+        ("kerashub", "resnet101", "resnet50"),
+        ("jax-resnet", "resnet34", "resnet18"),
+    ],
+)
+def test_a_network_is_not_cut_to_a_smaller_one(dialect, name, given, tmp_path):
+    write_npz(tmp_path / "net.npz", in_dialect(dialect, name, num_classes=3))
+    with pytest.raises(ParityError, match=r"does not hold a|belongs to no layer"):
+        load_weights(tmp_path / "net.npz", architecture=given)
+
+
+def test_an_averaged_network_that_is_damaged_is_refused(state, tmp_path):
+    torch.save({"model": state, "ema": without(state, "fc.bias")}, tmp_path / "net.pth")
+    with pytest.raises(ParityError, match=r"fc.bias is missing"):
+        load_weights(tmp_path / "net.pth")
+    assert not load_weights(tmp_path / "net.pth", ema=False).report.is_ema
+    torch.save({"semantic": state}, tmp_path / "net.pth")
+    assert not load_weights(tmp_path / "net.pth").report.is_ema
+
+
+def test_a_pointwise_kernel_of_two_axes_is_mis_shaped(tmp_path):
+    tensors = in_dialect("keras-applications", "keras_resnet50", num_classes=3)
+    name = "conv2_block1_1_conv/kernel"
+    tensors[name] = tensors[name][0, 0]
+    write_npz(tmp_path / "net.npz", tensors)
+    with pytest.raises(ParityError, match=re.escape(f"{name} has shape (64, 64), expected")):
+        load_weights(tmp_path / "net.npz")
+
+
+def test_many_prefixes_take_little_time(tmp_path):
+    leaves = ("conv1", "layer1.0.conv1", "layer1.0.conv2")
+    names = (f"x{number}.{leaf}.weight" for number in range(1000) for leaf in leaves)
+    shapes = dict.fromkeys(names, (8, 8, 3, 3))
+    assert {reading.prefix for reading in identify(shapes)} <= {f"x{n}." for n in range(16)}
+
+
+def test_libraries_that_are_not_installed_are_not_needed(monkeypatch, tmp_path):
+    """Another library runs the file, or the reference."""
+    missing = {"torchvision", "timm", "transformers"}
+    real = loading_of_adapters.find_spec
+    monkeypatch.setattr(
+        loading_of_adapters, "find_spec", lambda name: None if name in missing else real(name)
+    )
+    loaded = tiny_loaded(tmp_path / "source")
+    proof = save_weights(tmp_path / "out.pth", loaded, "torch").proof
+    assert proof is not None and proof.target.startswith("resnet_torch on torch")
+
+
+def test_pre_activation_networks_are_proven_in_both_namings(tmp_path):
+    arch = get_architecture("resnetv2_18", num_classes=5)
+    weights = random_weights(arch, 0, "float32")
+    for names, library in ((None, "resnet_torch"), ("timm-v2", "timm")):
+        path = tmp_path / f"{library}.safetensors"
+        saved = save_weights(path, weights, "safetensors", architecture=arch, names=names)
+        assert saved.proof is not None and saved.proof.target.startswith(library)
+        assert_same(load_weights(path).weights, weights)
+
+
+def test_nothing_overwrites_what_is_read_or_lies_beside_it(state, tmp_path):
+    torch.save(dict(state), tmp_path / "net.pth")
+    (tmp_path / "net.keras").write_text("mine")
+    assert main(["convert", str(tmp_path / "net.pth"), "--to", "keras"]) == 2
+    assert main(["convert", str(tmp_path), "--to", "torch", "-o", str(tmp_path / "net.pth")]) == 2
+    assert (tmp_path / "net.keras").read_text() == "mine"
+    for name in ("x" * 300, "a\0b"):
+        with pytest.raises(ParityError, match="cannot be"):
+            load_weights(tmp_path / name)
+        for to in ("hf", "npz"):
+            with pytest.raises(ParityError, match="cannot be"):
+                save_weights(tmp_path / f"{name}{TARGETS[to].suffix}", state_loaded(tmp_path), to)
+
+
+def state_loaded(folder: Path) -> Loaded:
+    return load_weights(folder / "net.pth")
 
 
 REFUSED = {

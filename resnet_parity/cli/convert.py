@@ -174,4 +174,7 @@ def _default_path(file: Path, to: str) -> Path:
     suffixes = (".weights.h5", ".pth.tar", ".safetensors.index.json", Path(name).suffix)
     suffix = next((each for each in suffixes if each and name.endswith(each)), "")
     stem = name if file.is_dir() else name.removesuffix(suffix)
-    return file.with_name(f"{stem}{FORMATS[to][0]}")
+    path = file.with_name(f"{stem}{FORMATS[to][0]}")
+    if path.exists():
+        raise ParityError(f"{path} exists already; name another one with --out")
+    return path

@@ -15,7 +15,13 @@ from resnet_spec.text import printable
 
 from resnet_parity.adapters.libraries.live import weights_of
 from resnet_parity.errors import ParityError
-from resnet_parity.files import check_new_folder, check_writable, replacing, replacing_folder
+from resnet_parity.files import (
+    check_new_folder,
+    check_not_source,
+    check_writable,
+    replacing,
+    replacing_folder,
+)
 from resnet_parity.progress import Progress
 from resnet_parity.weights.cards import write_card
 from resnet_parity.weights.formats.arrays import as_stored
@@ -178,9 +184,7 @@ def check_target(path: Path, target: Target, dialect: Dialect, loaded: Loaded, d
         raise ParityError(f"{path} must end in {target.suffix}, for {target.text}")
     if target.suffix:
         check_writable(path)
-        file = loaded.report.file
-        if file and path.exists() and path.samefile(file):
-            raise ParityError(f"{path} is the file that is read; name another one with --out")
+        check_not_source(path, loaded.report.file)
     else:
         check_new_folder(path)
     library = target.library

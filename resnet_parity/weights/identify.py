@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from resnet_spec import ARCHITECTURES, Architecture, Norm, Parameter, make_plan
 from resnet_spec.state_dict import with_sizes_of
@@ -17,6 +17,9 @@ from resnet_parity.weights.shapes import Shape, Shapes, architectures_of_shapes,
 
 COUNTER = "num_batches_tracked"
 """The last part of the name of a step counter of torch, which no other framework has."""
+
+_MOST_PREFIXES = 16
+"""The number of networks in one state dict that are looked at."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,13 @@ class Reading:
 
 
 def anchored(dialect: Dialect, names: Collection[str]) -> list[str]:
-    """The prefixes before the first convolution of the first block, and of its second block."""
+    """The prefixes before the second convolution of the first block, at most `_MOST_PREFIXES`."""
     conv = dialect.layer_name("conv", s=1, b=0, n=0, j=2)
     pattern = re.escape(dialect.layer["weight"]).replace(r"\{\}", "(.*)" + re.escape(conv or ""))
     found = (re.fullmatch(pattern, name) for name in names)
     prefixes = dict.fromkeys(match[1] for match in found if match)
-    return [prefix for prefix in prefixes if prefix == "" or prefix[-1] in "./"]
+    whole = (prefix for prefix in prefixes if prefix == "" or prefix[-1] in "./")
+    return list(islice(whole, _MOST_PREFIXES))
 
 
 def identify(
@@ -194,14 +198,20 @@ def canonical_shape(dialect: Dialect, parameter: Parameter, shape: Shape) -> Sha
     axes = dialect.axes(parameter)
     if parameter.axes == "oi" and len(shape) == 4:
         axes = "oihw" if dialect.conv_axes != "hwio" else "hwio"
-    if parameter.axes == "oihw" and len(shape) == 2:  # a 1x1 kernel of a gate, kept dense
-        return (*shape, 1, 1)
+    if is_dense_gate(parameter, shape):
+        extents = dict(zip(dialect.linear_axes, shape, strict=False))
+        return extents["o"], extents["i"], 1, 1
     if len(shape) != len(axes):
         return None
     extents = dict(zip(axes, shape, strict=True))
     if parameter.axes == "oi" and (extents.get("h", 1), extents.get("w", 1)) != (1, 1):
         return None
     return tuple(extents[axis] for axis in parameter.axes)
+
+
+def is_dense_gate(parameter: Parameter, shape: Shape) -> bool:
+    """Whether a file keeps a 1x1 convolution of a gate as a dense layer."""
+    return parameter.axes == "oihw" and ".se." in parameter.name and len(shape) == 2
 
 
 def _mis_shaped(dialect: Dialect, names: Mapping[str, Parameter], shapes: Shapes) -> Iterator[str]:

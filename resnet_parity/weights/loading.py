@@ -28,8 +28,8 @@ from resnet_parity.weights.adapt import adapt_weights
 from resnet_parity.weights.dialects import DIALECTS
 from resnet_parity.weights.formats import open_checkpoint
 from resnet_parity.weights.formats.stored import Checkpoint, Tensors
-from resnet_parity.weights.identify import Reading, canonical_shape, identify
-from resnet_parity.weights.naming import tensor_names
+from resnet_parity.weights.identify import Reading, canonical_shape, identify, is_dense_gate
+from resnet_parity.weights.naming import body_pattern, tensor_names
 from resnet_parity.weights.refused import refusal
 from resnet_parity.weights.statements import decided, left_out, stated_names
 
@@ -87,7 +87,8 @@ class Choice:
 
     @property
     def is_ema(self) -> bool:
-        return "ema" in self.group.lower() + self.reading.prefix.lower()
+        """Whether the place says that the weights are averages, as `state_dict_ema` does."""
+        return "ema" in re.split(r"[^a-z]", self.place.lower())
 
     @property
     def place(self) -> str:
@@ -311,19 +312,30 @@ def choose(
 def _networks(choices: Sequence[Choice]) -> list[Choice]:
     """The best reading of each network; those of one network share tensors."""
     networks: list[Choice] = []
-    for choice in sorted(
-        choices, key=lambda choice: (not choice.reading.fits, choice.reading.rank)
-    ):
+    whole = [each for each in choices if not any(_is_part(each, other) for other in choices)]
+    for choice in sorted(whole, key=lambda choice: (not choice.reading.fits, choice.reading.rank)):
         same = (each for each in networks if each.group == choice.group)
         if all(each.reading.names.keys().isdisjoint(choice.reading.names) for each in same):
             networks.append(choice)
-    return [each for each in networks if each.reading.fits] or networks[:1]
+    return networks
+
+
+def _is_part(choice: Choice, other: Choice) -> bool:
+    """Whether another reading of the same tensors explains more of them, such as a head."""
+    if choice.group != other.group:
+        return False
+    own, more = ({*each.reading.names} - {*each.reading.missing} for each in (choice, other))
+    return own < more
 
 
 def _preferred(path: Path, networks: Sequence[Choice], ema: bool) -> Choice:
-    """The one network, or the averaged one, or the one that its makers evaluate."""
+    """The one network, or the averaged one, or the one that its makers evaluate.
+
+    An averaged network that is damaged is refused, and not replaced by another one in silence.
+    """
     averaged = [each for each in networks if each.is_ema == ema]
     networks = averaged or networks
+    networks = [each for each in networks if each.reading.fits] or networks[:1]
     if len(networks) == 1:
         return networks[0]
     for part in _PREFERRED:
@@ -364,8 +376,11 @@ def check_fit(path: Path, choice: Choice, *, is_given: bool = False) -> None:
     problems = [f"{name} is missing" for name in reading.missing] + [*reading.mis_shaped]
     blocks = _block_prefixes(reading)
     before_head = re.compile(re.escape(reading.prefix) + _BEFORE_HEAD)
+    layers = re.compile(body_pattern(reading.dialect, reading.prefix))
     inside = [
-        name for name in reading.left_over if name.startswith(blocks) or before_head.match(name)
+        name
+        for name in reading.left_over
+        if name.startswith(blocks) or before_head.match(name) or layers.fullmatch(name)
     ]
     problems += [f"{name} belongs to no layer of it" for name in inside]
     if not problems:
@@ -462,7 +477,9 @@ def _canonical(reading: Reading, parameter: Parameter, array: np.ndarray) -> np.
     """An array of the file with the axes of the canonical one."""
     axes = reading.dialect.axes(parameter)
     shape = canonical_shape(reading.dialect, parameter, array.shape)
-    if parameter.axes in ("oi", "oihw") and len(axes) == array.ndim:
+    if is_dense_gate(parameter, array.shape):
+        array = np.einsum(f"{reading.dialect.linear_axes[:2]}->oi", array)
+    elif parameter.axes in ("oi", "oihw") and len(axes) == array.ndim:
         kept = "".join(axis for axis in axes if axis in parameter.axes)
         extents = [n for n, axis in zip(array.shape, axes, strict=True) if axis in kept]
         squeezed = array.reshape(extents)

@@ -170,6 +170,20 @@ def tensor_names(
     return found
 
 
+def body_pattern(dialect: Dialect, prefix: str) -> str:
+    """A regular expression for the tensors of layers before the head, with any numbers."""
+    layers = []
+    for template in {name for role, name in dialect.roles.items() if role != "fc"}:
+        parts = _PLACEHOLDER.split(template)
+        pattern = re.escape(parts[0])
+        for letter, text in zip(parts[4::5], parts[5::5], strict=True):
+            pattern += ("[a-z]" if letter else r"\d+") + re.escape(text)
+        layers.append(pattern)
+    leaves = {*dialect.layer.values(), *dialect.norm.values()}
+    layer = f"{re.escape(prefix)}(?:{'|'.join(layers)})"
+    return "|".join(re.escape(leaf).replace(r"\{\}", layer) for leaf in leaves)
+
+
 def to_dialect(
     dialect: Dialect, arch: Architecture, weights: Mapping[str, np.ndarray], prefix: str = ""
 ) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from resnet_parity.adapters.loading import require
 from resnet_parity.errors import ParityError
-from resnet_parity.files import check_readable, check_writable, write_atomically
+from resnet_parity.files import check_not_source, check_readable, check_writable, write_atomically
 from resnet_parity.progress import Progress
 from resnet_parity.weights.converting import Converted
 from resnet_parity.weights.loading import Loaded, Report
@@ -43,8 +43,7 @@ def save_onnx(path: Path, loaded: Loaded, progress: Progress) -> Converted:
     """Write an ONNX file, verified by the checks of `export`. Raises `ParityError`."""
     if path.suffix != ".onnx":
         raise ParityError(f"{path} must end in .onnx, for an ONNX file")
-    if path.exists() and path.samefile(loaded.report.file):
-        raise ParityError(f"{path} is the file that is read; name another one with --out")
+    check_not_source(path, loaded.report.file)
     check_writable(path)
     require(*_PACKAGES)
 

@@ -108,7 +108,7 @@ def _source(loaded: Loaded) -> tuple[str, Run]:
     source = loaded.source
     if source is not None and source.is_whole:
         for library in LIBRARIES.get(source.dialect, ()):
-            if _usable(library, source.architecture):
+            if library.usable(source.architecture, source.dialect):
                 return library.version, _library_run(library, source)
     if source is not None:
         return REFERENCE, _reference(source.architecture, source.canonical)
@@ -137,15 +137,6 @@ def _folded(loaded: Loaded, source: Run) -> Run:
     return _reference(arch, lambda: loaded.weights)
 
 
-def _usable(library: Library, arch: Architecture) -> bool:
-    """Whether a library is installed and builds the architecture."""
-    try:
-        library.load()
-        return not library.missing_reason(arch)
-    except MissingFrameworkError:
-        return False
-
-
 def _library_run(library: Library, source: Source) -> Run:
     """Runs the tensors of the file, by their names in the file."""
     models: dict[str, object] = {}
@@ -153,7 +144,10 @@ def _library_run(library: Library, source: Source) -> Run:
     def run(images: np.ndarray, dtype: str) -> np.ndarray:
         if dtype not in models:
             models[dtype] = library.build(source.architecture, dtype)
-            library.set_weights(models[dtype], source.tensors())
+            try:
+                library.set_weights(models[dtype], source.tensors())
+            except ValueError as error:
+                raise ProofError(f"{library.version} does not take the tensors: {error}") from error
         return library.run(models[dtype], images)
 
     return run

@@ -86,7 +86,7 @@ class Target:
         libraries = (self.library,) if self.library else ()
         if self.suffix in (".pth", ".safetensors"):
             libraries = LIBRARIES.get(dialect.name, ())
-        return next((each for each in libraries if not each.missing_reason(arch)), None)
+        return next((each for each in libraries if each.usable(arch, dialect.name)), None)
 
 
 def with_counters(dialect: Dialect, arch: Architecture, tensors: Weights) -> dict[str, np.ndarray]:

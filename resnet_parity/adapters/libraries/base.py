@@ -13,6 +13,7 @@ import numpy as np
 from resnet_spec import Architecture
 
 from resnet_parity.adapters.loading import keras_adapter, require
+from resnet_parity.errors import MissingFrameworkError
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -26,6 +27,18 @@ class Library:
     def missing_reason(self, arch: Architecture) -> str:
         """Why the library has no such network; empty if it has."""
         raise NotImplementedError
+
+    def usable(self, arch: Architecture, dialect: str) -> bool:
+        """Whether the library is installed and builds the architecture, with those names."""
+        try:
+            self.load()
+        except MissingFrameworkError:
+            return False
+        return self.speaks(arch, dialect) and not self.missing_reason(arch)
+
+    def speaks(self, arch: Architecture, dialect: str) -> bool:
+        """Whether its names for the architecture are those of a dialect that it has."""
+        return True
 
     def build(self, arch: Architecture, dtype: str) -> Any:
         """A model of the library with arbitrary weights."""

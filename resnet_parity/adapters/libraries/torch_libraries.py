@@ -80,6 +80,10 @@ class Timm(TorchLibrary):
 
     name = module = "timm"
 
+    def speaks(self, arch: Architecture, dialect: str) -> bool:
+        """Its pre-activation networks have names of their own."""
+        return arch.preactivation == (dialect == "timm-v2")
+
     def missing_reason(self, arch: Architecture) -> str:
         timm = self.load()
         if not timm.is_model(arch.name) or not same_graph_as_row(arch):

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from resnet_parity.errors import ParityError
-from resnet_parity.files import check_readable
+from resnet_parity.files import check_readable, is_folder
 from resnet_parity.weights.formats.stored import Checkpoint
 from resnet_parity.weights.formats.tensor_bundles import is_table
 
@@ -30,7 +30,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
     Raises `ParityError` for a file that is damaged or of no known format.
     """
-    if path.is_dir():
+    if is_folder(path):
         return _open_folder(path)
     found = _open_file(path)
     if not path.name.endswith(_WITH_CONFIG):
@@ -81,7 +81,8 @@ def _open_folder(path: Path) -> Checkpoint:
         return _open_keras(path)
     indexes = [*path.glob("*.index.json"), *path.glob("*.weights.json")]
     named = [path / name for name in _FOLDER if (path / name).is_file()]
-    others = [each for each in sorted(path.iterdir()) if each.suffix in _SUFFIXES]
+    files = (each for each in sorted(path.iterdir()) if each.is_file())
+    others = [each for each in files if each.suffix in _SUFFIXES]
     found = named[:1] or indexes or others
     if len(found) != 1:
         listed = ", ".join(each.name for each in found[:5]) or "none"
@@ -160,8 +161,10 @@ def _open_pickle(path: Path, head: bytes) -> Checkpoint:
 
 def is_onnx(path: Path) -> bool:
     """Whether a path names an ONNX file, or a file of no other known format."""
-    if path.suffix == ".onnx" or not path.is_file():
+    if path.suffix == ".onnx" or is_folder(path):
         return path.suffix == ".onnx"
+    if not path.exists():
+        return False
     named = path.suffix in _SUFFIXES or path.name.endswith((".tar", ".th", ".json", ".index"))
     return not (named or is_safetensors(path) or is_other_checkpoint(path))
 
