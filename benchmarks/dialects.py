@@ -143,7 +143,7 @@ def _without_statistics(
         for name, array in weights.items()
         if name not in stored
     }
-    whole = replace(dialect, norm=DIALECTS["torchvision"].norm | dict(dialect.norm))
+    whole = replace(dialect, norm={**DIALECTS["torchvision"].norm, **dialect.norm})
     tensors = to_dialect(whole, arch, weights)
     write_safetensors(path, {name: tensors[name] for name in names})
     return {"to": None, **_read_back(load_weights(path), dialect, arch, weights | made_up)}
