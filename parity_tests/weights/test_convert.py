@@ -40,7 +40,7 @@ from resnet_parity.weights.formats.safetensors_files import write_safetensors
 from resnet_parity.weights.identify import identify
 from resnet_parity.weights.loading import Loaded, Report, load_weights
 from resnet_parity.weights.naming import tensor_names, to_dialect
-from resnet_parity.weights.proof import ProofError
+from resnet_parity.weights.proof import ProofError, prove_reading
 from resnet_parity.weights.targets import TARGETS
 
 LIGHT = ("resnet18", "resnet50", "resnet50d", "resnetv2_50", "seresnet18", "resnet20")
@@ -383,6 +383,20 @@ def test_libraries_that_are_not_installed_are_not_needed(monkeypatch, tmp_path):
     loaded = tiny_loaded(tmp_path / "source")
     proof = save_weights(tmp_path / "out.pth", loaded, "torch").proof
     assert proof is not None and proof.target.startswith("resnet_torch on torch")
+
+
+@pytest.mark.parametrize("how", ["adapted", "rounded"])
+def test_what_was_read_is_proven_though_other_weights_are_written(how, state, tmp_path):
+    """torchvision runs the file itself, the reference the weights that were read from it."""
+    torch.save(dict(state), tmp_path / "net.pth")
+    options, dtype = ({"num_classes": 3}, "float32") if how == "adapted" else ({}, "float16")
+    loaded = load_weights(tmp_path / "net.pth", **options)
+    converted = save_weights(tmp_path / "out.safetensors", loaded, "safetensors", dtype=dtype)
+    assert [each.size for each in converted.reading] == [(64, 96), (97, 65)]
+    original = loaded.original or loaded
+    original.weights["layer1.0.bn1.weight"] *= np.float32(1.01)
+    with pytest.raises(ProofError, match="was not read right: torchvision"):
+        prove_reading(original)
 
 
 def test_pre_activation_networks_are_proven_in_both_namings(tmp_path):

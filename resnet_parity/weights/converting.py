@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from resnet_parity.weights.cards import write_card
 from resnet_parity.weights.formats.arrays import as_stored
 from resnet_parity.weights.loading import Loaded, Report, load_weights
 from resnet_parity.weights.naming import Dialect
-from resnet_parity.weights.proof import Proof, ProofError, prove
+from resnet_parity.weights.proof import Comparison, Proof, ProofError, prove, prove_reading
 from resnet_parity.weights.targets import TARGETS, Notes, Target
 
 _SHOWN = 4
@@ -49,6 +49,9 @@ class Converted:
     checks: tuple[str, ...] = ()
     """The verdicts of the checks that proved an ONNX file, in words."""
 
+    reading: tuple[Comparison, ...] = ()
+    """The proof of what was read, where the weights were changed before they were written."""
+
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
         proof = None if self.proof is None else asdict(self.proof)
@@ -59,6 +62,7 @@ class Converted:
             "rounding": self.rounding,
             "proof": proof,
             "checks": list(self.checks),
+            "reading": [asdict(each) for each in self.reading],
             "source": asdict(self.loaded.report) | {"metadata": {}},
         }
 
@@ -77,6 +81,7 @@ class Converted:
             more = ", ..." if len(report.left_over) > _SHOWN else ""
             shown = ", ".join(map(printable, report.left_over[:_SHOWN]))
             yield f"  left over, not converted: {shown}{more} ({len(report.left_over)} in all)"
+        yield from (f"  also in the file: {printable(line)}" for line in report.contents)
         yield from (f"  made up: {line}" for line in report.made_up)
         yield from (f"  cast: {line}" for line in report.cast)
         yield from (f"  assumed: {line}" for line in report.assumptions)
@@ -86,11 +91,8 @@ class Converted:
         yield from (f"  folded: {line}" for line in report.folded if line not in biases)
         if self.rounding is not None:
             yield f"  rounding: the weights changed by {self.rounding:.1e} (relative L2)"
-        for each in self.proof.comparisons if self.proof else ():
-            yield (
-                f"  proven at {each.size[0]}x{each.size[1]} in {each.dtype}: error {each.error:.1e}"
-                f" (<= {each.limit:.1e})"
-            )
+        yield from (f"  reading {each.text}" for each in self.reading)
+        yield from (f"  {each.text}" for each in (self.proof.comparisons if self.proof else ()))
         yield from (f"  proven by the {line}" for line in self.checks)
         if self.proof:
             yield f"  source run by {self.proof.source}, target by {self.proof.target}"
@@ -134,16 +136,18 @@ def save_weights(
         target.write(temporary, arch, weights, dialect, notes)
         progress("reading it back", 3)
         _check_read_back(path, temporary, loaded, weights)
-        proof = None
+        proof, reading = None, ()
         if proven:
             progress("running both", 3)
-            rounded = (
-                loaded if dtype == "float32" else replace(loaded, weights=weights, source=None)
-            )
-            proof = prove(rounded, target, temporary, dialect, dtype)
+            written = loaded
+            if dtype != "float32":
+                original = loaded.original or loaded
+                written = Loaded(arch, weights, loaded.report, original=original)
+            reading = prove_reading(written.original) if written.original else ()
+            proof = prove(written, target, temporary, dialect, dtype)
         if not target.suffix:
             write_card(temporary, loaded, target, proof)
-    return Converted(loaded, path, target.name, dialect.name, proof, rounding)
+    return Converted(loaded, path, target.name, dialect.name, proof, rounding, reading=reading)
 
 
 def _in_memory(source: Any, architecture: str | Architecture | None) -> Loaded:

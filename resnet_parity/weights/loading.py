@@ -157,13 +157,15 @@ class Source:
 class Loaded:
     """The weights by canonical name, float32, with their architecture and the report.
 
-    `source` is the network in the file, None where the weights were adapted.
+    `source` is the network in the file, None where the weights were adapted or rounded; `original`
+    is then what was read.
     """
 
     architecture: Architecture
     weights: dict[str, np.ndarray]
     report: Report
     source: Source | None = None
+    original: Loaded | None = None
 
 
 def load_weights(
@@ -256,7 +258,7 @@ def adapted(
         made_up=(*loaded.report.made_up, *found.changes),
         labels=loaded.report.labels if target.num_classes == arch.num_classes else (),
     )
-    return Loaded(target, found.weights, report)
+    return Loaded(target, found.weights, report, original=loaded)
 
 
 def labels_of(metadata: Mapping[str, object], arch: Architecture) -> tuple[str, ...]:

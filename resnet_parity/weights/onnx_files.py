@@ -10,6 +10,7 @@ from resnet_parity.files import check_not_source, check_readable, check_writable
 from resnet_parity.progress import Progress
 from resnet_parity.weights.converting import Converted
 from resnet_parity.weights.loading import Loaded, Report
+from resnet_parity.weights.proof import prove_reading
 
 _PACKAGES = ("onnx", "onnxruntime", "onnxscript", "torch")
 """PyTorch as well: the noise floor of the float32 check is its own error."""
@@ -51,8 +52,9 @@ def save_onnx(path: Path, loaded: Loaded, progress: Progress) -> Converted:
     from resnet_parity.onnx_io.exporters import ExportOptions
 
     arch = loaded.architecture
+    reading = prove_reading(loaded.original or loaded)
     options = ExportOptions(framework="torch", size=(arch.image_size, arch.image_size))
     content, verdicts = export_verified(arch, loaded.weights, options, progress=progress)
     write_atomically(path, content)
     lines = tuple(f"{each.check} check: {each.engine}, {each.figure}" for each in verdicts)
-    return Converted(loaded, path, "onnx", "onnx", None, checks=lines)
+    return Converted(loaded, path, "onnx", "onnx", None, checks=lines, reading=reading)

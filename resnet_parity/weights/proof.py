@@ -45,6 +45,15 @@ class Comparison:
     error: float
     limit: float
 
+    @property
+    def text(self) -> str:
+        """The comparison in words."""
+        height, width = self.size
+        return (
+            f"proven at {height}x{width} in {self.dtype}: error {self.error:.1e} "
+            f"(<= {self.limit:.1e})"
+        )
+
 
 @dataclass(frozen=True)
 class Proof:
@@ -101,6 +110,31 @@ def prove(loaded: Loaded, target: Target, path: Path, names: Dialect, dtype: str
                 f"limit {each.limit:.1e} ({target_name} against {source_name})"
             )
     return Proof(source_name, target_name, tuple(comparisons))
+
+
+def prove_reading(loaded: Loaded) -> tuple[Comparison, ...]:
+    """Run the file that was read beside the reference with the weights that were read from it.
+
+    Empty where no library runs the file and nothing was folded: both would be the reference.
+    Raises `ProofError`.
+    """
+    arch, comparisons = loaded.architecture, []
+    name, source = _source(loaded)
+    if loaded.source is not None and not loaded.source.is_whole:
+        _folded(loaded, source)
+    if name == REFERENCE:
+        return ()
+    reference = _reference(arch, lambda: loaded.weights)
+    for size in sizes_of(arch):
+        images = images_of(arch, size)
+        error = relative_error(source(images, "float64"), reference(images, "float64"))
+        comparisons.append(Comparison(size, "float64", error, limit("float64", "taps")))
+        if not error <= comparisons[-1].limit:
+            raise ProofError(
+                f"{loaded.report.file} was not read right: {name} and the reference differ at "
+                f"{size[0]}x{size[1]} by {error:.1e}"
+            )
+    return tuple(comparisons)
 
 
 def _source(loaded: Loaded) -> tuple[str, Run]:
