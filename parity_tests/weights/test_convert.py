@@ -529,6 +529,7 @@ def test_the_run_of_both_files_finds_what_the_tensors_do_not_show(monkeypatch, t
         ("hf", "missing/out", "float32", "there is no folder"),
         ("kerashub", "out", "float32", "describes nothing like tiny"),
         ("keras-applications", "out", "float32", "builds nothing like tiny"),
+        ("torch", "out.pth", "float64", "'float64' is not written"),
         ("nonsense", "out", "float32", "unknown format 'nonsense'"),
     ],
 )
@@ -595,6 +596,8 @@ def test_a_model_or_plain_weights_can_be_saved(model, tmp_path):
         assert_same(load_weights(path).weights, weights)
     with pytest.raises(ParityError, match="pass architecture="):
         save_weights(tmp_path / "none.npz", weights, "npz")
+    with pytest.raises(WeightsError, match="weights are NumPy arrays"):
+        save_weights(tmp_path / "none.npz", {"fc.bias": 3}, "npz", architecture="resnet18")
     with pytest.raises(WeightsError, match=r"fc.bias is missing"):
         bad = {name: each for name, each in weights.items() if name != "fc.bias"}
         save_weights(tmp_path / "none.npz", bad, "npz", architecture="resnet18")

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from resnet_spec import parameter_count
+from resnet_spec import Architecture, parameter_count
 from resnet_spec.text import printable
 
 from resnet_parity.weights.loading import Loaded
@@ -14,17 +14,20 @@ from resnet_parity.weights.proof import Proof
 from resnet_parity.weights.targets import Target
 
 _OPENED = {
-    "hf": "transformers.ResNetForImageClassification.from_pretrained(FOLDER)",
+    "hf": "transformers.{hf}.from_pretrained(FOLDER)",
     "timm": 'timm.create_model("local-dir:FOLDER", pretrained=True)',
     "torchvision": "model.load_state_dict(torch.load('FOLDER/model.pth', weights_only=True))",
-    "kerashub": "keras_hub.models.ResNetImageClassifier.from_preset('FOLDER', preprocessor=None)",
-    "keras-applications": "keras.applications.ResNet50(weights='FOLDER/model.weights.h5', ...)",
+    "kerashub": "keras_hub.models.{kerashub}",
+    "keras-applications": "keras.applications.{application}"
+    "(weights='FOLDER/model.weights.h5', ...)",
 }
 
 
 def write_card(folder: Path, loaded: Loaded, target: Target, proof: Proof | None) -> None:
     """Write `README.md` into the folder."""
-    (folder / "README.md").write_text("\n".join(_lines(loaded, target, proof)) + "\n")
+    (folder / "README.md").write_text(
+        "\n".join(_lines(loaded, target, proof)) + "\n", encoding="utf-8"
+    )
 
 
 def _lines(loaded: Loaded, target: Target, proof: Proof | None) -> Iterator[str]:
@@ -42,7 +45,7 @@ def _lines(loaded: Loaded, target: Target, proof: Proof | None) -> Iterator[str]
     for line in (*report.assumptions, *report.folded, *report.made_up):
         yield f"* {line}"
     if target.name in _OPENED:
-        yield f"* To open it: `{_OPENED[target.name]}`."
+        yield f"* To open it: `{_OPENED[target.name].format(**_names(loaded.architecture))}`."
     yield ""
     if proof is None:
         yield "Not proven: written without running source and target."
@@ -54,6 +57,16 @@ def _lines(loaded: Loaded, target: Target, proof: Proof | None) -> Iterator[str]
     for each in proof.comparisons:
         height, width = each.size
         yield f"| {height}x{width} | {each.dtype} | {each.error:.1e} | {each.limit:.1e} |"
+
+
+def _names(arch: Architecture) -> dict[str, str]:
+    """The classes and functions that open a folder, with or without a head."""
+    task = "ResNetImageClassifier.from_preset('FOLDER', preprocessor=None)"
+    return {
+        "hf": "ResNetForImageClassification" if arch.num_classes else "ResNetModel",
+        "kerashub": task if arch.num_classes else "ResNetBackbone.from_preset('FOLDER')",
+        "application": arch.name.replace("keras_resnet", "ResNet").replace("v2", "V2"),
+    }
 
 
 def _sha256(path: Path) -> str:

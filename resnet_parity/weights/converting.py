@@ -12,6 +12,7 @@ import numpy as np
 from resnet_spec import Architecture, check_weights, get_architecture
 from resnet_spec.state_dict import with_sizes_of
 from resnet_spec.text import printable
+from resnet_spec.weights import check_arrays
 
 from resnet_parity.adapters.libraries.live import weights_of
 from resnet_parity.errors import ParityError
@@ -32,6 +33,10 @@ from resnet_parity.weights.targets import TARGETS, Notes, Target
 
 _SHOWN = 4
 """How many names of tensors that are left over a report lists."""
+
+
+DTYPES = ("float32", "float16", "bfloat16")
+"""The dtypes that are written."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +160,7 @@ def _in_memory(source: Any, architecture: str | Architecture | None) -> Loaded:
     if isinstance(source, Mapping):
         if architecture is None:
             raise ParityError("weights do not say which architecture they are; pass architecture=")
+        check_arrays(source)
         arch, weights = get_architecture(architecture), dict(source)
         if isinstance(architecture, str):
             arch = with_sizes_of(arch, {name: array.shape for name, array in weights.items()})
@@ -182,6 +188,8 @@ def _target(to: str) -> Target:
 
 def check_target(path: Path, target: Target, dialect: Dialect, loaded: Loaded, dtype: str) -> None:
     """Raise `ParityError` for what cannot be written, before anything is."""
+    if dtype not in DTYPES:
+        raise ParityError(f"{dtype!r} is not written; choose one of: {', '.join(DTYPES)}")
     if dtype != "float32" and not target.has_dtypes:
         raise ParityError(f"{target.name} is written in float32 alone, not in {dtype}")
     if target.suffix and not path.name.endswith(target.suffix):

@@ -65,22 +65,15 @@ def anchored(dialect: Dialect, names: Collection[str]) -> list[str]:
     return list(islice(whole, _MOST_PREFIXES))
 
 
-def identify(
-    shapes: Shapes,
-    *,
-    prefix: str | None = None,
-    architecture: Architecture | None = None,
-    dialects: Iterable[Dialect] = DIALECTS.values(),
-) -> list[Reading]:
+def identify(shapes: Shapes, *, architecture: Architecture | None = None) -> list[Reading]:
     """Every reading of the tensors of one state dict, the best first; empty if there is none.
 
-    `prefix` and `architecture` restrict the search to what the user says.
+    `architecture` restricts the search to what the user says.
     """
     found: list[Reading] = []
-    for dialect in dialects:
-        for each in anchored(dialect, shapes):
-            if prefix is None or each == prefix:
-                found += _readings(dialect, each, shapes, architecture)
+    for dialect in DIALECTS.values():
+        for prefix in anchored(dialect, shapes):
+            found += _readings(dialect, prefix, shapes, architecture)
         if any(reading.rank[0] == 0 for reading in found):
             break
     best = sorted(found, key=lambda reading: reading.rank)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from resnet_spec import (
+    ARCHITECTURES,
     Architecture,
     ArchitectureError,
     Parameter,
@@ -541,6 +542,11 @@ def assumptions(choice: Choice, metadata: Mapping[str, object], *, is_given: boo
             f"{reading.architecture.name}, and not {' or '.join(reading.others)}, which has "
             "equal tensors; --architecture chooses another"
         )
+    if reading.architecture.name not in ARCHITECTURES and not is_given:
+        stem, stages = reading.architecture.stem, reading.architecture.stages
+        strides = ", ".join(str(stage.stride) for stage in stages)
+        pool = "a" if stem.pool else "no"
+        yield f"a stem of stride {stem.stride}, {pool} max-pool, stages of strides {strides}"
     yield from left_out(reading, metadata)
     for key, named in stated_names(metadata):
         if named != reading.architecture.name:

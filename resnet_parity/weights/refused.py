@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from resnet_parity.files import shown
 from resnet_parity.weights.formats.stored import Tensors
 
 REFUSED: tuple[tuple[str, str], ...] = (
@@ -17,7 +18,7 @@ REFUSED: tuple[tuple[str, str], ...] = (
         "its second convolution; use open_clip or the clip package",
     ),
     (
-        r"standardized_conv2d|(^|\.)stem\.conv\.weight_std",
+        r"standardized_conv2d",
         "this is a BiT ResNet: its norms are GroupNorm and its kernels are standardised, which no "
         "row describes; use timm's resnetv2_50x1_bit",
     ),
@@ -110,6 +111,6 @@ def _reasons(names: list[str]) -> Iterator[str]:
     for pattern, reason in REFUSED:
         found = next(filter(re.compile(pattern).search, names), None)
         if found:
-            yield f"{reason} (it has {found})"
+            yield f"{reason} (it has {shown(found)})"
     if any(map(AMBIGUOUS.search, names)):
         yield KERAS_2016

@@ -144,7 +144,7 @@ def _hugging_face(
 
 
 def _timm(path: Path, arch: Architecture, weights: Weights, names: Dialect, notes: Notes) -> None:
-    write_timm(path, arch, {})
+    write_timm(path, arch)
     _safetensors(path / "model.safetensors", arch, weights, names, notes)
 
 

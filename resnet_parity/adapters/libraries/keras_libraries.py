@@ -41,8 +41,7 @@ class ResNetKeras(KerasLibrary):
 
 
 _APPLICATIONS = {
-    f"{prefix}resnet{depth}{suffix}": f"ResNet{depth}{suffix.upper()}"
-    for prefix in ("keras_",)
+    f"keras_resnet{depth}{suffix}": f"ResNet{depth}{suffix.upper()}"
     for depth in (50, 101, 152)
     for suffix in ("", "v2")
 }

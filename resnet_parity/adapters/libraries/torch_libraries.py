@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from resnet_spec import ARCHITECTURES, Architecture, make_graph
+from resnet_spec.components import CLASSIC_STEM, Stage
 
-from resnet_parity.adapters.libraries.base import Arrays, TorchLibrary
+from resnet_parity.adapters.libraries.base import TorchLibrary
 from resnet_parity.adapters.loading import require
 
 
@@ -148,8 +149,6 @@ class Transformers(TorchLibrary):
 
 def _no_hugging_face_config(arch: Architecture) -> str:
     """Why no `ResNetConfig` describes an architecture; empty if one does."""
-    from resnet_spec.components import CLASSIC_STEM, Stage
-
     plain = Architecture(
         arch.name,
         arch.block,
@@ -167,7 +166,7 @@ def _no_hugging_face_config(arch: Architecture) -> str:
     return ""
 
 
-def write_timm(path: Path, arch: Architecture, arrays: Arrays) -> None:
+def write_timm(path: Path, arch: Architecture) -> None:
     """The `config.json` that timm reads beside `model.safetensors`."""
     head, stem = ("head.fc", "stem.conv") if arch.preactivation else ("fc", "conv1")
     first = f"{stem}1" if arch.preactivation and arch.stem.hidden else stem
