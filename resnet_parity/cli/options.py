@@ -59,15 +59,17 @@ def add_architecture(parser: argparse.ArgumentParser, size: str) -> None:
     )
 
 
-_DESCRIPTIONS = {name: check.description for name, check in CHECKS.items()}
-
-
 def add_check(
     parser: argparse.ArgumentParser,
     default: Collection[str],
-    checks: Mapping[str, str] = _DESCRIPTIONS,
+    checks: Mapping[str, str] | None = None,
 ) -> None:
-    """Add `--check`, with the names of `checks`, and describe these after the options."""
+    """Add `--check`, with the names of `checks`, and describe these after the options.
+
+    The default are those of the registry.
+    """
+    if checks is None:
+        checks = {name: check.description for name, check in CHECKS.items()}
     parser.add_argument(
         "--check",
         choices=(*checks, "all"),
