@@ -377,7 +377,7 @@ def test_files_that_are_not_onnx(tmp_path, capsys):
         out, err = capsys.readouterr()
         assert "does not have the convolutions of a ResNet" in out + err
     assert cli.main(["inspect", str(tmp_path)]) == 2
-    assert "is not a file" in capsys.readouterr().err
+    assert "holds no checkpoint" in capsys.readouterr().err
     assert cli.main(["inspect", str(tmp_path / "nowhere.onnx")]) == 2
     assert "does not exist" in capsys.readouterr().err
 

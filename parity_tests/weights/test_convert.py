@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +30,7 @@ import resnet_keras
 import resnet_torch
 from parity_tests.support import KINDS, SMALL, TINY, with_random_statistics
 from resnet_parity.adapters import loading as loading_of_adapters
+from resnet_parity.adapters.libraries.torch_libraries import Torchvision
 from resnet_parity.cli import main
 from resnet_parity.cli.convert import FORMATS
 from resnet_parity.errors import ParityError
@@ -399,6 +402,14 @@ def test_what_was_read_is_proven_though_other_weights_are_written(how, state, tm
         prove_reading(original)
 
 
+def test_a_library_that_would_end_the_process_is_not_imported(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", sys)
+    monkeypatch.delitem(sys.modules, "triton", raising=False)
+    monkeypatch.setattr("resnet_parity.adapters.libraries.base.find_spec", lambda name: object())
+    with pytest.raises(ParityError, match="write `import triton` before resnet_keras"):
+        Torchvision().load()
+
+
 def test_pre_activation_networks_are_proven_in_both_namings(tmp_path):
     arch = get_architecture("resnetv2_18", num_classes=5)
     weights = random_weights(arch, 0, "float32")
@@ -594,6 +605,10 @@ def test_a_model_or_plain_weights_can_be_saved(model, tmp_path):
         path = tmp_path / f"{number}.npz"
         save_weights(path, source, "npz", architecture=name)
         assert_same(load_weights(path).weights, weights)
+    other = copy.deepcopy(ours)
+    other.relu = nn.SiLU()  # no tensor shows it
+    with pytest.raises(ProofError, match="against the model in memory"):
+        save_weights(tmp_path / "none.npz", other, "npz")
     with pytest.raises(ParityError, match="pass architecture="):
         save_weights(tmp_path / "none.npz", weights, "npz")
     with pytest.raises(WeightsError, match="weights are NumPy arrays"):

@@ -14,7 +14,7 @@ from resnet_parity.weights.proof import Proof
 from resnet_parity.weights.targets import Target
 
 _OPENED = {
-    "hf": "transformers.{hf}.from_pretrained(FOLDER)",
+    "hf": "transformers.{hf}.from_pretrained('FOLDER')",
     "timm": 'timm.create_model("local-dir:FOLDER", pretrained=True)',
     "torchvision": "model.load_state_dict(torch.load('FOLDER/model.pth', weights_only=True))",
     "kerashub": "keras_hub.models.{kerashub}",

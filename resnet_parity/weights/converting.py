@@ -157,6 +157,7 @@ def save_weights(
 
 def _in_memory(source: Any, architecture: str | Architecture | None) -> Loaded:
     """The weights of a model, or of a mapping."""
+    model = None
     if isinstance(source, Mapping):
         if architecture is None:
             raise ParityError("weights do not say which architecture they are; pass architecture=")
@@ -166,6 +167,7 @@ def _in_memory(source: Any, architecture: str | Architecture | None) -> Loaded:
             arch = with_sizes_of(arch, {name: array.shape for name, array in weights.items()})
     else:
         arch, weights = weights_of(source, architecture)
+        model = source
     check_weights(arch, weights, dict.fromkeys(weights, "float32"))
     report = Report(
         "",
@@ -177,7 +179,7 @@ def _in_memory(source: Any, architecture: str | Architecture | None) -> Loaded:
         "float32",
         len(weights),
     )
-    return Loaded(arch, weights, report)
+    return Loaded(arch, weights, report, model=model)
 
 
 def _target(to: str) -> Target:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -167,6 +168,8 @@ class Loaded:
     report: Report
     source: Source | None = None
     original: Loaded | None = None
+    model: Any = None
+    """The model in memory that the weights are of, if there is one."""
 
 
 def load_weights(

@@ -12,6 +12,7 @@ from resnet_spec import Architecture
 
 from resnet_parity.adapters.libraries import LIBRARIES
 from resnet_parity.adapters.libraries.base import Library
+from resnet_parity.adapters.libraries.live import runner
 from resnet_parity.adapters.loading import eager_mode, torch_adapter
 from resnet_parity.compare import relative_error
 from resnet_parity.errors import MissingFrameworkError, ParityError
@@ -140,6 +141,9 @@ def prove_reading(loaded: Loaded) -> tuple[Comparison, ...]:
 def _source(loaded: Loaded) -> tuple[str, Run]:
     """The network that was read, run by its own library; by the reference where none builds it."""
     source = loaded.source
+    run = None if loaded.model is None else runner(loaded.model)
+    if run is not None:
+        return "the model in memory", run
     if source is not None and source.is_whole:
         for library in LIBRARIES.get(source.dialect, ()):
             if library.usable(source.architecture, source.dialect):

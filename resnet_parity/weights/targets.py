@@ -191,7 +191,7 @@ _ALL = (
     ),
     Target(
         "timm",
-        'a folder for timm.create_model("local-dir:FOLDER")',
+        'a folder for timm.create_model("local-dir:FOLDER", pretrained=True)',
         "",
         _timm,
         "torchvision",

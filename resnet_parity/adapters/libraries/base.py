@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import numpy as np
 from resnet_spec import Architecture
 
 from resnet_parity.adapters.loading import keras_adapter, require
-from resnet_parity.errors import MissingFrameworkError
+from resnet_parity.errors import MissingFrameworkError, ParityError
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -68,6 +70,16 @@ class Library:
 
 class TorchLibrary(Library):
     """A library of PyTorch models."""
+
+    def load(self) -> Any:
+        """Import the library. Raises `ParityError` where that would end the process."""
+        late = find_spec("triton") is not None and "triton" not in sys.modules
+        if late and "tensorflow" in sys.modules:
+            raise ParityError(
+                "PyTorch's triton would be imported after TensorFlow, which ends the process; "
+                "write `import triton` before resnet_keras, keras and tensorflow are imported"
+            )
+        return super().load()
 
     def set_weights(self, model: Any, arrays: Arrays) -> None:
         torch = importlib.import_module("torch")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from resnet_spec import Architecture, get_architecture
 from resnet_spec.state_dict import with_sizes_of
+
+from resnet_parity.adapters.libraries.base import KerasLibrary, TorchLibrary
 
 
 def weights_of(
@@ -26,3 +30,26 @@ def weights_of(
         chosen = package.architecture_of(model)  # Keras alone returns weights without a name
     shapes = {name: array.shape for name, array in weights.items()}
     return with_sizes_of(get_architecture(chosen), shapes), weights
+
+
+def runner(model: Any) -> Callable[[np.ndarray, str], np.ndarray] | None:
+    """Runs a model in memory on images (N, C, H, W) in a dtype; the model stays as it is.
+
+    None for a Keras model that takes one size alone, or that does not return logits.
+    """
+    is_torch = hasattr(model, "named_parameters")
+    library = TorchLibrary() if is_torch else KerasLibrary()
+    if is_torch:
+        model = importlib.import_module("resnet_torch.weights").unwrapped(model)
+    else:
+        network: Any = importlib.import_module("resnet_keras.network")
+        if tuple(model.input_shape[1:3]) != (None, None) or not network.returns_logits(model):
+            return None
+    models: dict[str, Any] = {}
+
+    def run(images: np.ndarray, dtype: str) -> np.ndarray:
+        if dtype not in models:
+            models[dtype] = library.in_dtype(copy.deepcopy(model) if is_torch else model, dtype)
+        return library.run(models[dtype], images)
+
+    return run
