@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -392,7 +393,8 @@ def test_libraries_that_are_not_installed_are_not_needed(monkeypatch, tmp_path):
 def test_what_was_read_is_proven_though_other_weights_are_written(how, state, tmp_path):
     """torchvision runs the file itself, the reference the weights that were read from it."""
     torch.save(dict(state), tmp_path / "net.pth")
-    options, dtype = ({"num_classes": 3}, "float32") if how == "adapted" else ({}, "float16")
+    options: dict[str, Any] = {"num_classes": 3} if how == "adapted" else {}
+    dtype = "float32" if how == "adapted" else "float16"
     loaded = load_weights(tmp_path / "net.pth", **options)
     converted = save_weights(tmp_path / "out.safetensors", loaded, "safetensors", dtype=dtype)
     assert [each.size for each in converted.reading] == [(64, 96), (97, 65)]
@@ -605,7 +607,7 @@ def test_a_model_or_plain_weights_can_be_saved(model, tmp_path):
         path = tmp_path / f"{number}.npz"
         save_weights(path, source, "npz", architecture=name)
         assert_same(load_weights(path).weights, weights)
-    other = copy.deepcopy(ours)
+    other: Any = copy.deepcopy(ours)
     other.relu = nn.SiLU()  # no tensor shows it
     with pytest.raises(ProofError, match="against the model in memory"):
         save_weights(tmp_path / "none.npz", other, "npz")
