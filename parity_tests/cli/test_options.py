@@ -61,7 +61,7 @@ WRONG = {
     "inspect absent": "absent does not exist",
     "inspect text": "text is not an ONNX file",
     "convert absent --to keras": "absent does not exist",
-    "convert folder --to keras": "folder is a folder without one checkpoint in it (none)",
+    "convert folder --to keras": "folder is a folder that holds no checkpoint; name a file",
     "convert text": "the following arguments are required: --to",
     "convert text --to kears": "invalid choice: 'kears' (did you mean ",
     "convert . --to keras": ". has no name that OUT could have; name one with --out",

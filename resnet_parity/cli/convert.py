@@ -17,7 +17,7 @@ FORMATS = {
     "detectron2": (".pkl", "a pickle of NumPy arrays"),
     "onnx": (".onnx", "an ONNX file, as `export` writes it"),
     "torchvision": ("-torchvision", "a folder with model.pth"),
-    "timm": ("-timm", 'a folder for timm.create_model("local-dir:FOLDER")'),
+    "timm": ("-timm", 'a folder for timm.create_model("local-dir:FOLDER", pretrained=True)'),
     "hf": ("-hf", "a folder for transformers"),
     "kerashub": ("-kerashub", "a preset of KerasHub"),
     "keras-applications": ("-keras-applications", "a folder with model.weights.h5"),

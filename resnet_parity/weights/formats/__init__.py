@@ -84,11 +84,11 @@ def _open_folder(path: Path) -> Checkpoint:
     files = (each for each in sorted(path.iterdir()) if each.is_file())
     others = [each for each in files if each.suffix in _SUFFIXES]
     found = named[:1] or indexes or others
-    if len(found) != 1:
-        listed = ", ".join(each.name for each in found[:5]) or "none"
-        raise ParityError(
-            f"{path} is a folder without one checkpoint in it ({listed}); name a file"
-        )
+    if not found:
+        raise ParityError(f"{path} is a folder that holds no checkpoint; name a file")
+    if len(found) > 1:
+        listed = ", ".join(each.name for each in found[:5])
+        raise ParityError(f"{path} holds {len(found)} checkpoints ({listed}); name a file")
     return open_checkpoint(found[0])
 
 
