@@ -621,6 +621,14 @@ def test_a_model_or_plain_weights_can_be_saved(model, tmp_path):
     assert not (tmp_path / "none.npz").exists()
 
 
+def test_a_written_state_dict_has_the_names_and_counters_of_torchvision(model, tmp_path):
+    path = tmp_path / "net.pth"
+    save_weights(path, model, "torch", architecture="resnet18", proven=False)
+    found = torch.load(path, weights_only=True)
+    assert {*found} == {*model.state_dict()}
+    assert found["layer1.0.bn1.num_batches_tracked"].dtype == torch.int64
+
+
 def test_a_folder_has_a_card(tmp_path):
     arch = get_architecture("resnet18", num_classes=7)
     write_npz(

@@ -146,7 +146,7 @@ def _read(dialect: Dialect, prefix: str, shapes: Shapes, row: Architecture) -> R
     names = _prefixed(dialect, prefix, arch)
     assert names is not None
     biases = _biases(dialect, prefix, arch, names, shapes)
-    counters = _counters(dialect, prefix, arch)
+    ignored = {*counters(dialect, prefix, arch)}
     return Reading(
         dialect,
         prefix,
@@ -154,7 +154,7 @@ def _read(dialect: Dialect, prefix: str, shapes: Shapes, row: Architecture) -> R
         names,
         biases,
         tuple(name for name in names if name not in shapes),
-        tuple(n for n in shapes if n not in names and n not in biases and n not in counters),
+        tuple(n for n in shapes if n not in names and n not in biases and n not in ignored),
         tuple(_mis_shaped(dialect, names, shapes)),
     )
 
@@ -244,12 +244,13 @@ def _biases(
     return found
 
 
-def _counters(dialect: Dialect, prefix: str, arch: Architecture) -> set[str]:
+def counters(dialect: Dialect, prefix: str, arch: Architecture) -> list[str]:
+    """The names of the step counters that torch keeps beside the norms, in their order."""
     if not dialect.norm["weight"].endswith(".weight"):
-        return set()
+        return []
     names = _prefixed(dialect, prefix, arch) or {}
-    return {
+    return [
         f"{name.rpartition('.')[0]}.{COUNTER}"
         for name, parameter in names.items()
         if parameter.name.endswith(".running_mean")
-    }
+    ]

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from resnet_spec import Architecture, make_plan, to_json
-from resnet_spec.layers import Norm
+from resnet_spec import Architecture, to_json
 
 from resnet_parity.adapters.libraries import LIBRARIES
 from resnet_parity.adapters.libraries.base import Library
@@ -27,7 +26,8 @@ from resnet_parity.weights.formats.marks import write_mark
 from resnet_parity.weights.formats.numpy_files import write_detectron2, write_npz
 from resnet_parity.weights.formats.safetensors_files import write_safetensors
 from resnet_parity.weights.formats.torch_files import write_torch
-from resnet_parity.weights.naming import Dialect, roles, to_dialect
+from resnet_parity.weights.identify import counters
+from resnet_parity.weights.naming import Dialect, to_dialect
 
 Weights = Mapping[str, np.ndarray]
 
@@ -91,15 +91,9 @@ class Target:
 
 def with_counters(dialect: Dialect, arch: Architecture, tensors: Weights) -> dict[str, np.ndarray]:
     """The tensors with the step counters of torch, zero, as its state dicts have them."""
-    found = dict(tensors)
-    if dialect.norm["weight"] != "{}.weight" or dialect.conv_axes != "oihw":
-        return found
-    for layer in make_plan(arch).layers:
-        if isinstance(layer, Norm):
-            role, numbers = roles(arch)[layer.name]
-            name = dialect.layer_name(role, **numbers) or dialect.layer_name("stem.norm")
-            found[f"{name}.num_batches_tracked"] = np.zeros((), "int64")
-    return found
+    if dialect.conv_axes != "oihw":
+        return dict(tensors)
+    return {**tensors, **{name: np.zeros((), "int64") for name in counters(dialect, "", arch)}}
 
 
 def _torch(path: Path, arch: Architecture, weights: Weights, names: Dialect, notes: Notes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -20,15 +21,15 @@ from resnet_parity.errors import MissingFrameworkError, ParityError
 Arrays = Mapping[str, np.ndarray]
 
 
-class Library:
+class Library(ABC):
     """A library that builds ResNets. Images are (N, C, H, W) for every library."""
 
     name: str
     module: str
 
+    @abstractmethod
     def missing_reason(self, arch: Architecture) -> str:
         """Why the library has no such network; empty if it has."""
-        raise NotImplementedError
 
     def usable(self, arch: Architecture, dialect: str) -> bool:
         """Whether the library is installed and builds the architecture, with those names."""
@@ -42,21 +43,21 @@ class Library:
         """Whether its names for the architecture are those of a dialect that it has."""
         return True
 
+    @abstractmethod
     def build(self, arch: Architecture, dtype: str) -> Any:
         """A model of the library with arbitrary weights."""
-        raise NotImplementedError
 
+    @abstractmethod
     def set_weights(self, model: Any, arrays: Arrays) -> None:
         """Give a model all its weights, by the names of the library; raises `ValueError`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def open(self, path: Path, arch: Architecture, dtype: str) -> Any:
         """The model in a file or folder, opened as users of the library do."""
-        raise NotImplementedError
 
+    @abstractmethod
     def run(self, model: Any, images: np.ndarray) -> np.ndarray:
         """The output for images in the dtype of the model, (N, classes) or (N, features)."""
-        raise NotImplementedError
 
     def load(self) -> Any:
         """Import the library. Raises `MissingFrameworkError`."""

@@ -12,7 +12,8 @@ import numpy as np
 from resnet_spec import Architecture, get_architecture
 from resnet_spec.state_dict import with_sizes_of
 
-from resnet_parity.adapters.libraries.base import KerasLibrary, TorchLibrary
+from resnet_parity.adapters.libraries.keras_libraries import ResNetKeras
+from resnet_parity.adapters.libraries.torch_libraries import ResNetTorch
 
 
 def weights_of(
@@ -38,7 +39,7 @@ def runner(model: Any) -> Callable[[np.ndarray, str], np.ndarray] | None:
     None for a Keras model that takes one size alone, or that does not return logits.
     """
     is_torch = hasattr(model, "named_parameters")
-    library = TorchLibrary() if is_torch else KerasLibrary()
+    library = ResNetTorch() if is_torch else ResNetKeras()
     if is_torch:
         model = importlib.import_module("resnet_torch.weights").unwrapped(model)
     else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import pickletools
 import re
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -76,11 +77,12 @@ class Ordered(dict[str, Any]):
     attributes: Mapping[str, Any] = {}
 
 
-class Buildable:
+class Buildable(ABC):
     """An object that takes its state after it was made."""
 
+    @abstractmethod
     def build(self, state: Any) -> None:
-        raise NotImplementedError
+        """Take the state."""
 
 
 Table = Mapping[str, Callable[..., Any]]
