@@ -10,9 +10,8 @@ from difflib import SequenceMatcher, get_close_matches
 _LOAD = (
     "no pretrained weights are shipped. Leave it out, then set_weights(model, "
     "resnet_torch.get_weights(theirs, NAME)) with a ResNet of torchvision or timm, set_weights("
-    "model, from_timm(theirs.state_dict(), NAME)) with a pre-activation one of timm "
-    "(resnet_parity.weights.timm), or set_weights(model, from_keras_applications(theirs, NAME)) "
-    "(resnet_parity.weights.keras_applications)"
+    "model, from_timm(theirs.state_dict(), NAME)) with a pre-activation one of timm, or "
+    "set_weights(model, from_keras_applications(theirs, NAME)) (resnet_parity.weights.libraries)"
 )
 _NORM = "every norm is a batch norm; write bn_eps=1e-3, or bn_decay=0.99 (torch's momentum=0.01)"
 _RELU = "every activation is a ReLU; leave it out"

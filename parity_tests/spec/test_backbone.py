@@ -21,7 +21,7 @@ from resnet_parity.checks import run_check
 from resnet_parity.compare import relative_error
 from resnet_parity.probes import exact_probe, random_probe
 from resnet_parity.tolerances import limit
-from resnet_parity.weights.timm import from_timm
+from resnet_parity.weights.libraries import from_timm
 
 ARCHITECTURES = [
     get_architecture("resnet50", features_only=True),

@@ -24,6 +24,7 @@ from resnet_spec import (
     Stage,
     WeightsError,
     get_architecture,
+    parameters,
     stages,
 )
 
@@ -43,7 +44,13 @@ from resnet_parity.weights.formats.numpy_files import write_npz
 from resnet_parity.weights.formats.safetensors_files import write_safetensors
 from resnet_parity.weights.identify import identify
 from resnet_parity.weights.loading import Loaded, Report, load_weights
-from resnet_parity.weights.naming import tensor_names, to_dialect
+from resnet_parity.weights.naming import (
+    canonical_array,
+    canonical_shape,
+    dialect_shape,
+    tensor_names,
+    to_dialect,
+)
 from resnet_parity.weights.proof import ProofError, prove_reading
 from resnet_parity.weights.targets import TARGETS
 
@@ -59,11 +66,8 @@ def shapes_in(dialect: str, arch: Architecture, prefix: str = "") -> dict[str, t
     """The shapes of a network in a dialect, whose head is left out where the dialect has none."""
     if "fc" not in DIALECTS[dialect].roles:
         arch = replace(arch, num_classes=0)
-    found = {}
-    for name, p in (tensor_names(DIALECTS[dialect], arch, prefix) or {}).items():
-        extents = dict(zip(p.axes, p.shape, strict=True))
-        found[name] = tuple(extents.get(axis, 1) for axis in DIALECTS[dialect].axes(p))
-    return found
+    names = tensor_names(DIALECTS[dialect], arch, prefix) or {}
+    return {name: dialect_shape(DIALECTS[dialect], p) for name, p in names.items()}
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -141,6 +145,28 @@ def test_weights_come_back_bitwise_from_every_dialect(dialect, tmp_path):
     loaded = load_weights(path, architecture=arch)
     assert_same(loaded.weights, weights)
     assert loaded.report.dialect == dialect
+
+
+@pytest.mark.parametrize("dialect", ["torchvision", "timm-v2", "keras", "mlx"])
+def test_a_dense_layer_may_be_kept_as_a_convolution_and_a_gate_as_a_dense_layer(dialect):
+    names, arch = DIALECTS[dialect], get_architecture("seresnet18", num_classes=3)
+    by_name = {p.name: p for p in parameters(arch)}
+    head, gate = by_name["fc.weight"], by_name["layer1.0.se.fc1.weight"]
+    for parameter, axes in (
+        (head, names.linear_axes[:2]),
+        (head, names.conv_axes),
+        (gate, names.linear_axes[:2]),
+        (gate, names.conv_axes),
+    ):
+        canonical = np.arange(parameter.size, dtype="float32").reshape(parameter.shape)
+        whole = canonical if canonical.ndim == 4 else canonical[..., None, None]
+        stored = np.transpose(whole, ["oihw".index(axis) for axis in axes + "hw"[: 4 - len(axes)]])
+        stored = stored.reshape(stored.shape[: len(axes)])
+        assert canonical_shape(names, parameter, stored.shape) == parameter.shape
+        assert np.array_equal(canonical_array(names, parameter, stored), canonical)
+    large = {"o": 3, "i": 512, "h": 3, "w": 3}
+    assert canonical_shape(names, head, tuple(large[axis] for axis in names.conv_axes)) is None
+    assert canonical_shape(names, head, (3,)) is None
 
 
 def assert_same(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> None:

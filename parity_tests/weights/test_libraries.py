@@ -19,8 +19,7 @@ from parity_tests.support import light, with_random_statistics
 from resnet_parity.adapters.libraries.keras_libraries import KerasApplications
 from resnet_parity.compare import relative_error
 from resnet_parity.tolerances import limit
-from resnet_parity.weights.keras_applications import from_keras_applications
-from resnet_parity.weights.timm import from_timm
+from resnet_parity.weights.libraries import from_keras_applications, from_timm
 
 KERAS_APPLICATIONS = [
     (row.name, f"ResNet{row.name.removeprefix('keras_resnet').upper()}")

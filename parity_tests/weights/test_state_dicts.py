@@ -41,8 +41,8 @@ from resnet_parity.weights.dialects import DIALECTS
 from resnet_parity.weights.files import read_weights
 from resnet_parity.weights.formats.numpy_files import write_npz
 from resnet_parity.weights.formats.safetensors_files import write_safetensors
+from resnet_parity.weights.libraries import from_timm
 from resnet_parity.weights.naming import to_dialect
-from resnet_parity.weights.timm import from_timm
 from resnet_torch.optimizer import get_momentum, set_momentum, sgd
 from resnet_torch.weights import unwrapped
 

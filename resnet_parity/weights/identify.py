@@ -12,7 +12,13 @@ from resnet_spec import ARCHITECTURES, Architecture, Norm, Parameter, make_plan
 from resnet_spec.state_dict import with_sizes_of
 
 from resnet_parity.weights.dialects import DIALECTS
-from resnet_parity.weights.naming import Dialect, roles, tensor_names
+from resnet_parity.weights.naming import (
+    Dialect,
+    canonical_shape,
+    dialect_shape,
+    roles,
+    tensor_names,
+)
 from resnet_parity.weights.shapes import Shape, Shapes, architectures_of_shapes, has_conv
 
 COUNTER = "num_batches_tracked"
@@ -142,7 +148,7 @@ def _read(dialect: Dialect, prefix: str, shapes: Shapes, row: Architecture) -> R
     theirs = _prefixed(dialect, prefix, whole)
     if theirs is None:
         return None
-    arch = with_sizes_of(arch, _canonical_shapes(dialect, theirs, shapes))
+    arch = with_sizes_of(arch, canonical_shapes(dialect, theirs, shapes))
     names = _prefixed(dialect, prefix, arch)
     assert names is not None
     biases = _biases(dialect, prefix, arch, names, shapes)
@@ -175,9 +181,10 @@ def _tensor_names(dialect: str, prefix: str, arch: Architecture) -> dict[str, Pa
     return tensor_names(DIALECTS[dialect], arch, prefix)
 
 
-def _canonical_shapes(
+def canonical_shapes(
     dialect: Dialect, names: Mapping[str, Parameter], shapes: Shapes
 ) -> dict[str, Shape]:
+    """The shapes of a file by canonical name; a tensor of another rank keeps its shape."""
     found = {}
     for name, parameter in names.items():
         if name in shapes:
@@ -186,35 +193,10 @@ def _canonical_shapes(
     return found
 
 
-def canonical_shape(dialect: Dialect, parameter: Parameter, shape: Shape) -> Shape | None:
-    """The shape of a tensor of a file in canonical order, None if its rank is another."""
-    axes = dialect.axes(parameter)
-    if parameter.axes == "oi" and len(shape) == 4:
-        axes = "oihw" if dialect.conv_axes != "hwio" else "hwio"
-    if is_dense_gate(parameter, shape):
-        extents = dict(zip(dialect.linear_axes, shape, strict=False))
-        return extents["o"], extents["i"], 1, 1
-    if len(shape) != len(axes):
-        return None
-    extents = dict(zip(axes, shape, strict=True))
-    if parameter.axes == "oi" and (extents.get("h", 1), extents.get("w", 1)) != (1, 1):
-        return None
-    return tuple(extents[axis] for axis in parameter.axes)
-
-
-def is_dense_gate(parameter: Parameter, shape: Shape) -> bool:
-    """Whether a file keeps a 1x1 convolution of a gate as a dense layer."""
-    return parameter.axes == "oihw" and ".se." in parameter.name and len(shape) == 2
-
-
 def _mis_shaped(dialect: Dialect, names: Mapping[str, Parameter], shapes: Shapes) -> Iterator[str]:
     for name, parameter in names.items():
         if name in shapes and canonical_shape(dialect, parameter, shapes[name]) != parameter.shape:
-            extents = dict(zip("oihw", parameter.shape, strict=False)) if parameter.axes else {}
-            wanted = parameter.shape
-            if parameter.axes in ("oi", "oihw"):
-                axes = list(dialect.axes(parameter))
-                wanted = tuple(extents.get(axis, 1) for axis in axes)
+            wanted = dialect_shape(dialect, parameter)
             yield f"{name} has shape {shapes[name]}, expected {wanted}"
 
 

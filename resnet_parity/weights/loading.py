@@ -15,7 +15,6 @@ from resnet_spec import (
     ARCHITECTURES,
     Architecture,
     ArchitectureError,
-    Parameter,
     WeightsError,
     check_weights,
     get_architecture,
@@ -30,8 +29,8 @@ from resnet_parity.weights.adapt import adapt_weights
 from resnet_parity.weights.dialects import DIALECTS
 from resnet_parity.weights.formats import open_checkpoint
 from resnet_parity.weights.formats.stored import Checkpoint, Tensors
-from resnet_parity.weights.identify import Reading, canonical_shape, identify, is_dense_gate
-from resnet_parity.weights.naming import body_pattern, tensor_names
+from resnet_parity.weights.identify import Reading, identify
+from resnet_parity.weights.naming import body_pattern, canonical_array, tensor_names
 from resnet_parity.weights.refused import refusal
 from resnet_parity.weights.statements import decided, left_out, stated_names
 
@@ -461,7 +460,9 @@ def check_dtypes(path: Path, choice: Choice) -> None:
 def canonical_tensors(choice: Choice) -> dict[str, np.ndarray]:
     """The tensors of the file by canonical name, in their dtype."""
     return {
-        parameter.name: _canonical(choice.reading, parameter, choice.tensors[name].read())
+        parameter.name: canonical_array(
+            choice.reading.dialect, parameter, choice.tensors[name].read()
+        )
         for name, parameter in choice.reading.names.items()
     }
 
@@ -477,22 +478,6 @@ def _size(shape: tuple[int, ...]) -> int:
     for extent in shape:
         size *= extent
     return size
-
-
-def _canonical(reading: Reading, parameter: Parameter, array: np.ndarray) -> np.ndarray:
-    """An array of the file with the axes of the canonical one."""
-    axes = reading.dialect.axes(parameter)
-    shape = canonical_shape(reading.dialect, parameter, array.shape)
-    if is_dense_gate(parameter, array.shape):
-        array = np.einsum(f"{reading.dialect.linear_axes[:2]}->oi", array)
-    elif parameter.axes in ("oi", "oihw") and len(axes) == array.ndim:
-        kept = "".join(axis for axis in axes if axis in parameter.axes)
-        extents = [n for n, axis in zip(array.shape, axes, strict=True) if axis in kept]
-        squeezed = array.reshape(extents)
-        array = np.einsum(f"{kept}->{parameter.axes}", squeezed)
-    elif parameter.axes == "oi" and array.ndim == 4:  # a dense layer kept as a 1x1 convolution
-        array = array[:, :, 0, 0] if reading.dialect.conv_axes != "hwio" else array[0, 0].T
-    return np.ascontiguousarray(array.reshape(shape))
 
 
 def epsilon_of(reading: Reading) -> float:

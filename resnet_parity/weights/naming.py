@@ -23,6 +23,7 @@ from resnet_spec import Architecture, Conv, Norm, Parameter, layer_parameters, m
 from resnet_parity.errors import ParityError
 
 Numbers = Mapping[str, int]
+Shape = tuple[int, ...]
 Leaves = Mapping[str, str]
 
 _PLACEHOLDER = re.compile(r"\{(\d*)([sbnjk])([+-]\d+)?(:a)?\}")
@@ -194,12 +195,58 @@ def to_dialect(
     names = tensor_names(dialect, arch, prefix)
     if names is None or "running_mean" not in dialect.norm:
         raise ParityError(f"{dialect.title} has no names for the layers of {arch.name!r}")
-    found = {}
-    for name, parameter in names.items():
-        axes = dialect.axes(parameter)
-        kept = "".join(axis for axis in axes if axis in parameter.axes)
-        array = np.einsum(f"{parameter.axes}->{kept}", weights[parameter.name])
-        extents = dict(zip(kept, array.shape, strict=True))
-        shape = [extents.get(axis, 1) for axis in axes]
-        found[name] = np.ascontiguousarray(array).reshape(shape)
-    return found
+    return {name: dialect_array(dialect, p, weights[p.name]) for name, p in names.items()}
+
+
+def dialect_shape(dialect: Dialect, parameter: Parameter) -> Shape:
+    """The shape of a tensor in the axes of a dialect."""
+    return shape_in(dialect.axes(parameter), parameter.axes, parameter.shape)
+
+
+def dialect_array(dialect: Dialect, parameter: Parameter, array: np.ndarray) -> np.ndarray:
+    """A canonical array in the axes of a dialect."""
+    return _arranged(array, parameter.axes, dialect.axes(parameter))
+
+
+def canonical_shape(dialect: Dialect, parameter: Parameter, shape: Shape) -> Shape | None:
+    """The shape of a tensor of a file in canonical axes, None if it is of another kind."""
+    axes = _axes_of(dialect, parameter, len(shape))
+    if axes is None or any(
+        n != 1 for n, axis in zip(shape, axes, strict=True) if axis not in parameter.axes
+    ):
+        return None
+    return shape_in(parameter.axes, axes, shape)
+
+
+def canonical_array(dialect: Dialect, parameter: Parameter, array: np.ndarray) -> np.ndarray:
+    """An array of a file, whose `canonical_shape` is not None, in canonical axes."""
+    axes = _axes_of(dialect, parameter, array.ndim)
+    assert axes is not None
+    return _arranged(array, axes, parameter.axes)
+
+
+def _axes_of(dialect: Dialect, parameter: Parameter, rank: int) -> str | None:
+    """The axes of a tensor of a file, by its rank.
+
+    A file may keep a dense layer as a 1x1 convolution, and the convolutions of a gate as dense.
+    """
+    dense = "".join(axis for axis in dialect.linear_axes if axis in "oi")
+    found = [dialect.axes(parameter)]
+    if parameter.axes == "oi":
+        found += [dialect.conv_axes, dense]
+    elif parameter.axes == "oihw" and ".se." in parameter.name:
+        found.append(dense)
+    return next((axes for axes in found if len(axes) == rank), None)
+
+
+def shape_in(wanted: str, axes: str, shape: Shape) -> Shape:
+    """A shape with its axes in another order; an axis that is added has extent 1."""
+    extents = dict(zip(axes, shape, strict=True))
+    return tuple(extents.get(axis, 1) for axis in wanted)
+
+
+def _arranged(array: np.ndarray, axes: str, wanted: str) -> np.ndarray:
+    """An array with its axes in another order; those that are added or left out have extent 1."""
+    kept, order = ("".join(a for a in each if a in axes and a in wanted) for each in (axes, wanted))
+    found = np.einsum(f"{kept}->{order}", array.reshape(shape_in(kept, axes, array.shape)))
+    return np.ascontiguousarray(found).reshape(shape_in(wanted, order, found.shape))

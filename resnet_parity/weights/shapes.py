@@ -10,9 +10,8 @@ from typing import Any
 from resnet_spec import ARCHITECTURES, Architecture, ArchitectureError
 from resnet_spec.components import REFERENCE_WIDTH, Pool, SqueezeRatio, Stage, Stem
 
-from resnet_parity.weights.naming import Dialect
+from resnet_parity.weights.naming import Dialect, Shape, shape_in
 
-Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
 
 
@@ -51,10 +50,7 @@ class _Shapes:
         if name is None:
             return None
         shape = self.shapes.get(self.dialect.layer["weight"].format(self.prefix + name), ())
-        if len(shape) != 4:
-            return None
-        extents = dict(zip(self.dialect.conv_axes, shape, strict=True))
-        return tuple(extents[axis] for axis in "oihw")
+        return shape_in("oihw", self.dialect.conv_axes, shape) if len(shape) == 4 else None
 
     def fields(self) -> dict[str, Any] | None:
         """The fields of the architecture, None without a stem or blocks."""
