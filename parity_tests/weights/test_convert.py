@@ -495,15 +495,45 @@ def test_biases_before_norms_are_folded_and_proven(tmp_path):
     tensors = to_dialect(DIALECTS["gluon"], biased, weights)
     write_npz(tmp_path / "net.npz", tensors)
     loaded = load_weights(tmp_path / "net.npz", architecture=arch)
-    assert len(loaded.report.folded) == len(weights) - len(loaded.weights) > 0
+    assert len(loaded.report.biases) == len(weights) - len(loaded.weights) > 0
+    assert loaded.report.folded == ("8 biases of convolutions, into running means",)
     mean = weights["layer1.0.bn2.running_mean"] - weights["layer1.0.conv2.bias"]
     assert np.array_equal(loaded.weights["layer1.0.bn2.running_mean"], mean)
     proof = save_weights(tmp_path / "out.npz", loaded, "npz").proof
-    assert proof is not None and len(proof.comparisons) == 2
+    assert proof is not None and not proof.comparisons
+    assert [each.size for each in proof.folding] == [(32, 24), (25, 33)]
+    assert all(0 < each.error <= each.limit for each in proof.folding)
     loaded.weights["layer1.0.bn2.running_mean"] += np.float32(0.01)
     with pytest.raises(ProofError, match=r"layer1.0.bn2.running_mean is not what was read"):
         save_weights(tmp_path / "wrong.npz", loaded, "npz")
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["net.npz", "out.npz"]
+
+
+@pytest.mark.parametrize("dialect", ["gluoncv", "caffe2"])
+def test_numbers_that_are_rounded_when_read_are_proven(dialect, tmp_path):
+    """No library has these names: the reference runs the float64 file, or made-up statistics."""
+    arch = get_architecture("resnet50_v1", num_classes=3)
+    arch = replace(arch, stages=stages(1, 1, width=16), name=dialect)
+    names = DIALECTS[dialect]
+    whole = replace(names, norm={**DIALECTS["torchvision"].norm, **names.norm})
+    tensors = to_dialect(whole, arch, random_weights(arch, 0, "float32"))
+    stored = tensor_names(names, arch) or {}
+    write_npz(tmp_path / "net.npz", {n: tensors[n].astype("float64") * 1.01 for n in stored})
+    loaded = load_weights(tmp_path / "net.npz", architecture=arch)
+    proof = save_weights(tmp_path / "out.pth", loaded, "torch").proof
+    assert proof is not None and len(proof.comparisons) == 4
+    assert proof.target.startswith("resnet_torch")
+
+
+def test_a_file_that_no_library_opens_is_read_back_and_says_no_more(tmp_path):
+    arch = replace(TINY, name="resnet18")
+    tensors = to_dialect(DIALECTS["gluoncv"], arch, random_weights(arch, 0, "float32"))
+    write_npz(tmp_path / "net.npz", tensors)
+    loaded = load_weights(tmp_path / "net.npz", architecture=arch)
+    converted = save_weights(tmp_path / "out.npz", loaded, "npz", names="gluoncv")
+    assert converted.proof is not None and not converted.proof.comparisons
+    assert "read back bitwise; no installed library opens" in [*converted.lines()][-2]
+    assert not any("source run by" in line for line in converted.lines())
 
 
 def test_another_epsilon_is_absorbed_and_proven(tmp_path, monkeypatch):
@@ -586,6 +616,10 @@ def test_a_smaller_dtype_says_what_it_costs(dtype, tmp_path):
     converted = save_weights(tmp_path / "out.safetensors", loaded, "safetensors", dtype=dtype)
     rounding = converted.rounding
     assert rounding is not None
+    large = replace(loaded, weights=dict(loaded.weights))
+    large.weights["bn1.running_var"] = np.full_like(loaded.weights["bn1.running_var"], 2**15)
+    path = tmp_path / "large.safetensors"
+    assert save_weights(path, large, "safetensors", dtype=dtype, proven=False).rounding == rounding
     digits = {"float16": 11, "bfloat16": 8}[dtype]
     assert 2.0 ** -(digits + 3) < rounding < 2.0**-digits
     assert load_weights(tmp_path / "out.safetensors", architecture=TINY).report.dtype == dtype

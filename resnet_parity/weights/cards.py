@@ -50,9 +50,12 @@ def _lines(loaded: Loaded, target: Target, proof: Proof | None) -> Iterator[str]
     if proof is None:
         yield "Not proven: written without running source and target."
         return
-    yield f"Source run by {proof.source}, this folder by {proof.target}; relative L2 error:"
+    yield f"Proven: {proof.text}."
+    yield from (f"* folding {each.text}" for each in proof.folding)
+    if not proof.comparisons:
+        return
     yield ""
-    yield "| image | dtype | error | limit |"
+    yield "| image | dtype | relative L2 error | limit |"
     yield "| --- | --- | --- | --- |"
     for each in proof.comparisons:
         height, width = each.size

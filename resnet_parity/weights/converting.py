@@ -49,7 +49,7 @@ class Converted:
     dialect: str
     proof: Proof | None
     rounding: float | None = None
-    """The relative error of the weights that a smaller dtype costs, None for float32."""
+    """The relative error of all kernels that a smaller dtype costs, None for float32."""
 
     checks: tuple[str, ...] = ()
     """The verdicts of the checks that proved an ONNX file, in words."""
@@ -90,17 +90,15 @@ class Converted:
         yield from (f"  made up: {line}" for line in report.made_up)
         yield from (f"  cast: {line}" for line in report.cast)
         yield from (f"  assumed: {line}" for line in report.assumptions)
-        biases = [line for line in report.folded if "bias" in line]
-        if biases:
-            yield f"  folded: {len(biases)} biases of convolutions, into running means"
-        yield from (f"  folded: {line}" for line in report.folded if line not in biases)
+        yield from (f"  folded: {line}" for line in report.folded)
         if self.rounding is not None:
-            yield f"  rounding: the weights changed by {self.rounding:.1e} (relative L2)"
+            yield f"  rounding: the kernels changed by {self.rounding:.1e} (relative L2)"
         yield from (f"  reading {each.text}" for each in self.reading)
+        yield from (f"  folding {each.text}" for each in (self.proof.folding if self.proof else ()))
         yield from (f"  {each.text}" for each in (self.proof.comparisons if self.proof else ()))
         yield from (f"  proven by the {line}" for line in self.checks)
         if self.proof:
-            yield f"  source run by {self.proof.source}, target by {self.proof.target}"
+            yield f"  {self.proof.text}"
         elif not self.checks:
             yield "  not proven (--no-prove)"
         yield f"{self.path}: written"
@@ -218,10 +216,14 @@ def in_dtype(weights: dict[str, np.ndarray], dtype: str) -> dict[str, np.ndarray
 
 
 def _rounding(exact: dict[str, np.ndarray], rounded: dict[str, np.ndarray]) -> float:
-    """The L2 norm of all rounding errors over that of all weights."""
+    """The L2 norm of the rounding errors of all kernels, of dense layers too, over their own norm.
+
+    Running variances, which may be far larger than all weights, would hide these errors.
+    """
     norms = [
         (float(np.linalg.norm(rounded[name] - array)), float(np.linalg.norm(array)))
         for name, array in exact.items()
+        if array.ndim > 1
     ]
     error, norm = np.linalg.norm(np.array(norms), axis=0)
     return float(error / norm)

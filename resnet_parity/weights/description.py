@@ -14,8 +14,8 @@ from resnet_parity.errors import ParityError
 from resnet_parity.weights.formats import open_checkpoint
 from resnet_parity.weights.formats.stored import Checkpoint
 from resnet_parity.weights.loading import (
-    LISTED,
     Choice,
+    UnknownNetworkError,
     assumptions,
     check_dtypes,
     choose,
@@ -123,7 +123,8 @@ def describe(
     try:
         choice = choose(checkpoint, prefix=prefix, architecture=given, ema=ema)
     except ParityError as error:
-        return Description(checkpoint, None, (), str(error).removesuffix(LISTED))
+        reason = error.reason if isinstance(error, UnknownNetworkError) else str(error)
+        return Description(checkpoint, None, (), reason)
     problem = ""
     try:
         check_dtypes(path, choice)

@@ -37,14 +37,19 @@ from resnet_parity.weights.statements import decided, left_out, stated_names
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 _LISTED = 8
 
-LISTED = "; `resnet-parity inspect` lists all"
-"""The end of the message for a file that holds no known network."""
-
 _BEFORE_HEAD = r"(max_?pool|stem|conv\d?|bn\d?|layer\d|stages?|blocks)\."
 """The beginnings of the names of modules that precede the head; none of these may be left over."""
 
 _PREFERRED = ("teacher", "encoder_q", "online_network", "backbone")
 """Parts of the place of a network: of several in a file, the one that its makers evaluate."""
+
+
+class UnknownNetworkError(ParityError):
+    """A file holds no known network; `reason` is the message without where all tensors are."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{reason}; `resnet-parity inspect` lists all")
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class Report:
 
     `left_over` are the names of tensors that were not used, `made_up` and `folded` sentences on
     tensors that the file does not have or the network does not take, `cast` on other dtypes.
+    `biases` are those of convolutions that were folded, with the norm that took each.
     `assumptions` are what the file cannot say and the dialect implies.
     """
 
@@ -76,6 +82,7 @@ class Report:
     metadata: Mapping[str, object] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     """The names of the classes, if a config states them."""
+    biases: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -123,8 +130,13 @@ class Source:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing of the file was folded, so that a library can run it as it is."""
-        return not self.biases and self.architecture == self.choice.reading.architecture
+        """Whether nothing was folded or made up, so that a library can run the file as it is."""
+        return not self.is_folded and "running_mean" in self.choice.reading.dialect.norm
+
+    @property
+    def is_folded(self) -> bool:
+        """Whether biases or an epsilon went into statistics."""
+        return self.architecture != self.choice.reading.architecture
 
     def tensors(self) -> dict[str, np.ndarray]:
         """The tensors by their names in the file, without the prefix."""
@@ -142,9 +154,14 @@ class Source:
         return weights
 
     def canonical(self) -> dict[str, np.ndarray]:
-        """The tensors by canonical name, with the biases that the file has."""
+        """The tensors by canonical name, with the biases that the file has.
+
+        They are float32, as those of a library, except where they are folded after this.
+        """
         reading, tensors = self.choice.reading, self.choice.tensors
         weights = canonical_tensors(self.choice)
+        if self.is_whole:
+            return {name: array.astype("float32") for name, array in weights.items()}
         list(_statistics(reading, weights))
         for name, norm in reading.biases.items():
             conv = bias_owner(reading.architecture, norm)
@@ -222,6 +239,7 @@ def load_weights(
         checkpoint.contents,
         checkpoint.metadata,
         labels_of(checkpoint.metadata, arch),
+        reading.biases,
     )
     return adapted(
         Loaded(arch, weights, report, Source(choice)),
@@ -307,7 +325,7 @@ def choose(
     if not choices and checkpoint.metadata.get("names") == "by order":
         raise ParityError(_by_order(checkpoint))
     if not choices:
-        raise ParityError(_unknown(checkpoint))
+        raise _unknown(checkpoint)
     chosen = _preferred(path, _networks(choices), ema)
     check_fit(path, chosen, is_given=architecture is not None)
     reading = decided(path, chosen.reading, checkpoint.metadata, is_given=architecture is not None)
@@ -361,14 +379,14 @@ def _by_order(checkpoint: Checkpoint) -> str:
     )
 
 
-def _unknown(checkpoint: Checkpoint) -> str:
+def _unknown(checkpoint: Checkpoint) -> ParityError:
+    file = f"{checkpoint.path} ({checkpoint.format})"
     names = [name for tensors in checkpoint.groups.values() for name in tensors]
+    if not names:
+        return ParityError(f"{file} holds no tensors")
     shown = ", ".join(printable(name) for name in names[:3])
-    return (
-        f"{checkpoint.path} ({checkpoint.format}) holds no ResNet that is known; the first of its "
-        f"{len(names)} tensors: {shown}{LISTED}"
-        if names
-        else f"{checkpoint.path} ({checkpoint.format}) holds no tensors"
+    return UnknownNetworkError(
+        f"{file} holds no ResNet that is known; the first of its {len(names)} tensors: {shown}"
     )
 
 
@@ -495,7 +513,8 @@ def _fold(reading: Reading, tensors: Tensors, weights: dict[str, np.ndarray]) ->
         mean = f"{norm}.running_mean"
         bias = tensors[name].read().astype("float64")
         weights[mean] = weights.get(mean, np.zeros(bias.shape)).astype("float64") - bias
-        yield f"{name}: the bias of the convolution, into {mean}"
+    if reading.biases:
+        yield f"{len(reading.biases)} biases of convolutions, into running means"
     ours, theirs = reading.architecture.bn_eps, epsilon_of(reading)
     if ours != theirs:
         for name in weights:

@@ -58,11 +58,23 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Proof:
-    """`source` and `target` name the library that ran each file, or the reference."""
+    """`source` and `target` name the library that ran each file, or the reference.
+
+    There are no comparisons where the reference would run the same weights twice. `folding` are
+    those of the file with the weights into which biases or an epsilon were folded.
+    """
 
     source: str
     target: str
     comparisons: tuple[Comparison, ...]
+    folding: tuple[Comparison, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The libraries that ran the files, in words."""
+        if not self.comparisons:
+            return "read back bitwise; no installed library opens this format with these names"
+        return f"source run by {self.source}, target by {self.target}"
 
 
 def sizes_of(arch: Architecture) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -82,15 +94,19 @@ def prove(loaded: Loaded, target: Target, path: Path, names: Dialect, dtype: str
     """Run the file that was read and the file that was written, at two sizes, in two dtypes.
 
     In float64 both must agree within the tolerance of the float64 check; in float32 the written
-    file may be off by twice the noise floor, which is PyTorch's own float32 error.
+    file may be off by twice the noise floor, which is PyTorch's own float32 error. Where no library
+    opens either file, that the tensors are bitwise equal is the proof.
 
     Raises `ProofError` where they do not agree.
     """
     arch = loaded.architecture
     source_name, source = _source(loaded)
+    folding = _prove_folding(loaded, source)
     if loaded.source is not None and not loaded.source.is_whole:
-        source = _folded(loaded, source)
+        source = _reference(arch, lambda: loaded.weights)
     target_name, written = _target(loaded, target, path, names)
+    if source_name == target_name == REFERENCE:
+        return Proof(source_name, target_name, (), folding)
     comparisons = []
     for size in sizes_of(arch):
         images = images_of(arch, size)
@@ -110,7 +126,7 @@ def prove(loaded: Loaded, target: Target, path: Path, names: Dialect, dtype: str
                 f"{each.size[0]}x{each.size[1]} in {each.dtype} the error is {each.error:.1e}, the "
                 f"limit {each.limit:.1e} ({target_name} against {source_name})"
             )
-    return Proof(source_name, target_name, tuple(comparisons))
+    return Proof(source_name, target_name, tuple(comparisons), folding)
 
 
 def prove_reading(loaded: Loaded) -> tuple[Comparison, ...]:
@@ -121,10 +137,9 @@ def prove_reading(loaded: Loaded) -> tuple[Comparison, ...]:
     """
     arch, comparisons = loaded.architecture, []
     name, source = _source(loaded)
-    if loaded.source is not None and not loaded.source.is_whole:
-        _folded(loaded, source)
+    folding = _prove_folding(loaded, source)
     if name == REFERENCE:
-        return ()
+        return folding
     reference = _reference(arch, lambda: loaded.weights)
     for size in sizes_of(arch):
         images = images_of(arch, size)
@@ -153,26 +168,27 @@ def _source(loaded: Loaded) -> tuple[str, Run]:
     return REFERENCE, _reference(loaded.architecture, lambda: loaded.weights)
 
 
-def _folded(loaded: Loaded, source: Run) -> Run:
-    """Runs the loaded weights, after a proof that folding alone, before rounding, changed nothing.
-
-    Raises `ProofError`.
-    """
-    assert loaded.source is not None
+def _prove_folding(loaded: Loaded, source: Run) -> tuple[Comparison, ...]:
+    """Prove that folding alone, before rounding, changed nothing. Raises `ProofError`."""
+    if loaded.source is None or loaded.source.is_whole:
+        return ()
     arch, exact = loaded.architecture, loaded.source.folded()
     for name, array in exact.items():
         if array.astype("float32").tobytes() != loaded.weights[name].tobytes():
             raise ProofError(f"{name} is not what was read from {loaded.report.file}")
-    folded = _reference(arch, lambda: exact)
+    if not loaded.source.is_folded:
+        return ()
+    folded, comparisons = _reference(arch, lambda: exact), []
     for size in sizes_of(arch):
         images = images_of(arch, size)
         error = relative_error(source(images, "float64"), folded(images, "float64"))
-        if not error <= limit("float64", "taps"):
+        comparisons.append(Comparison(size, "float64", error, limit("float64", "taps")))
+        if not error <= comparisons[-1].limit:
             raise ProofError(
                 f"folding changed the function of {loaded.report.file}: at {size[0]}x{size[1]} the "
-                f"error is {error:.1e}, the limit {limit('float64', 'taps'):.1e}"
+                f"error is {error:.1e}, the limit {comparisons[-1].limit:.1e}"
             )
-    return _reference(arch, lambda: loaded.weights)
+    return tuple(comparisons)
 
 
 def _library_run(library: Library, source: Source) -> Run:
