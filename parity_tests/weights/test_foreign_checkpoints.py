@@ -205,16 +205,19 @@ def test_layers_around_a_network_of_keras_are_reported(tmp_path):
     model = keras.Sequential(
         [
             keras.layers.Input((32, 48, 3)),
-            keras.layers.Rescaling(1 / 127.5, -1),
+            keras.layers.Rescaling(1 / 127.5, -1, name="rescaling"),
             body,
             keras.layers.Dense(3, activation="softmax", name="scores"),
         ]
     )
     model.save(tmp_path / "net.keras")
     report = load_weights(tmp_path / "net.keras").report
-    assert report.left_over == ("scores/kernel", "scores/bias")
-    (line,) = (line for line in report.assumptions if line.startswith("left out"))
-    assert "2 layers" in line and "(Rescaling)" in line and "scores (Dense)" in line
+    assert report.left_over == () and report.num_classes == 3
+    lines = [line for line in report.assumptions if line.startswith("left out")]
+    assert lines == [
+        "left out, 1 layer of the model: rescaling (Rescaling)",
+        "left out, the softmax of scores: the network returns logits",
+    ]
 
 
 def test_the_softmax_of_a_keras_head_is_reported(tmp_path):

@@ -48,6 +48,8 @@ class Reading:
     others: tuple[str, ...] = ()
     bn_eps: float | None = None
     """The epsilon that a config states."""
+    notes: tuple[str, ...] = ()
+    """Sentences on how tensors were found that the names alone do not show."""
 
     @property
     def fits(self) -> bool:
@@ -93,7 +95,7 @@ def _readings(
     readings: dict[tuple, list[Reading]] = {}
     for candidates in [[given]] if given else _candidates(dialect, prefix, shapes):
         for candidate in candidates:
-            if reading := _read(dialect, prefix, shapes, candidate):
+            if reading := read_as(dialect, prefix, shapes, candidate):
                 readings.setdefault(reading.rank, []).append(reading)
         if readings and min(readings)[0] == 0:
             break
@@ -139,7 +141,7 @@ def _has_blocks(dialect: Dialect, prefix: str, shapes: Shapes, row: Architecture
     return not more and not has_conv(dialect, prefix, shapes, s=1, b=0, n=0, j=last + 1)
 
 
-def _read(dialect: Dialect, prefix: str, shapes: Shapes, row: Architecture) -> Reading | None:
+def read_as(dialect: Dialect, prefix: str, shapes: Shapes, row: Architecture) -> Reading | None:
     """How the file fits a row, whose classes and channels are those of the file."""
     arch = replace(row, **fields_of(dialect, row))
     if "fc" not in dialect.roles:

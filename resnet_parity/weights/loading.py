@@ -26,9 +26,11 @@ from resnet_spec.text import printable
 from resnet_parity.errors import ParityError
 from resnet_parity.limits import MAX_ELEMENTS
 from resnet_parity.weights.adapt import adapt_weights
+from resnet_parity.weights.by_order import named_by_order
 from resnet_parity.weights.dialects import DIALECTS
 from resnet_parity.weights.formats import open_checkpoint
 from resnet_parity.weights.formats.stored import Checkpoint, Tensors
+from resnet_parity.weights.heads import with_head
 from resnet_parity.weights.identify import Reading, identify
 from resnet_parity.weights.naming import body_pattern, canonical_array, tensor_names
 from resnet_parity.weights.refused import refusal
@@ -138,12 +140,19 @@ class Source:
         """Whether biases or an epsilon went into statistics."""
         return self.architecture != self.choice.reading.architecture
 
+    @property
+    def is_named(self) -> bool:
+        """Whether the dialect has a name for every layer; a body with a head may have none."""
+        return tensor_names(self.choice.reading.dialect, self.architecture) is not None
+
     def tensors(self) -> dict[str, np.ndarray]:
-        """The tensors by their names in the file, without the prefix."""
+        """The tensors by their names in the library, in its axes."""
         reading, tensors = self.choice.reading, self.choice.tensors
+        names = tensor_names(reading.dialect, reading.architecture) or {}
+        own = {parameter.name: name for name, parameter in names.items()}
         return {
-            name.replace(reading.prefix, "", 1): tensors[name].read().astype("float32")
-            for name in reading.names
+            own[parameter.name]: tensors[name].read().astype("float32")
+            for name, parameter in reading.names.items()
         }
 
     def folded(self) -> dict[str, np.ndarray]:
@@ -310,10 +319,10 @@ def choose(
     choices = [
         Choice(group, tensors, reading)
         for group, tensors in checkpoint.groups.items()
-        for reading in identify(
-            {name: each.shape for name, each in tensors.items()}, architecture=architecture
-        )
+        for reading in identify(_shapes(tensors), architecture=architecture)
     ]
+    if not choices and checkpoint.metadata.get("names") == "by order":
+        choices = _by_order(checkpoint, architecture)
     if prefix is not None:
         places = {choice.place: None for choice in choices}
         choices = [
@@ -322,11 +331,11 @@ def choose(
         if not choices:
             listed = ", ".join(map(repr, places)) or "none"
             raise ParityError(f"{path} has no network at {prefix!r}; found: {listed}")
-    if not choices and checkpoint.metadata.get("names") == "by order":
-        raise ParityError(_by_order(checkpoint))
     if not choices:
         raise _unknown(checkpoint)
     chosen = _preferred(path, _networks(choices), ema)
+    reading = with_head(chosen.reading, _shapes(chosen.tensors), checkpoint.metadata)
+    chosen = replace(chosen, reading=reading)
     check_fit(path, chosen, is_given=architecture is not None)
     reading = decided(path, chosen.reading, checkpoint.metadata, is_given=architecture is not None)
     return replace(chosen, reading=reading)
@@ -369,12 +378,21 @@ def _preferred(path: Path, networks: Sequence[Choice], ema: bool) -> Choice:
     raise ParityError(f"{path} holds {len(networks)} networks; choose one: {listed}")
 
 
-def _by_order(checkpoint: Checkpoint) -> str:
-    names = [name for tensors in checkpoint.groups.values() for name in tensors]
-    return (
+def _shapes(tensors: Tensors) -> dict[str, tuple[int, ...]]:
+    return {name: tensor.shape for name, tensor in tensors.items()}
+
+
+def _by_order(checkpoint: Checkpoint, architecture: Architecture | None) -> list[Choice]:
+    """The network of a file that numbers its layers. Raises `ParityError` if several orders fit."""
+    tensors = checkpoint.groups[""]
+    if found := named_by_order(tensors, architecture):
+        named, note = found
+        readings = identify(_shapes(named), architecture=architecture)
+        return [Choice("", named, replace(each, notes=(note,))) for each in readings]
+    raise ParityError(
         f"{checkpoint.path} ({checkpoint.format}) does not say what its layers are called, only "
-        f"their order ({printable(names[0])} ...), in which a projection and a convolution of "
-        "equal shape cannot be distinguished; load it into its model in Keras and save that with "
+        f"their order ({printable(next(iter(tensors)))} ...), and the shapes fit no architecture "
+        "in one order alone; load it into its model in Keras and save that with "
         "model.save('named.keras')"
     )
 
@@ -554,6 +572,7 @@ def assumptions(choice: Choice, metadata: Mapping[str, object], *, is_given: boo
         strides = ", ".join(str(stage.stride) for stage in stages)
         pool = "a" if stem.pool else "no"
         yield f"a stem of stride {stem.stride}, {pool} max-pool, stages of strides {strides}"
+    yield from reading.notes
     yield from left_out(reading, metadata)
     for key, named in stated_names(metadata):
         if named != reading.architecture.name:

@@ -76,7 +76,8 @@ class Dialect:
         A template for `norm.1` is that of the first norm of a block, and one for `pooled@1` that of
         the first stage.
         """
-        keys = (f"{role}@{numbers.get('s')}", f"{role}.{numbers.get('j')}", role)
+        keys = [f"{role}@{numbers.get('s')}", f"{role}.{numbers.get('j')}", role]
+        keys += ["stem.norm"] * (role == "deep.end")
         template = next((self.roles[key] for key in keys if key in self.roles), None)
         return None if template is None else fill(template, numbers)
 
@@ -160,8 +161,6 @@ def tensor_names(
     for layer in make_plan(arch).layers:
         role, numbers = roles(arch)[layer.name]
         name = dialect.layer_name(role, **numbers)
-        if name is None and role == "deep.end":
-            name = dialect.layer_name("stem.norm")
         if name is None:
             return None
         leaves = dialect.norm if isinstance(layer, Norm) else dialect.layer

@@ -159,7 +159,7 @@ def _source(loaded: Loaded) -> tuple[str, Run]:
     run = None if loaded.model is None else runner(loaded.model)
     if run is not None:
         return "the model in memory", run
-    if source is not None and source.is_whole:
+    if source is not None and source.is_whole and source.is_named:
         for library in LIBRARIES.get(source.dialect, ()):
             if library.usable(source.architecture, source.dialect):
                 return library.version, _library_run(library, source)

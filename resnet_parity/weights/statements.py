@@ -95,16 +95,18 @@ def left_out(reading: Reading, metadata: Mapping[str, object]) -> Iterator[str]:
     if not isinstance(layers, Mapping):
         return
     prefix = reading.prefix
+    heads = (name.rpartition("/")[0] for name, p in reading.names.items() if p.name == "fc.weight")
+    head = next(heads, "")
     outside = [
         f"{printable(name)} ({facts.get('class')})"
         for name, facts in layers.items()
-        if (facts.get("class") != "InputLayer" and not f"{name}/".startswith(prefix))
+        if (facts.get("class") != "InputLayer" and not f"{name}/".startswith((prefix, f"{head}/")))
         or _PREPROCESSING.fullmatch(str(facts.get("class")))
     ]
     outside = [each for each in outside if not prefix.startswith(f"{each.partition(' ')[0]}/")]
     if outside:
-        yield f"left out, {len(outside)} layers of the model: {', '.join(outside[:12])}"
-    head = reading.prefix + (reading.dialect.layer_name("fc", n=0) or "")
+        count = "1 layer" if len(outside) == 1 else f"{len(outside)} layers"
+        yield f"left out, {count} of the model: {', '.join(outside[:12])}"
     facts = layers.get(head)
     activation = facts.get("activation") if isinstance(facts, Mapping) else None
     if activation not in ("linear", None):
