@@ -87,9 +87,18 @@ def check_writable(path: Path) -> None:
         raise ParityError(f"{path} cannot be written: permission denied")
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn an `OSError` into a `ParityError` which says that `path` cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise ParityError(f"{path} cannot be written: {error.strerror or brief(error)}") from error
+
+
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Write a file at once or not at all; see `atomic_file`."""
-    with atomic_file(path) as file:
+    with atomic_file(path) as file, writing(path):
         file.write(content)
 
 
@@ -98,63 +107,60 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """A temporary file in the same folder, which is renamed if nothing fails.
 
     A symbolic link stays and its target is written; an existing file keeps its mode. Temporary
-    files of processes that were killed are deleted. Raises `ParityError`.
+    files of processes that were killed are deleted. Raises `ParityError` for its own steps; the
+    caller writes within `writing`.
     """
     check_writable(path)
     target = _target(path)
-    try:
+    with writing(path):
         _delete_abandoned(target.parent)
-        with _temporary(target.parent) as temporary:
-            try:
-                yield temporary
+        file = _temporary(target.parent)
+    with file as temporary:
+        try:
+            yield temporary
+            with writing(path):
                 temporary.flush()
                 _set_mode(temporary.fileno(), target)
                 os.fsync(temporary.fileno())
                 Path(temporary.name).replace(target)
-            except BaseException:
-                Path(temporary.name).unlink(missing_ok=True)
-                raise
-    except OSError as error:
-        raise ParityError(f"{path} cannot be written: {error.strerror}") from error
+        except BaseException:
+            Path(temporary.name).unlink(missing_ok=True)
+            raise
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a path in a temporary folder beside `path`; the file written there replaces `path`.
 
-    It has the same suffix, and a library can write it by its own means. Raises `ParityError`.
+    It has the same suffix, and a library can write it by its own means, within `writing`. Raises
+    `ParityError` for its own steps.
     """
     check_writable(path)
     target = _target(path)
-    try:
-        _delete_abandoned(target.parent)
-        with _temporary_folder(target.parent) as folder:
-            yield folder / path.name
+    with _temporary_folder(path, target.parent) as folder:
+        yield folder / path.name
+        with writing(path):
             with (folder / path.name).open("rb") as written:
                 _set_mode(written.fileno(), target)
                 os.fsync(written.fileno())
             (folder / path.name).replace(target)
-    except OSError as error:
-        raise ParityError(f"{path} cannot be written: {error.strerror or brief(error)}") from error
 
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Give a new folder in a temporary one beside `path`; it becomes `path`, if nothing fails.
 
-    Raises `ParityError`.
+    Raises `ParityError` for its own steps; the caller writes within `writing`.
     """
     check_new_folder(path)
     target = _target(path)
-    try:
-        _delete_abandoned(target.parent)
-        with _temporary_folder(target.parent) as folder:
-            new = folder / path.name
+    with _temporary_folder(path, target.parent) as folder:
+        new = folder / path.name
+        with writing(path):
             new.mkdir()
-            yield new
+        yield new
+        with writing(path):
             new.replace(target)
-    except OSError as error:
-        raise ParityError(f"{path} cannot be written: {error.strerror or brief(error)}") from error
 
 
 def check_not_source(path: Path, source: str) -> None:
@@ -208,9 +214,14 @@ def _temporary(folder: Path) -> IO[bytes]:
 
 
 @contextmanager
-def _temporary_folder(parent: Path) -> Iterator[Path]:
-    """A new temporary folder; its lock says that it is in use."""
-    with tempfile.TemporaryDirectory(dir=parent, prefix=_PREFIX, suffix=_SUFFIX) as name:
+def _temporary_folder(path: Path, parent: Path) -> Iterator[Path]:
+    """A new temporary folder, to write `path`; its lock says that it is in use."""
+    with writing(path):
+        _delete_abandoned(parent)
+        made = tempfile.TemporaryDirectory(
+            dir=parent, prefix=_PREFIX, suffix=_SUFFIX, ignore_cleanup_errors=True
+        )
+    with made as name:
         descriptor = os.open(name, os.O_RDONLY)
         try:
             with suppress(OSError):  # a file system without locks; there no folder is abandoned

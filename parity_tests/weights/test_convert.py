@@ -576,6 +576,18 @@ def test_a_file_with_exchanged_tensors_is_not_kept(to, monkeypatch, tmp_path):
     assert not any(tmp_path.iterdir())
 
 
+def test_a_file_that_its_library_does_not_open_is_not_kept(monkeypatch, tmp_path):
+    """The message is not that the file cannot be written: the error is one of reading."""
+
+    def missing(*_):
+        raise FileNotFoundError(2, "No such file or directory", "model.pth")
+
+    monkeypatch.setattr("resnet_parity.adapters.libraries.live.ResNetTorch.open", missing)
+    with pytest.raises(ProofError, match=r"does not open out\.pth: .*No such file"):
+        save_weights(tmp_path / "out.pth", tiny_loaded(tmp_path / "source"), "torch")
+    assert not any(tmp_path.iterdir())
+
+
 def test_the_run_of_both_files_finds_what_the_tensors_do_not_show(monkeypatch, tmp_path):
     """The network that is written has another epsilon than the source."""
     loaded = tiny_loaded(tmp_path / "source")

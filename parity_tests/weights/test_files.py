@@ -15,7 +15,15 @@ from safetensors.numpy import save_file
 
 from parity_tests.support import ROOT, TINY, random
 from resnet_parity.errors import ParityError
-from resnet_parity.files import check_readable, check_writable, write_atomically
+from resnet_parity.files import (
+    atomic_file,
+    check_readable,
+    check_writable,
+    replacing,
+    replacing_folder,
+    write_atomically,
+    writing,
+)
 from resnet_parity.weights.files import read_weights, write_weights
 
 WRITER = """
@@ -232,3 +240,17 @@ def test_a_name_of_an_untrusted_file_cannot_write_to_the_terminal(tmp_path):
     _, problem = str(caught.value).splitlines()
     assert problem.isprintable()
     assert r"- fc\n\x1b[2J\x1b]0;title\x07\r\x9b1m\u202e is not a tensor" in problem
+
+
+@pytest.mark.parametrize("context", [atomic_file, replacing, replacing_folder])
+def test_an_error_of_the_caller_is_not_one_of_writing(context, tmp_path):
+    path = tmp_path / "out"
+    with pytest.raises(FileNotFoundError, match="source"), context(path):
+        (tmp_path / "source").read_bytes()
+    full = pytest.raises(ParityError, match="out cannot be written: No space")
+    with full, context(path), writing(path):
+        raise OSError(28, "No space left on device")
+    assert not any(tmp_path.iterdir())
+    with pytest.raises(ParityError, match="out cannot be written"), replacing(path):
+        pass  # nothing was written
+    assert not any(tmp_path.iterdir())

@@ -22,6 +22,7 @@ from resnet_parity.files import (
     check_writable,
     replacing,
     replacing_folder,
+    writing,
 )
 from resnet_parity.progress import Progress
 from resnet_parity.weights.cards import write_card
@@ -136,7 +137,8 @@ def save_weights(
     with (replacing if target.suffix else replacing_folder)(path) as temporary:
         progress(f"writing {path}", 3)
         notes = Notes(dtype, proven, loaded.report.labels)
-        target.write(temporary, arch, weights, dialect, notes)
+        with writing(path):
+            target.write(temporary, arch, weights, dialect, notes)
         progress("reading it back", 3)
         _check_read_back(path, temporary, loaded, weights)
         proof, reading = None, ()
@@ -149,7 +151,8 @@ def save_weights(
             reading = prove_reading(written.original) if written.original else ()
             proof = prove(written, target, temporary, dialect, dtype)
         if not target.suffix:
-            write_card(temporary, loaded, target, proof)
+            with writing(path):
+                write_card(temporary, loaded, target, proof)
     return Converted(loaded, path, target.name, dialect.name, proof, rounding, reading=reading)
 
 

@@ -16,6 +16,7 @@ from resnet_parity.adapters.libraries.live import runner
 from resnet_parity.adapters.loading import eager_mode, torch_adapter
 from resnet_parity.compare import relative_error
 from resnet_parity.errors import MissingFrameworkError, ParityError
+from resnet_parity.files import brief
 from resnet_parity.probes.splitmix import Stream
 from resnet_parity.reference.oracle import forward
 from resnet_parity.tolerances import least_noise_floor, limit
@@ -178,7 +179,8 @@ def _prove_folding(loaded: Loaded, source: Run) -> tuple[Comparison, ...]:
             raise ProofError(f"{name} is not what was read from {loaded.report.file}")
     if not loaded.source.is_folded:
         return ()
-    folded, comparisons = _reference(arch, lambda: exact), []
+    folded = _reference(arch, lambda: exact)
+    comparisons: list[Comparison] = []
     for size in sizes_of(arch):
         images = images_of(arch, size)
         error = relative_error(source(images, "float64"), folded(images, "float64"))
@@ -230,7 +232,11 @@ def _target(loaded: Loaded, target: Target, path: Path, names: Dialect) -> tuple
 
     def run(images: np.ndarray, dtype: str) -> np.ndarray:
         if dtype not in models:
-            models[dtype] = library.open(path, arch, dtype)
+            try:
+                models[dtype] = library.open(path, arch, dtype)
+            except (OSError, ValueError) as error:
+                message = f"{library.version} does not open {path.name}: {brief(error)}"
+                raise ProofError(message) from error
         return library.run(models[dtype], images)
 
     library.load()

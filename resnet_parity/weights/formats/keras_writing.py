@@ -11,7 +11,7 @@ import numpy as np
 
 from resnet_parity.adapters.loading import require
 from resnet_parity.errors import ParityError
-from resnet_parity.files import replacing
+from resnet_parity.files import replacing, writing
 
 _MAX_ATTRIBUTE = 64512
 """The largest attribute that Keras writes in one piece, in bytes."""
@@ -23,14 +23,14 @@ _VERSION = b"2.15.0"
 def write_keras(path: Path, model: Any) -> None:
     """Write a Keras model to a `.keras` file."""
     _check_suffix(path, ".keras")
-    with replacing(path) as new:
+    with replacing(path) as new, writing(path):
         model.save(new)
 
 
 def write_weights_h5(path: Path, model: Any) -> None:
     """Write the weights of a Keras model to a `.weights.h5` file."""
     _check_suffix(path, ".weights.h5")
-    with replacing(path) as new:
+    with replacing(path) as new, writing(path):
         model.save_weights(new)
 
 
@@ -47,7 +47,7 @@ def write_legacy_h5(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
         layers.setdefault(layer, {})[f"{layer}/{variable}:0"] = values
     require("h5py")
     h5py = importlib.import_module("h5py")
-    with replacing(path) as new, h5py.File(new, "w") as file:
+    with replacing(path) as new, writing(path), h5py.File(new, "w") as file:
         file.attrs["backend"], file.attrs["keras_version"] = b"tensorflow", _VERSION
         _write_names(file, "layer_names", [*layers])
         for layer, variables in sorted(layers.items()):

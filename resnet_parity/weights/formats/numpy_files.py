@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from resnet_parity.errors import ParityError
-from resnet_parity.files import atomic_file, check_readable, reading, shown
+from resnet_parity.files import atomic_file, check_readable, reading, shown, writing
 from resnet_parity.weights.formats import opcodes, pickles
 from resnet_parity.weights.formats.archives import Member, members
 from resnet_parity.weights.formats.arrays import (
@@ -128,7 +128,7 @@ def write_npz(path: Path, tensors: Mapping[str, np.ndarray], dtype: str | None =
     if dtype == "bfloat16":
         raise ParityError(f"{path}: NumPy has no bfloat16; choose float16 or float32")
     arrays: dict[str, Any] = {name: values for name, values, _ in cast_all(tensors, dtype)}
-    with atomic_file(path) as file:
+    with atomic_file(path) as file, writing(path):
         np.savez(file, **arrays)
 
 
@@ -148,7 +148,7 @@ def write_detectron2(
     facts = {key: opcodes.text(text) for key, text in texts.items()}
     facts["matching_heuristics"] = b"\x88"
     start = b"\x80\x03}" + opcodes.text("model") + b"}"
-    with atomic_file(path) as file:
+    with atomic_file(path) as file, writing(path):
         file.writelines(chain([start], model, [b"s"], opcodes.entries(facts.items()), [b"."]))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from resnet_parity.errors import ParityError
-from resnet_parity.files import atomic_file, check_readable, reading, shown
+from resnet_parity.files import atomic_file, check_readable, reading, shown, writing
 from resnet_parity.weights.formats.arrays import (
     bits,
     cast_all,
@@ -111,7 +111,7 @@ def write_safetensors(
         header[name] = {"dtype": words[kind], "shape": values.shape, "data_offsets": [first, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    with atomic_file(path) as file:
+    with atomic_file(path) as file, writing(path):
         file.write(len(text).to_bytes(8, "little") + text)
         for _, values, kind in cast_all(tensors, dtype):
             file.write(values.astype(bits(kind), copy=False).tobytes())

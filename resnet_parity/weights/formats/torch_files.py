@@ -20,7 +20,7 @@ from typing import IO, Any
 import numpy as np
 
 from resnet_parity.errors import ParityError
-from resnet_parity.files import atomic_file, check_readable, reading, shown
+from resnet_parity.files import atomic_file, check_readable, reading, shown, writing
 from resnet_parity.weights.formats import opcodes, pickles
 from resnet_parity.weights.formats.archives import Member, members
 from resnet_parity.weights.formats.arrays import (
@@ -388,7 +388,7 @@ def write_torch(
     )
     pickle = b"\x80\x02" + ordered + b"".join(opcodes.entries(pairs)) + beside + b"ssb."
     whole = {"data.pkl": pickle, "byteorder": b"little", **members, "version": b"3\n"}
-    with atomic_file(path) as file:
+    with atomic_file(path) as file, writing(path):
         _write_archive(file, whole)
 
 
