@@ -588,6 +588,16 @@ def test_a_file_that_its_library_does_not_open_is_not_kept(monkeypatch, tmp_path
     assert not any(tmp_path.iterdir())
 
 
+def test_activations_that_float32_cannot_hold_are_compared_in_float64(tmp_path):
+    arch = get_architecture("resnet18", num_classes=3)
+    weights = random_weights(arch, 0, "float32")
+    for layer in ("layer1.0.bn1", "layer2.0.bn1", "layer3.0.bn1", "layer4.1.bn2"):
+        weights[f"{layer}.weight"] *= np.float32(1e12)
+    written = save_weights(tmp_path / "net.pth", weights, "torch", architecture=arch)
+    assert written.proof is not None
+    assert [each.dtype for each in written.proof.comparisons] == ["float64", "float64"]
+
+
 def test_the_run_of_both_files_finds_what_the_tensors_do_not_show(monkeypatch, tmp_path):
     """The network that is written has another epsilon than the source."""
     loaded = tiny_loaded(tmp_path / "source")

@@ -13,7 +13,8 @@ from resnet_spec import Architecture
 from resnet_parity.adapters.libraries import LIBRARIES
 from resnet_parity.adapters.libraries.base import Library
 from resnet_parity.adapters.libraries.live import runner
-from resnet_parity.adapters.loading import eager_mode, torch_adapter
+from resnet_parity.adapters.loading import torch_adapter
+from resnet_parity.adapters.protocol import NOISE_FLOOR_MODES
 from resnet_parity.compare import relative_error
 from resnet_parity.errors import MissingFrameworkError, ParityError
 from resnet_parity.files import brief
@@ -244,7 +245,10 @@ def _target(loaded: Loaded, target: Target, path: Path, names: Dialect) -> tuple
 
 
 def _noise_floor(loaded: Loaded, images: np.ndarray) -> float | None:
-    """PyTorch's largest float32 error over all taps; None where PyTorch is not installed."""
+    """PyTorch's largest float32 error over all taps, in either memory layout.
+
+    None where PyTorch is not installed, and where float32 cannot hold the activations.
+    """
     try:
         adapter = torch_adapter()
     except MissingFrameworkError:
@@ -252,7 +256,12 @@ def _noise_floor(loaded: Loaded, images: np.ndarray) -> float | None:
     arch = loaded.architecture
     weights = {name: array.astype("float64") for name, array in loaded.weights.items()}
     expected = forward(arch, weights, images.astype("float64"))
+    if max(abs(each.array).max() for each in expected.values()) > np.finfo("float32").max:
+        return None
     model = adapter.build(arch, loaded.weights, "float32")
-    taps = adapter.run(model, images.astype("float32"), eager_mode(adapter))
-    errors = (relative_error(expected[name].array, tap) for name, tap in taps.items())
-    return max(least_noise_floor(), *errors)
+    errors = [
+        relative_error(expected[name].array, tap)
+        for mode in NOISE_FLOOR_MODES
+        for name, tap in adapter.run(model, images.astype("float32"), mode).items()
+    ]
+    return min(limit("float32", "noise floor of taps"), max(least_noise_floor(), *errors))
