@@ -387,6 +387,33 @@ def test_an_averaged_network_that_is_damaged_is_refused(state, tmp_path):
     assert not load_weights(tmp_path / "net.pth").report.is_ema
 
 
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (dict, "another network, b: resnet18, 37 classes"),
+        (
+            lambda s: without(s, "bn1.bias"),
+            "another network, b: it does not fit resnet18: bn1.bias is missing",
+        ),
+        (
+            lambda s: s | {"bn1.weight": torch.ones(4), "bn1.bias": torch.ones(3)},
+            "another network, b: it does not fit resnet18: bn1.weight has shape (4,), expected "
+            "(64,), and 1 more",
+        ),
+    ],
+)
+def test_another_network_in_the_file_is_reported(change, line, state, tmp_path, capsys):
+    path = tmp_path / "net.pth"
+    torch.save({"a": state, "b": change(dict(state))}, path)
+    contents = load_weights(path, prefix="a").report.contents
+    assert contents == (line,)
+    assert main(["inspect", str(path), "--prefix", "a"]) == 0
+    assert f"\n  {line}\n" in capsys.readouterr().out
+    both = {f"a.{n}": each for n, each in state.items()}
+    torch.save(both | {f"b.{n}": each for n, each in change(dict(state)).items()}, path)
+    assert len(load_weights(path, prefix="a").report.contents) == 1
+
+
 def test_a_pointwise_kernel_of_two_axes_is_mis_shaped(tmp_path):
     tensors = in_dialect("keras-applications", "keras_resnet50", num_classes=3)
     name = "conv2_block1_1_conv/kernel"

@@ -68,7 +68,7 @@ class Description:
             "left_over": list(reading.left_over) if reading else [],
             "biases": list(reading.biases) if reading else [],
             "assumptions": list(self.assumptions),
-            "contents": list(self.checkpoint.contents),
+            "contents": [*self.checkpoint.contents, *(self.choice.others if self.choice else ())],
             "metadata": {key: str(value) for key, value in _facts(self.checkpoint)},
             "problem": self.problem,
         }
@@ -95,6 +95,7 @@ class Description:
             yield f"  at {printable(self.choice.place)}{', averaged' if self.choice.is_ema else ''}"
         if reading.biases:
             yield f"  {len(reading.biases)} biases of convolutions, to be folded into norms"
+        yield from (f"  {line}" for line in self.choice.others)
         if reading.left_over:
             shown = ", ".join(map(printable, reading.left_over[:_SHOWN]))
             more = " ..." if len(reading.left_over) > _SHOWN else ""

@@ -89,11 +89,15 @@ class Report:
 
 @dataclass(frozen=True)
 class Choice:
-    """The network of a file that is loaded: a state dict, and the reading of its names."""
+    """The network of a file that is loaded: a state dict, and the reading of its names.
+
+    `others` are sentences on the other networks of the file.
+    """
 
     group: str
     tensors: Tensors
     reading: Reading
+    others: tuple[str, ...] = ()
 
     @property
     def is_ema(self) -> bool:
@@ -245,7 +249,7 @@ def load_weights(
         folded,
         cast,
         tuple(assumptions(choice, checkpoint.metadata, is_given=given is not None)),
-        checkpoint.contents,
+        (*checkpoint.contents, *choice.others),
         checkpoint.metadata,
         labels_of(checkpoint.metadata, arch),
         reading.biases,
@@ -323,6 +327,7 @@ def choose(
     ]
     if not choices and checkpoint.metadata.get("names") == "by order":
         choices = _by_order(checkpoint, architecture)
+    networks = _networks(choices)
     if prefix is not None:
         places = {choice.place: None for choice in choices}
         choices = [
@@ -333,12 +338,12 @@ def choose(
             raise ParityError(f"{path} has no network at {prefix!r}; found: {listed}")
     if not choices:
         raise _unknown(checkpoint)
-    chosen = _preferred(path, _networks(choices), ema)
+    chosen = _preferred(path, networks if prefix is None else _networks(choices), ema)
     reading = with_head(chosen.reading, _shapes(chosen.tensors), checkpoint.metadata)
     chosen = replace(chosen, reading=reading)
     check_fit(path, chosen, is_given=architecture is not None)
     reading = decided(path, chosen.reading, checkpoint.metadata, is_given=architecture is not None)
-    return replace(chosen, reading=reading)
+    return replace(chosen, reading=reading, others=tuple(_others(chosen, networks)))
 
 
 def _networks(choices: Sequence[Choice]) -> list[Choice]:
@@ -350,6 +355,22 @@ def _networks(choices: Sequence[Choice]) -> list[Choice]:
         if all(each.reading.names.keys().isdisjoint(choice.reading.names) for each in same):
             networks.append(choice)
     return networks
+
+
+def _others(chosen: Choice, networks: Sequence[Choice]) -> Iterator[str]:
+    """Sentences on the networks that were not chosen, damaged ones too."""
+    for each in networks:
+        reading, arch = each.reading, each.reading.architecture
+        shared = not reading.names.keys().isdisjoint(chosen.reading.names)
+        if each.group == chosen.group and shared:
+            continue
+        network = f"another network, {printable(each.place) or 'without a prefix'}: "
+        if reading.fits:
+            yield f"{network}{arch.name}, {arch.num_classes} classes"
+        elif 2 * reading.rank[1] < len(reading.names):
+            wrong = [*(f"{name} is missing" for name in reading.missing), *reading.mis_shaped]
+            more = f", and {len(wrong) - 1} more" if wrong[1:] else ""
+            yield f"{network}it does not fit {arch.name}: {printable(wrong[0])}{more}"
 
 
 def _is_part(choice: Choice, other: Choice) -> bool:
