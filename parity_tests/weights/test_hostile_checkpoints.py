@@ -164,7 +164,9 @@ TORCH: dict[str, Callable[[], bytes]] = {
     "compressed": lambda: zipped(torch_members({"w": torch.zeros(999)}), zipfile.ZIP_DEFLATED),
     "method": lambda: zipped(torch_members(), zipfile.ZIP_LZMA),
     "bomb": lambda: zipped({"net/data.pkl": bytes(2**26 + 1)}, zipfile.ZIP_DEFLATED),
-    "large pickle": lambda: zipped({"net/data.pkl": bytes(2**26 + 1)}),
+    "large pickle": lambda: zipped(
+        {"net/data.pkl": np.random.default_rng(0).bytes(2**20) + bytes(2**26)}, zipfile.ZIP_DEFLATED
+    ),
     "many members": lambda: zipped({f"n/{i}": b"" for i in range(33_000)}),
     "another header": lambda: torch_file().replace(b"/data.pkl", b"/data.pkm", 1),
     "byteorder": lambda: with_pickle(pickled({"w": tensor()}), **{"net/byteorder": b"middle"}),

@@ -67,6 +67,14 @@ class Config:
             self._val = content
 
 
+def test_arrays_in_a_file_of_torch_may_be_large(tmp_path):
+    """They are in its pickle, as text of two bytes for each byte above 127."""
+    arrays = {"weight": np.random.default_rng(0).standard_normal((2**12, 2**12), "float32")}
+    torch.save(arrays, tmp_path / "net.pth")
+    found = open_torch(tmp_path / "net.pth").groups[""]["weight"].read()
+    assert found.tobytes() == arrays["weight"].tobytes()
+
+
 def network() -> Net:
     torch.manual_seed(3)
     net = Net()
