@@ -68,6 +68,12 @@ def reading(path: Path | str, kind: str, fix: str) -> Iterator[None]:
         raise ParityError(f"{path} is not {kind}, or is damaged; {fix}: {brief(error)}") from error
 
 
+def state_of(path: Path) -> tuple[int, int, int]:
+    """Numbers that change when a file is replaced or written: inode, size, time."""
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
 def brief(error: BaseException | str) -> str:
     """The first line of a message, shortened if it is long."""
     line = (str(error).strip() or type(error).__name__).partition("\n")[0]

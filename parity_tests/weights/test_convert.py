@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import hashlib
 import json
 import re
 import sys
@@ -749,6 +750,29 @@ def test_a_folder_has_a_card(tmp_path):
     assert "# resnet18, 7 classes, 3 image channels" in card
     assert re.search(r"SHA-256 of the source: `[0-9a-f]{64}`", card)
     assert "| 64x96 | float64 |" in card and "licence" in card
+    loaded = load_weights(tmp_path / "out")
+    save_weights(tmp_path / "again", loaded, "timm")
+    digest = hashlib.sha256((tmp_path / "out" / "model.pth").read_bytes()).hexdigest()
+    assert f"SHA-256 of the source: `{digest}`" in (tmp_path / "again" / "README.md").read_text()
+    save_weights(tmp_path / "hf", loaded, "hf")
+    save_weights(tmp_path / "more", load_weights(tmp_path / "hf"), "timm", proven=False)
+    card = (tmp_path / "more" / "README.md").read_text()
+    for name in ("config.json", "model.safetensors"):
+        digest = hashlib.sha256((tmp_path / "hf" / name).read_bytes()).hexdigest()
+        assert f"SHA-256 of `{name}`: `{digest}`" in card
+
+
+def test_a_source_that_changed_after_it_was_loaded_is_not_hashed(state, tmp_path):
+    path = tmp_path / "net.pth"
+    torch.save(dict(state), path)
+    loaded = load_weights(path, num_classes=3)
+    torch.save(doubled(state), path)
+    with pytest.raises(ParityError, match=r"net\.pth changed after it was loaded; load it again"):
+        save_weights(tmp_path / "out", loaded, "torchvision", proven=False)
+    path.unlink()
+    with pytest.raises(ParityError, match=r"net\.pth cannot be read: No such file"):
+        save_weights(tmp_path / "out", loaded, "torchvision", proven=False)
+    assert not any(tmp_path.iterdir())
 
 
 def test_inspect_says_what_is_in_a_file(state, tmp_path, capsys):

@@ -144,6 +144,17 @@ def test_a_file_is_read_bitwise_under_the_names_of_keras(kind, model, saved):
         assert any(line.startswith("optimizer: ") for line in checkpoint.contents)
 
 
+@pytest.mark.parametrize("kind", WRITERS)
+def test_the_files_of_a_checkpoint_are_all_that_it_needs(kind, saved, tmp_path):
+    folder, checkpoint = saved["folder"].parent, open_checkpoint(saved[kind])
+    for file in checkpoint.files:
+        copy = tmp_path / file.relative_to(folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(file.read_bytes())
+    again = open_checkpoint(tmp_path / saved[kind].relative_to(folder))
+    assert_bitwise(numbers(again), numbers(checkpoint))
+
+
 @pytest.mark.parametrize("kind", [".keras", "folder", "legacy .h5"])
 def test_a_config_states_facts(kind, saved):
     facts = opened(kind, saved[kind]).metadata["layers"]

@@ -495,6 +495,7 @@ def test_shards_are_one_state_dict(kind, tmp_path):
     found = open_checkpoint(index)
     same(found.groups[""], net)
     assert "2 shards" in found.format
+    assert {each.name for each in found.files} == {index.name, *places.values()}
 
 
 def test_reading_takes_no_framework(tmp_path):

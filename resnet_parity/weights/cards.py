@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from resnet_spec import Architecture, parameter_count
 from resnet_spec.text import printable
 
+from resnet_parity.errors import ParityError
+from resnet_parity.files import reading, state_of
 from resnet_parity.weights.loading import Loaded
 from resnet_parity.weights.proof import Proof
 from resnet_parity.weights.targets import Target
@@ -23,11 +25,9 @@ _OPENED = {
 }
 
 
-def write_card(folder: Path, loaded: Loaded, target: Target, proof: Proof | None) -> None:
-    """Write `README.md` into the folder."""
-    (folder / "README.md").write_text(
-        "\n".join(_lines(loaded, target, proof)) + "\n", encoding="utf-8"
-    )
+def card(loaded: Loaded, target: Target, proof: Proof | None) -> str:
+    """The text of `README.md`. Raises `ParityError` if a file changed after it was loaded."""
+    return "\n".join(_lines(loaded, target, proof)) + "\n"
 
 
 def _lines(loaded: Loaded, target: Target, proof: Proof | None) -> Iterator[str]:
@@ -40,8 +40,7 @@ def _lines(loaded: Loaded, target: Target, proof: Proof | None) -> Iterator[str]
     yield ""
     if report.file:
         yield f"* Converted from `{printable(source.name)}` ({report.format}, {report.dialect})."
-    if source.is_file():
-        yield f"* SHA-256 of the source: `{_sha256(source)}`."
+    yield from _hashes((loaded.original or loaded).files)
     for line in (*report.assumptions, *report.folded, *report.made_up):
         yield f"* {line}"
     if target.name in _OPENED:
@@ -72,6 +71,12 @@ def _names(arch: Architecture) -> dict[str, str]:
     }
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _hashes(files: Mapping[Path, tuple[int, int, int]]) -> Iterator[str]:
+    """The SHA-256 of each file that was loaded. Raises `ParityError` for one that changed."""
+    for path, state in files.items():
+        with reading(path, "a checkpoint", "load it again"), path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if state_of(path) != state:
+                raise ParityError(f"{path} changed after it was loaded; load it again")
+        name = "the source" if len(files) == 1 else f"`{printable(path.name)}`"
+        yield f"* SHA-256 of {name}: `{digest}`."

@@ -25,7 +25,7 @@ from resnet_parity.files import (
     writing,
 )
 from resnet_parity.progress import Progress
-from resnet_parity.weights.cards import write_card
+from resnet_parity.weights.cards import card
 from resnet_parity.weights.formats.arrays import as_stored
 from resnet_parity.weights.loading import Loaded, Report, load_weights
 from resnet_parity.weights.naming import Dialect
@@ -151,8 +151,9 @@ def save_weights(
             reading = prove_reading(written.original) if written.original else ()
             proof = prove(written, target, temporary, dialect, dtype)
         if not target.suffix:
+            text = card(loaded, target, proof)
             with writing(path):
-                write_card(temporary, loaded, target, proof)
+                (temporary / "README.md").write_text(text, encoding="utf-8")
     return Converted(loaded, path, target.name, dialect.name, proof, rounding, reading=reading)
 
 

@@ -24,6 +24,7 @@ from resnet_spec import (
 from resnet_spec.text import printable
 
 from resnet_parity.errors import ParityError
+from resnet_parity.files import state_of
 from resnet_parity.limits import MAX_ELEMENTS
 from resnet_parity.weights.adapt import adapt_weights
 from resnet_parity.weights.by_order import named_by_order
@@ -199,6 +200,8 @@ class Loaded:
     original: Loaded | None = None
     model: Any = None
     """The model in memory that the weights are of, if there is one."""
+    files: Mapping[Path, tuple[int, int, int]] = field(default_factory=dict)
+    """The files that were read, each with its `state_of` before its numbers were read."""
 
 
 def load_weights(
@@ -223,6 +226,7 @@ def load_weights(
     """
     path = Path(path)
     checkpoint = open_checkpoint(path)
+    files = {each: state_of(each) for each in checkpoint.files}
     given = given_architecture(architecture)
     choice = choose(checkpoint, prefix=prefix, architecture=given, ema=ema)
     reading = choice.reading
@@ -255,7 +259,7 @@ def load_weights(
         reading.biases,
     )
     return adapted(
-        Loaded(arch, weights, report, Source(choice)),
+        Loaded(arch, weights, report, Source(choice), files=files),
         num_classes=num_classes,
         in_channels=in_channels,
         drop_head=drop_head,

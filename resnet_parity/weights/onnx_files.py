@@ -6,7 +6,13 @@ from pathlib import Path
 
 from resnet_parity.adapters.loading import require
 from resnet_parity.errors import ParityError
-from resnet_parity.files import check_not_source, check_readable, check_writable, write_atomically
+from resnet_parity.files import (
+    check_not_source,
+    check_readable,
+    check_writable,
+    state_of,
+    write_atomically,
+)
 from resnet_parity.progress import Progress
 from resnet_parity.weights.converting import Converted
 from resnet_parity.weights.loading import Loaded, Report
@@ -20,6 +26,7 @@ def load_onnx(path: Path, progress: Progress) -> Loaded:
     """The weights of an ONNX file, verified by the checks of `import`. Raises `ParityError`."""
     check_readable(path)
     require(*_PACKAGES)
+    files = {path: state_of(path)}
 
     from resnet_parity.onnx_io.imports import import_verified
     from resnet_parity.onnx_io.reading import read_model
@@ -37,7 +44,7 @@ def load_onnx(path: Path, progress: Progress) -> Loaded:
         len(taken.weights),
         assumptions=tuple(taken.notes),
     )
-    return Loaded(arch, taken.weights, report)
+    return Loaded(arch, taken.weights, report, files=files)
 
 
 def save_onnx(path: Path, loaded: Loaded, progress: Progress) -> Converted:

@@ -33,11 +33,14 @@ def open_checkpoint(path: Path) -> Checkpoint:
     if is_folder(path):
         return _open_folder(path)
     found = _open_file(path)
+    found = replace(found, files=found.files or (path,))
     if not path.name.endswith(_WITH_CONFIG):
         return found
     from resnet_parity.weights.formats.library_config import config_beside
 
-    return replace(found, metadata={**found.metadata, **config_beside(path)})
+    facts = config_beside(path)
+    files = (*found.files, path.with_name("config.json")) if facts else found.files
+    return replace(found, metadata={**found.metadata, **facts}, files=files)
 
 
 def _open_file(path: Path) -> Checkpoint:
@@ -78,7 +81,8 @@ def _open_folder(path: Path) -> Checkpoint:
     if (path / "task.weights.h5").is_file():
         return _open_preset(path)
     if _is_keras_folder(path):
-        return _open_keras(path)
+        files = (path / "config.json", path / "model.weights.h5")
+        return replace(_open_keras(path), files=files)
     indexes = [*path.glob("*.index.json"), *path.glob("*.weights.json")]
     named = [path / name for name in _FOLDER if (path / name).is_file()]
     files = (each for each in sorted(path.iterdir()) if each.is_file())
@@ -103,12 +107,13 @@ def _is_keras_folder(path: Path) -> bool:
 
 def _open_preset(path: Path) -> Checkpoint:
     """A preset of KerasHub that has a head: its weights are in a file of their own."""
-    backbone, task = (_open_keras(path / f"{name}.weights.h5") for name in ("model", "task"))
+    files = (path / "model.weights.h5", path / "task.weights.h5")
+    backbone, task = map(_open_keras, files)
     merged = {
         group: {**tensors, **task.groups.get(group, {})}
         for group, tensors in backbone.groups.items()
     }
-    return replace(backbone, path=path, groups=merged)
+    return replace(backbone, path=path, groups=merged, files=files)
 
 
 def _open_shards(path: Path) -> Checkpoint:

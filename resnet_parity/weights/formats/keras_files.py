@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,8 @@ def _open_shards(path: Path) -> Checkpoint:
             f"{path}: its files hold {size:,} bytes of weights and not {total:,}; fetch all of "
             "them again"
         )
-    return _checkpoint(source, ".weights.json", parts, (), {})
+    found = _checkpoint(source, ".weights.json", parts, (), {})
+    return replace(found, files=(path, *(path.with_name(name) for name in names)))
 
 
 def _checkpoint(

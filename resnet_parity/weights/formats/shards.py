@@ -55,7 +55,8 @@ def open_shards(path: Path) -> Checkpoint:
             )
         tensors |= found
     kind = "safetensors" if path.name.endswith(".safetensors.index.json") else "PyTorch"
-    return Checkpoint(path, f"{kind}, {len(expected)} shards", {"": tensors})
+    files = (path, *(path.with_name(file) for file in expected))
+    return Checkpoint(path, f"{kind}, {len(expected)} shards", {"": tensors}, files=files)
 
 
 def _is_plain(file: Any) -> bool:

@@ -32,7 +32,8 @@ class Checkpoint:
     `resnet50/conv1_conv/kernel`.
 
     `metadata` are facts that the file states in words (`arch`, `num_classes`, `epoch`, a config).
-    `contents` are lines on what else is in it, such as `optimizer: 161 tensors`.
+    `contents` are lines on what else is in it, such as `optimizer: 161 tensors`. `files` are those
+    that hold it, such as an index and its shards; `open_checkpoint` fills it in.
     """
 
     path: Path
@@ -40,3 +41,4 @@ class Checkpoint:
     groups: Mapping[str, Tensors]
     metadata: Mapping[str, object] = field(default_factory=dict)
     contents: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()

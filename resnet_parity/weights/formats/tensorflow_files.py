@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,9 @@ def open_tensorflow(path: Path) -> Checkpoint:
     if layers:
         metadata["layers"] = dict(all_facts(layers))
     contents = tuple(f"{name}: {count} tensors" for name, count in others.items())
-    return Checkpoint(path, kind, {"": tensors}, metadata, contents)
+    files = [*prefix.parent.glob(f"{escape(prefix.name)}.*")] or [prefix]
+    files += [path / "saved_model.pb"] if kind == "SavedModel" else []
+    return Checkpoint(path, kind, {"": tensors}, metadata, contents, tuple(sorted(files)))
 
 
 def _prefix(path: Path, source: Source) -> tuple[Path, str]:
