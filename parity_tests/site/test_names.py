@@ -265,7 +265,7 @@ def test_biases_before_norms_and_a_missing_head_are_understood(page):
 )
 def test_networks_that_are_refused_are_named(page, name):
     found = page.evaluate(READ, name)["refusal"]
-    assert found["reason"] == refusal({"": {found["name"]: None}}).partition(" (it has ")[0]  # type: ignore
+    assert found["reason"] == refusal({"": {found["name"]: None}}, {}).partition(" (it has ")[0]  # type: ignore
 
 
 def test_other_text_is_no_network(page):

@@ -9,23 +9,33 @@ from pathlib import Path
 
 import h5py
 import keras
+import keras_hub
 import numpy as np
 import pytest
 import timm
 import torch
 import transformers
+from timm.models._hub import save_for_hf
 from torch import nn
 
 from resnet_spec import get_architecture, make_graph, stages
 
 import resnet_keras
 from parity_tests.support import with_random_statistics
+from resnet_parity.adapters.libraries.keras_libraries import KerasHub
+from resnet_parity.compare import relative_error
 from resnet_parity.errors import ParityError
 from resnet_parity.probes import random_weights
+from resnet_parity.tolerances import limit
 from resnet_parity.weights.converting import save_weights
+from resnet_parity.weights.description import describe
+from resnet_parity.weights.dialects import DIALECTS
 from resnet_parity.weights.formats import open_checkpoint
+from resnet_parity.weights.formats.numpy_files import write_npz
 from resnet_parity.weights.formats.stored import Checkpoint, StoredTensor
-from resnet_parity.weights.loading import Choice, assumptions, choose, load_weights
+from resnet_parity.weights.loading import Choice, choose, load_weights
+from resnet_parity.weights.naming import to_dialect
+from resnet_parity.weights.remarks import remarks
 from resnet_parity.weights.targets import TARGETS
 
 V1 = replace(
@@ -164,6 +174,151 @@ def test_the_config_of_hugging_face_decides_where_a_network_strides(options, tmp
     assert loaded.report.labels == ("cat", "dog", "fish")
 
 
+def small_timm(folder: Path, **options) -> None:
+    model = timm.create_model("resnet18", num_classes=3, **options)
+    save_for_hf(model, str(folder), safe_serialization=True)
+
+
+def test_a_statement_leaves_nothing_to_assume(tmp_path):
+    """The place of a statement is named, and the assumption of the dialect is left out."""
+    hugging_face(tmp_path / "hf", downsample_in_bottleneck=True)
+    small_timm(tmp_path / "timm")
+    save_weights(
+        tmp_path / "spec.npz",
+        random_weights(V1, 0, "float32"),
+        "npz",
+        architecture=V1,
+        proven=False,
+    )
+    stated = {
+        tmp_path / "hf": "config.json: a ResNet of transformers, stride in the first 1x1",
+        tmp_path / "timm": "config.json: timm's resnet18",
+        tmp_path / "spec.npz": "the spec in its metadata: stride in the first 1x1 convolution, eps",
+        keras_file(tmp_path): "the config of its Keras model: stride in the first 1x1 convolution",
+    }
+    for path, beginning in stated.items():
+        found = describe(path)
+        (line,) = found.remarks.stated
+        assert line.startswith(beginning) and found.remarks.assumed == ()
+        lines = [*found.lines()]
+        assert f"stated by {line}" in lines and not any("cannot say" in each for each in lines)
+        report = load_weights(path).report
+        assert (report.stated, report.assumptions) == ((line,), ())
+
+
+def test_a_stated_or_given_name_decides_between_equal_tensors(tmp_path):
+    path = tmp_path / "net.pth"
+    weights = random_weights(get_architecture("resnet50", num_classes=3), 0, "float32")
+    state = {name: torch.from_numpy(each) for name, each in weights.items()}
+    torch.save({"state_dict": state, "arch": "resnet50"}, path)
+    found = describe(path).remarks
+    assert found.stated == ("arch: resnet50",)
+    (line,) = found.assumed
+    assert "stride in the 3x3 convolution" in line
+    torch.save(state, path)
+    assert len(describe(path).remarks.assumed) == 2
+    given = describe(path, architecture="resnet50_v1").remarks.assumed
+    assert given == ("resnet50_v1, as you say: stride in the first 1x1 convolution, epsilon 1e-5",)
+
+
+def test_preprocessing_that_a_config_states_is_reported(tmp_path):
+    hugging_face(tmp_path / "hf")
+    processor = {"image_mean": [0.5, 0.5, 0.5], "rescale_factor": 1 / 255}
+    (tmp_path / "hf" / "preprocessor_config.json").write_text(json.dumps(processor))
+    small_timm(tmp_path / "timm")
+    (line,) = load_weights(tmp_path / "hf").report.aside
+    assert line == (
+        "the preprocessing in preprocessor_config.json: image_mean (0.5, 0.5, 0.5), "
+        "rescale_factor 0.00392157"
+    )
+    (line,) = load_weights(tmp_path / "timm").report.aside
+    assert "config.json: mean (0.485, 0.456, 0.406), std (0.229, 0.224, 0.225)" in line
+
+
+def test_another_pool_of_timm_is_refused(tmp_path):
+    small_timm(tmp_path, global_pool="max")
+    with pytest.raises(ParityError, match="global_pool 'max'; every row averages"):
+        load_weights(tmp_path)
+
+
+def backbone(block: str, strides=(1, 2), **options) -> keras.Model:
+    """A small one of KerasHub, with a deep stem if its name ends in vd."""
+    is_deep = block.endswith("vd")
+    return keras_hub.models.ResNetBackbone(
+        input_conv_filters=[32, 32, 64] if is_deep else [64],
+        input_conv_kernel_sizes=[3] * 3 if is_deep else [7],
+        stackwise_num_filters=[64, 128],
+        stackwise_num_blocks=[2, 1],
+        stackwise_num_strides=list(strides),
+        block_type=block,
+        image_shape=(None, None, 3),
+        **options,
+    )
+
+
+@pytest.mark.parametrize("saved", ["preset", "net.keras", "net.weights.h5"])
+def test_a_classifier_of_kerashub_is_loaded_with_its_head(saved, tmp_path):
+    model = keras_hub.models.ResNetImageClassifier(
+        backbone=backbone("bottleneck_block_vd"), num_classes=5
+    )
+    path = tmp_path / saved
+    if saved == "preset":
+        model.save_to_preset(str(path))
+    elif saved == "net.keras":
+        model.save(path)
+    else:
+        model.save_weights(path)
+    loaded = load_weights(path)
+    assert (loaded.architecture.num_classes, loaded.report.left_over) == (5, ())
+    is_stated = loaded.report.stated[:1] == (
+        "its config: a ResNetBackbone of KerasHub, stride in the 3x3 convolution",
+    )
+    assert is_stated == (saved != "net.weights.h5")
+    images = np.random.default_rng(0).normal(size=(1, 3, 33, 29))
+    ours = resnet_keras.create_model(loaded.architecture)
+    resnet_keras.set_weights(ours, loaded.weights)
+    expected, found = (
+        KerasHub().run(KerasHub().in_dtype(each, "float64"), images) for each in (model, ours)
+    )
+    error = relative_error(expected, found)
+    assert error <= limit("float64", "taps")
+
+
+def test_a_config_of_kerashub_that_no_row_agrees_with_is_refused(tmp_path):
+    backbone("bottleneck_block", strides=(1, 3)).save_to_preset(str(tmp_path))
+    with pytest.raises(ParityError, match=r"stackwise_num_strides \(1, 3\), not \(1, 2\)"):
+        load_weights(tmp_path)
+
+
+@pytest.mark.parametrize("network", ["KerasHub", "resnet18", "resnet34"])
+def test_a_projection_in_the_first_block_is_refused_by_name(network, tmp_path):
+    if network == "KerasHub":
+        path = tmp_path / "net.keras"
+        backbone("basic_block_vd").save(path)
+        layer = "stack0_block0_0_conv"
+    else:
+        arch, path = get_architecture(network), tmp_path / "net.npz"
+        tensors = to_dialect(DIALECTS["paddle"], arch, random_weights(arch, 0, "float32"))
+        tensors["blocks.0.short.conv.weight"] = np.ones((64, 64, 1, 1), "float32")
+        for leaf in ("weight", "bias", "_mean", "_variance"):
+            tensors[f"blocks.0.short.bn.{leaf}"] = np.ones(64, "float32")
+        write_npz(path, tensors)
+        layer = "blocks.0.short.conv"
+    with pytest.raises(ParityError, match=rf"its first block has a projection \({layer}\)"):
+        load_weights(path)
+
+
+@pytest.mark.parametrize("layer", ["x", "y"])
+@pytest.mark.parametrize("kind", ["RegNetModel", "RegNetForImageClassification"])
+def test_a_regnet_of_transformers_is_refused_by_name(kind, layer, tmp_path):
+    config = transformers.RegNetConfig(
+        embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], groups_width=8, layer_type=layer
+    )
+    getattr(transformers, kind)(config).save_pretrained(tmp_path)
+    with pytest.raises(ParityError, match="this is a RegNet"):
+        load_weights(tmp_path)
+
+
 def test_another_activation_of_hugging_face_is_refused(tmp_path):
     hugging_face(tmp_path, hidden_act="gelu")
     with pytest.raises(ParityError, match=r"config\.json says hidden_act 'gelu'"):
@@ -192,7 +347,8 @@ def test_what_a_state_dict_cannot_say_is_assumed_in_words_or_refused():
     """timm's resnetaa50 has the tensors of resnet50."""
     state = timm_state("resnetaa50")
     choice: Choice = choose(checkpoint_of(state))
-    assert any("resnetaa" in line for line in assumptions(choice, {}, is_given=False))
+    found = remarks(Path("net.pth"), choice.reading, {}, is_given=False)
+    assert any("resnetaa" in line for line in found.assumed) and not found.stated
     with pytest.raises(ParityError, match="'resnetaa50', which blurs or averages before"):
         choose(checkpoint_of(state, arch="resnetaa50"))
     assert choose(checkpoint_of(state, arch="resnet50")).reading.architecture.name == "resnet50"
@@ -213,17 +369,15 @@ def test_layers_around_a_network_of_keras_are_reported(tmp_path):
     model.save(tmp_path / "net.keras")
     report = load_weights(tmp_path / "net.keras").report
     assert report.left_over == () and report.num_classes == 3
-    lines = [line for line in report.assumptions if line.startswith("left out")]
-    assert lines == [
-        "left out, 1 layer of the model: rescaling (Rescaling)",
-        "left out, the softmax of scores: the network returns logits",
-    ]
+    assert report.aside == (
+        "1 layer of the model: rescaling (Rescaling scale 0.00784314, offset -1)",
+        "the softmax of scores: the network returns logits",
+    )
 
 
 def test_the_softmax_of_a_keras_head_is_reported(tmp_path):
     path = keras_file(tmp_path, lambda layers: layers["fc"].update(activation="softmax"))
-    lines = load_weights(path).report.assumptions
-    assert "left out, the softmax of fc: the network returns logits" in lines
+    assert load_weights(path).report.aside == ("the softmax of fc: the network returns logits",)
 
 
 def test_weights_without_the_names_of_layers_are_refused(tmp_path):

@@ -41,8 +41,11 @@ def _lines(loaded: Loaded, target: Target, proof: Proof | None) -> Iterator[str]
     if report.file:
         yield f"* Converted from `{printable(source.name)}` ({report.format}, {report.dialect})."
     yield from _hashes((loaded.original or loaded).files)
-    for line in (*report.assumptions, *report.folded, *report.made_up):
-        yield f"* {line}"
+    yield from (f"* Stated by {line}." for line in report.stated)
+    yield from (f"* Assumed: {line}." for line in report.assumptions)
+    yield from (f"* Folded: {line}." for line in report.folded)
+    yield from (f"* Made up: {line}." for line in report.made_up)
+    yield from (f"* Not converted: {line}." for line in report.aside)
     if target.name in _OPENED:
         yield f"* To open it: `{_OPENED[target.name].format(**_names(loaded.architecture))}`."
     yield ""

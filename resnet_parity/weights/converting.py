@@ -33,7 +33,7 @@ from resnet_parity.weights.proof import Comparison, Proof, ProofError, prove, pr
 from resnet_parity.weights.targets import TARGETS, Notes, Target
 
 _SHOWN = 4
-"""How many names of tensors that are left over a report lists."""
+"""How many tensors that are left over a report lists, and how many labels."""
 
 
 DTYPES = ("float32", "float16", "bfloat16")
@@ -82,7 +82,8 @@ class Converted:
         if where:
             yield f"  loaded: {where}{', averaged weights' if report.is_ema else ''}"
         if report.labels:
-            yield f"  labels: {printable(', '.join(report.labels[:4]))} ..."
+            more = ", ..." if len(report.labels) > _SHOWN else ""
+            yield f"  labels: {printable(', '.join(report.labels[:_SHOWN]))}{more}"
         if report.left_over:
             more = ", ..." if len(report.left_over) > _SHOWN else ""
             shown = ", ".join(map(printable, report.left_over[:_SHOWN]))
@@ -90,6 +91,8 @@ class Converted:
         yield from (f"  also in the file: {printable(line)}" for line in report.contents)
         yield from (f"  made up: {line}" for line in report.made_up)
         yield from (f"  cast: {line}" for line in report.cast)
+        yield from (f"  not converted: {line}" for line in report.aside)
+        yield from (f"  stated by {line}" for line in report.stated)
         yield from (f"  assumed: {line}" for line in report.assumptions)
         yield from (f"  folded: {line}" for line in report.folded)
         if self.rounding is not None:

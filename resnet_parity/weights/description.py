@@ -1,8 +1,8 @@
-"""Describe a checkpoint without reading its numbers, for `inspect`."""
+"""Describe a checkpoint by its names and shapes, without the values of tensors, for `inspect`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,17 @@ from resnet_spec.text import printable
 from resnet_parity.errors import ParityError
 from resnet_parity.weights.formats import open_checkpoint
 from resnet_parity.weights.formats.stored import Checkpoint
+from resnet_parity.weights.identify import COUNTER
 from resnet_parity.weights.loading import (
     Choice,
     UnknownNetworkError,
-    assumptions,
     check_dtypes,
     choose,
     given_architecture,
 )
+from resnet_parity.weights.remarks import Remarks, remarks
 
-_SHOWN = 8
+_SHOWN, _LONGEST = 8, 80
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Description:
 
     checkpoint: Checkpoint
     choice: Choice | None
-    assumptions: tuple[str, ...]
+    remarks: Remarks
     problem: str
 
     @property
@@ -52,7 +53,8 @@ class Description:
         return {
             "file": str(self.checkpoint.path),
             "format": self.checkpoint.format,
-            "groups": {group: len(each) for group, each in self.checkpoint.groups.items()},
+            "groups": {name: len(each) for name, each in self.checkpoint.groups.items()},
+            "step_counters": {n: _counters(each) for n, each in self.checkpoint.groups.items()},
             "dialect": reading and reading.dialect.name,
             "group": self.choice and self.choice.group,
             "prefix": reading and reading.prefix,
@@ -67,9 +69,11 @@ class Description:
             else [n for each in self.checkpoint.groups.values() for n in each],
             "left_over": list(reading.left_over) if reading else [],
             "biases": list(reading.biases) if reading else [],
-            "assumptions": list(self.assumptions),
+            "stated": list(self.remarks.stated),
+            "assumptions": list(self.remarks.assumed),
+            "aside": list(self.remarks.aside),
             "contents": [*self.checkpoint.contents, *(self.choice.others if self.choice else ())],
-            "metadata": {key: str(value) for key, value in _facts(self.checkpoint)},
+            "metadata": {key: str(value) for key, value in _facts(self.checkpoint).items()},
             "problem": self.problem,
         }
 
@@ -79,13 +83,20 @@ class Description:
         yield f"{path}: {self.checkpoint.format}"
         for group, tensors in names.items():
             where = f"in {printable(group)!r}: " if group else ""
-            yield f"  {where}{len(tensors)} tensors"
+            counters = _counters(tensors)
+            steps = f" and {counters} step counters" if counters else ""
+            yield f"  {where}{len(tensors) - counters} tensors{steps}"
             if self.choice is None:
                 yield from (f"    {printable(n)} {each.shape}" for n, each in tensors.items())
         for line in self.checkpoint.contents:
             yield f"  {printable(line)}"
-        for key, value in _facts(self.checkpoint):
-            yield f"  {printable(key)} = {printable(str(value))[:80]}"
+        facts = _facts(self.checkpoint)
+        for key in (
+            each for each in facts if each != "spec"
+        ):  # a page of JSON, whose architecture is a fact as well
+            value = printable(str(facts[key]))
+            more = " ..." if len(value) > _LONGEST else ""
+            yield f"  {printable(key)} = {value[:_LONGEST]}{more}"
         if self.choice is None:
             return
         reading, arch = self.choice.reading, self.choice.reading.architecture
@@ -100,15 +111,25 @@ class Description:
             shown = ", ".join(map(printable, reading.left_over[:_SHOWN]))
             more = " ..." if len(reading.left_over) > _SHOWN else ""
             yield f"  left over, {len(reading.left_over)} tensors: {shown}{more}"
-        yield "the file cannot say; assumed:"
-        for line in self.assumptions:
-            yield f"  {line}"
+        yield from (f"  no part of it: {line}" for line in self.remarks.aside)
+        yield from (f"stated by {line}" for line in self.remarks.stated)
+        if self.remarks.assumed:
+            yield "the file cannot say; assumed:"
+        yield from (f"  {line}" for line in self.remarks.assumed)
 
 
-def _facts(checkpoint: Checkpoint) -> Iterator[tuple[str, object]]:
-    for key, value in checkpoint.metadata.items():
-        if isinstance(value, str | int | float):
-            yield key, value
+def _counters(tensors: Collection[str]) -> int:
+    """The number of step counters of torch, which are no weights."""
+    return sum(name.endswith(COUNTER) for name in tensors)
+
+
+def _facts(checkpoint: Checkpoint) -> dict[str, object]:
+    """The facts in short words; that names are in the file is none."""
+    return {
+        key: value
+        for key, value in checkpoint.metadata.items()
+        if isinstance(value, str | int | float) and (key, value) != ("names", "in the file")
+    }
 
 
 def describe(
@@ -125,11 +146,11 @@ def describe(
         choice = choose(checkpoint, prefix=prefix, architecture=given, ema=ema)
     except ParityError as error:
         reason = error.reason if isinstance(error, UnknownNetworkError) else str(error)
-        return Description(checkpoint, None, (), reason)
+        return Description(checkpoint, None, Remarks((), (), ()), reason)
     problem = ""
     try:
         check_dtypes(path, choice)
     except ParityError as error:
         problem = str(error)
-    lines = assumptions(choice, checkpoint.metadata, is_given=given is not None)
-    return Description(checkpoint, choice, tuple(lines), problem)
+    found = remarks(path, choice.reading, checkpoint.metadata, is_given=given is not None)
+    return Description(checkpoint, choice, found, problem)

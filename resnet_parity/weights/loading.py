@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from resnet_spec import (
-    ARCHITECTURES,
     Architecture,
     ArchitectureError,
     WeightsError,
@@ -35,7 +34,8 @@ from resnet_parity.weights.heads import with_head
 from resnet_parity.weights.identify import Reading, identify
 from resnet_parity.weights.naming import body_pattern, canonical_array, tensor_names
 from resnet_parity.weights.refused import refusal
-from resnet_parity.weights.statements import decided, left_out, stated_names
+from resnet_parity.weights.remarks import remarks
+from resnet_parity.weights.statements import decided, epsilon_of
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 _LISTED = 8
@@ -62,7 +62,8 @@ class Report:
     `left_over` are the names of tensors that were not used, `made_up` and `folded` sentences on
     tensors that the file does not have or the network does not take, `cast` on other dtypes.
     `biases` are those of convolutions that were folded, with the norm that took each.
-    `assumptions` are what the file cannot say and the dialect implies.
+    `assumptions` are what the file cannot say and the dialect implies, `stated` what it says in a
+    config, `aside` what is in it and is no part of the network, such as preprocessing.
     """
 
     file: str
@@ -86,6 +87,8 @@ class Report:
     labels: tuple[str, ...] = ()
     """The names of the classes, if a config states them."""
     biases: Mapping[str, str] = field(default_factory=dict)
+    stated: tuple[str, ...] = ()
+    aside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -236,6 +239,7 @@ def load_weights(
         check_weights(arch, weights, dict.fromkeys(weights, "float32"))
     except WeightsError as error:
         raise ParityError(f"{path}: {error}") from error
+    found = remarks(path, reading, checkpoint.metadata, is_given=given is not None)
     report = Report(
         str(path),
         checkpoint.format,
@@ -252,11 +256,13 @@ def load_weights(
         tuple(made_up),
         folded,
         cast,
-        tuple(assumptions(choice, checkpoint.metadata, is_given=given is not None)),
+        found.assumed,
         (*checkpoint.contents, *choice.others),
         checkpoint.metadata,
         labels_of(checkpoint.metadata, arch),
         reading.biases,
+        found.stated,
+        found.aside,
     )
     return adapted(
         Loaded(arch, weights, report, Source(choice), files=files),
@@ -322,7 +328,7 @@ def choose(
 ) -> Choice:
     """The network of a file that the user means; raises `ParityError` where that is unclear."""
     path = checkpoint.path
-    if reason := refusal(checkpoint.groups):
+    if reason := refusal(checkpoint.groups, checkpoint.metadata):
         raise ParityError(f"{path}: {reason}")
     choices = [
         Choice(group, tensors, reading)
@@ -451,7 +457,7 @@ def check_fit(path: Path, choice: Choice, *, is_given: bool = False) -> None:
     problems += [f"{name} belongs to no layer of it" for name in inside]
     if not problems:
         return
-    if reason := without_statistics(reading):
+    if reason := without_statistics(reading) or projecting_first(reading):
         raise ParityError(f"{path}: {reason}")
     listed = "\n".join(f"  - {printable(problem)}" for problem in problems[:_LISTED])
     more = len(problems) - _LISTED
@@ -475,6 +481,22 @@ def without_statistics(reading: Reading) -> str:
         f"its norms have no running statistics ({means[0]} is missing): they are GroupNorm, "
         "LayerNorm or the like, or of a batch norm that keeps none; every row has batch norms with "
         "statistics"
+    )
+
+
+def projecting_first(reading: Reading) -> str:
+    """Why a file is refused whose first block of two convolutions projects; empty if none does."""
+    names = {
+        reading.prefix + (reading.dialect.layer_name(role, s=1, b=0, n=0) or "")
+        for role in ("project", "pooled")
+    }
+    layers = {re.split(r"[./][^./]*$", name)[0] for name in reading.left_over}
+    found = sorted(names & layers)
+    if reading.architecture.block != "basic" or not found:
+        return ""
+    return (
+        f"its first block has a projection ({found[0]}), as PaddleClas 18 and 34 and KerasHub's vd "
+        "18 and 34 have; in every row with such blocks its shortcut is the identity"
     )
 
 
@@ -541,15 +563,6 @@ def _size(shape: tuple[int, ...]) -> int:
     return size
 
 
-def epsilon_of(reading: Reading) -> float:
-    """The epsilon of the norms in the file; the dialect says so where the library has its own."""
-    eps = reading.bn_eps
-    if eps is None:
-        eps = reading.dialect.fields.get("bn_eps", reading.architecture.bn_eps)
-    assert isinstance(eps, float)
-    return eps
-
-
 def _fold(reading: Reading, tensors: Tensors, weights: dict[str, np.ndarray]) -> Iterator[str]:
     """Fold what the architecture does not have: biases before norms, another epsilon."""
     for name, norm in reading.biases.items():
@@ -581,24 +594,3 @@ def _statistics(reading: Reading, weights: dict[str, np.ndarray]) -> Iterator[st
 def _dtype(choice: Choice) -> str:
     dtypes = {choice.tensors[name].dtype for name in choice.reading.names}
     return ", ".join(sorted(dtypes))
-
-
-def assumptions(choice: Choice, metadata: Mapping[str, object], *, is_given: bool) -> Iterator[str]:
-    """Sentences on what the file cannot say, and what is assumed instead."""
-    reading = choice.reading
-    yield f"{reading.dialect.title}: {reading.dialect.assumes}"
-    if reading.others and not is_given:
-        yield (
-            f"{reading.architecture.name}, and not {' or '.join(reading.others)}, which has "
-            "equal tensors; --architecture chooses another"
-        )
-    if reading.architecture.name not in ARCHITECTURES and not is_given:
-        stem, stages = reading.architecture.stem, reading.architecture.stages
-        strides = ", ".join(str(stage.stride) for stage in stages)
-        pool = "a" if stem.pool else "no"
-        yield f"a stem of stride {stem.stride}, {pool} max-pool, stages of strides {strides}"
-    yield from reading.notes
-    yield from left_out(reading, metadata)
-    for key, named in stated_names(metadata):
-        if named != reading.architecture.name:
-            yield f"the file says {key} {printable(named)!r}, which is taken as a name of its maker"

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from resnet_parity.files import shown
 from resnet_parity.weights.formats.stored import Tensors
 
+_REGNET = "this is a RegNet: its blocks do not widen, its groups vary with the stage; no row does"
+
 REFUSED: tuple[tuple[str, str], ...] = (
     (
         r"attnpool\.positional_embedding$",
@@ -76,9 +78,9 @@ REFUSED: tuple[tuple[str, str], ...] = (
         "and is not padded; no row has such a pool",
     ),
     (
-        r"(^|[/.])trunk_output\.block\d\.block\d-\d+\.|(^|[/.])regnet\.encoder\.stages\.",
-        "this is a RegNet: its blocks do not widen, and its groups vary with the stage; no row "
-        "does",
+        r"(^|[/.])trunk_output\.block\d\.block\d-\d+\.|(^|[/.])regnet\.encoder\.stages\."
+        r"|(^|[/.])encoder\.stages\.\d\.layers\.\d+\.layer\.\d\.attention\.",
+        _REGNET,
     ),
     (
         r"(_packed_params|\.zero_point|\.weight_scale|\.qweight|/kernel_scale)(\.|$)",
@@ -101,8 +103,11 @@ KERAS_2016 = (
 )
 
 
-def refusal(groups: Mapping[str, Tensors]) -> str:
-    """Why a file is refused by the names of its tensors; empty if it is not."""
+def refusal(groups: Mapping[str, Tensors], metadata: Mapping[str, object]) -> str:
+    """Why a file is refused by the names of its tensors or its config; empty if it is not."""
+    config = metadata.get("config")
+    if isinstance(config, Mapping) and config.get("model_type") == "regnet":
+        return f"{_REGNET} (config.json says model_type 'regnet')"
     names = [name for tensors in groups.values() for name in tensors]
     return next(_reasons(names), "")
 

@@ -96,16 +96,16 @@ class _Shapes:
 
     def stem(self) -> Stem | None:
         """The stem, None if the file has no first convolution."""
+        deep = []
+        while each := self.kernel("deep.conv", k=len(deep) + 1):
+            deep.append(each)
+        if len(deep) > 1:  # some dialects name the first of them as a stem of one convolution
+            return Stem(deep[-1][0], deep[0][2], hidden=tuple(each[0] for each in deep[:-1]))
         if single := self.kernel("stem"):
             is_small = single[2] == 3
             pool, stride = (None, 1) if is_small else (Pool(), 2)
             return Stem(single[0], single[2], stride, pool)
-        deep = []
-        while each := self.kernel("deep.conv", k=len(deep) + 1):
-            deep.append(each)
-        if len(deep) < 2:
-            return None
-        return Stem(deep[-1][0], deep[0][2], hidden=tuple(each[0] for each in deep[:-1]))
+        return None
 
     def is_preactivation(self) -> bool:
         """Whether the stem has no norm, and the end of the network has one."""

@@ -51,7 +51,7 @@ def decided(
     if not is_given:
         candidates += [_sized(ARCHITECTURES[name], reading.architecture) for name in reading.others]
         candidates += _variants(reading.architecture)
-        spec = _spec(path, metadata, reading.architecture)
+        spec = stated_spec(path, metadata, reading.architecture)
         candidates = [spec, *candidates] if spec else candidates
     problems = [[*_contradictions(path, each, reading, metadata)] for each in candidates]
     agree = [each for each, problem in zip(candidates, problems, strict=True) if not problem]
@@ -79,38 +79,49 @@ def stated_epsilon(reading: Reading, metadata: Mapping[str, object]) -> float | 
     """The epsilon of all norms in the config of Keras; None without such a config."""
     found = {
         facts["epsilon"]
-        for layer, facts in _keras_facts(reading.architecture, reading, metadata)
+        for layer, facts in keras_facts(reading.architecture, reading, metadata)
         if isinstance(layer, Norm) and isinstance(facts.get("epsilon"), float)
     }
     return found.pop() if len(found) == 1 else None
 
 
-_PREPROCESSING = re.compile("Rescaling|Normalization|Resizing|CenterCrop|Random.*")
-"""Classes of Keras that change images."""
+def epsilon_of(reading: Reading) -> float:
+    """The epsilon of the norms in the file; the dialect says so where the library has its own."""
+    eps = reading.bn_eps
+    if eps is None:
+        eps = reading.dialect.fields.get("bn_eps", reading.architecture.bn_eps)
+    assert isinstance(eps, float)
+    return eps
 
 
-def left_out(reading: Reading, metadata: Mapping[str, object]) -> Iterator[str]:
-    """Sentences on the layers in the config of a Keras model that are no part of the network."""
+def stated_spec(
+    path: Path, metadata: Mapping[str, object], arch: Architecture
+) -> Architecture | None:
+    """The spec that this project writes beside weights, unless the tensors are of another one."""
+    text = metadata.get("spec")
+    try:
+        spec = _sized(from_json(text), arch) if isinstance(text, str) else None
+        # The number of blocks first: tensors of a spec that claims millions would take minutes.
+        if spec and [each.blocks for each in spec.stages] != [each.blocks for each in arch.stages]:
+            return None
+        return spec if spec and _same_tensors(spec, arch) else None
+    except ArchitectureError as error:
+        raise ParityError(f"{path}: the spec in its metadata cannot be read: {error}") from error
+
+
+def keras_facts(
+    arch: Architecture, reading: Reading, metadata: Mapping[str, object]
+) -> Iterator[tuple[Conv | Norm, Mapping[str, Any]]]:
+    """The convolutions and norms of the architecture, with the facts of a Keras config on them."""
     layers = metadata.get("layers")
     if not isinstance(layers, Mapping):
         return
-    prefix = reading.prefix
-    heads = (name.rpartition("/")[0] for name, p in reading.names.items() if p.name == "fc.weight")
-    head = next(heads, "")
-    outside = [
-        f"{printable(name)} ({facts.get('class')})"
-        for name, facts in layers.items()
-        if (facts.get("class") != "InputLayer" and not f"{name}/".startswith((prefix, f"{head}/")))
-        or _PREPROCESSING.fullmatch(str(facts.get("class")))
-    ]
-    outside = [each for each in outside if not prefix.startswith(f"{each.partition(' ')[0]}/")]
-    if outside:
-        count = "1 layer" if len(outside) == 1 else f"{len(outside)} layers"
-        yield f"left out, {count} of the model: {', '.join(outside[:12])}"
-    facts = layers.get(head)
-    activation = facts.get("activation") if isinstance(facts, Mapping) else None
-    if activation not in ("linear", None):
-        yield f"left out, the {activation} of {printable(head)}: the network returns logits"
+    known = roles(arch)
+    for layer in make_plan(arch).layers:
+        role, numbers = known[layer.name]
+        name = reading.prefix + (reading.dialect.layer_name(role, **numbers) or "")
+        if isinstance(layer, Conv | Norm) and isinstance(facts := layers.get(name), Mapping):
+            yield layer, facts
 
 
 def _sized(row: Architecture, arch: Architecture) -> Architecture:
@@ -136,19 +147,6 @@ def _same_tensors(one: Architecture, other: Architecture) -> bool:
     return shapes[0] == shapes[1]
 
 
-def _spec(path: Path, metadata: Mapping[str, object], arch: Architecture) -> Architecture | None:
-    """The spec that this project writes beside weights, unless the tensors are of another one."""
-    text = metadata.get("spec")
-    try:
-        spec = _sized(from_json(text), arch) if isinstance(text, str) else None
-        # The number of blocks first: tensors of a spec that claims millions would take minutes.
-        if spec and [each.blocks for each in spec.stages] != [each.blocks for each in arch.stages]:
-            return None
-        return spec if spec and _same_tensors(spec, arch) else None
-    except ArchitectureError as error:
-        raise ParityError(f"{path}: the spec in its metadata cannot be read: {error}") from error
-
-
 def _contradictions(
     path: Path, arch: Architecture, reading: Reading, metadata: Mapping[str, object]
 ) -> Iterator[str]:
@@ -159,12 +157,33 @@ def _contradictions(
                 f"the file says {key} {printable(name)!r}, which blurs or averages before it "
                 "strides; no row does"
             )
-    if (spec := _spec(path, metadata, arch)) and make_graph(spec) != make_graph(arch):
+    if (spec := stated_spec(path, metadata, arch)) and make_graph(spec) != make_graph(arch):
         yield f"the spec in its metadata is that of {spec.name!r}, another function"
     config = metadata.get("config")
     if isinstance(config, Mapping) and reading.dialect.name.startswith("hf"):
         yield from _of_hugging_face(arch, config)
+    if isinstance(config, Mapping) and "pretrained_cfg" in config:
+        options = config.get("model_args")
+        pool = options.get("global_pool", "avg") if isinstance(options, Mapping) else "avg"
+        if pool not in ("avg", "fast", ""):
+            yield f"config.json says global_pool {printable(str(pool))!r}; every row averages"
+    if isinstance(backbone := metadata.get("kerashub"), Mapping):
+        yield from _of_keras_hub(arch, backbone)
     yield from _of_keras(arch, reading, metadata)
+
+
+def _of_keras_hub(arch: Architecture, facts: Mapping[str, Any]) -> Iterator[str]:
+    """Contradictions to the config of a ResNetBackbone."""
+    wanted = {
+        "stackwise_num_strides": tuple(stage.stride for stage in arch.stages),
+        "use_pre_activation": arch.preactivation,
+    }
+    for key, value in wanted.items():
+        if facts.get(key, value) != value:
+            yield f"its config says {key} {facts[key]}, not {value}"
+    kind = str(facts.get("block_type", ""))
+    if kind and kind.endswith("_vd") != arch.avg_down:
+        yield f"its config says block_type {printable(kind)!r}"
 
 
 def _of_hugging_face(arch: Architecture, config: Mapping[str, Any]) -> Iterator[str]:
@@ -180,21 +199,6 @@ def _of_hugging_face(arch: Architecture, config: Mapping[str, Any]) -> Iterator[
         yield f"config.json says hidden_act {printable(str(activation))!r}; every row has ReLU"
 
 
-def _keras_facts(
-    arch: Architecture, reading: Reading, metadata: Mapping[str, object]
-) -> Iterator[tuple[Conv | Norm, Mapping[str, Any]]]:
-    """The convolutions and norms of the architecture, with the facts of a Keras config on them."""
-    layers = metadata.get("layers")
-    if not isinstance(layers, Mapping):
-        return
-    known = roles(arch)
-    for layer in make_plan(arch).layers:
-        role, numbers = known[layer.name]
-        name = reading.prefix + (reading.dialect.layer_name(role, **numbers) or "")
-        if isinstance(layer, Conv | Norm) and isinstance(facts := layers.get(name), Mapping):
-            yield layer, facts
-
-
 def _of_keras(
     arch: Architecture, reading: Reading, metadata: Mapping[str, object]
 ) -> Iterator[str]:
@@ -203,7 +207,7 @@ def _of_keras(
     if not isinstance(layers, Mapping):
         return
     epsilons = set()
-    for layer, facts in _keras_facts(arch, reading, metadata):
+    for layer, facts in keras_facts(arch, reading, metadata):
         if isinstance(layer, Norm):
             epsilons.add(facts.get("epsilon"))
             continue

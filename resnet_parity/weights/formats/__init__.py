@@ -21,8 +21,8 @@ _FOLDER = ("model.safetensors", "model.weights.h5", "pytorch_model.bin", "saved_
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".keras", ".h5", ".npz", ".pkl")
 
 
-_WITH_CONFIG = (".safetensors", ".bin", ".index.json")
-"""Files that Hugging Face libraries write beside a config.json."""
+_WITH_CONFIG = (".safetensors", ".bin", ".index.json", "model.weights.h5")
+"""Files that Hugging Face libraries and KerasHub write beside a config.json."""
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -34,8 +34,10 @@ def open_checkpoint(path: Path) -> Checkpoint:
         return _open_folder(path)
     found = _open_file(path)
     found = replace(found, files=found.files or (path,))
-    if not path.name.endswith(_WITH_CONFIG):
-        return found
+    return _with_config(found, path) if path.name.endswith(_WITH_CONFIG) else found
+
+
+def _with_config(found: Checkpoint, path: Path) -> Checkpoint:
     from resnet_parity.weights.formats.library_config import config_beside
 
     facts = config_beside(path)
@@ -113,7 +115,8 @@ def _open_preset(path: Path) -> Checkpoint:
         group: {**tensors, **task.groups.get(group, {})}
         for group, tensors in backbone.groups.items()
     }
-    return replace(backbone, path=path, groups=merged, files=files)
+    found = replace(backbone, path=path, groups=merged, files=files)
+    return _with_config(found, path / "model.weights.h5")
 
 
 def _open_shards(path: Path) -> Checkpoint:

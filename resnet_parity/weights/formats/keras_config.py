@@ -14,8 +14,9 @@ from resnet_parity.weights.formats.hdf5 import MAX_DEPTH, Source, is_name
 _FACTS = (
     *("batch_shape", "filters", "units", "kernel_size", "strides", "padding", "dilation_rate"),
     *("groups", "pool_size", "use_bias", "epsilon", "momentum", "scale", "center", "axis"),
-    *("activation", "data_format"),
+    *("activation", "data_format", "offset", "mean", "variance"),
 )
+_BACKBONE = ("block_type", "use_pre_activation", "stackwise_num_strides")
 _OLD_WORDS = {
     "batch_input_shape": "batch_shape",
     "subsample": "strides",
@@ -95,6 +96,18 @@ def _compact(value: Any, depth: int = 0) -> Any:
     if isinstance(value, list) and len(value) <= _MAX_ITEMS and depth < 2:
         return tuple(_compact(item, depth + 1) for item in value)
     return None
+
+
+def backbone_facts(config: Any) -> dict[str, Any]:
+    """The facts of the `ResNetBackbone` that a config of KerasHub describes; none if it is none."""
+    settings = config.get("config") if isinstance(config, dict) else None
+    if not isinstance(settings, dict):
+        return {}
+    if config.get("class_name") != "ResNetBackbone":
+        inner = settings.get("backbone")
+        is_backbone = isinstance(inner, dict) and inner.get("class_name") == "ResNetBackbone"
+        return backbone_facts(inner) if is_backbone else {}
+    return {key: fact for key in _BACKBONE if (fact := _compact(settings.get(key))) is not None}
 
 
 def by_group(layers: Iterable[ConfigLayer]) -> dict[str, ConfigLayer]:

@@ -17,7 +17,12 @@ from resnet_parity.files import shown
 from resnet_parity.weights.formats import hdf5, keras_archive, keras_groups, keras_legacy
 from resnet_parity.weights.formats.hdf5 import Source
 from resnet_parity.weights.formats.keras_archive import CONFIG, WEIGHTS, parse_config
-from resnet_parity.weights.formats.keras_config import ConfigLayer, all_facts, layers_of
+from resnet_parity.weights.formats.keras_config import (
+    ConfigLayer,
+    all_facts,
+    backbone_facts,
+    layers_of,
+)
 from resnet_parity.weights.formats.marks import ATTRIBUTE, parse_mark
 from resnet_parity.weights.formats.stored import Checkpoint
 
@@ -93,6 +98,8 @@ def _open_model(source: Source, kind: str, file: Any, config: Any, about: Any) -
     metadata: dict[str, object] = {}
     if isinstance(about, dict) and isinstance(about.get("keras_version"), str):
         metadata["keras_version"] = about["keras_version"][:80]
+    if backbone := backbone_facts(config):
+        metadata["kerashub"] = backbone
     return _checkpoint(source, kind, [hdf5.contents(file, source)], layers, metadata)
 
 
