@@ -16,6 +16,7 @@ from resnet_spec.text import printable
 from resnet_parity.cli import (
     convert,
     diagnose,
+    eject,
     export,
     import_onnx,
     inspect,
@@ -36,7 +37,7 @@ from resnet_parity.streams import open_streams, say, show_result, stdout_reserve
 
 _COMMANDS = (
     *(show, verify, lockstep, vectors, matrix, diagnose),
-    *(convert, inspect, export, onnx_compare, import_onnx, page),
+    *(convert, inspect, export, onnx_compare, import_onnx, eject, page),
 )
 """The modules of the commands, in the order of the help."""
 

@@ -22,6 +22,7 @@ FAILURES = {
     "inspect": "the graph of the ResNet is not canonical",
     "onnx-compare": "a check fails",
     "import": "the graph does not pass its checks; no file is written",
+    "eject": "a file does not compute what this project does; nothing is written",
 }
 """When a command exits with 1; the others never do."""
 

@@ -22,25 +22,34 @@ _SCRIPT = "put what a script does under `if __name__ == '__main__':`"
 
 
 def call_user(module: str, name: str) -> Any:
-    """Return the model that `module:name` is or returns.
+    """Return the model that `module:name` is or returns, see `import_user`.
+
+    Raises `ParityError` if the code fails or ends the process.
+    """
+    found = import_user(module, name)
+    is_model = hasattr(found, "parameters") or hasattr(found, "get_weights")
+    if not isinstance(found, type) and is_model:
+        return found
+    text = f"{module}:{name}"
+    if not callable(found):
+        raise ParityError(f"{text} is a {type(found).__name__}, not a callable or a model")
+    with contained(text):
+        return found()
+
+
+def import_user(module: str, name: str) -> Any:
+    """Return the object `module:name`.
 
     The current folder comes last on the path, so that no file in it replaces an installed module.
     Raises `ParityError` if the code fails or ends the process.
     """
-    text = f"{module}:{name}"
     load_triton()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     if "" not in sys.path:
         sys.path.append("")
-    with contained(text):
-        found = _find(importlib.import_module(module), name)
-        is_model = hasattr(found, "parameters") or hasattr(found, "get_weights")
-        if not isinstance(found, type) and is_model:
-            return found
-        if not callable(found):
-            raise ParityError(f"{text} is a {type(found).__name__}, not a callable or a model")
-        return found()
+    with contained(f"{module}:{name}"):
+        return _find(importlib.import_module(module), name)
 
 
 def _find(module: ModuleType, name: str) -> Any:

@@ -70,7 +70,7 @@ CHAPTERS = (
         "Adapter",
         "How weights are read and set, how the checker runs a model, records its taps and takes "
         "gradients, and how both frameworks export ONNX.",
-        modules=("weights", "modes", "adapter", "gradients", "export"),
+        modules=("weights", "modes", "adapter", "gradients", "export", "ejected"),
         tests=(*_CHECKS, *_FILES),
     ),
     Chapter(

@@ -17,6 +17,7 @@ from resnet_spec import ARCHITECTURES, GROUPS, mac_count, parameter_count
 from resnet_spec.differences import DIFFERENCES
 
 from resnet_parity.cli.exit_codes import EXIT_CODES, FAILURES
+from resnet_parity.eject import eject
 from resnet_parity.reports.matrix import markdown
 from resnet_parity.reports.onnx import ONNX_CHECKS
 from resnet_parity.reports.tables import markdown_table
@@ -191,6 +192,15 @@ def dialect_row(dialect: Dialect, architecture: str, file: Mapping[str, Any]) ->
     yield from (f"{errors[name]:.1e}" if name in errors else "-" for name in ("float64", "float32"))
 
 
+def ejected() -> str:
+    """Return the table of the lengths of all ejected files, without the line on the check."""
+    rows = (
+        (f"`{name}`", *(str(eject(name, each).count("\n")) for each in FRAMEWORKS))
+        for name in ARCHITECTURES
+    )
+    return markdown_table(("architecture", "lines in PyTorch", "lines in Keras"), rows)
+
+
 SECTIONS: dict[str, Callable[[], str]] = {
     "differences": differences,
     "consequences": consequences,
@@ -200,6 +210,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "matrix": matrix,
     "onnx": onnx,
     "dialects": dialects,
+    "ejected": ejected,
 }
 """The generated sections by the name in their first line, `<!-- NAME: generated -->`."""
 

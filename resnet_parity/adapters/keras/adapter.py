@@ -43,7 +43,7 @@ def run(model: keras.Model, images: np.ndarray, mode: str) -> dict[str, np.ndarr
     """
     names = [tap.name for tap in taps(model.architecture, *images.shape[2:])]
     tapped = _tapped(model, np.einsum("nchw->nhwc", images), names, mode)
-    returned = _returned(model, images, mode)
+    returned = outputs_of(model, images, mode)
     return {name: _canonical(value) for name, value in tapped.items()} | returned
 
 
@@ -57,11 +57,11 @@ def mixed_precision(
     """The outputs of a model with float32 weights that may compute in that narrower dtype."""
     model = create_model(architecture, dtype=f"mixed_{dtype}")
     set_weights(model, weights)
-    returned = _returned(model, images, mode)
+    returned = outputs_of(model, images, mode)
     return {name: value.astype("float32") for name, value in returned.items()}
 
 
-def _returned(model: keras.Model, images: np.ndarray, mode: str) -> dict[str, np.ndarray]:
+def outputs_of(model: keras.Model, images: np.ndarray, mode: str) -> dict[str, np.ndarray]:
     """The model's outputs, computed as a user would."""
     image = np.einsum("nchw->nhwc", images)
     arrays = map(_canonical, predict(model.input, model.outputs, mode, image))

@@ -49,7 +49,7 @@ def run(model: ResNet, images: np.ndarray, mode: str) -> dict[str, np.ndarray]:
     shapes = {tap.name: tap.shape for tap in taps(model.architecture, *images.shape[2:])}
     with float32_products(mode), threads(2, mode, images.dtype), torch.inference_mode():
         tapped = _tapped(placed(model, mode), placed(torch.from_numpy(images), mode), shapes, mode)
-        returned = _returned(model, images, mode)
+        returned = outputs_of(model, images, mode)
     # The global average is (N, C, 1, 1) in the module and (N, C) as a tap.
     tapped = {name: value.reshape(-1, *shapes[name]) for name, value in tapped.items()}
     return {name: _canonical(value) for name, value in tapped.items()} | returned
@@ -65,11 +65,11 @@ def mixed_precision(
     """The outputs of a model with float32 weights that may compute in that narrower dtype."""
     model = build(architecture, weights, "float32")
     with torch.autocast(device(mode), getattr(torch, dtype)):
-        returned = _returned(model, images, mode)
+        returned = outputs_of(model, images, mode)
     return {name: value.astype("float32") for name, value in returned.items()}
 
 
-def _returned(model: ResNet, images: np.ndarray, mode: str) -> dict[str, np.ndarray]:
+def outputs_of(model: ResNet, images: np.ndarray, mode: str) -> dict[str, np.ndarray]:
     """The model's outputs, computed as a user would."""
     image = placed(torch.from_numpy(images), mode)
     with float32_products(mode), torch.inference_mode():

@@ -1,0 +1,72 @@
+"""The command `eject`: where it writes, what it takes, what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+
+from resnet_spec import to_json
+
+from parity_tests.support import TINY
+from resnet_parity import cli
+from resnet_parity.eject import eject, keras_writer, torch_writer
+
+
+def test_it_prints_a_file(capsys):
+    assert cli.main(["eject", "resnet18", "--framework", "torch", "--no-check"]) == 0
+    assert capsys.readouterr().out == eject("resnet18", "torch")
+
+
+def test_both_files_are_written_with_the_check_in_their_headers(tmp_path, capsys):
+    spec = tmp_path / "tiny.json"
+    spec.write_text(to_json(TINY))
+    out = tmp_path / "net.py"
+    assert cli.main(["eject", str(spec), "--num-classes", "3", "-o", str(out)]) == 0
+    for framework in ("torch", "keras"):
+        text = (tmp_path / f"net_{framework}.py").read_text()
+        assert f"\nChecked with {framework} " in text
+        assert "logits (N, 3)" in text
+    assert capsys.readouterr().out.count("net_") == 2
+
+
+def test_an_architecture_of_a_module(tmp_path, monkeypatch, capsys):
+    """It may be an object, or what a function returns."""
+    monkeypatch.syspath_prepend(tmp_path)
+    text = "from resnet_spec import *\nNET = Architecture('net', 'basic', stages(1, 1))\n"
+    (tmp_path / "user_nets.py").write_text(f"{text}def make():\n    return NET\nTEXT = 'net'\n")
+    for member in ("NET", "make"):
+        command = ["eject", f"user_nets:{member}", "--framework", "keras", "--no-check"]
+        assert cli.main(command) == 0
+        assert "net in Keras" in capsys.readouterr().out
+    assert cli.main(["eject", "user_nets:TEXT"]) == 2
+    assert "is a str, not a resnet_spec.Architecture" in capsys.readouterr().err
+
+
+def test_options_of_the_architecture(capsys):
+    sizes = ["--in-channels", "1", "--features", "2,4", "--output-stride", "8", "--size", "64x96"]
+    command = ["eject", "resnet50", "--framework", "torch", "--no-check", *sizes]
+    assert cli.main(command) == 0
+    text = capsys.readouterr().out
+    assert "conv(1, 64, 7, 2)" in text
+    assert "(3, 512, 2048, 1, 2, 4),  # (N, 2048, 8, 12)" in text
+    assert "nn.Linear" not in text
+
+
+def test_no_file_is_overwritten(tmp_path, capsys):
+    out = tmp_path / "net.py"
+    out.write_text("mine")
+    command = ["eject", "resnet18", "--framework", "torch", "-o", str(out)]
+    assert cli.main(command) == 2
+    assert "exists already; name another file with --out" in capsys.readouterr().err
+    assert out.read_text() == "mine"
+
+
+@pytest.mark.parametrize("writer", [torch_writer, keras_writer])
+def test_a_file_that_computes_something_else_is_not_written(writer, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(writer, "number", lambda value: "0.25")  # epsilons and momenta
+    spec = tmp_path / "tiny.json"
+    spec.write_text(to_json(TINY))
+    framework = writer.__name__.rpartition(".")[2].removesuffix("_writer")
+    out = tmp_path / "net.py"
+    assert cli.main(["eject", str(spec), "--framework", framework, "-o", str(out)]) == 1
+    assert f"the file of 'tiny' for {framework} " in capsys.readouterr().err
+    assert not out.exists()

@@ -1,0 +1,243 @@
+"""Ejected files: what they compute without this project, how they read, what they load."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+
+from resnet_spec import ARCHITECTURES, Architecture, get_architecture, make_plan, to_json
+
+import resnet_keras
+import resnet_torch
+from parity_tests.checks.combinations import architectures
+from parity_tests.support import ALL_NAMES, EVERYTHING, TINY, USERS
+from resnet_parity import cli
+from resnet_parity.eject import FRAMEWORKS, eject
+
+WORKER = Path(__file__).with_name("worker.py")
+
+SPREAD = (
+    *("plain20", "resnet20", "resnet18", "seresnet18", "resnet18d"),
+    *("resnetv2_18_small", "keras_resnet50v2"),
+)
+"""Rows that cover most options of the registry and are quickly built."""
+
+OPTIONS = (
+    get_architecture("resnet18", features_only=True),
+    get_architecture("resnet20", features_only=True, out_indices=(1, 3)),
+    get_architecture("resnetv2_18_small", features_only=True, out_indices=(0,)),
+    get_architecture("resnet18d", output_stride=8, num_classes=0, in_channels=1),
+    replace(get_architecture("resnet50"), name="zero", zero_init_residual=True, output_stride=8),
+    replace(get_architecture("resnetv2_18"), name="zero-kernel", zero_init_residual=True),
+)
+"""Backbones, dilation, and what no row has."""
+
+BIG = tuple(ARCHITECTURES[name] for name in ALL_NAMES if name not in SPREAD)
+
+
+def compute(
+    framework: str, tasks: dict[str, dict[str, str]], *, alone: bool, backend: str = "tensorflow"
+) -> dict[str, dict[str, Any]]:
+    """Run networks in a process of its own, where this project cannot be imported if `alone`."""
+    given = {"framework": framework, "alone": alone, "tasks": tasks}
+    ran = subprocess.run(
+        [sys.executable, *(["-I"] if alone else []), str(WORKER)],
+        input=json.dumps(given),
+        env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return dict(json.loads(line) for line in ran.stdout.splitlines())
+
+
+def file_tasks(framework: str, archs: Sequence[Architecture], folder: Path) -> dict[str, Any]:
+    """Write the files of these architectures; the tasks for the process that runs them."""
+    tasks = {}
+    for arch in archs:
+        path = folder / f"network{len(tasks)}.py"
+        path.write_text(eject(arch, framework))
+        tasks[arch.name] = {"file": str(path), "channels": str(arch.in_channels)}
+    return tasks
+
+
+def check_same(
+    framework: str, archs: Sequence[Architecture], folder: Path, backend: str = "tensorflow"
+) -> None:
+    """The files compute what this project does, every line of them runs, and layers are alike."""
+    specs = {a.name: {"spec": to_json(a), "channels": str(a.in_channels)} for a in archs}
+    ours = compute(framework, specs, alone=False, backend=backend)
+    files = file_tasks(framework, archs, folder)
+    theirs = compute(framework, files, alone=True, backend=backend)
+    assert set(ours) == set(theirs) == {arch.name for arch in archs}
+    for name, wanted in ours.items():
+        differing = [key for key in wanted if wanted[key] != theirs[name][key]]
+        assert not differing, f"{name}: {differing}"
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_files_compute_what_this_project_does(framework, tmp_path):
+    check_same(framework, [*map(get_architecture, SPREAD), *USERS[2:], OPTIONS[1]], tmp_path)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("part", range(8))
+def test_files_of_all_other_rows_compute_what_this_project_does(framework, part, tmp_path):
+    check_same(framework, BIG[part::8], tmp_path)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_files_of_other_architectures_compute_what_this_project_does(framework, tmp_path):
+    check_same(framework, [TINY, EVERYTHING, *USERS, *OPTIONS], tmp_path)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_files_compute_the_same_on_other_backends_of_keras(backend, tmp_path):
+    check_same("keras", [ARCHITECTURES[name] for name in SPREAD], tmp_path, backend)
+
+
+def random_architectures(count: int) -> list[Architecture]:
+    """Architectures drawn by Hypothesis, the same ones in every run."""
+    found: dict[str, Architecture] = {}
+
+    @settings(
+        max_examples=10 * count,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+    )
+    @given(architectures())
+    def draw(arch: Architecture) -> None:
+        found[arch.name] = arch
+
+    draw()
+    return list(found.values())[-count:]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_files_of_random_architectures_compute_what_this_project_does(framework, tmp_path):
+    check_same(framework, random_architectures(20), tmp_path)
+
+
+DEFECTS = {
+    "epsilon": ("1e-5", "1e-3"),
+    "momentum": ("momentum=0.", "momentum=0.0"),
+    "pool": ("stride=2, padding=1", "stride=2, padding=1, ceil_mode=True"),
+    "shortcut": ("x = x + self", "x = x - self"),
+    "activation": ("return self.relu(x)", "return x"),
+    "initial weights": ("fan_out", "fan_in"),
+    "idle line": ("        identity = x", "        identity = x\n        if not self: x = -x"),
+}
+
+
+def test_defects_in_a_file_are_found(tmp_path):
+    """The comparison sees a change of each kind, and lines that never run."""
+    arch = get_architecture("resnet18")
+    text = eject(arch, "torch")
+    tasks = {"none": {"file": str(tmp_path / "none.py"), "channels": "3"}}
+    (tmp_path / "none.py").write_text(text)
+    for number, (name, change) in enumerate(DEFECTS.items()):
+        assert change[0] in text, name
+        path = tmp_path / f"defect{number}.py"
+        path.write_text(text.replace(*change).replace("not self: x", "not self:\n            x"))
+        tasks[name] = {"file": str(path), "channels": "3"}
+    found = compute("torch", tasks, alone=True)
+    sound = found.pop("none")
+    assert not [name for name, result in found.items() if result == sound]
+    assert found["idle line"]["lines not run"]
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_files_are_short(framework):
+    lengths = {name: len(eject(name, framework).splitlines()) for name in ALL_NAMES}
+    assert lengths["resnet50"] <= 120
+    assert max(lengths.values()) <= 150
+
+
+ALL_RULES = "E,F,W,I,B,UP,SIM,C4,PIE,RET,RUF,PTH,N"
+
+
+@pytest.mark.skipif(shutil.which("ruff") is None, reason="ruff is not installed")
+def test_files_are_formatted_and_have_no_lint(tmp_path):
+    archs = [*ARCHITECTURES.values(), TINY, EVERYTHING, *USERS, *OPTIONS, *random_architectures(20)]
+    for arch in archs:
+        for framework in FRAMEWORKS:
+            (tmp_path / f"{arch.name}_{framework}.py").write_text(eject(arch, framework))
+    rules = ("--select", ALL_RULES, "--config", "line-length = 88")
+    for arguments in (("format", "--check"), ("check", *rules)):
+        command = ["ruff", *arguments, "--isolated", "--no-cache", str(tmp_path)]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stdout
+
+
+@pytest.mark.full
+@pytest.mark.skipif(shutil.which("pyright") is None, reason="pyright is not installed")
+def test_files_of_pytorch_pass_pyright_in_strict_mode(tmp_path):
+    for arch in [*map(get_architecture, SPREAD), EVERYTHING, *USERS, *OPTIONS]:
+        (tmp_path / f"{arch.name}.py").write_text(eject(arch, "torch"))
+    (tmp_path / "pyrightconfig.json").write_text('{"typeCheckingMode": "strict"}')
+    command = ["pyright", "--pythonpath", sys.executable, "-p", str(tmp_path)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout
+
+
+def run_file(text: str) -> dict[str, Any]:
+    namespace: dict[str, Any] = {"__name__": "ejected"}
+    exec(compile(text, "ejected", "exec"), namespace)
+    return namespace
+
+
+def test_state_dicts_of_torchvision_and_timm_load_strictly():
+    timm, torchvision = pytest.importorskip("timm"), pytest.importorskip("torchvision")
+    theirs = {
+        "resnet18": torchvision.models.resnet18(),
+        "seresnet18": timm.create_model("seresnet18"),
+        "resnet18d": timm.create_model("resnet18d"),
+    }
+    for name, model in theirs.items():
+        run_file(eject(name, "torch"))["ResNet"]().load_state_dict(model.state_dict(), strict=True)
+
+
+def test_weights_that_convert_writes_load_into_the_keras_file(tmp_path, capsys):
+    model = run_file(eject("resnet20", "torch"))["ResNet"]()
+    torch.save(model.state_dict(), tmp_path / "net.pth")
+    out = tmp_path / "net.weights.h5"
+    command = ["convert", str(tmp_path / "net.pth"), "--to", "weights-h5", "--out", str(out)]
+    assert cli.main([*command, "--architecture", "resnet20"]) == 0
+    keras_model = run_file(eject("resnet20", "keras"))["resnet"]()
+    keras_model.load_weights(out)
+    wanted = resnet_torch.get_weights(model, "resnet20")
+    for name, array in resnet_keras.get_weights(keras_model, "resnet20").items():
+        assert (array == wanted[name]).all(), name
+
+
+def test_the_keras_file_is_read_as_its_architecture():
+    model = run_file(eject("resnet18d", "keras"))["resnet"]()
+    arch = resnet_keras.architecture_of(model)
+    assert make_plan(arch) == make_plan("resnet18d")
+
+
+def test_a_source_with_quotes_stays_a_text():
+    """The source of an architecture may come from a file of anyone."""
+    arch = replace(TINY, source='"""\nraise SystemExit\n"""\\')
+    for framework in FRAMEWORKS:
+        header = ast.get_docstring(ast.parse(eject(arch, framework)))
+        assert header and "raise SystemExit" in header

@@ -1,0 +1,119 @@
+"""`eject`: write one architecture as one plain file for each framework."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from resnet_spec import Architecture, from_json
+
+from resnet_parity.cli import options
+
+_EXAMPLES = """examples:
+  resnet-parity eject resnet50 --framework torch -o resnet50.py
+  resnet-parity eject resnet18 --num-classes 10 -o net.py    # net_torch.py, net_keras.py
+  resnet-parity eject my_module:MY_ARCHITECTURE --framework keras"""
+
+
+def add(commands: Any) -> None:
+    """The parser of `eject`."""
+    text = "write one architecture as one plain file, which needs this project no more"
+    parser = options.add_command(commands, "eject", _eject, text)
+    parser.epilog = _EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    size = "size of the images in comments, in pixels (default: the architecture's own, see `list`)"
+    options.add_architecture(parser, size)
+    for action in parser._actions:
+        if action.dest == "name":
+            action.help = "an architecture, MODULE:OBJECT, or a JSON file with all its fields"
+    parser.add_argument(
+        "--framework",
+        choices=("torch", "keras", "both"),
+        default="both",
+        help="the framework of the file; both writes two files, mirrored (default: both)",
+    )
+    parser.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="the file to write; of both, _torch and _keras end the names (default: stdout)",
+    )
+    parser.add_argument(
+        "--check",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="run the file beside this project's network, and keep it only if all bits are equal "
+        "(default)",
+    )
+
+
+def _eject(arguments: argparse.Namespace) -> options.Result:
+    arguments.name = _named(arguments.name)
+    arch = options.chosen_architecture(arguments)
+
+    from resnet_parity.eject import FRAMEWORKS, eject
+    from resnet_parity.files import write_atomically
+    from resnet_parity.progress import progress_line
+
+    chosen = [each for each in FRAMEWORKS if arguments.framework in (each, "both")]
+    paths = [_path(arguments, framework) for framework in chosen] if arguments.out else []
+    texts = []
+    with progress_line() as progress:
+        for framework in chosen:
+            text = eject(arch, framework, size=arguments.size)
+            if arguments.check:
+                from resnet_parity.eject.proof import proven
+
+                progress(f"running the file beside resnet_{framework}", len(chosen))
+                checked = proven(text, arch, framework)
+                text = eject(arch, framework, size=arguments.size, checked=checked)
+            texts.append(text)
+    for path, text in zip(paths, texts, strict=False):
+        write_atomically(path, text.encode())
+
+    def show() -> None:
+        for path, text in zip(paths, texts, strict=False):
+            options.print_text(f"{path} holds {arch.name}, {len(text.splitlines())} lines")
+        if not paths:
+            print("\n\n".join(texts), end="")
+
+    return 0, show
+
+
+def _named(name: str) -> str | Architecture:
+    """The architecture in a JSON file or a module of the user; else the name itself."""
+    from resnet_parity.errors import ParityError
+    from resnet_parity.files import check_readable
+
+    if name.endswith(".json"):
+        check_readable(Path(name))
+        return from_json(Path(name).read_text(encoding="utf-8"))
+    module, separator, member = name.partition(":")
+    if not separator:
+        return name
+    from resnet_parity.diagnose.user_code import contained, import_user
+
+    found = import_user(module, member)
+    if callable(found):
+        with contained(name):
+            found = found()
+    if not isinstance(found, Architecture):
+        kind = type(found).__name__
+        raise ParityError(f"{name} is a {kind}, not a resnet_spec.Architecture")
+    return found
+
+
+def _path(arguments: argparse.Namespace, framework: str) -> Path:
+    """The file to write for a framework."""
+    from resnet_parity.errors import ParityError
+    from resnet_parity.files import check_writable
+
+    path: Path = arguments.out
+    if arguments.framework == "both":
+        path = path.with_name(f"{path.stem}_{framework}{path.suffix}")
+    if path.exists():
+        raise ParityError(f"{path} exists already; name another file with --out")
+    check_writable(path)
+    return path

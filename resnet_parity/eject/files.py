@@ -1,0 +1,100 @@
+"""The whole file of a network in one framework: header, imports, functions."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator
+
+from resnet_spec import (
+    ARCHITECTURES,
+    GROUPS,
+    Architecture,
+    get_architecture,
+    mac_count,
+    parameter_count,
+)
+from resnet_spec.text import printable
+
+from resnet_parity.eject import keras_writer, pieces, torch_writer
+from resnet_parity.eject.facts import Facts
+from resnet_parity.eject.text import COLUMNS
+
+FRAMEWORKS = {"torch": "PyTorch", "keras": "Keras"}
+_WRITERS = {"torch": torch_writer, "keras": keras_writer}
+
+
+def eject(
+    architecture: str | Architecture,
+    framework: str,
+    *,
+    size: tuple[int, int] | None = None,
+    checked: str = "",
+) -> str:
+    """The text of a file that holds the network in one framework and imports nothing else.
+
+    Shapes in comments and multiply-accumulates are for images of that size. `checked` says in the
+    header which check the file passed, and with which versions.
+    """
+    arch = get_architecture(architecture)
+    facts = Facts(arch, size or (arch.image_size, arch.image_size))
+    writer = _WRITERS[framework]
+    parts = ["\n".join(part(facts)) for part in writer.PARTS]
+    code = "\n\n\n".join(part for part in parts if part)
+    stages = "\n".join(pieces.stages(facts, writer.LAYOUT))
+    head = [_header(facts, framework, checked), "\n".join(_imports(code, framework))]
+    return "\n\n".join([*head, *([stages] if stages else [])]) + f"\n\n\n{code}\n"
+
+
+def _imports(code: str, framework: str) -> Iterator[str]:
+    if framework == "torch":
+        yield "from torch import Tensor, nn"
+        return
+    if "sys." in code:
+        yield "import sys"
+        yield ""
+    names = [name for name in ("initializers", "layers") if f"{name}." in code]
+    yield "import keras"
+    yield f"from keras import {', '.join(['KerasTensor', *names])}"
+
+
+def _header(facts: Facts, framework: str, checked: str) -> str:
+    arch = facts.arch
+    layout = _WRITERS[framework].LAYOUT
+    height, width = facts.size
+    macs = f"{mac_count(arch, height, width):,} multiply-accumulates for {height}x{width}"
+    shapes = pieces.network_text(facts, layout)
+    title = f"{arch.name} in {FRAMEWORKS[framework]}: {shapes[0].lower()}{shapes[1:]}."
+    plain = printable(arch.source).replace("\\", "/").replace('"', "'")
+    source = [f"Source: {plain}."] if plain else []
+    counts = f"{parameter_count(arch):,} parameters, {macs}."
+    lines = [_filled(title), "", *map(_filled, [*source, counts]), "", *_loading(facts, framework)]
+    if checked:
+        lines += ["", _filled(checked)]
+    return '"""' + "\n".join(lines) + '\n"""'
+
+
+def _loading(facts: Facts, framework: str) -> Iterator[str]:
+    """How weights are loaded."""
+    arch = facts.arch
+    row = ARCHITECTURES.get(arch.name)
+    if framework == "keras":
+        yield _filled("Its layers have the names of resnet_keras. To load weights:")
+        yield ""
+        yield "    # resnet-parity convert CHECKPOINT --to weights-h5 --out FILE.weights.h5"
+        yield "    model = resnet()"
+        yield '    model.load_weights("FILE.weights.h5")'
+        return
+    names = "resnet_torch"
+    if row in GROUPS["torchvision (v1.5)"]:
+        names = "torchvision"
+    elif row and re.match("timm", row.source) and not arch.preactivation:
+        names = "timm"
+    yield _filled(f"Its tensors have the names of {names}. To load weights:")
+    yield ""
+    yield "    model = ResNet()"
+    yield '    model.load_state_dict(torch.load("FILE.pth", weights_only=True))'
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, COLUMNS, break_long_words=False, break_on_hyphens=False)

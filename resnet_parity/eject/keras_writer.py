@@ -1,0 +1,289 @@
+"""Writes a network in Keras; `torch_writer` has the same functions in the same order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from resnet_spec import (
+    AveragePool,
+    ChannelPad,
+    Conv,
+    Identity,
+    MaxPool,
+    Norm,
+    ShortcutLayer,
+    keras_layer_name,
+)
+
+from resnet_parity.eject import pieces
+from resnet_parity.eject.facts import Branch, Facts, number
+from resnet_parity.eject.text import Call, call, definition, docstring, remark, statement
+
+LAYOUT = "NHWC"
+
+
+def conv(facts: Facts) -> Iterator[str]:
+    """The function `conv`."""
+    first = ["x: KerasTensor", "channels: int", "kernel: int"]
+    rest = pieces.conv_parameters(facts)
+    star = [] if "*" in rest else ["*"]
+    zero = ["zero: bool = False"] * facts.zeroes_kernels
+    parameters = [*first, *rest, *star, *zero, "name: str"]
+    yield from definition("conv", parameters, "KerasTensor")
+    size = "H/stride, W/stride" if facts.has_stride else "H, W"
+    yield from docstring(f"A convolution: (N, H, W, in) -> (N, {size}, channels)")
+    yield remark("conv-padding")
+    padding = "dilation * (kernel // 2)" if facts.has_dilation else "kernel // 2"
+    pad = f'x = layers.ZeroPadding2D({padding}, name=f"{{name}}_pad")(x)'
+    if 1 in {each.kernel for each in facts.convs}:
+        yield "    if kernel > 1:"
+        yield f"        {pad}"
+    else:
+        yield f"    {pad}"
+    yield remark("conv-init")
+    yield '    kaiming = initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")'
+    start = '"zeros" if zero else kaiming' if facts.zeroes_kernels else "kaiming"
+    layer = call(
+        "layers.Conv2D",
+        *("channels", "kernel"),
+        "strides=stride" if facts.has_stride else None,
+        "dilation_rate=dilation" if facts.has_dilation else None,
+        "groups=groups" if facts.has_groups else None,
+        {"some": "use_bias=bias", "none": "use_bias=False", "all": None}[facts.bias],
+        f"kernel_initializer={start}",
+        "name=name",
+        after="(x)",
+    )
+    yield from statement("return ", layer, 1)
+
+
+def batch_norm(facts: Facts) -> Iterator[str]:
+    """The function `batch_norm`."""
+    if facts.norm is None:
+        return
+    gamma = ['gamma: str = "ones"'] * facts.zeroes_gammas
+    parameters = ["x: KerasTensor", "*", *gamma, "name: str"]
+    yield from definition("batch_norm", parameters, "KerasTensor")
+    yield from docstring("A batch normalisation over N, H and W: (N, H, W, channels), same shape")
+    yield remark("bn-momentum")
+    yield remark("bn-variance")
+    eps, momentum = number(facts.norm.eps), number(facts.norm.decay)
+    layer = call(
+        "layers.BatchNormalization",
+        f"epsilon={eps}",
+        f"momentum={momentum}",
+        "gamma_initializer=gamma" if facts.zeroes_gammas else None,
+        "name=name",
+        after="(x)",
+    )
+    yield from statement("return ", layer, 1)
+
+
+def channel_pad(facts: Facts) -> Iterator[str]:
+    """The function `channel_pad`."""
+    if not facts.has(ChannelPad):
+        return
+    parameters = ["x: KerasTensor", "channels: int", "*", "name: str"]
+    yield from definition("channel_pad", parameters, "KerasTensor")
+    yield from docstring("Channels of zeros: (N, H, W, in) -> (N, H, W, channels)")
+    yield remark("channel-padding")
+    *counted, sides = pieces.zeros(facts, "channels - x.shape[-1]")
+    yield from counted
+    yield '    x = layers.Permute((1, 3, 2), name=f"{name}_hcw")(x)'
+    yield f'    x = layers.ZeroPadding2D(((0, 0), ({sides})), name=f"{{name}}_pad")(x)'
+    yield "    return layers.Permute((1, 3, 2), name=name)(x)"
+
+
+def gate(facts: Facts) -> Iterator[str]:
+    """The function of the gates."""
+    if not facts.has_gates:
+        return
+    squeezed = facts.expression("squeezed")
+    bias = "bias=True" if facts.bias == "some" else None
+    parameters = ["x: KerasTensor", *pieces.gate_parameters(facts), "*", "name: str"]
+    yield from definition("squeeze_excite", parameters, "KerasTensor")
+    yield from docstring("Each channel times a gate in (0, 1), of the means; same shape")
+    mean = 'layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)'
+    yield f"    gate = {mean}"
+    yield from statement("gate = ", _conv("gate", squeezed, "1", bias, name="{name}_fc1"), 1)
+    yield '    gate = layers.ReLU(name=f"{name}_relu")(gate)'
+    yield from statement("gate = ", _conv("gate", "channels", "1", bias, name="{name}_fc2"), 1)
+    yield '    gate = layers.Activation("sigmoid", name=f"{name}_sigmoid")(gate)'
+    yield "    return layers.Multiply(name=name)([x, gate])"
+
+
+def block(facts: Facts) -> Iterator[str]:
+    """The function of the blocks."""
+    if not facts.places:
+        return
+    parameters = ["x: KerasTensor", *pieces.parameters(facts), "*", "name: str"]
+    yield from definition(_block_name(facts), parameters, "KerasTensor")
+    height, width = pieces.size(facts)
+    shapes = f"(N, H, W, in) -> (N, {height}, {width}, channels)"
+    yield from docstring(f"{pieces.block_text(facts)}: {shapes}")
+    yield from _branch(facts)
+    if facts.has_gates:
+        gated = call("squeeze_excite", "x", *pieces.gate_arguments(facts), 'name=f"{name}_se"')
+        yield from statement("x = ", gated, 1)
+    yield from _shortcut(facts)
+    if facts.arch.residual:
+        yield '    x = layers.Add(name=f"{name}_add")([x, identity])'
+    if facts.arch.preactivation:
+        yield "    return layers.Identity(name=name)(x)  # names the output of the block"
+    else:
+        yield "    return layers.ReLU(name=name)(x)"
+
+
+def _branch(facts: Facts) -> Iterator[str]:
+    """The residual branch."""
+    starts, count = facts.start_of_shortcut, len(pieces.ends(facts))
+    if facts.projects and facts.arch.preactivation:
+        yield f"    projects = {facts.projects.replace('in_channels', 'x.shape[-1]')}"
+    yield from ["    identity = x"] * (starts in ("input", "either"))
+    for index, (_, out) in enumerate(pieces.ends(facts)):
+        at, is_last = index + 1, index + 1 == count
+        zero = "zero=True" if is_last and facts.zeroes_kernels else None
+        rest = pieces.rest_of_conv(facts, index)
+        made = statement("x = ", _conv("x", out, *rest, zero, name=f"{{name}}_conv{at}"), 1)
+        gamma = 'gamma="zeros"' if is_last and facts.zeroes_gammas else None
+        norm = statement("x = ", call("batch_norm", "x", gamma, f'name=f"{{name}}_bn{at}"'), 1)
+        relu = [f'    x = layers.ReLU(name=f"{{name}}_relu{at}")(x)']
+        if not facts.arch.preactivation:
+            yield from [*made, *norm, *([] if is_last else relu)]
+            continue
+        yield from [*norm, *relu]
+        if index == 0 and starts == "either":
+            yield "    if projects:"
+            yield "        identity = x"
+        yield from ["    identity = x"] * (index == 0 and starts == "relu")
+        yield from made
+
+
+def _shortcut(facts: Facts) -> Iterator[str]:
+    """The layers of the shortcut, where any block has some."""
+    for test, branch in pieces.branches(facts, "identity.shape[-1]", "projects"):
+        indent = 1
+        if test:
+            yield f"    {test}"
+            indent = 2
+        if any(isinstance(layer, AveragePool) for layer in branch.layers):
+            yield remark("average-edge", indent)
+        for index, layer in enumerate(branch.layers):
+            for made in _shortcut_layer(facts, branch, layer, f"{{name}}_downsample_{index}"):
+                yield from statement("identity = ", made, indent)
+
+
+def _shortcut_layer(
+    facts: Facts, branch: Branch, layer: ShortcutLayer, name: str
+) -> Iterator[Call]:
+    stride, named = facts.expression("stride"), f'name=f"{name}"'
+    if isinstance(layer, Conv):
+        strided = stride if branch.strides and not facts.arch.avg_down else None
+        bias = pieces.bias_of(facts, layer)
+        yield _conv("identity", "channels", "1", strided, bias, name=name)
+    elif isinstance(layer, Norm):
+        yield call("batch_norm", "identity", named)
+    elif isinstance(layer, MaxPool):
+        yield call("layers.MaxPooling2D", 1, stride, named, after="(identity)")
+    elif isinstance(layer, ChannelPad):
+        yield call("channel_pad", "identity", "channels", named)
+    elif isinstance(layer, Identity):
+        yield call("layers.Identity", named, after="(identity)")
+    elif layer.zeros:
+        padded = f'name=f"{name}_pad"'
+        yield call("layers.ZeroPadding2D", "((0, 1), (0, 1))", padded, after="(identity)")
+        yield call("layers.AveragePooling2D", 2, 1, named, after="(identity)")
+    else:
+        yield call("layers.AveragePooling2D", 2, stride, '"same"', named, after="(identity)")
+
+
+def network(facts: Facts) -> Iterator[str]:
+    """The function of the network."""
+    plan, arch = facts.plan, facts.arch
+    yield "def resnet() -> keras.Model:"
+    yield from docstring(pieces.network_text(facts, LAYOUT))
+    if facts.depth > 900:
+        yield "    sys.setrecursionlimit(100_000)  # Keras walks so deep a model by recursion"
+    yield remark("layout")
+    yield f'    image = keras.Input((None, None, {arch.in_channels}), name="image")'
+    yield from _stem(facts)
+    yield from (f"    {each}" for each in pieces.first_feature(facts, "KerasTensor"))
+    yield from _pool(facts)
+    if facts.stages:
+        yield from pieces.loop(facts, 1)
+        yield "        for block in range(blocks):"
+        yield from pieces.locals_of_block(facts, 3)
+        yield '            name = f"layer{number}_{block}"'
+        made = call(_block_name(facts), "x", *pieces.given(facts), "name=name")
+        yield from statement("x = ", made, 3)
+        yield from ["        features.append(x)"] * bool(plan.features)
+    returned = "x"
+    if plan.features:
+        *remarks, returned = pieces.returned_features(facts, LAYOUT)
+        yield from remarks
+    else:
+        yield from _head(facts)
+    made = call("keras.Model", "image", returned, f'name="{arch.name}"')
+    yield from statement("return ", made, 1)
+
+
+def _stem(facts: Facts) -> Iterator[str]:
+    stem, x = facts.plan.stem, "image"
+    for index, spec in enumerate(stem.convs):
+        is_last = index == len(stem.convs) - 1
+        rest, name = pieces.rest_of_stem(facts, spec), keras_layer_name(spec.name)
+        made = call("conv", x, spec.out_channels, *rest, f'name="{name}"')
+        shape = facts.shape(spec.name, LAYOUT) if is_last else ""
+        yield from statement("x = ", made, 1, shape)
+        if not is_last:
+            norm = keras_layer_name(stem.hidden_norms[index].name)
+            yield f'    x = batch_norm(x, name="{norm}")'
+            relu = keras_layer_name(stem.hidden_relus[index].name)
+            yield f'    x = layers.ReLU(name="{relu}")(x)'
+        x = "x"
+    if stem.norm:
+        yield '    x = batch_norm(x, name="bn1")'
+        yield '    x = layers.ReLU(name="relu")(x)'
+
+
+def _pool(facts: Facts) -> Iterator[str]:
+    pool = facts.plan.stem.pool
+    if pool is None:
+        return
+    yield remark("pool-padding")
+    kernel = pool.kernel
+    if pool.border == "lowest":
+        yield f'    x = layers.MaxPooling2D({kernel}, 1, "same", name="maxpool_window")(x)'
+        kernel = 1
+    elif pool.padding:
+        yield f'    x = layers.ZeroPadding2D({pool.padding}, name="maxpool_pad")(x)'
+    code = f'x = layers.MaxPooling2D({kernel}, {pool.stride}, name="maxpool")(x)'
+    yield from pieces.line(facts, code, pool.name, LAYOUT, 1)
+
+
+def _head(facts: Facts) -> Iterator[str]:
+    plan = facts.plan
+    if plan.norm:
+        yield '    x = batch_norm(x, name="norm")'
+        yield '    x = layers.ReLU(name="relu")(x)'
+    code = 'x = layers.GlobalAveragePooling2D(name="avgpool")(x)'
+    yield from pieces.line(facts, code, plan.avgpool.name, LAYOUT, 1)
+    if plan.fc:
+        yield f"    bound = 1 / {plan.fc.in_features}**0.5"
+        yield remark("dense-kernel")
+        uniform = call("initializers.RandomUniform", "-bound", "bound")
+        starts = (f"kernel_initializer={uniform}", f"bias_initializer={uniform}")
+        layer = call("layers.Dense", plan.fc.out_features, *starts, 'name="fc"', after="(x)")
+        yield from statement("x = ", layer, 1, facts.shape(plan.fc.name, LAYOUT))
+
+
+def _conv(x: str, *arguments: str | None, name: str) -> Call:
+    return call("conv", x, *arguments, f'name=f"{name}"')
+
+
+def _block_name(facts: Facts) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", pieces.block_name(facts)).lower()
+
+
+PARTS = (conv, batch_norm, channel_pad, gate, block, network)
