@@ -28,6 +28,10 @@ _OTHER_FILES = {
     b"<?xml": "XML, such as the error of a download; download the raw file",
     b"<!doctype html": "a web page, not the file; download the raw file",
     b"<html": "a web page, not the file; download the raw file",
+    b"\x89png": "a PNG image, which holds no weights",
+    b"\xff\xd8\xff": "a JPEG image, which holds no weights",
+    b"gif8": "a GIF image, which holds no weights",
+    b"%pdf": "a PDF document, which holds no weights",
 }
 """What a file is instead, by its first bytes in lower case. None of the formats begins so."""
 

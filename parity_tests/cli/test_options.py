@@ -59,7 +59,7 @@ WRONG = {
     "import text --out out.onnx": "must end in .safetensors",
     "import folder": "folder is not a file",
     "inspect absent": "absent does not exist",
-    "inspect text": "text is not an ONNX file",
+    "inspect text": "text is text, and no checkpoint; readable are",
     "convert absent --to keras": "absent does not exist",
     "convert folder --to keras": "folder is a folder that holds no checkpoint; name a file",
     "convert text": "the following arguments are required: --to",

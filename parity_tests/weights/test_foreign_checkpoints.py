@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from dataclasses import replace
@@ -23,6 +24,7 @@ from resnet_spec import get_architecture, make_graph, stages
 import resnet_keras
 from parity_tests.support import with_random_statistics
 from resnet_parity.adapters.libraries.keras_libraries import KerasHub
+from resnet_parity.cli import main
 from resnet_parity.compare import relative_error
 from resnet_parity.errors import ParityError
 from resnet_parity.probes import random_weights
@@ -389,13 +391,44 @@ def test_weights_without_the_names_of_layers_are_refused(tmp_path):
         load_weights(tmp_path / "old.weights.h5")
 
 
+PHOTOS = io.BytesIO()
+with zipfile.ZipFile(PHOTOS, "w") as archive:
+    archive.writestr("photo.png", b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "is empty"),
+        ("Grüße\n".encode(), "is text, and no checkpoint; readable are files of PyTorch"),
+        (b'{"model_type": "resnet"}', "is text in JSON, and no checkpoint"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(9), "is a PNG image"),
+        (b"\xff\xd8\xff\xe0" + bytes(9), "is a JPEG image"),
+        (b"%PDF-1.7\n" + bytes(9), "is a PDF document"),
+        (bytes(range(200, 240)), "is of no known format"),
+        (PHOTOS.getvalue(), "is a zip archive, but not of torch.save: it holds photo.png"),
+    ],
+)
+def test_a_file_that_is_no_checkpoint_is_called_by_its_kind(content, what, tmp_path, capsys):
+    for name in ("file", "file.dat", "file.pth", "file.h5", "file.bin"):
+        path = tmp_path / name
+        path.write_bytes(content)
+        for command in (["inspect"], ["convert", "--to", "npz"]):
+            assert main([command[0], str(path), *command[1:]]) == 2
+            error = capsys.readouterr().err
+            assert f"{path} {what}" in error and "ONNX file" not in error
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"in_channels": 0}, "in_channels must be at least 1"),
         ({"num_classes": -1}, "num_classes must be at least 0"),
         ({"drop_head": True, "num_classes": 5}, "cannot be left out and have 5 classes"),
-        ({"architecture": "resnet18"}, "'resnet18', as you say .* without --architecture"),
+        (
+            {"architecture": "resnet18"},
+            "'resnet18', as you say: the tensors are those of .*; leave --architecture out",
+        ),
         ({"architecture": "resnet1"}, "unknown architecture 'resnet1'"),
     ],
 )

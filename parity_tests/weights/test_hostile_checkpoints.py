@@ -409,7 +409,7 @@ def test_a_hostile_file_is_refused(kind, name, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("nothing", "is empty, not a file of torch.save"),
+        ("nothing", "is empty; copy it again"),
         ("page", "is a web page"),
         ("pointer", "is a pointer of Git LFS"),
         ("gzip", "is compressed by gzip"),

@@ -330,6 +330,24 @@ def choose(
     path = checkpoint.path
     if reason := refusal(checkpoint.groups, checkpoint.metadata):
         raise ParityError(f"{path}: {reason}")
+    try:
+        chosen, networks = _fitting(checkpoint, prefix, architecture, ema)
+    except ParityError as error:
+        if architecture and (found := _without_architecture(checkpoint, prefix, ema)):
+            raise ParityError(
+                f"{path} does not hold a {architecture.name!r}, as you say: the tensors are those "
+                f"of {found!r}; leave --architecture out"
+            ) from error
+        raise
+    reading = decided(path, chosen.reading, checkpoint.metadata, is_given=architecture is not None)
+    return replace(chosen, reading=reading, others=tuple(_others(chosen, networks)))
+
+
+def _fitting(
+    checkpoint: Checkpoint, prefix: str | None, architecture: Architecture | None, ema: bool
+) -> tuple[Choice, list[Choice]]:
+    """The network that the user means, once its tensors were checked, and all networks."""
+    path = checkpoint.path
     choices = [
         Choice(group, tensors, reading)
         for group, tensors in checkpoint.groups.items()
@@ -351,9 +369,16 @@ def choose(
     chosen = _preferred(path, networks if prefix is None else _networks(choices), ema)
     reading = with_head(chosen.reading, _shapes(chosen.tensors), checkpoint.metadata)
     chosen = replace(chosen, reading=reading)
-    check_fit(path, chosen, is_given=architecture is not None)
-    reading = decided(path, chosen.reading, checkpoint.metadata, is_given=architecture is not None)
-    return replace(chosen, reading=reading, others=tuple(_others(chosen, networks)))
+    check_fit(path, chosen)
+    return chosen, networks
+
+
+def _without_architecture(checkpoint: Checkpoint, prefix: str | None, ema: bool) -> str:
+    """The name of the network that fits, empty if none does."""
+    try:
+        return _fitting(checkpoint, prefix, None, ema)[0].reading.architecture.name
+    except ParityError:
+        return ""
 
 
 def _networks(choices: Sequence[Choice]) -> list[Choice]:
@@ -439,7 +464,7 @@ def _unknown(checkpoint: Checkpoint) -> ParityError:
     )
 
 
-def check_fit(path: Path, choice: Choice, *, is_given: bool = False) -> None:
+def check_fit(path: Path, choice: Choice) -> None:
     """Raise `ParityError` unless the file has exactly the layers of the architecture.
 
     Tensors outside of the blocks, such as another head, may be left over.
@@ -462,12 +487,9 @@ def check_fit(path: Path, choice: Choice, *, is_given: bool = False) -> None:
     listed = "\n".join(f"  - {printable(problem)}" for problem in problems[:_LISTED])
     more = len(problems) - _LISTED
     listed += f"\n  ... and {more} more" if more > 0 else ""
-    found, fix = "the nearest architecture", "if it is another one, name it with --architecture"
-    if is_given:
-        found, fix = "as you say", "without --architecture, the tensors decide"
     raise ParityError(
-        f"{path} does not hold a {reading.architecture.name!r}, {found} (names of "
-        f"{reading.dialect.title}); {fix}:\n{listed}"
+        f"{path} does not hold a {reading.architecture.name!r}, the nearest architecture (names of "
+        f"{reading.dialect.title}); if it is another one, name it with --architecture:\n{listed}"
     )
 
 

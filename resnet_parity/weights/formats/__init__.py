@@ -168,13 +168,14 @@ def _open_pickle(path: Path, head: bytes) -> Checkpoint:
 
 
 def is_onnx(path: Path) -> bool:
-    """Whether a path names an ONNX file, or a file of no other known format."""
+    """Whether a path names an ONNX file, or one of no other name that begins as ONNX files do."""
     if path.suffix == ".onnx" or is_folder(path):
         return path.suffix == ".onnx"
     if not path.exists():
         return False
     named = path.suffix in _SUFFIXES or path.name.endswith((".tar", ".th", ".json", ".index"))
-    return not (named or is_safetensors(path) or is_other_checkpoint(path))
+    # The first field of a model is the version of the format.
+    return not named and not is_safetensors(path) and _head(path).startswith(b"\x08")
 
 
 def is_safetensors(path: Path) -> bool:

@@ -6,6 +6,7 @@ are pickles that refer to storages, and tensors are views of storages.
 
 from __future__ import annotations
 
+import codecs
 import math
 import mmap
 import struct
@@ -44,6 +45,11 @@ _SAVE_AGAIN = "copy it again, or save it again with torch.save(model.state_dict(
 
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 """The numbers with which a file begins that is no archive."""
+_READABLE = (
+    "readable are files of PyTorch, safetensors, Keras, TensorFlow, NumPy and ONNX; if it is one, "
+    "it is damaged: copy it again"
+)
+_PRINTED = bytes(range(32, 256)) + b"\t\n\r"
 _MAGIC_BYTES = _MAGIC.to_bytes(10, "little")
 
 _MAX_PICKLE = 2**26
@@ -255,15 +261,27 @@ def open_torch(path: Path) -> Checkpoint:
 
 
 def _other_kind(path: Path) -> str:
-    """The kind of a file that `torch.save` of today did not write, and what to do."""
+    """The kind of a file that no reader takes, and what to do."""
     with path.open("rb") as file:
         head = file.read(512)
+    if not head:
+        return "empty; copy it again"
     if head[257:262] != b"ustar":
-        return f"{'not' if head else 'empty, not'} {_KIND}; {_SAVE_AGAIN}"
+        kind = "text in JSON" if head.lstrip()[:1] in (b"{", b"[") else "text"
+        return f"{kind if _is_text(head) else 'of no known format'}, and no checkpoint; {_READABLE}"
     if head[:100].rstrip(b"\0") in (b"sys_info", b"pickle", b"tensors", b"storages"):
         line = f"torch.save(torch.load({str(path)!r}, weights_only=False), 'new.pth')"
         return f"of PyTorch before 0.1.10; if you trust it, write it again:\n    {line}"
     return "a tar archive; extract it with tar -xf, and name the file in it"
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether a file begins as UTF-8, without control characters; its end may be cut."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return not head.translate(None, _PRINTED)
 
 
 def _open_archive(path: Path) -> Checkpoint:
@@ -272,7 +290,11 @@ def _open_archive(path: Path) -> Checkpoint:
     tensors = _Tensors(path)
     _refuse_programs(path, found)
     if len(names) != 1 or names[0].count("/") > 1:
-        raise ParityError(f"{path} is a zip archive, but not of torch.save; {_SAVE_AGAIN}")
+        others = ", ".join(map(shown, [*found][:3]))
+        raise ParityError(
+            f"{path} is a zip archive, but not of torch.save: it holds {others or 'nothing'}; "
+            f"{_SAVE_AGAIN}"
+        )
     prefix = names[0].removesuffix("data.pkl")
     if found[names[0]].deflated and found[names[0]].size > _MAX_PICKLE:
         raise ParityError(
