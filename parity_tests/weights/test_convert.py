@@ -35,7 +35,6 @@ from parity_tests.support import KINDS, SMALL, TINY, with_random_statistics
 from resnet_parity.adapters import loading as loading_of_adapters
 from resnet_parity.adapters.libraries.torch_libraries import Torchvision
 from resnet_parity.cli import main
-from resnet_parity.cli.convert import FORMATS
 from resnet_parity.errors import ParityError
 from resnet_parity.probes import random_weights
 from resnet_parity.weights import converting, loading
@@ -53,6 +52,7 @@ from resnet_parity.weights.naming import (
     to_dialect,
 )
 from resnet_parity.weights.proof import ProofError, prove_reading
+from resnet_parity.weights.target_table import FORMATS
 from resnet_parity.weights.targets import TARGETS
 
 LIGHT = ("resnet18", "resnet50", "resnet50d", "resnetv2_50", "seresnet18", "resnet20")
@@ -800,7 +800,29 @@ def test_inspect_says_what_is_in_a_file(state, tmp_path, capsys):
     assert "network: resnet18" in text and "tensors are not floating-point" in text
 
 
-def test_the_help_of_convert_describes_every_format():
-    texts = {target.name: (target.suffix, target.text) for target in TARGETS.values()}
-    described = {name: (end, text) for name, (end, text) in FORMATS.items() if name != "onnx"}
-    assert described == {name: (s or f"-{name}", text) for name, (s, text) in texts.items()}
+def test_every_format_of_the_table_is_written(capsys):
+    assert [*TARGETS] == [*FORMATS]
+    with pytest.raises(SystemExit):
+        main(["convert", "--help"])
+    shown = capsys.readouterr().out
+    for name, each in FORMATS.items():
+        assert f"  {name:<20}{each.text} ({each.suffix or f'-{name}'})" in shown
+
+
+def test_an_onnx_file_is_written_and_read_in_python(tmp_path):
+    loaded, path = tiny_loaded(tmp_path / "source"), tmp_path / "out.onnx"
+    converted = save_weights(path, loaded, "onnx")
+    assert converted.checks and converted.proof is None
+    again = load_weights(path, num_classes=3)
+    assert again.original is not None
+    assert again.original.report.format == "ONNX" and again.architecture.num_classes == 3
+    refused: dict[str, dict[str, Any]] = {
+        "--names is not used": {"names": "hf"},
+        "in float32 alone": {"dtype": "float16"},
+        "onnx is always proven": {"proven": False},
+    }
+    for message, options in refused.items():
+        with pytest.raises(ParityError, match=message):
+            save_weights(path, loaded, "onnx", **options)
+    with pytest.raises(ParityError, match="does not take --prefix, --no-ema; leave that out"):
+        load_weights(path, prefix="net", ema=False)

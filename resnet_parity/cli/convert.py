@@ -7,22 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_parity.cli import options
-
-FORMATS = {
-    "torch": (".pth", "a state dict of PyTorch"),
-    "safetensors": (".safetensors", "a safetensors file"),
-    "npz": (".npz", "an archive of NumPy arrays"),
-    "keras": (".keras", "a Keras model of stock layers"),
-    "weights-h5": (".weights.h5", "the weights of resnet_keras"),
-    "detectron2": (".pkl", "a pickle of NumPy arrays"),
-    "onnx": (".onnx", "an ONNX file, as `export` writes it"),
-    "torchvision": ("-torchvision", "a folder with model.pth"),
-    "timm": ("-timm", 'a folder for timm.create_model("local-dir:FOLDER", pretrained=True)'),
-    "hf": ("-hf", "a folder for transformers"),
-    "kerashub": ("-kerashub", "a preset of KerasHub"),
-    "keras-applications": ("-keras-applications", "a folder with model.weights.h5"),
-}
-"""By format, what replaces the suffix of the file that is read, and what is written."""
+from resnet_parity.weights.target_table import DTYPES, FORMATS, OPTIONS
 
 _EXAMPLES = """examples:
   resnet-parity convert model_best.pth.tar --to keras
@@ -37,7 +22,7 @@ def add(commands: Any) -> None:
         "prove that both compute the same"
     )
     parser = options.add_command(commands, "convert", _convert, text)
-    lines = [f"  {name:<20}{about} ({end})" for name, (end, about) in FORMATS.items()]
+    lines = [f"  {name:<20}{each.text} ({_ending(name)})" for name, each in FORMATS.items()]
     parser.epilog = "\n".join(["formats:", *lines, "", _EXAMPLES])
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("file", metavar="FILE", type=Path, help="a checkpoint: a file or a folder")
@@ -80,7 +65,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--dtype",
-        choices=("float32", "float16", "bfloat16"),
+        choices=DTYPES,
         default="float32",
         help="the dtype of the written weights, for torch, safetensors, torchvision, timm and hf; "
         "the report says what rounding costs (default: float32)",
@@ -97,27 +82,31 @@ def add(commands: Any) -> None:
 def _convert(arguments: argparse.Namespace) -> options.Result:
     from resnet_parity.progress import progress_line
     from resnet_parity.weights.converting import save_weights
+    from resnet_parity.weights.loading import load_weights
 
     path = arguments.out or _default_path(arguments.file, arguments.to)
-    if arguments.to == "onnx":
-        _refuse(arguments, "--to onnx", ("names", "dtype", "prove"))
+    _refuse(arguments)
     with progress_line() as progress:
         progress(f"reading {arguments.file}", 4)
-        loaded = _load(arguments, progress)
-        if arguments.to == "onnx":
-            from resnet_parity.weights.onnx_files import save_onnx
-
-            converted = save_onnx(path, loaded, progress)
-        else:
-            converted = save_weights(
-                path,
-                loaded,
-                arguments.to,
-                names=arguments.names,
-                dtype=arguments.dtype,
-                proven=arguments.prove,
-                progress=progress,
-            )
+        loaded = load_weights(
+            arguments.file,
+            architecture=arguments.architecture,
+            num_classes=arguments.num_classes,
+            in_channels=arguments.in_channels,
+            prefix=arguments.prefix,
+            ema=arguments.ema,
+            drop_head=arguments.drop_head,
+            progress=progress,
+        )
+        converted = save_weights(
+            path,
+            loaded,
+            arguments.to,
+            names=arguments.names,
+            dtype=arguments.dtype,
+            proven=arguments.prove,
+            progress=progress,
+        )
 
     def show() -> None:
         if arguments.json:
@@ -129,39 +118,21 @@ def _convert(arguments: argparse.Namespace) -> options.Result:
     return 0, show
 
 
-def _load(arguments: argparse.Namespace, progress: Any) -> Any:
-    """The weights of a checkpoint, or of an ONNX file, which `import` reads."""
-    from resnet_parity.weights.formats import is_onnx
-    from resnet_parity.weights.loading import adapted, load_weights
-
-    sizes = {
-        "num_classes": arguments.num_classes,
-        "in_channels": arguments.in_channels,
-        "drop_head": arguments.drop_head,
-    }
-    if is_onnx(arguments.file):
-        from resnet_parity.weights.onnx_files import load_onnx
-
-        _refuse(arguments, f"the ONNX file {arguments.file}", ("architecture", "prefix", "ema"))
-        return adapted(load_onnx(arguments.file, progress), **sizes)
-    return load_weights(
-        arguments.file,
-        architecture=arguments.architecture,
-        prefix=arguments.prefix,
-        ema=arguments.ema,
-        **sizes,
-    )
-
-
-def _refuse(arguments: argparse.Namespace, what: str, names: tuple[str, ...]) -> None:
-    """Raise `ParityError` for options that have no meaning for `what`."""
+def _refuse(arguments: argparse.Namespace) -> None:
+    """Raise `ParityError` for options that the format does not take."""
     from resnet_parity.errors import ParityError
 
-    values = {name: getattr(arguments, name) for name in names}
+    takes = FORMATS[arguments.to].takes
+    values = {name: getattr(arguments, name) for name in OPTIONS if name not in takes}
     changed = [n for n, value in values.items() if value != arguments.parser.get_default(n)]
     if changed:
         shown = ", ".join(f"--no-{n}" if values[n] is False else f"--{n}" for n in changed)
-        raise ParityError(f"{what} does not take {shown}; leave that out")
+        raise ParityError(f"--to {arguments.to} does not take {shown}; leave that out")
+
+
+def _ending(to: str) -> str:
+    """Replaces the suffix of the file that is read."""
+    return FORMATS[to].suffix or f"-{to}"
 
 
 def _default_path(file: Path, to: str) -> Path:
@@ -174,7 +145,7 @@ def _default_path(file: Path, to: str) -> Path:
     suffixes = (".weights.h5", ".pth.tar", ".safetensors.index.json", Path(name).suffix)
     suffix = next((each for each in suffixes if each and name.endswith(each)), "")
     stem = name if file.is_dir() else name.removesuffix(suffix)
-    path = file.with_name(f"{stem}{FORMATS[to][0]}")
+    path = file.with_name(f"{stem}{_ending(to)}")
     if path.exists():
         raise ParityError(f"{path} exists already; name another one with --out")
     return path

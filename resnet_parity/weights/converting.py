@@ -22,22 +22,19 @@ from resnet_parity.files import (
     check_writable,
     replacing,
     replacing_folder,
+    write_atomically,
     writing,
 )
 from resnet_parity.progress import Progress
 from resnet_parity.weights.cards import card
 from resnet_parity.weights.formats.arrays import as_stored
 from resnet_parity.weights.loading import Loaded, Report, load_weights
-from resnet_parity.weights.naming import Dialect
 from resnet_parity.weights.proof import Comparison, Proof, ProofError, prove, prove_reading
-from resnet_parity.weights.targets import TARGETS, Notes, Target
+from resnet_parity.weights.target_table import DTYPES
+from resnet_parity.weights.targets import TARGETS, Export, Notes, Target
 
 _SHOWN = 4
 """How many tensors that are left over a report lists, and how many labels."""
-
-
-DTYPES = ("float32", "float16", "bfloat16")
-"""The dtypes that are written."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +123,8 @@ def save_weights(
 
     The file is read back, its tensors must be bitwise those that went in, and it is run beside the
     source (see `proof`); nothing is written where that fails. `names` is the dialect of the
-    tensors, for a format that has none of its own.
+    tensors, for a format that has none of its own. An ONNX file is proven by the checks of `export`
+    instead.
 
     Raises `ParityError`, and `resnet_spec.WeightsError` for a model or weights that do not fit.
     """
@@ -134,7 +132,10 @@ def save_weights(
     loaded = source if isinstance(source, Loaded) else _in_memory(source, architecture)
     arch = loaded.architecture
     dialect = target.names(arch, names)
-    check_target(path, target, dialect, loaded, dtype)
+    check_target(path, target, loaded, dtype, proven=proven)
+    if target.export is not None:
+        return _exported(path, target, target.export, loaded, progress)
+    assert target.write is not None
     weights = in_dtype(loaded.weights, dtype)
     rounding = None if dtype == "float32" else _rounding(loaded.weights, weights)
     with (replacing if target.suffix else replacing_folder)(path) as temporary:
@@ -158,6 +159,16 @@ def save_weights(
             with writing(path):
                 (temporary / "README.md").write_text(text, encoding="utf-8")
     return Converted(loaded, path, target.name, dialect.name, proof, rounding, reading=reading)
+
+
+def _exported(
+    path: Path, target: Target, export: Export, loaded: Loaded, progress: Progress
+) -> Converted:
+    """Write a file that has checks of its own, after a proof of what was read."""
+    reading = prove_reading(loaded.original or loaded)
+    content, checks = export(loaded.architecture, loaded.weights, progress)
+    write_atomically(path, content)
+    return Converted(loaded, path, target.name, target.name, None, checks=checks, reading=reading)
 
 
 def _in_memory(source: Any, architecture: str | Architecture | None) -> Loaded:
@@ -193,11 +204,13 @@ def _target(to: str) -> Target:
     return TARGETS[to]
 
 
-def check_target(path: Path, target: Target, dialect: Dialect, loaded: Loaded, dtype: str) -> None:
+def check_target(path: Path, target: Target, loaded: Loaded, dtype: str, *, proven: bool) -> None:
     """Raise `ParityError` for what cannot be written, before anything is."""
     if dtype not in DTYPES:
         raise ParityError(f"{dtype!r} is not written; choose one of: {', '.join(DTYPES)}")
-    if dtype != "float32" and not target.has_dtypes:
+    if not proven and "prove" not in target.takes:
+        raise ParityError(f"{target.name} is always proven; leave --no-prove out")
+    if dtype != "float32" and "dtype" not in target.takes:
         raise ParityError(f"{target.name} is written in float32 alone, not in {dtype}")
     if target.suffix and not path.name.endswith(target.suffix):
         raise ParityError(f"{path} must end in {target.suffix}, for {target.text}")

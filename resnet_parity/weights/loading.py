@@ -23,16 +23,18 @@ from resnet_spec import (
 from resnet_spec.text import printable
 
 from resnet_parity.errors import ParityError
-from resnet_parity.files import state_of
+from resnet_parity.files import check_readable, state_of
 from resnet_parity.limits import MAX_ELEMENTS
+from resnet_parity.progress import Progress
 from resnet_parity.weights.adapt import adapt_weights
 from resnet_parity.weights.by_order import named_by_order
 from resnet_parity.weights.dialects import DIALECTS
-from resnet_parity.weights.formats import open_checkpoint
+from resnet_parity.weights.formats import is_onnx, open_checkpoint
 from resnet_parity.weights.formats.stored import Checkpoint, Tensors
 from resnet_parity.weights.heads import with_head
 from resnet_parity.weights.identify import Reading, identify
 from resnet_parity.weights.naming import body_pattern, canonical_array, tensor_names
+from resnet_parity.weights.onnx_files import import_onnx
 from resnet_parity.weights.refused import refusal
 from resnet_parity.weights.remarks import remarks
 from resnet_parity.weights.statements import decided, epsilon_of
@@ -216,6 +218,7 @@ def load_weights(
     prefix: str | None = None,
     ema: bool = True,
     drop_head: bool = False,
+    progress: Progress = lambda step, total: None,
 ) -> Loaded:
     """Load the weights of a ResNet from a file or a folder, whoever wrote it.
 
@@ -223,14 +226,24 @@ def load_weights(
     is. `architecture` decides where a file cannot, as between two rows with equal tensors.
     `num_classes` and `in_channels` adapt the last and the first layer (`adapt_weights`);
     `drop_head` leaves the classifier out. `prefix` chooses between several networks in a file;
-    without `ema`, averaged weights are not preferred.
+    without `ema`, averaged weights are not preferred. An ONNX file takes none of these three: it
+    is read as `import` reads it, whose checks report to `progress`.
 
     Nothing in the file is run. Raises `ParityError` that names the file, the tensor and the fix.
     """
     path = Path(path)
+    if is_onnx(path):
+        options = {"architecture": architecture, "prefix": prefix, "no-ema": not ema or None}
+        loaded = _of_onnx(path, [name for name in options if options[name] is not None], progress)
+    else:
+        loaded = _of_checkpoint(path, given_architecture(architecture), prefix, ema)
+    return adapted(loaded, num_classes=num_classes, in_channels=in_channels, drop_head=drop_head)
+
+
+def _of_checkpoint(path: Path, given: Architecture | None, prefix: str | None, ema: bool) -> Loaded:
+    """The weights of a file of any format but ONNX. Raises `ParityError`."""
     checkpoint = open_checkpoint(path)
     files = {each: state_of(each) for each in checkpoint.files}
-    given = given_architecture(architecture)
     choice = choose(checkpoint, prefix=prefix, architecture=given, ema=ema)
     reading = choice.reading
     weights, folded, made_up, cast = read_tensors(path, choice)
@@ -264,12 +277,29 @@ def load_weights(
         found.stated,
         found.aside,
     )
-    return adapted(
-        Loaded(arch, weights, report, Source(choice), files=files),
-        num_classes=num_classes,
-        in_channels=in_channels,
-        drop_head=drop_head,
+    return Loaded(arch, weights, report, Source(choice), files=files)
+
+
+def _of_onnx(path: Path, options: Sequence[str], progress: Progress) -> Loaded:
+    """The weights of an ONNX file, proven by the checks of `import`. Raises `ParityError`."""
+    if options:
+        shown = ", ".join(f"--{name}" for name in options)
+        raise ParityError(f"the ONNX file {path} does not take {shown}; leave that out")
+    check_readable(path)
+    files = {path: state_of(path)}
+    arch, weights, notes = import_onnx(path, progress)
+    report = Report(
+        str(path),
+        "ONNX",
+        "onnx",
+        arch.name,
+        arch.num_classes,
+        arch.in_channels,
+        "float32",
+        len(weights),
+        assumptions=notes,
     )
+    return Loaded(arch, weights, report, files=files)
 
 
 def adapted(

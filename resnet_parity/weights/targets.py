@@ -13,7 +13,12 @@ from resnet_spec import Architecture, to_json
 
 from resnet_parity.adapters.libraries import LIBRARIES
 from resnet_parity.adapters.libraries.base import Library
-from resnet_parity.adapters.libraries.keras_libraries import KerasHub, ResNetKeras, write_preset
+from resnet_parity.adapters.libraries.keras_libraries import (
+    KerasApplications,
+    KerasHub,
+    ResNetKeras,
+    write_preset,
+)
 from resnet_parity.adapters.libraries.torch_libraries import (
     Timm,
     Torchvision,
@@ -21,6 +26,7 @@ from resnet_parity.adapters.libraries.torch_libraries import (
     write_timm,
 )
 from resnet_parity.errors import ParityError
+from resnet_parity.progress import Progress
 from resnet_parity.weights.dialects import DIALECTS
 from resnet_parity.weights.formats.marks import write_mark
 from resnet_parity.weights.formats.numpy_files import write_detectron2, write_npz
@@ -28,6 +34,8 @@ from resnet_parity.weights.formats.safetensors_files import write_safetensors
 from resnet_parity.weights.formats.torch_files import write_torch
 from resnet_parity.weights.identify import counters
 from resnet_parity.weights.naming import Dialect, to_dialect
+from resnet_parity.weights.onnx_files import export_onnx
+from resnet_parity.weights.target_table import FORMATS
 
 Weights = Mapping[str, np.ndarray]
 
@@ -49,42 +57,54 @@ class Notes:
 Write = Callable[[Path, Architecture, Weights, Dialect, Notes], None]
 """Writes the weights of an architecture, in a dialect."""
 
+Export = Callable[[Architecture, Weights, Progress], tuple[bytes, tuple[str, ...]]]
+"""Makes the content of a file that has checks of its own, and their verdicts in words."""
+
+Naming = Callable[[Architecture], str]
+"""The name of the dialect of an architecture."""
+
 
 @dataclass(frozen=True)
 class Target:
-    """A format. `suffix` is that of the file, empty for a folder.
+    """A format of `FORMATS`, and how it is written: by `write`, or by `export`.
 
-    `dialect` names the tensors; None if the user chooses. `library` opens what was written.
+    `naming` names the tensors; None if the user chooses. `library` opens what was written; for a
+    state dict, it is any of PyTorch that builds the network.
     """
 
     name: str
-    text: str
-    suffix: str
-    write: Write
-    dialect: str | None = None
+    write: Write | None
+    naming: Naming | None = None
     library: Library | None = None
-    has_dtypes: bool = False
-    """Whether it can be written in float16 and bfloat16."""
+    is_state_dict: bool = False
+    export: Export | None = None
+
+    @property
+    def text(self) -> str:
+        return FORMATS[self.name].text
+
+    @property
+    def suffix(self) -> str:
+        return FORMATS[self.name].suffix
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """The options of `OPTIONS` that it takes."""
+        return FORMATS[self.name].takes
 
     def names(self, arch: Architecture, chosen: str | None) -> Dialect:
         """The dialect in which the tensors are written. Raises `ParityError` for no such one."""
-        if chosen and self.dialect:
+        if chosen and self.naming:
             raise ParityError(f"--names is not used: {self.name} has names of its own")
-        name = chosen or self.dialect or "torchvision"
+        name = self.naming(arch) if self.naming else chosen or "torchvision"
         if name not in DIALECTS:
             raise ParityError(f"unknown dialect {name!r}; it is one of: {', '.join(DIALECTS)}")
-        if arch.preactivation and self.dialect and f"{name}-v2" in DIALECTS:
-            name = f"{name}-v2"
-        if self.name == "timm" and arch.preactivation:
-            name = "timm-v2"
-        if self.name == "hf" and not arch.num_classes:
-            name = "hf-body"
         return DIALECTS[name]
 
     def opened_by(self, dialect: Dialect, arch: Architecture) -> Library | None:
         """The library that opens the file: that of the format, or one that builds the network."""
         libraries = (self.library,) if self.library else ()
-        if self.suffix in (".pth", ".safetensors"):
+        if self.is_state_dict:
             libraries = LIBRARIES.get(dialect.name, ())
         return next((each for each in libraries if each.usable(arch, dialect.name)), None)
 
@@ -158,50 +178,40 @@ def _kerashub(
 def _applications(
     path: Path, arch: Architecture, weights: Weights, names: Dialect, notes: Notes
 ) -> None:
-    library = LIBRARIES["keras-applications"][0]
+    library = KerasApplications()
     model = library.build(arch, "float32")
     library.set_weights(model, to_dialect(names, arch, weights))
     model.save_weights(path / "model.weights.h5")
     write_mark(path / "model.weights.h5", notes.metadata(arch))
 
 
+def _named(plain: str, preactivation: str = "", body: str = "") -> Naming:
+    """The naming of a library, which may have other names for networks without a head."""
+
+    def name(arch: Architecture) -> str:
+        if arch.preactivation and preactivation:
+            return preactivation
+        return body if body and not arch.num_classes else plain
+
+    return name
+
+
+_APPLICATIONS = _named("keras-applications", preactivation="keras-applications-v2")
+_KERASHUB = _named("kerashub", preactivation="kerashub-v2")
+
 _ALL = (
-    Target("torch", "a state dict of PyTorch", ".pth", _torch, has_dtypes=True),
-    Target("safetensors", "a safetensors file", ".safetensors", _safetensors, has_dtypes=True),
-    Target("npz", "an archive of NumPy arrays", ".npz", _npz),
-    Target("keras", "a Keras model of stock layers", ".keras", _keras, "keras", ResNetKeras()),
-    Target(
-        "weights-h5", "the weights of resnet_keras", ".weights.h5", _keras, "keras", ResNetKeras()
-    ),
-    Target("detectron2", "a pickle of NumPy arrays", ".pkl", _detectron2, "detectron2"),
-    Target(
-        "torchvision",
-        "a folder with model.pth",
-        "",
-        _torchvision,
-        "torchvision",
-        Torchvision(),
-        True,
-    ),
-    Target(
-        "timm",
-        'a folder for timm.create_model("local-dir:FOLDER", pretrained=True)',
-        "",
-        _timm,
-        "torchvision",
-        Timm(),
-        True,
-    ),
-    Target("hf", "a folder for transformers", "", _hugging_face, "hf", Transformers(), True),
-    Target("kerashub", "a preset of KerasHub", "", _kerashub, "kerashub", KerasHub()),
-    Target(
-        "keras-applications",
-        "a folder with model.weights.h5",
-        "",
-        _applications,
-        "keras-applications",
-        LIBRARIES["keras-applications"][0],
-    ),
+    Target("torch", _torch, is_state_dict=True),
+    Target("safetensors", _safetensors, is_state_dict=True),
+    Target("npz", _npz),
+    Target("keras", _keras, _named("keras"), ResNetKeras()),
+    Target("weights-h5", _keras, _named("keras"), ResNetKeras()),
+    Target("detectron2", _detectron2, _named("detectron2")),
+    Target("onnx", None, _named("torchvision"), export=export_onnx),
+    Target("torchvision", _torchvision, _named("torchvision"), Torchvision()),
+    Target("timm", _timm, _named("torchvision", preactivation="timm-v2"), Timm()),
+    Target("hf", _hugging_face, _named("hf", body="hf-body"), Transformers()),
+    Target("kerashub", _kerashub, _KERASHUB, KerasHub()),
+    Target("keras-applications", _applications, _APPLICATIONS, KerasApplications()),
 )
 
 TARGETS: dict[str, Target] = {target.name: target for target in _ALL}

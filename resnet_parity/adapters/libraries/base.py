@@ -6,6 +6,7 @@ import importlib
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,12 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from resnet_spec import Architecture
+from resnet_spec import ARCHITECTURES, Architecture, make_graph
 
 from resnet_parity.adapters.loading import keras_adapter, require
 from resnet_parity.errors import MissingFrameworkError, ParityError
 
 Arrays = Mapping[str, np.ndarray]
+
+
+def same_graph_as_row(arch: Architecture) -> bool:
+    """Whether an architecture is a row of the registry, but for its classes and channels."""
+    row = ARCHITECTURES.get(arch.name)
+    sizes = {"num_classes": arch.num_classes, "in_channels": arch.in_channels}
+    return row is not None and make_graph(replace(row, **sizes)) == make_graph(arch)
 
 
 class Library(ABC):

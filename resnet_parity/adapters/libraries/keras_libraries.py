@@ -10,8 +10,7 @@ from typing import Any
 
 from resnet_spec import ARCHITECTURES, Architecture
 
-from resnet_parity.adapters.libraries.base import Arrays, KerasLibrary
-from resnet_parity.adapters.libraries.torch_libraries import same_graph_as_row
+from resnet_parity.adapters.libraries.base import Arrays, KerasLibrary, same_graph_as_row
 
 
 class ResNetKeras(KerasLibrary):

@@ -8,18 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from resnet_spec import ARCHITECTURES, Architecture, make_graph
+from resnet_spec import Architecture, make_graph
 from resnet_spec.components import CLASSIC_STEM, Stage
 
-from resnet_parity.adapters.libraries.base import TorchLibrary
+from resnet_parity.adapters.libraries.base import TorchLibrary, same_graph_as_row
 from resnet_parity.adapters.loading import require
-
-
-def same_graph_as_row(arch: Architecture) -> bool:
-    """Whether an architecture is a row of the registry, but for its classes and channels."""
-    row = ARCHITECTURES.get(arch.name)
-    sizes = {"num_classes": arch.num_classes, "in_channels": arch.in_channels}
-    return row is not None and make_graph(replace(row, **sizes)) == make_graph(arch)
 
 
 class ResNetTorch(TorchLibrary):
