@@ -46,12 +46,17 @@ def load(path: str | Path) -> np.ndarray:
 
     Raises `ImageError` that names the file, when it is missing, not an image, cut off or too large.
     """
+    return _prepare(decode(path), path)
+
+
+def decode(path: str | Path) -> Image.Image:
+    """One photograph as 8-bit RGB; of an animation the first frame. Raises `ImageError`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             # A path would be mapped into memory, and a rotated TIFF garbled (Pillow 13.0).
             with Path(path).open("rb") as file, Image.open(file) as image:
-                return _prepare(_decode(image, path), path)
+                return _decode(image, path)
     except Image.DecompressionBombError:
         raise ImageError(f"{path}: the image claims more than {MAX_PIXELS:,} pixels") from None
     except (ImageError, MemoryError):

@@ -1,0 +1,132 @@
+"""A folder of photographs: one folder a class, as torchvision's `ImageFolder` and Keras read it.
+
+`train/` and `val/` each hold the folders of the classes; without them the folder itself does, and a
+part of each class is kept for validation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from resnet_parity.errors import ParityError
+from resnet_parity.files import is_folder
+from resnet_parity.probes.splitmix import Stream
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A photograph and the number of its class."""
+
+    path: Path
+    label: int
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """The samples of a folder, in the order of their names; `others` are files of no picture."""
+
+    classes: tuple[str, ...]
+    train: tuple[Sample, ...]
+    val: tuple[Sample, ...]
+    others: tuple[Path, ...] = ()
+
+
+def read_photographs(folder: str | Path, *, val_split: float = 0.0, seed: int = 0) -> Photographs:
+    """Find the classes and the photographs in a folder; no picture is opened.
+
+    `val_split` is the part of each class that is kept for validation, where there is no `val/`.
+
+    Raises `ParityError` that names the folder that is wrong.
+    """
+    folder = Path(folder)
+    if not is_folder(folder):
+        raise ParityError(f"{folder} is no folder of photographs")
+    if not 0 <= val_split < 1:
+        raise ParityError(f"--val-split must lie in [0, 1), not {val_split}")
+    is_split = (folder / "train").is_dir()
+    classes, train, others = _samples(folder / "train" if is_split else folder, None)
+    if is_split and (folder / "val").is_dir():
+        if val_split:
+            raise ParityError(f"{folder} has a folder val; leave --val-split out")
+        _, val, more = _samples(folder / "val", classes)
+        return Photographs(classes, train, val, others + more)
+    if not val_split:
+        raise ParityError(
+            f"{folder} has no folder val; add one, or keep a part with --val-split 0.2"
+        )
+    kept = [*_kept(train, len(classes), val_split, seed)]
+    rest = tuple(each for each in train if each not in set(kept))
+    return Photographs(classes, rest, tuple(kept), others)
+
+
+def _samples(
+    folder: Path, known: tuple[str, ...] | None
+) -> tuple[tuple[str, ...], tuple[Sample, ...], tuple[Path, ...]]:
+    """The classes, the samples and the files of no picture of one folder of classes."""
+    names = tuple(each.name for each in _visible(folder) if each.is_dir())
+    if not names:
+        hint = (
+            "it holds pictures, not one folder a class" if [*_pictures(folder)] else "it is empty"
+        )
+        raise ParityError(f"{folder} holds no classes: {hint}")
+    if known is None and len(names) == 1:
+        raise ParityError(
+            f"{folder} holds one class, {names[0]!r}; training needs two or more, each in a folder"
+        )
+    if unknown := [name for name in names if known is not None and name not in known]:
+        raise ParityError(
+            f"{folder / unknown[0]} is a class that {folder.parent / 'train'} has not"
+        )
+    classes, samples, others = known or names, [], []
+    for name in names:
+        found = [*_pictures(folder / name)]
+        if not found:
+            raise ParityError(_no_pictures(folder / name))
+        samples += [Sample(path, classes.index(name)) for path in found]
+        pictures = {*found}
+        others += [each for each in _visible(folder / name) if each not in pictures]
+    others += [each for each in _visible(folder) if not each.is_dir()]
+    return classes, tuple(samples), tuple(others)
+
+
+def _no_pictures(folder: Path) -> str:
+    inner = [each for each in _visible(folder) if each.is_dir()]
+    if any([*_pictures(each)] for each in inner):
+        return (
+            f"{folder} holds folders and no pictures; a class is one folder of pictures: name "
+            f"{folder} itself, or move the pictures up"
+        )
+    suffixes = ", ".join(sorted(_suffixes())[:8])
+    return f"{folder} holds no pictures ({suffixes} ...)"
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(each for each in folder.iterdir() if not each.name.startswith("."))
+
+
+def _pictures(folder: Path) -> Iterator[Path]:
+    suffixes = _suffixes()
+    for each in _visible(folder):
+        if each.suffix.lower() in suffixes and each.is_file():
+            yield each
+
+
+def _suffixes() -> set[str]:
+    """The suffixes of the formats that Pillow opens as pictures."""
+    known = Image.registered_extensions()
+    return {suffix for suffix, kind in known.items() if kind in Image.OPEN} - {".pdf", ".eps"}
+
+
+def _kept(samples: Sequence[Sample], classes: int, part: float, seed: int) -> Iterator[Sample]:
+    """The samples of each class for validation: at least one, and one at least is left."""
+    for label in range(classes):
+        own = [each for each in samples if each.label == label]
+        if len(own) < 2:
+            raise ParityError(f"{own[0].path.parent} holds one picture; a split needs two a class")
+        count = min(max(1, round(len(own) * part)), len(own) - 1)
+        order = Stream(f"split/{seed}/{label}").permutation(len(own))
+        yield from (own[index] for index in sorted(order[:count]))
