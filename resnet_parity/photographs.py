@@ -91,14 +91,21 @@ def _decode(image: Image.Image, path: str | Path) -> Image.Image:
     return image.convert("RGB")
 
 
-def _prepare(image: Image.Image, path: str | Path) -> np.ndarray:
+def centre(image: Image.Image, path: str | Path, resize: int, crop: int) -> Image.Image:
+    """The central square of an image whose shorter side is resized, as torchvision cuts it.
+
+    Raises `ImageError` that names the file, if the longer side would be too long.
+    """
     width, height = image.size
     shorter = min(width, height)
-    size = (int(RESIZE * width / shorter), int(RESIZE * height / shorter))
+    size = (int(resize * width / shorter), int(resize * height / shorter))
     if size[0] * size[1] > MAX_PIXELS:
         raise ImageError(f"{path}: {width}x{height} is too narrow for a square crop; crop it first")
     image = image.resize(size, Image.Resampling.BILINEAR)
-    left, top = round((size[0] - CROP) / 2), round((size[1] - CROP) / 2)
-    image = image.crop((left, top, left + CROP, top + CROP))
-    pixels = (np.asarray(image, dtype="float64") / 255 - MEAN) / STD
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    left, top = round((size[0] - crop) / 2), round((size[1] - crop) / 2)
+    return image.crop((left, top, left + crop, top + crop))
+
+
+def _prepare(image: Image.Image, path: str | Path) -> np.ndarray:
+    pixels = np.asarray(centre(image, path, RESIZE, CROP), dtype="float64") / 255
+    return np.ascontiguousarray(((pixels - MEAN) / STD).transpose(2, 0, 1))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from PIL import Image
@@ -58,9 +59,9 @@ def read_photographs(folder: str | Path, *, val_split: float = 0.0, seed: int = 
         raise ParityError(
             f"{folder} has no folder val; add one, or keep a part with --val-split 0.2"
         )
-    kept = [*_kept(train, len(classes), val_split, seed)]
-    rest = tuple(each for each in train if each not in set(kept))
-    return Photographs(classes, rest, tuple(kept), others)
+    kept = {*_for_validation(train, val_split, seed)}
+    rest = tuple(each for each in train if each not in kept)
+    return Photographs(classes, rest, tuple(each for each in train if each in kept), others)
 
 
 def _samples(
@@ -69,9 +70,8 @@ def _samples(
     """The classes, the samples and the files of no picture of one folder of classes."""
     names = tuple(each.name for each in _visible(folder) if each.is_dir())
     if not names:
-        hint = (
-            "it holds pictures, not one folder a class" if [*_pictures(folder)] else "it is empty"
-        )
+        is_flat = any(_pictures(folder))
+        hint = "it holds pictures, not one folder a class" if is_flat else "it is empty"
         raise ParityError(f"{folder} holds no classes: {hint}")
     if known is None and len(names) == 1:
         raise ParityError(
@@ -79,7 +79,7 @@ def _samples(
         )
     if unknown := [name for name in names if known is not None and name not in known]:
         raise ParityError(
-            f"{folder / unknown[0]} is a class that {folder.parent / 'train'} has not"
+            f"{folder / unknown[0]} is a class that {folder.parent / 'train'} does not have"
         )
     classes, samples, others = known or names, [], []
     for name in names:
@@ -95,7 +95,7 @@ def _samples(
 
 def _no_pictures(folder: Path) -> str:
     inner = [each for each in _visible(folder) if each.is_dir()]
-    if any([*_pictures(each)] for each in inner):
+    if any(any(_pictures(each)) for each in inner):
         return (
             f"{folder} holds folders and no pictures; a class is one folder of pictures: name "
             f"{folder} itself, or move the pictures up"
@@ -121,12 +121,12 @@ def _suffixes() -> set[str]:
     return {suffix for suffix, kind in known.items() if kind in Image.OPEN} - {".pdf", ".eps"}
 
 
-def _kept(samples: Sequence[Sample], classes: int, part: float, seed: int) -> Iterator[Sample]:
+def _for_validation(samples: Sequence[Sample], part: float, seed: int) -> Iterator[Sample]:
     """The samples of each class for validation: at least one, and one at least is left."""
-    for label in range(classes):
-        own = [each for each in samples if each.label == label]
+    for label, group in groupby(samples, key=lambda sample: sample.label):
+        own = [*group]
         if len(own) < 2:
             raise ParityError(f"{own[0].path.parent} holds one picture; a split needs two a class")
         count = min(max(1, round(len(own) * part)), len(own) - 1)
         order = Stream(f"split/{seed}/{label}").permutation(len(own))
-        yield from (own[index] for index in sorted(order[:count]))
+        yield from (own[index] for index in order[:count])
