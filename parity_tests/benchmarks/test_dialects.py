@@ -12,7 +12,7 @@ from resnet_parity.weights.dialects import DIALECTS
 from resnet_parity.weights.targets import TARGETS
 
 ROWS = read("dialects")["rows"]
-PAGE = (ROOT / "docs" / "converting.md").read_text()
+PAGE = (ROOT / "docs" / "dialects.md").read_text()
 RUN = {
     "torchvision": {"torchvision", "timm"},
     "timm-v2": {"timm"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 import hashlib
+import importlib
 import json
 import re
 import sys
@@ -33,10 +34,12 @@ import resnet_keras
 import resnet_torch
 from parity_tests.support import KINDS, SMALL, TINY, with_random_statistics
 from resnet_parity.adapters import loading as loading_of_adapters
-from resnet_parity.adapters.libraries.torch_libraries import Torchvision
+from resnet_parity.adapters.libraries.torch_libraries import ResNetTorch, Torchvision
 from resnet_parity.cli import main
+from resnet_parity.compare import relative_error
 from resnet_parity.errors import ParityError
 from resnet_parity.probes import random_weights
+from resnet_parity.tolerances import limit
 from resnet_parity.weights import converting, loading
 from resnet_parity.weights.converting import save_weights
 from resnet_parity.weights.dialects import DIALECTS
@@ -51,7 +54,7 @@ from resnet_parity.weights.naming import (
     tensor_names,
     to_dialect,
 )
-from resnet_parity.weights.proof import ProofError, prove_reading
+from resnet_parity.weights.proof import ProofError, images_of, prove_reading
 from resnet_parity.weights.target_table import FORMATS
 from resnet_parity.weights.targets import TARGETS
 
@@ -773,6 +776,41 @@ def test_a_source_that_changed_after_it_was_loaded_is_not_hashed(state, tmp_path
     with pytest.raises(ParityError, match=r"net\.pth cannot be read: No such file"):
         save_weights(tmp_path / "out", loaded, "torchvision", proven=False)
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        pytest.param(to, marks=[pytest.mark.full] if to == "keras-applications" else [])
+        for to in TARGETS
+        if to not in ("npz", "detectron2", "onnx")
+    ],
+)
+def test_the_line_that_opens_a_format_gives_a_model_with_its_logits(to, tmp_path):
+    name = "keras_resnet50" if to == "keras-applications" else "resnet18"
+    arch = get_architecture(name, num_classes=7)
+    weights = random_weights(arch, 0, "float32")
+    path = tmp_path / f"out{TARGETS[to].suffix}"
+    converted = save_weights(path, weights, to, architecture=arch, proven=False)
+    line, _, described = converted.opening.partition(", where model is ")
+    namespace: dict[str, Any] = {
+        "model": resnet_keras.resnet18(num_classes=7)
+        if to == "weights-h5"
+        else torchvision.models.resnet18(num_classes=7)
+    }
+    assert line.startswith("model.") == bool(described)
+    for module in ("torch", "safetensors.torch", "keras", "keras_hub", "timm", "transformers"):
+        namespace[module.partition(".")[0]] = importlib.import_module(module.partition(".")[0])
+        importlib.import_module(module)
+    found = eval(line, namespace)
+    model = namespace["model"] if described else found
+    library: Any = TARGETS[to].library or Torchvision()
+    images = images_of(arch, (224, 224))
+    logits = library.run(library.in_dtype(model, "float64"), images)
+    ours = ResNetTorch().build(arch, "float64")
+    ResNetTorch().set_weights(ours, weights)
+    expected = ResNetTorch().run(ours, images)
+    assert relative_error(expected, logits) <= limit("float64", "taps")
 
 
 def test_inspect_says_what_is_in_a_file(state, tmp_path, capsys):

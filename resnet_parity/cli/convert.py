@@ -61,7 +61,7 @@ def add(commands: Any) -> None:
         "--names",
         metavar="DIALECT",
         help="the library whose tensor names are written, for torch, safetensors and npz: "
-        "torchvision (default), hf, gluoncv, burn, ... (docs/converting.md lists them)",
+        "torchvision (default), hf, gluoncv, burn, ... (docs/dialects.md lists them)",
     )
     parser.add_argument(
         "--dtype",

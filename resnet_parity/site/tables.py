@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from textwrap import wrap
@@ -25,6 +26,8 @@ from resnet_parity.site.results import matrices, read, setups
 from resnet_parity.tolerances import TOLERANCES
 from resnet_parity.weights.dialects import DIALECTS
 from resnet_parity.weights.naming import Dialect
+from resnet_parity.weights.opening import OPENINGS, opening
+from resnet_parity.weights.target_table import FORMATS
 
 FRAMEWORKS = ("torch", "keras")
 ONNX_COLUMNS = tuple(f"{check}, {framework}" for check in ONNX_CHECKS for framework in FRAMEWORKS)
@@ -178,6 +181,17 @@ def dialects() -> str:
     )
 
 
+def openings() -> str:
+    """Return the table of the lines that open what `convert` writes."""
+    arch = replace(ARCHITECTURES["resnet18"], name="NAME")
+    rows = []
+    for to, each in OPENINGS.items():
+        suffix = FORMATS[to].suffix
+        line = opening(to, arch, None, f"FILE{suffix}" if suffix else "FOLDER")
+        rows.append((f"`{to}`", f"`{line.partition(', where model is ')[0]}`", each.images))
+    return markdown_table(("format", "opened by", "images"), rows)
+
+
 def dialect_row(dialect: Dialect, architecture: str, file: Mapping[str, Any]) -> Iterator[str]:
     """Yield the cells of a file in a dialect."""
     is_link = dialect.source.startswith("https:")
@@ -210,6 +224,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "matrix": matrix,
     "onnx": onnx,
     "dialects": dialects,
+    "openings": openings,
     "ejected": ejected,
 }
 """The generated sections by the name in their first line, `<!-- NAME: generated -->`."""

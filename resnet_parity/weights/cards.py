@@ -6,23 +6,15 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from resnet_spec import Architecture, parameter_count
+from resnet_spec import parameter_count
 from resnet_spec.text import printable
 
 from resnet_parity.errors import ParityError
 from resnet_parity.files import reading, state_of
 from resnet_parity.weights.loading import Loaded
+from resnet_parity.weights.opening import opening, preprocessing
 from resnet_parity.weights.proof import Proof
 from resnet_parity.weights.targets import Target
-
-_OPENED = {
-    "hf": "transformers.{hf}.from_pretrained('FOLDER')",
-    "timm": 'timm.create_model("local-dir:FOLDER", pretrained=True)',
-    "torchvision": "model.load_state_dict(torch.load('FOLDER/model.pth', weights_only=True))",
-    "kerashub": "keras_hub.models.{kerashub}",
-    "keras-applications": "keras.applications.{application}"
-    "(weights='FOLDER/model.weights.h5', ...)",
-}
 
 
 def card(loaded: Loaded, target: Target, proof: Proof | None) -> str:
@@ -46,8 +38,10 @@ def _lines(loaded: Loaded, target: Target, proof: Proof | None) -> Iterator[str]
     yield from (f"* Folded: {line}." for line in report.folded)
     yield from (f"* Made up: {line}." for line in report.made_up)
     yield from (f"* Not converted: {line}." for line in report.aside)
-    if target.name in _OPENED:
-        yield f"* To open it: `{_OPENED[target.name].format(**_names(loaded.architecture))}`."
+    yield f"* To open it: `{opening(target.name, arch, None, 'FOLDER')}`."
+    yield "* It returns logits, without a softmax." if arch.num_classes else "* It has no head."
+    if note := preprocessing(target.name, arch, "FOLDER"):
+        yield f"* Preprocessing: {note}."
     yield ""
     if proof is None:
         yield "Not proven: written without running source and target."
@@ -62,16 +56,6 @@ def _lines(loaded: Loaded, target: Target, proof: Proof | None) -> Iterator[str]
     for each in proof.comparisons:
         height, width = each.size
         yield f"| {height}x{width} | {each.dtype} | {each.error:.1e} | {each.limit:.1e} |"
-
-
-def _names(arch: Architecture) -> dict[str, str]:
-    """The classes and functions that open a folder, with or without a head."""
-    task = "ResNetImageClassifier.from_preset('FOLDER', preprocessor=None)"
-    return {
-        "hf": "ResNetForImageClassification" if arch.num_classes else "ResNetModel",
-        "kerashub": task if arch.num_classes else "ResNetBackbone.from_preset('FOLDER')",
-        "application": arch.name.replace("keras_resnet", "ResNet").replace("v2", "V2"),
-    }
 
 
 def _hashes(files: Mapping[Path, tuple[int, int, int]]) -> Iterator[str]:

@@ -27,8 +27,10 @@ from resnet_parity.files import (
 )
 from resnet_parity.progress import Progress
 from resnet_parity.weights.cards import card
+from resnet_parity.weights.dialects import DIALECTS
 from resnet_parity.weights.formats.arrays import as_stored
 from resnet_parity.weights.loading import Loaded, Report, load_weights
+from resnet_parity.weights.opening import opening
 from resnet_parity.weights.proof import Comparison, Proof, ProofError, prove, prove_reading
 from resnet_parity.weights.target_table import DTYPES
 from resnet_parity.weights.targets import TARGETS, Export, Notes, Target
@@ -62,6 +64,7 @@ class Converted:
             "out": str(self.path),
             "format": self.target,
             "names": self.dialect,
+            "open": self.opening,
             "rounding": self.rounding,
             "proof": proof,
             "checks": list(self.checks),
@@ -103,6 +106,13 @@ class Converted:
         elif not self.checks:
             yield "  not proven (--no-prove)"
         yield f"{self.path}: written"
+        yield f"  open it: {self.opening}"
+
+    @property
+    def opening(self) -> str:
+        """The line that opens what was written."""
+        dialect = DIALECTS.get(self.dialect)
+        return opening(self.target, self.loaded.architecture, dialect, self.path)
 
 
 def save_weights(
