@@ -191,6 +191,8 @@ def check_new_folder(path: Path) -> None:
         raise ParityError(f"{path} exists already; name a new folder")
     if not target.parent.is_dir():
         raise ParityError(f"{path} cannot be written: there is no folder {target.parent}")
+    if not os.access(target.parent, os.W_OK):
+        raise ParityError(f"{path} cannot be written: permission denied")
 
 
 def _status(path: Path, purpose: str) -> os.stat_result | None:

@@ -7,6 +7,7 @@ import copy
 import hashlib
 import importlib
 import json
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -56,7 +57,7 @@ from resnet_parity.weights.naming import (
 )
 from resnet_parity.weights.proof import ProofError, images_of, prove_reading
 from resnet_parity.weights.target_table import FORMATS
-from resnet_parity.weights.targets import TARGETS
+from resnet_parity.weights.targets import ALIASES, TARGETS
 
 LIGHT = ("resnet18", "resnet50", "resnet50d", "resnetv2_50", "seresnet18", "resnet20")
 KERAS = ("keras_resnet50", "keras_resnet50v2")
@@ -563,7 +564,7 @@ def test_a_file_that_no_library_opens_is_read_back_and_says_no_more(tmp_path):
     loaded = load_weights(tmp_path / "net.npz", architecture=arch)
     converted = save_weights(tmp_path / "out.npz", loaded, "npz", names="gluoncv")
     assert converted.proof is not None and not converted.proof.comparisons
-    assert "read back bitwise; no installed library opens" in [*converted.lines()][-2]
+    assert "read back bitwise; no installed library opens" in [*converted.lines()][-3]
     assert not any("source run by" in line for line in converted.lines())
 
 
@@ -663,6 +664,60 @@ def test_a_target_that_cannot_be_written_is_refused_first(to, name, dtype, messa
     assert [path.name for path in tmp_path.iterdir()] == ["full"]
 
 
+@pytest.mark.parametrize("to", ["torchvision", "timm", "hf", "kerashub", "keras-applications"])
+def test_no_library_is_imported_for_a_network_that_it_does_not_have(to, monkeypatch, tmp_path):
+    monkeypatch.setattr(type(TARGETS[to].library), "load", lambda self: pytest.fail("imported"))
+    arch = replace(TINY, stem=replace(TINY.stem, kernel=5))
+    weights = random_weights(arch, 0, "float32")
+    with pytest.raises(ParityError, match="choose another format with --to"):
+        save_weights(tmp_path / "out", weights, to, architecture=arch)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--to torch --out out.keras", "out.keras must end in .pth"),
+        ("--to torch --out absent/out.pth", "there is no folder"),
+        ("--to hf --out absent/out", "there is no folder"),
+        ("--to hf --out locked/out", "permission denied"),
+        ("--to torch --out locked/out.pth", "permission denied"),
+        ("--to npz --dtype float16", "--to npz does not take --dtype"),
+        ("--to hf --names hf", "--to hf does not take --names"),
+        ("--to torch --names torchvison", "unknown dialect 'torchvison' (did you mean torchvision"),
+        ("--to npz --names keras-hubb", "(did you mean keras-hub"),
+    ],
+)
+def test_a_conversion_that_cannot_be_is_refused_before_the_file_is_read(
+    options, message, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    Path("locked").mkdir()
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda p, mode: "locked" not in str(p) and access(p, mode))
+    assert main(["convert", "absent.pth", *options.split()]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("names", "changes", "dialect"),
+    [
+        ("timm", {}, "torchvision"),
+        ("timm", {"preactivation": True}, "timm-v2"),
+        ("transformers", {}, "hf"),
+        ("HuggingFace", {"num_classes": 0}, "hf-body"),
+        ("keras-hub", {"preactivation": True}, "kerashub-v2"),
+        ("keras.applications", {}, "keras-applications"),
+        ("pytorch", {}, "torchvision"),
+    ],
+)
+def test_a_library_is_named_as_people_write_it(names, changes, dialect):
+    assert TARGETS["safetensors"].names(replace(TINY, **changes), names).name == dialect
+
+
+def test_every_alias_leads_to_a_dialect():
+    assert not {*ALIASES} & {*DIALECTS} and {*ALIASES.values()} <= {*DIALECTS}
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_a_smaller_dtype_says_what_it_costs(dtype, tmp_path):
     loaded = tiny_loaded(tmp_path / "source")
@@ -726,6 +781,8 @@ def test_a_model_or_plain_weights_can_be_saved(model, tmp_path):
         save_weights(tmp_path / "none.npz", other, "npz")
     with pytest.raises(ParityError, match="pass architecture="):
         save_weights(tmp_path / "none.npz", weights, "npz")
+    with pytest.raises(ParityError, match=r"load_weights\(path\) returns, .*, not a str"):
+        save_weights(tmp_path / "none.npz", "resnet18.pth", "npz")
     with pytest.raises(WeightsError, match="weights are NumPy arrays"):
         save_weights(tmp_path / "none.npz", {"fc.bias": 3}, "npz", architecture="resnet18")
     with pytest.raises(WeightsError, match=r"fc.bias is missing"):

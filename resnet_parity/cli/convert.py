@@ -81,11 +81,13 @@ def add(commands: Any) -> None:
 
 def _convert(arguments: argparse.Namespace) -> options.Result:
     from resnet_parity.progress import progress_line
-    from resnet_parity.weights.converting import save_weights
+    from resnet_parity.weights.converting import check_place, save_weights, target_of
     from resnet_parity.weights.loading import load_weights
 
     path = arguments.out or _default_path(arguments.file, arguments.to)
     _refuse(arguments)
+    target, names = target_of(arguments.to), arguments.names
+    check_place(path, target, names, arguments.dtype, proven=arguments.prove)
     with progress_line() as progress:
         progress(f"reading {arguments.file}", 4)
         loaded = load_weights(
@@ -102,7 +104,7 @@ def _convert(arguments: argparse.Namespace) -> options.Result:
             path,
             loaded,
             arguments.to,
-            names=arguments.names,
+            names=names,
             dtype=arguments.dtype,
             proven=arguments.prove,
             progress=progress,

@@ -128,8 +128,12 @@ def save_weights(
 ) -> Converted:
     """Write weights in a format of `TARGETS`, after a proof that the file computes the same.
 
-    `source` is what `load_weights` returned, a model of PyTorch or Keras, or weights by canonical
-    name with their `architecture`; a model says its own, unless another library built it.
+    `source` is one of
+
+    * what `load_weights` returned;
+    * a model of `resnet_torch` or `resnet_keras`, in `DataParallel` or compiled too;
+    * a module of PyTorch with the names of torchvision, with its `architecture`;
+    * a mapping of canonical names to float32 arrays, with their `architecture`.
 
     The file is read back, its tensors must be bitwise those that went in, and it is run beside the
     source (see `proof`); nothing is written where that fails. `names` is the dialect of the
@@ -138,11 +142,12 @@ def save_weights(
 
     Raises `ParityError`, and `resnet_spec.WeightsError` for a model or weights that do not fit.
     """
-    path, target = Path(path), _target(format)
+    path, target = Path(path), target_of(format)
+    check_place(path, target, names, dtype, proven=proven)
     loaded = source if isinstance(source, Loaded) else _in_memory(source, architecture)
     arch = loaded.architecture
     dialect = target.names(arch, names)
-    check_target(path, target, loaded, dtype, proven=proven)
+    check_target(path, target, loaded)
     if target.export is not None:
         return _exported(path, target, target.export, loaded, progress)
     assert target.write is not None
@@ -191,6 +196,11 @@ def _in_memory(source: Any, architecture: str | Architecture | None) -> Loaded:
         arch, weights = get_architecture(architecture), dict(source)
         if isinstance(architecture, str):
             arch = with_sizes_of(arch, {name: array.shape for name, array in weights.items()})
+    elif not (hasattr(source, "named_parameters") or hasattr(source, "get_layer")):
+        raise ParityError(
+            "save_weights takes what load_weights(path) returns, a model of PyTorch or Keras, or a "
+            f"mapping of arrays, not a {type(source).__name__}"
+        )
     else:
         arch, weights = weights_of(source, architecture)
         model = source
@@ -208,32 +218,38 @@ def _in_memory(source: Any, architecture: str | Architecture | None) -> Loaded:
     return Loaded(arch, weights, report, model=model)
 
 
-def _target(to: str) -> Target:
+def target_of(to: str) -> Target:
+    """The format of that name. Raises `ParityError`."""
     if to not in TARGETS:
         raise ParityError(f"unknown format {to!r}; it is one of: {', '.join(TARGETS)}")
     return TARGETS[to]
 
 
-def check_target(path: Path, target: Target, loaded: Loaded, dtype: str, *, proven: bool) -> None:
-    """Raise `ParityError` for what cannot be written, before anything is."""
+def check_place(path: Path, target: Target, names: str | None, dtype: str, *, proven: bool) -> None:
+    """Raise `ParityError` for what cannot be written, before anything is read."""
     if dtype not in DTYPES:
         raise ParityError(f"{dtype!r} is not written; choose one of: {', '.join(DTYPES)}")
     if not proven and "prove" not in target.takes:
         raise ParityError(f"{target.name} is always proven; leave --no-prove out")
     if dtype != "float32" and "dtype" not in target.takes:
         raise ParityError(f"{target.name} is written in float32 alone, not in {dtype}")
+    target.library_named(names)
     if target.suffix and not path.name.endswith(target.suffix):
         raise ParityError(f"{path} must end in {target.suffix}, for {target.text}")
+    check_writable(path) if target.suffix else check_new_folder(path)
+
+
+def check_target(path: Path, target: Target, loaded: Loaded) -> None:
+    """Raise `ParityError` where the format cannot hold the network, or the path is what was read.
+
+    No library is imported for a network that it does not have.
+    """
     if target.suffix:
-        check_writable(path)
         check_not_source(path, loaded.report.file)
-    else:
-        check_new_folder(path)
-    library = target.library
-    if library is not None:
-        library.load()
-        if reason := library.missing_reason(loaded.architecture):
+    if target.library is not None:
+        if reason := target.library.missing_reason(loaded.architecture):
             raise ParityError(f"{reason}; choose another format with --to")
+        target.library.load()
 
 
 def in_dtype(weights: dict[str, np.ndarray], dtype: str) -> dict[str, np.ndarray]:

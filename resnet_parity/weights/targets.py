@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from resnet_spec import Architecture, to_json
+from resnet_spec.hints import did_you_mean
 
 from resnet_parity.adapters.libraries import LIBRARIES
 from resnet_parity.adapters.libraries.base import Library
@@ -94,12 +95,22 @@ class Target:
 
     def names(self, arch: Architecture, chosen: str | None) -> Dialect:
         """The dialect in which the tensors are written. Raises `ParityError` for no such one."""
+        chosen = self.library_named(chosen)
+        naming = self.naming or _NAMINGS.get(chosen)
+        return DIALECTS[naming(arch) if naming else chosen]
+
+    def library_named(self, chosen: str | None) -> str:
+        """The dialect or the library that `--names` means. Raises `ParityError` for no such one."""
         if chosen and self.naming:
             raise ParityError(f"--names is not used: {self.name} has names of its own")
-        name = self.naming(arch) if self.naming else chosen or "torchvision"
-        if name not in DIALECTS:
-            raise ParityError(f"unknown dialect {name!r}; it is one of: {', '.join(DIALECTS)}")
-        return DIALECTS[name]
+        name = (chosen or "torchvision").lower()
+        name = ALIASES.get(name, name)
+        if name not in (*DIALECTS, *_NAMINGS):
+            near = did_you_mean(name, [*DIALECTS, *ALIASES])
+            raise ParityError(
+                f"unknown dialect {chosen!r}{near}; it is one of: {', '.join(DIALECTS)}"
+            )
+        return name
 
     def opened_by(self, dialect: Dialect, arch: Architecture) -> Library | None:
         """The library that opens the file: that of the format, or one that builds the network."""
@@ -196,8 +207,26 @@ def _named(plain: str, preactivation: str = "", body: str = "") -> Naming:
     return name
 
 
-_APPLICATIONS = _named("keras-applications", preactivation="keras-applications-v2")
-_KERASHUB = _named("kerashub", preactivation="kerashub-v2")
+_NAMINGS: dict[str, Naming] = {
+    "timm": _named("torchvision", preactivation="timm-v2"),
+    "hf": _named("hf", body="hf-body"),
+    "kerashub": _named("kerashub", preactivation="kerashub-v2"),
+    "keras-applications": _named("keras-applications", preactivation="keras-applications-v2"),
+}
+"""The libraries that have several dialects."""
+
+ALIASES = {
+    **dict.fromkeys(("torch", "pytorch", "resnet_torch", "canonical"), "torchvision"),
+    **dict.fromkeys(("transformers", "huggingface", "hugging-face"), "hf"),
+    **dict.fromkeys(("keras-hub", "keras_hub"), "kerashub"),
+    **dict.fromkeys(("keras.applications", "keras_applications"), "keras-applications"),
+    **dict.fromkeys(("mmdet", "mmcls", "mmseg", "mmcv"), "mmpretrain"),
+    "resnet_keras": "keras",
+    "fastai": "xresnet",
+    "paddleclas": "paddle",
+    "flax": "jax-resnet",
+}
+"""Other names of dialects, which people write."""
 
 _ALL = (
     Target("torch", _torch, is_state_dict=True),
@@ -208,10 +237,12 @@ _ALL = (
     Target("detectron2", _detectron2, _named("detectron2")),
     Target("onnx", None, _named("torchvision"), export=export_onnx),
     Target("torchvision", _torchvision, _named("torchvision"), Torchvision()),
-    Target("timm", _timm, _named("torchvision", preactivation="timm-v2"), Timm()),
-    Target("hf", _hugging_face, _named("hf", body="hf-body"), Transformers()),
-    Target("kerashub", _kerashub, _KERASHUB, KerasHub()),
-    Target("keras-applications", _applications, _APPLICATIONS, KerasApplications()),
+    Target("timm", _timm, _NAMINGS["timm"], Timm()),
+    Target("hf", _hugging_face, _NAMINGS["hf"], Transformers()),
+    Target("kerashub", _kerashub, _NAMINGS["kerashub"], KerasHub()),
+    Target(
+        "keras-applications", _applications, _NAMINGS["keras-applications"], KerasApplications()
+    ),
 )
 
 TARGETS: dict[str, Target] = {target.name: target for target in _ALL}

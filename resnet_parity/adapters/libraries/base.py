@@ -37,7 +37,10 @@ class Library(ABC):
 
     @abstractmethod
     def missing_reason(self, arch: Architecture) -> str:
-        """Why the library has no such network; empty if it has."""
+        """Why the library has no such network; empty if it has.
+
+        It is imported only if a look at the architecture does not answer that.
+        """
 
     def usable(self, arch: Architecture, dialect: str) -> bool:
         """Whether the library is installed and builds the architecture, with those names."""

@@ -44,10 +44,8 @@ class Torchvision(TorchLibrary):
     name = module = "torchvision"
 
     def missing_reason(self, arch: Architecture) -> str:
-        models = importlib.import_module("torchvision.models")
-        if arch.name not in models.list_models() or not same_graph_as_row(arch):
-            return f"torchvision has no {arch.name}"
-        return ""
+        has = same_graph_as_row(arch) and arch.name in self.load().models.list_models()
+        return "" if has else f"torchvision has no {arch.name}"
 
     def build(self, arch: Architecture, dtype: str) -> Any:
         self.load()
@@ -79,10 +77,8 @@ class Timm(TorchLibrary):
         return arch.preactivation == (dialect == "timm-v2")
 
     def missing_reason(self, arch: Architecture) -> str:
-        timm = self.load()
-        if not timm.is_model(arch.name) or not same_graph_as_row(arch):
-            return f"timm has no {arch.name}"
-        return ""
+        has = same_graph_as_row(arch) and self.load().is_model(arch.name)
+        return "" if has else f"timm has no {arch.name}"
 
     def build(self, arch: Architecture, dtype: str) -> Any:
         model = self.load().create_model(
