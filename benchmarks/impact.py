@@ -18,7 +18,7 @@ import pytest
 import torch
 from keras import layers
 
-from resnet_spec import Architecture, Pool, get_architecture
+from resnet_spec import Architecture, Pool, Recipe, get_architecture
 
 import resnet_keras
 import resnet_keras.blocks
@@ -28,6 +28,7 @@ from benchmarks.provenance import Measured, Results, versions
 from parity_tests.checks.mutants import ALL, MUTANTS, Mutant, MutantAdapter, same_padding
 from parity_tests.lockstep.training_mutants import FULL, TRAINING_MUTANTS, TrainingMutant
 from parity_tests.support import TINY, exact, find, random, training
+from parity_tests.training.noise import Noise
 from resnet_parity.adapters.keras import training_state as keras_state
 from resnet_parity.adapters.loading import keras_adapter, torch_adapter
 from resnet_parity.adapters.torch import training_state as torch_state
@@ -202,6 +203,75 @@ def dtype() -> Impact:
     return of_logits(model.predict(nhwc(right.images), verbose=0), right, f"{NET} in float64")
 
 
+def train_mode() -> Impact:
+    """The images of a validation batch that a model in training mode normalises."""
+    right = random_probe(TINY, 0, "float64")
+    model = resnet_torch.create_model(TINY, dtype=torch.float64)
+    resnet_torch.set_weights(model, right.weights)
+    found = model(torch.from_numpy(right.images)).detach().numpy()
+    return of_logits(found, right, "a small net")
+
+
+def zero_grad() -> Impact:
+    """Two steps whose gradients are added up."""
+    weights, images = random_weights(TINY, 0, "float64"), Noise(2)
+    kernels = []
+    for is_zeroed in (True, False):
+        model, optimizer, loss = torch_state.start(TINY, weights, Recipe(0.05), "float64")
+        for index in range(2):
+            image, label = map(torch.from_numpy, images.load(0, index))
+            if is_zeroed:
+                optimizer.zero_grad()
+            loss(model(image.permute(0, 3, 1, 2).double()), label).backward()
+            optimizer.step()
+        kernels.append(resnet_torch.get_weights(model)["fc.weight"])
+    words = "relative error {} in the classifier's kernel after two steps of a small net"
+    return relative_error(*kernels), words
+
+
+def metrics() -> Impact:
+    """A mean of means over batches of 32 images, and a last one of 4."""
+    losses = np.random.default_rng(0).exponential(size=100)
+    batches = [losses[index : index + 32] for index in range(0, 100, 32)]
+    mean = float(np.mean([batch.mean() for batch in batches]))
+    return mean, f"{{}} instead of {losses.mean():.3g}, the mean of 100 losses in batches of 32"
+
+
+def schedule() -> Impact:
+    """A cosine in steps, given to Keras' callback, which counts epochs."""
+    recipe = Recipe(schedule="cosine", period=90 * 100)
+    right = recipe.learning_rate_at(90 * 100 - 1)
+    words = f"a rate of {{}} instead of {right:.1g} at the end of 90 epochs of 100 steps"
+    return recipe.learning_rate_at(89), words
+
+
+def loss_scale() -> Impact:
+    """The share of normal gradients of deviation 1e-8 that are zero in float16."""
+    gradients = np.random.default_rng(0).normal(scale=1e-8, size=10_000)
+    lost, scaled = ((each.astype("float16") == 0).mean() for each in (gradients, gradients * 2**15))
+    return float(lost), f"{{}} of gradients near 1e-8 become zero, and {scaled:.2g} with a scale"
+
+
+def shuffle() -> Impact:
+    """The share of pairs of images in a batch of 8 that are in one batch of the next epoch, too."""
+    batches: list[np.ndarray] = []
+
+    class Numbers(keras.utils.PyDataset):
+        def __len__(self) -> int:
+            return 8
+
+        def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+            batches.append(np.arange(8 * index, 8 * index + 8))
+            return batches[-1][:, None], batches[-1][:, None]
+
+    model = keras.Sequential([keras.Input((1,)), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(Numbers(), epochs=2, shuffle=True, verbose=0)
+    first, second = ({(i, j) for x in batches[at:][:8] for i in x for j in x} for at in (-16, -8))
+    share = len(first & second) / len(first)
+    return share, f"{{}} of the pairs in a batch of 8 meet again, by chance {7 / 63:.2g}"
+
+
 def in_training(name: str) -> Callable[[], Impact]:
     """A function that measures the impact of the training mutant of that name."""
     mutant = next(each for each in TRAINING_MUTANTS if each.name == name)
@@ -242,6 +312,12 @@ DIFFERENCES: dict[str, tuple[Architecture | None, Callable[[], Impact]]] = {
     ),
     "conv-init": (RESNET50, conv_init),
     "dtype": (RESNET50, dtype),
+    "train-mode": (TINY, train_mode),
+    "zero-grad": (TINY, zero_grad),
+    "metrics": (None, metrics),
+    "schedule": (None, schedule),
+    "loss-scale": (None, loss_scale),
+    "shuffle": (None, shuffle),
 }
 """Each difference: the spec that its impact is measured on, None for a loss, and how."""
 

@@ -36,10 +36,14 @@ from resnet_spec.plan import StemPlan as StemPlan
 from resnet_spec.plan import make_plan as make_plan
 from resnet_spec.reading import layer_problems as layer_problems
 from resnet_spec.reading import read_architecture as read_architecture
+from resnet_spec.recipe import RECIPES as RECIPES
 from resnet_spec.recipe import SCHEDULES as SCHEDULES
+from resnet_spec.recipe import Batches as Batches
 from resnet_spec.recipe import Recipe as Recipe
 from resnet_spec.recipe import RecipeError as RecipeError
+from resnet_spec.recipe import RecipeName as RecipeName
 from resnet_spec.recipe import momentum_name as momentum_name
+from resnet_spec.recipe import named_recipe as named_recipe
 from resnet_spec.registry import ARCHITECTURES as ARCHITECTURES
 from resnet_spec.registry import GROUPS as GROUPS
 from resnet_spec.registry import get_architecture as get_architecture

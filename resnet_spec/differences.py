@@ -11,13 +11,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Difference:
-    """One difference: its tag, the code of each framework, and the effect of ignoring it."""
+    """One difference: its tag, the code of each framework, and the effect of ignoring it.
+
+    `is_of_loops` says that it is one of training loops, and not of models and their updates.
+    """
 
     id: str
     summary: str
     torch: str
     keras: str
     ignored: str
+    is_of_loops: bool = False
 
     @property
     def test(self) -> str:
@@ -131,5 +135,53 @@ DIFFERENCES: tuple[Difference, ...] = (
         "model.to(torch.float64)",
         'set_dtype_policy("float64") and Input(dtype="float64")',
         "a float32 Input, and `predict` of any float64 model, round the images to float32",
+    ),
+    Difference(
+        "train-mode",
+        "torch's model is in a mode until it is changed, Keras' fit sets it.",
+        "model.train(), model.eval()",
+        "model(images, training=True); fit and evaluate pass it",
+        "validation in training mode uses the statistics of a batch, and changes the running ones",
+        is_of_loops=True,
+    ),
+    Difference(
+        "zero-grad",
+        "torch adds gradients to those of before, Keras' fit has new ones.",
+        "optimizer.zero_grad() before backward()",
+        "nothing: each step of fit has gradients of its own",
+        "each step of a loop in PyTorch follows the sum of all gradients so far",
+        is_of_loops=True,
+    ),
+    Difference(
+        "metrics",
+        "torch's loop takes its means itself, Keras' fit from its metrics.",
+        "loss.item() * len(labels), divided by the number of images",
+        'compile(metrics=["accuracy"])',
+        "a mean of the means of batches counts a small last batch as a whole one",
+        is_of_loops=True,
+    ),
+    Difference(
+        "schedule",
+        "torch's loop sets the rate of a step, Keras' callback of an epoch.",
+        'group["lr"] = recipe.learning_rate_at(step)',
+        "Callback.on_train_batch_begin; LearningRateScheduler counts epochs",
+        "a schedule in steps that is given to LearningRateScheduler hardly begins",
+        is_of_loops=True,
+    ),
+    Difference(
+        "loss-scale",
+        "torch scales a float16 loss beside the optimiser, Keras in it.",
+        "GradScaler: scale(loss).backward(), step(optimizer), update()",
+        "LossScaleOptimizer(optimizer)",
+        "small gradients become zero in float16, without any message",
+        is_of_loops=True,
+    ),
+    Difference(
+        "shuffle",
+        "torch's loader shuffles images, Keras' fit batches of a dataset.",
+        "DataLoader(shuffle=True)",
+        "fit(shuffle=True): of a PyDataset it shuffles whole batches, of arrays images",
+        "the same images meet in a batch in every epoch",
+        is_of_loops=True,
     ),
 )

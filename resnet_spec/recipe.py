@@ -25,13 +25,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol, get_args
 
 from resnet_spec.validate import type_mistakes, unwrap_scalars
 
 Schedule = Literal["constant", "step", "cosine"]
 SCHEDULES: tuple[str, ...] = get_args(Schedule)
+RecipeName = Literal["paper", "bag-of-tricks", "fine-tune"]
+RECIPES: tuple[str, ...] = get_args(RecipeName)
 
 
 class RecipeError(ValueError):
@@ -45,7 +47,9 @@ class Recipe:
     * `decay_all`: False exempts every tensor with one axis (biases, gammas and betas);
     * `schedule`: the learning rate is constant ("constant"), divided by ten after every `period`
       steps ("step"), or falls to zero along half a cosine over `period` steps ("cosine", Loshchilov
-      and Hutter 2016, arXiv:1608.03983, equation 5).
+      and Hutter 2016, arXiv:1608.03983, equation 5);
+    * `warmup`: before that, the learning rate rises linearly over this number of steps (He et al.
+      2018, arXiv:1812.01187, section 3.1).
 
     Raises `RecipeError` when a field is out of range.
     """
@@ -58,6 +62,7 @@ class Recipe:
     label_smoothing: float = 0.0
     schedule: Schedule = "constant"
     period: int = 100
+    warmup: int = 0
 
     def __post_init__(self) -> None:
         unwrap_scalars(self)
@@ -67,6 +72,9 @@ class Recipe:
 
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / self.warmup
+        step -= self.warmup
         if self.schedule == "step":
             return self.learning_rate / 10.0 ** (step // self.period)
         if self.schedule == "cosine":
@@ -77,6 +85,47 @@ class Recipe:
     def decays(self, shape: Sequence[int]) -> bool:
         """Whether weight decay applies to a tensor of that shape."""
         return self.decay_all or len(shape) > 1
+
+
+def named_recipe(name: RecipeName, *, epochs: int, steps: int, batch: int) -> Recipe:
+    """The recipe of that name for `epochs` of `steps` each, with `batch` images a step.
+
+    * `paper`: the learning rate is divided by ten after each third of the steps (He et al. 2015,
+      section 3.4, where an error that no longer falls decides).
+    * `bag-of-tricks`: five epochs of warm-up, at most a tenth of all; cosine, Nesterov, smoothed
+      labels, no decay of biases and norms (He et al. 2018, arXiv:1812.01187, sections 3 and 5).
+    * `fine-tune`: a tenth of the learning rate, cosine and Nesterov (Kornblith et al. 2018,
+      arXiv:1805.08974).
+
+    The learning rate is that for 256 images, times batch / 256 (Goyal et al. 2017,
+    arXiv:1706.02677). Raises `RecipeError` for another name.
+    """
+    total, rate = epochs * steps, 0.1 * batch / 256
+    if name == "paper":
+        return Recipe(rate, schedule="step", period=max(1, -(-total // 3)))
+    if name == "bag-of-tricks":
+        warmup = min(5 * steps, total // 10)
+        period = max(1, total - warmup)
+        tricks = Recipe(rate, nesterov=True, decay_all=False, label_smoothing=0.1)
+        return replace(tricks, schedule="cosine", period=period, warmup=warmup)
+    if name == "fine-tune":
+        return Recipe(rate / 10, nesterov=True, schedule="cosine", period=max(1, total))
+    raise RecipeError(f"unknown recipe {name!r}; it is one of: {', '.join(RECIPES)}")
+
+
+class Batches(Protocol):
+    """The batches of each epoch, for both frameworks."""
+
+    def __len__(self) -> int:
+        """The number of batches of an epoch."""
+        ...
+
+    def load(self, epoch: int, index: int) -> tuple[Any, Any]:
+        """Batch `index` of an epoch: float32 images (N, H, W, C) and labels (N,), as NumPy arrays.
+
+        It does not depend on the batches that were loaded before, so that any process can load it.
+        """
+        ...
 
 
 def momentum_name(name: str) -> str:
@@ -98,3 +147,5 @@ def _mistakes(recipe: Recipe) -> Iterator[str]:
         yield "  - nesterov looks ahead along the momentum, and momentum is 0"
     if recipe.period < 1:
         yield f"  - period must be at least 1 step, not {recipe.period}"
+    if recipe.warmup < 0:
+        yield f"  - warmup must be at least 0 steps, not {recipe.warmup}"

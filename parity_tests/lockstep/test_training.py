@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from resnet_spec import Recipe, RecipeError, WeightsError
+from resnet_spec import Recipe, RecipeError, WeightsError, named_recipe
 
 import resnet_keras
 import resnet_keras.optimizer
@@ -40,6 +40,7 @@ GENERATOR = np.random.default_rng(0)
         ({"learning_rate": math.nan}, "learning_rate must be positive"),
         ({"schedule": "exponential"}, "schedule must be one of constant, step, cosine"),
         ({"period": 0}, "period must be at least 1"),
+        ({"warmup": -1}, "warmup must be at least 0 steps"),
         ({"decay_all": 1}, "decay_all must be True or False"),
     ],
 )
@@ -60,6 +61,28 @@ def test_learning_rates():
     cosine = Recipe(0.5, schedule="cosine", period=4)
     rates = np.array([cosine.learning_rate_at(i) for i in (0, 2, 4, 9)])
     assert np.abs(rates - [0.5, 0.25, 0, 0]).max() < least_noise_floor()
+
+
+def test_a_warmup_comes_before_the_schedule():
+    recipe = Recipe(0.5, schedule="step", period=2, warmup=4)
+    rates = [recipe.learning_rate_at(step) for step in range(8)]
+    assert rates == [0.125, 0.25, 0.375, 0.5, 0.5, 0.5, 0.05, 0.05]
+
+
+def test_named_recipes():
+    paper = named_recipe("paper", epochs=90, steps=10, batch=256)
+    assert paper == Recipe(schedule="step", period=300)
+    assert named_recipe("paper", epochs=1, steps=1, batch=64) == Recipe(
+        0.1 * 64 / 256, schedule="step", period=1
+    )
+    tricks = named_recipe("bag-of-tricks", epochs=120, steps=10, batch=256)
+    assert (tricks.warmup, tricks.period, tricks.decay_all) == (50, 1150, False)
+    assert tricks.learning_rate_at(50) == tricks.learning_rate == paper.learning_rate
+    assert named_recipe("bag-of-tricks", epochs=10, steps=10, batch=256).warmup == 10
+    tuning = named_recipe("fine-tune", epochs=2, steps=3, batch=512)
+    assert (tuning.learning_rate, tuning.period, tuning.nesterov) == (0.02, 6, True)
+    with pytest.raises(RecipeError, match="unknown recipe 'quick'"):
+        named_recipe("quick", epochs=1, steps=1, batch=2)  # pyright: ignore[reportArgumentType]
 
 
 def test_which_tensors_are_decayed():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import keras
@@ -11,17 +12,24 @@ import torch
 from keras import layers
 from torch import nn
 from torch.nn import functional
+from torch.utils.data import DataLoader
 
 from resnet_spec import ChannelPad, MaxPool, Recipe
 
+import resnet_keras.fit
 import resnet_keras.layers
 import resnet_keras.optimizer
 import resnet_keras.training
+import resnet_torch.fit
 import resnet_torch.layers
 import resnet_torch.optimizer
 import resnet_torch.training
 from parity_tests.support import TINY
+from parity_tests.training.noise import Noise
+from resnet_parity.adapters.keras import training_state as keras_state
+from resnet_parity.adapters.torch import training_state as torch_state
 from resnet_parity.compare import relative_error
+from resnet_parity.probes import random_weights
 from resnet_parity.tolerances import limit
 
 GENERATOR = np.random.default_rng(0)
@@ -279,3 +287,148 @@ def test_dtype():
     for rounded in (with_narrow_input(nhwc(x)), keras_model.predict(nhwc(x), verbose=0)):
         error = relative_error(expected, np.asarray(rounded))
         assert limit("float64", "taps") < error < limit("float64", "waived rounding of taps")
+
+
+LOOP = Recipe(0.01, schedule="cosine", period=4)
+
+
+def _start(adapter) -> Any:
+    return adapter.start(TINY, random_weights(TINY, 0, "float64"), LOOP, "float64")
+
+
+@cache
+def _run(framework: str) -> tuple[list[dict[str, float]], list[float]]:
+    """The logs of two epochs of `fit`, and the learning rate of each step."""
+    is_torch = framework == "torch"
+    model, optimizer, loss = _start(torch_state if is_torch else keras_state)
+    fit: Any = (resnet_torch if is_torch else resnet_keras).fit.fit
+    logs: list[dict[str, float]] = []
+    rates: list[float] = []
+
+    def on_step(step, means):
+        rate = optimizer.param_groups[0]["lr"] if is_torch else optimizer.learning_rate
+        rates.append(float(rate))
+
+    fit(
+        *(model, optimizer, loss, LOOP, Noise(2), Noise(2, last=1)),
+        epochs=range(2),
+        on_step=on_step,
+        on_epoch=lambda epoch, means: logs.append(dict(means)),
+    )
+    return logs, rates
+
+
+def test_train_mode():
+    x = images(4, 3, 32, 48)
+    model, _, _ = _start(torch_state)
+    before = resnet_torch.get_weights(model)["bn1.running_mean"]
+    training = model(torch.from_numpy(x)).detach().numpy()
+    assert relative_error(before, resnet_torch.get_weights(model)["bn1.running_mean"]) > VISIBLE
+    model, _, _ = _start(torch_state)
+    expected = model.eval()(torch.from_numpy(x)).detach().numpy()
+    theirs, _, _ = _start(keras_state)
+    found = np.asarray(theirs(nhwc(x), training=False))
+    assert relative_error(expected, found) < limit("float64", "taps")
+    assert relative_error(expected, training) > VISIBLE
+
+
+def _loop(zeroed: bool) -> np.ndarray:
+    """The classifier's kernel after the two steps of an epoch of a loop in PyTorch."""
+    model, optimizer, loss = _start(torch_state)
+    for index in range(2):
+        optimizer.param_groups[0]["lr"] = LOOP.learning_rate_at(index)
+        x, labels = Noise(2).load(0, index)
+        if zeroed:
+            optimizer.zero_grad()
+        logits = model(torch.from_numpy(nchw(x).astype("float64")))
+        loss(logits, torch.from_numpy(labels)).backward()
+        optimizer.step()
+    return resnet_torch.get_weights(model)["fc.weight"]
+
+
+def test_zero_grad():
+    fitted = []
+    for adapter, package in ((torch_state, resnet_torch), (keras_state, resnet_keras)):
+        state, fit = _start(adapter), package.fit.fit
+        fit(*state, LOOP, Noise(2), Noise(1), epochs=range(1))
+        fitted.append(package.get_weights(state[0])["fc.weight"])
+    for each in fitted:
+        assert relative_error(_loop(zeroed=True), each) < limit("lockstep", "float64")
+    assert relative_error(_loop(zeroed=False), fitted[0]) > VISIBLE
+
+
+def test_metrics():
+    (ours, *_), _ = _run("torch")
+    (theirs, *_), _ = _run("keras")
+    assert ours.keys() == theirs.keys() == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    for name, value in ours.items():
+        assert relative_error(np.array(value), np.array(theirs[name])) < limit(
+            "lockstep", "float64"
+        )
+    values, counts = np.array([1.5, 0.5]), np.array([4, 1])  # two batches, the last one smaller
+    tracker = keras.metrics.Mean()
+    for value, count in zip(values, counts, strict=True):
+        tracker.update_state(value, sample_weight=count)
+    right = (values * counts).sum() / counts.sum()
+    assert relative_error(right, np.array(tracker.result())) < limit("keras habits", "float32")
+    assert abs(float(tracker.result()) - values.mean()) > VISIBLE
+
+
+def test_schedule():
+    expected = [LOOP.learning_rate_at(step) for step in range(4)]
+    for framework in ("torch", "keras"):
+        assert _run(framework)[1] == expected
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(1.0), "mse")
+    rates: list[float] = []
+    record = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: rates.append(float(model.optimizer.learning_rate))
+    )
+    by_epoch = keras.callbacks.LearningRateScheduler(LOOP.learning_rate_at)
+    x = np.zeros((4, 2))
+    model.fit(x, x[:, :1], batch_size=2, epochs=2, verbose=0, callbacks=[by_epoch, record])
+    assert relative_error(np.array(expected[2:]), np.array(rates[2:])) > VISIBLE
+
+
+def test_loss_scale():
+    """float16 does not have the gradient, 2**-28; it has 2**-13, after a scale of 2**15."""
+    small, found = 2.0**-14, []
+    for scaler in (None, torch.amp.GradScaler("cpu", init_scale=2.0**15)):
+        weight = nn.Parameter(torch.zeros(()))
+        optimizer = torch.optim.SGD([weight], lr=1.0)
+        loss = weight.half() * small * small
+        (scaler.scale(loss) if scaler else loss).backward()
+        scaler.step(optimizer) if scaler else optimizer.step()
+        found.append(weight.item())
+    assert found == [0, -small * small]
+    variable = keras.Variable(0.0)
+    keras_optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(1.0))
+    keras_optimizer.build([variable])
+    scaled = keras_optimizer.scale_loss(keras.ops.convert_to_tensor(small * small))
+    keras_optimizer.apply([keras.ops.cast(scaled, "float16")], [variable])
+    assert float(variable) == -small * small
+
+
+def test_shuffle():
+    """Batches of numbers that were in one batch before stay together in Keras."""
+    torch.manual_seed(0)
+    loader = DataLoader(range(16), batch_size=4, shuffle=True)  # pyright: ignore[reportArgumentType]
+    first, second = ({frozenset(batch.tolist()) for batch in loader} for _ in range(2))
+    assert first != second
+    loaded: list[tuple[int, ...]] = []
+
+    class Numbers(keras.utils.PyDataset):
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, index):
+            batch = np.arange(4 * index, 4 * index + 4).reshape(4, 1)
+            loaded.append(tuple(batch.ravel().tolist()))
+            return batch, batch
+
+    model = keras.Sequential([keras.Input((1,)), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(Numbers(), epochs=8, shuffle=True, verbose=0)
+    assert len({*loaded}) == 4
+    epochs = [tuple(loaded[index - 4 : index]) for index in range(len(loaded), 3, -4)]
+    assert len({*epochs[:8]}) > 1

@@ -68,6 +68,7 @@ MODULES = {
     "weights": set(),
     "optimizer": {"model", "weights"},
     "training": {"model", "optimizer"},
+    "fit": set(),
     "__init__": {"model", "weights"},
 }
 
@@ -80,6 +81,7 @@ KERAS_MODULES = {
     "weights": {"network", "operations"},
     "optimizer": {"contexts"},
     "training": {"contexts", "network", "weights"},
+    "fit": {"contexts"},
 }
 
 ALLOWED = {
@@ -202,6 +204,7 @@ DOCUMENTED = {
     ("training", "for_training"),
     ("training", "cross_entropy"),
     ("training", "train_step"),
+    ("fit", "fit"),
 }
 
 

@@ -31,6 +31,7 @@ USER_MODULES = (
     "weights",
     "optimizer",
     "training",
+    "fit",
     "__init__",
 )
 KERAS_MODULES = ("contexts", "network", "operations")
@@ -41,6 +42,7 @@ FILES = (*USER_MODULES, *ADAPTER_MODULES)
 # (file, definition of the torch implementation): why the two may have other parameters.
 SIGNATURES = {
     ("training_state", "start"): "PyTorch has two memory layouts",
+    ("fit", "fit"): "PyTorch casts and scales in the loop, Keras in the model and the optimiser",
     ("model", "ResNet"): "the layers of a Keras graph have unique names, a module its own",
     ("model", "create_model"): "a Keras model has a name, and Keras' losses take probabilities",
     ("weights", "get_weights"): "a Keras graph may hold several networks, a module is one",

@@ -36,6 +36,7 @@ _NUMBERS = {
         100,
         "steps until the schedule divides by ten, or reaches zero",
     ),
+    "warmup": (options.integer_type, 0, "steps before that, over which the rate rises linearly"),
 }
 
 

@@ -77,9 +77,10 @@ CHAPTERS = (
         "training",
         "Training",
         "The optimiser, the loss and the running statistics: both implementations follow one "
-        "training rule, step by step.",
-        modules=("optimizer", "training", "training_state"),
-        tests=_LOCKSTEP,
+        "training rule, step by step. A loop over epochs is written out in PyTorch; in Keras it is "
+        "`fit` with a callback.",
+        modules=("optimizer", "training", "fit", "training_state"),
+        tests=(*_LOCKSTEP, "parity_tests/training/test_fit.py"),
     ),
 )
 

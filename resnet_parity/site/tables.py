@@ -53,10 +53,11 @@ def architectures() -> str:
 
 
 def differences() -> str:
-    """Return the differences between the frameworks as text of three columns, 100 wide."""
+    """Return the differences, but for those of loops, as text of three columns, 100 wide."""
     widths = (16, 39, 45)
     text = []
-    for row in [("tag", "PyTorch", "Keras"), *((d.id, d.torch, d.keras) for d in DIFFERENCES)]:
+    rows = ((d.id, d.torch, d.keras) for d in DIFFERENCES if not d.is_of_loops)
+    for row in [("tag", "PyTorch", "Keras"), *rows]:
         cells = (
             wrap(cell, width - 1, break_long_words=False)
             for cell, width in zip(row, widths, strict=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 _TF32 = "the checker turns TF32 off for Keras by an environment variable"
 _DEVICE = "Keras chooses the device itself"
+_LOADER = "each framework has a class of its own that asks for batches"
 _MODE = "Keras compiles a model for each mode"
 
 UNPAIRED = {
@@ -25,6 +26,11 @@ UNPAIRED = {
     ("training", "BatchNormalization"): "PyTorch's own layer follows the rule, Keras' does not",
     ("training", "_fused"): "this layer's operation on TensorFlow",
     ("training", "_unfused"): "this layer's operation on other backends",
+    ("fit", "_BatchDataset"): _LOADER,
+    ("fit", "_BatchSequence"): _LOADER,
+    ("fit", "_loader"): _LOADER,
+    ("fit", "_Means"): "Keras' fit takes its means from metrics",
+    ("fit", "_Steps"): "Keras' fit has a loop of its own, which calls back",
     ("modes", "TENSORFLOW_MODES"): "torch's depend on the machine",
     ("modes", "MODES"): "PyTorch's modes depend on the machine",
     ("modes", "CPU"): _MODE,

@@ -1,0 +1,116 @@
+"""Training for epochs in PyTorch: a loop over the batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from resnet_spec import Batches, Recipe
+
+Report = Callable[[int, Mapping[str, float]], None]
+"""Called with the number of a step or an epoch, from 0, and means over its images."""
+
+
+class _BatchDataset(Dataset):
+    """The batches of one epoch from `first` on, for worker processes."""
+
+    def __init__(self, batches: Batches, epoch: int, first: int) -> None:
+        self.batches, self.epoch, self.first = batches, epoch, first
+
+    def __len__(self) -> int:
+        return len(self.batches) - self.first
+
+    def __getitem__(self, index: int) -> tuple:
+        return self.batches.load(self.epoch, self.first + index)
+
+
+class _Means:
+    """The mean loss and the accuracy over the images so far."""
+
+    def __init__(self) -> None:
+        self.loss, self.right, self.count = 0.0, 0, 0
+
+    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> dict[str, float]:
+        self.loss += loss.item() * len(labels)
+        self.right += int((logits.argmax(dim=1) == labels).sum())
+        self.count += len(labels)
+        return {"loss": self.loss / self.count, "accuracy": self.right / self.count}
+
+
+def fit(
+    model: nn.Module,
+    optimizer: torch.optim.SGD,
+    loss: nn.CrossEntropyLoss,
+    recipe: Recipe,
+    train: Batches,
+    val: Batches,
+    *,
+    epochs: range,
+    skip: int = 0,
+    workers: int = 0,
+    compiled: bool = False,
+    on_step: Report = lambda step, logs: None,
+    on_epoch: Report = lambda epoch, logs: None,
+    dtype: torch.dtype | None = None,
+    scaler: torch.amp.GradScaler | None = None,
+) -> None:
+    """Train for these epochs, numbered from 0, and evaluate after each one.
+
+    `train` and `val` give images (N, H, W, C) and labels (N,), loaded by `workers` processes or,
+    without any, by this one. `skip` is the number of batches of the first epoch that were done
+    before. The logs hold `loss` and `accuracy` over the images of the epoch so far; after an epoch
+    `val_loss` and `val_accuracy`, too. `dtype` is a narrower one that the model may compute in, and
+    `scaler` scales the loss, which float16 needs.
+
+    The model is left in training mode. What `on_step` and `on_epoch` raise ends the training.
+    """
+    weight = next(model.parameters())
+    scaler = scaler or torch.amp.GradScaler(weight.device.type, enabled=False)
+    network = torch.compile(model) if compiled else model
+
+    def forward(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The mean loss, the logits (N, classes) and the labels (N,) on their device."""
+        # DIFFERS(layout): torch keeps channels before height and width, Keras after them.
+        images = images.permute(0, 3, 1, 2).to(weight.device, weight.dtype)
+        labels = labels.to(weight.device)
+        with torch.autocast(weight.device.type, dtype, enabled=dtype is not None):
+            logits = network(images)
+            return loss(logits, labels), logits, labels
+
+    for epoch in epochs:
+        # DIFFERS(train-mode): torch's model is in a mode until it is changed, Keras' fit sets it.
+        model.train()
+        logs, means = {}, _Means()
+        # DIFFERS(shuffle): torch's loader shuffles images, Keras' fit batches of a dataset.
+        for index, batch in enumerate(_loader(train, epoch, skip, workers), start=skip):
+            step = epoch * len(train) + index
+            # DIFFERS(schedule): torch's loop sets the rate of a step, Keras' callback of an epoch.
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate_at(step)
+            # DIFFERS(zero-grad): torch adds gradients to those of before, Keras' fit has new ones.
+            optimizer.zero_grad()
+            value, logits, labels = forward(*batch)
+            # DIFFERS(loss-scale): torch scales a float16 loss beside the optimiser, Keras in it.
+            scaler.scale(value).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            # DIFFERS(metrics): torch's loop takes its means itself, Keras' fit from its metrics.
+            logs = means.add(value, logits, labels)
+            on_step(step, logs)
+        model.eval()
+        means = _Means()
+        with torch.no_grad():
+            for batch in _loader(val, 0, 0, workers):
+                found = means.add(*forward(*batch))
+                logs |= {f"val_{name}": mean for name, mean in found.items()}
+        model.train()
+        skip = 0
+        on_epoch(epoch, logs)
+
+
+def _loader(batches: Batches, epoch: int, first: int, workers: int) -> DataLoader:
+    """The batches of an epoch as tensors; they are whole, so the loader groups nothing."""
+    return DataLoader(_BatchDataset(batches, epoch, first), batch_size=None, num_workers=workers)
