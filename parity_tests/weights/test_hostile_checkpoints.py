@@ -144,7 +144,7 @@ def looped() -> Any:
     return loop
 
 
-PROGRAM = b"cos\nsystem\n(X\x0f\0\0\0touch hostile-ranltR."
+PROGRAM = b"cos\nsystem\n(X\x11\0\0\0touch hostile-rantR."
 TORCH: dict[str, Callable[[], bytes]] = {
     "nothing": lambda: b"",
     "page": lambda: b"<!DOCTYPE html><html>404",
@@ -227,15 +227,12 @@ TORCH: dict[str, Callable[[], bytes]] = {
     "negative length": lambda: with_pickle(b"\x8b" + struct.pack("<i", -5) + b"."),
     "huge text": lambda: with_pickle(b"X\xff\xff\xff\xffabc."),
     "huge bytes": lambda: with_pickle(b"\x8e" + b"\xff" * 8 + b"abc."),
-    "half a character": lambda: with_pickle(b"}X\3\0\0\0\xed\xa0\x80" + b"K\1s."),
-    "escape": lambda: with_pickle(b"S'\\q'\n."),
     "extension": lambda: with_pickle(b"\x82\1."),
     "buffer": lambda: with_pickle(b"\x97."),
     "items of a name": lambda: with_pickle(b"cos\nsystem\nK\1K\2s."),
     "state of a number": lambda: with_pickle(b"K\1}b."),
     "append to a dict": lambda: with_pickle(b"}K\1a."),
     "call without a tuple": lambda: with_pickle(b"cos\nsystem\nK\1R."),
-    "call of a call": lambda: with_pickle(b"cos\nsystem\n)R)R)R."),
     "dict of a number": lambda: with_pickle(b"ccollections\nOrderedDict\nK\1\x85R."),
     "subclass of itself": lambda: with_pickle(
         b"ctorch._tensor\n_rebuild_from_type_v2\nq\0(h\0h\0(h\0h\0)NtNtR."
@@ -404,6 +401,27 @@ def test_a_hostile_file_is_refused(kind, name, tmp_path, monkeypatch):
     refused(open_file, path)
     assert [*tmp_path.iterdir()] == [path]
     assert path.read_bytes() == content
+
+
+def test_the_program_in_these_files_would_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pickle.loads(PROGRAM)
+    assert [path.name for path in tmp_path.iterdir()] == ["hostile-ran"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [PROGRAM[:-1], b"}X\3\0\0\0\xed\xa0\x80K\1s", b"S'\\q'\n", b"cos\nsystem\n)R)R)R"],
+    ids=["program", "half a character", "escape", "call of a call"],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_what_stands_beside_tensors_is_not_run(value, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "net.pth"
+    path.write_bytes(with_pickle(pickled({"w": tensor()})[:-1] + b"X\1\0\0\0x" + value + b"s."))
+    (tensors,) = open_torch(path).groups.values()
+    assert [*tensors] == ["w"] and np.array_equal(tensors["w"].read(), NUMBERS)
+    assert [*tmp_path.iterdir()] == [path]
 
 
 @pytest.mark.parametrize(
