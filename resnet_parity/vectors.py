@@ -58,7 +58,7 @@ def make_vectors(
     for name, seed in ((name, seed) for name in names for seed in SEEDS):
         progress(f"{name}, seed {seed}", len(names) * len(SEEDS))
         probe = exact_probe(ARCHITECTURES[name], seed, DTYPE)
-        rows[name].append(_vector(probe, probe.expected, probe.gradients))
+        rows[name].append(vector(probe, probe.expected, probe.gradients))
     return {"format": FORMAT, "dtype": DTYPE, "architectures": rows}
 
 
@@ -74,7 +74,7 @@ def verify_vectors(
         begin(f"{name}, seed {seed}")
         wanted = next(row for row in data["architectures"][name] if row["seed"] == seed)
         probe = exact_probe(ARCHITECTURES[name], seed, DTYPE)
-        found = _vector(probe, probe.expected, probe.gradients)
+        found = vector(probe, probe.expected, probe.gradients)
         yield VectorResult(name, seed, "oracle", _differing(wanted, found))
         for engine in engines:
             yield _compare(probe, engine, wanted)
@@ -130,13 +130,14 @@ def _compare(probe: Probe, engine: Engine, wanted: Mapping[str, Any]) -> VectorR
         return VectorResult(name, seed, engine.name, reason=reason)
     model = engine.adapter.build(probe.architecture, probe.weights, probe.dtype)
     gradients = engine.run(model, probe, "gradients") if probe.gradients else {}
-    found = _vector(probe, engine.run(model, probe, "taps"), gradients)
+    found = vector(probe, engine.run(model, probe, "taps"), gradients)
     return VectorResult(name, seed, engine.name, _differing(wanted, found))
 
 
-def _vector(
+def vector(
     probe: Probe, taps: Mapping[str, np.ndarray], gradients: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
+    """The entry of the file for a probe and what a network gives on it."""
     arch = probe.architecture
     (output,) = outputs(arch)
     stages = {stage.name: taps[stage.blocks[-1].name] for stage in make_plan(arch).stages}

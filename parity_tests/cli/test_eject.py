@@ -46,6 +46,7 @@ def test_options_of_the_architecture(capsys):
     command = ["eject", "resnet50", "--framework", "torch", "--no-check", *sizes]
     assert cli.main(command) == 0
     text = capsys.readouterr().out
+    assert text.startswith('"""resnet50 in PyTorch: images (N, 1, H, W) to feature maps.\n')
     assert "conv(1, 64, 7, 2)" in text
     assert "(3, 512, 2048, 1, 2, 4),  # (N, 2048, 8, 12)" in text
     assert "nn.Linear" not in text
@@ -70,3 +71,48 @@ def test_a_file_that_computes_something_else_is_not_written(writer, tmp_path, mo
     assert cli.main(["eject", str(spec), "--framework", framework, "-o", str(out)]) == 1
     assert f"the file of 'tiny' for {framework} " in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_a_loader_and_tests_are_added(tmp_path, capsys):
+    spec = tmp_path / "tiny.json"
+    spec.write_text(to_json(TINY))
+    out = tmp_path / "net.py"
+    options = ["--no-check", "--with-loader", "--with-tests", "-o", str(out)]
+    assert cli.main(["eject", str(spec), *options]) == 0
+    written = {path.name: path.read_text() for path in tmp_path.glob("*.py")}
+    assert set(written) == {
+        f"{test}net_{f}.py" for test in ("", "test_") for f in ("torch", "keras")
+    }
+    assert "def load_state_dict(" in written["net_keras.py"]
+    assert "from net_torch import ResNet" in written["test_net_torch.py"]
+    (tmp_path / "net_torch.py").unlink()
+    assert cli.main(["eject", str(spec), *options]) == 2
+    assert "test_net_torch.py exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("width", [100, 160])
+def test_both_files_side_by_side(width, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr("resnet_parity.streams.is_terminal", lambda: True)
+    assert cli.main(["eject", "resnet18", "--side-by-side"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    (line,) = (line for line in lines if "self.bn1 = batch_norm(64)" in line)
+    assert ('x = batch_norm(x, name="bn1")' in line) is (width == 160)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--with-loader", "--framework", "torch"], "adds to the Keras file"),
+        (["--with-tests"], "name the first one with --out"),
+        (["--with-tests", "-o", "net-1.py"], "cannot be imported"),
+        (["--side-by-side", "-o", "net.py"], "leave --framework and --out out"),
+        (["--side-by-side", "--framework", "keras"], "leave --framework and --out out"),
+    ],
+)
+def test_options_that_do_not_go_together(options, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["eject", "resnet18", "--no-check", *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -22,9 +22,10 @@ from resnet_spec import ARCHITECTURES, Architecture, get_architecture, make_plan
 import resnet_keras
 import resnet_torch
 from parity_tests.checks.combinations import architectures
-from parity_tests.support import ALL_NAMES, EVERYTHING, TINY, USERS
+from parity_tests.support import ALL_NAMES, EVERYTHING, KINDS, TINY, USERS, with_random_statistics
 from resnet_parity import cli
 from resnet_parity.eject import FRAMEWORKS, eject
+from resnet_parity.eject.checks import checks
 
 WORKER = Path(__file__).with_name("worker.py")
 
@@ -180,7 +181,12 @@ def test_files_are_formatted_and_have_no_lint(tmp_path):
     archs = [*ARCHITECTURES.values(), TINY, EVERYTHING, *USERS, *OPTIONS, *random_architectures(20)]
     for arch in archs:
         for framework in FRAMEWORKS:
-            (tmp_path / f"{arch.name}_{framework}.py").write_text(eject(arch, framework))
+            path = tmp_path / f"{arch.name}_{framework}.py"
+            path.write_text(eject(arch, framework, loader=arch in archs[::2]))
+    for arch in (TINY, EVERYTHING, *KINDS, *USERS):
+        for framework in FRAMEWORKS:
+            text = checks(arch, framework, arch.name.replace("-", "_"))
+            (tmp_path / f"test_{arch.name}_{framework}.py").write_text(text)
     rules = ("--select", ALL_RULES, "--config", "line-length = 88")
     for arguments in (("format", "--check"), ("check", *rules)):
         command = ["ruff", *arguments, "--isolated", "--no-cache", str(tmp_path)]
@@ -227,6 +233,22 @@ def test_weights_that_convert_writes_load_into_the_keras_file(tmp_path, capsys):
     wanted = resnet_torch.get_weights(model, "resnet20")
     for name, array in resnet_keras.get_weights(keras_model, "resnet20").items():
         assert (array == wanted[name]).all(), name
+
+
+def test_the_loader_copies_a_state_dict_of_pytorch_and_back():
+    model = with_random_statistics(run_file(eject("seresnet18", "torch"))["ResNet"]())
+    state = model.state_dict()
+    file = run_file(eject("seresnet18", "keras", loader=True))
+    keras_model = file["resnet"]()
+    file["load_state_dict"](keras_model, state)
+    for name, array in resnet_keras.get_weights(keras_model, "seresnet18").items():
+        assert (array == state[name].numpy()).all(), name
+    back = {name: torch.from_numpy(each) for name, each in file["state_dict"](keras_model).items()}
+    run_file(eject("seresnet18", "torch"))["ResNet"]().load_state_dict(back, strict=True)
+    assert all((each == state[name]).all() for name, each in back.items())
+    del state["fc.bias"]
+    with pytest.raises(KeyError, match=r"fc\.bias"):
+        file["load_state_dict"](keras_model, state | {"fc2.bias": torch.zeros(1)})
 
 
 def test_the_keras_file_is_read_as_its_architecture():

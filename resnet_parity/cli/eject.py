@@ -47,11 +47,30 @@ def add(commands: Any) -> None:
         help="run the file beside this project's network, and keep it only if all bits are equal "
         "(default)",
     )
+    parser.add_argument(
+        "--with-loader",
+        action="store_true",
+        help="add the functions that copy a state dict of PyTorch into the Keras model and back",
+    )
+    parser.add_argument(
+        "--with-tests",
+        action="store_true",
+        help="also write a pytest file, test_FILE, that needs no resnet-parity either and fails "
+        "when an edit changes what the file computes",
+    )
+    parser.add_argument(
+        "--side-by-side",
+        action="store_true",
+        help="print both files in two columns, for reading",
+    )
 
 
 def _eject(arguments: argparse.Namespace) -> options.Result:
     arguments.name = _named(arguments.name)
     arch = options.chosen_architecture(arguments)
+    _refuse_contradictions(arguments)
+    if arguments.side_by_side:
+        return 0, lambda: _show_beside(arguments, arch)
 
     from resnet_parity.eject import FRAMEWORKS, eject
     from resnet_parity.files import write_atomically
@@ -62,14 +81,21 @@ def _eject(arguments: argparse.Namespace) -> options.Result:
     texts = []
     with progress_line() as progress:
         for framework in chosen:
-            text = eject(arch, framework, size=arguments.size)
+            given = {"size": arguments.size, "loader": arguments.with_loader}
+            text = eject(arch, framework, **given)
             if arguments.check:
                 from resnet_parity.eject.proof import proven
 
                 progress(f"running the file beside resnet_{framework}", len(chosen))
                 checked = proven(text, arch, framework)
-                text = eject(arch, framework, size=arguments.size, checked=checked)
+                text = eject(arch, framework, **given, checked=checked)
             texts.append(text)
+        if arguments.with_tests:
+            from resnet_parity.eject.checks import checks
+
+            for path, framework in zip(tuple(paths), chosen, strict=True):
+                texts.append(checks(arch, framework, path.stem))
+                paths.append(path.with_name(f"test_{path.name}"))
     for path, text in zip(paths, texts, strict=False):
         write_atomically(path, text.encode())
 
@@ -80,6 +106,28 @@ def _eject(arguments: argparse.Namespace) -> options.Result:
             print("\n\n".join(texts), end="")
 
     return 0, show
+
+
+def _refuse_contradictions(arguments: argparse.Namespace) -> None:
+    """Raise `ParityError` for options that do not go with each other."""
+    from resnet_parity.errors import ParityError
+
+    if arguments.with_loader and arguments.framework == "torch":
+        raise ParityError("--with-loader adds to the Keras file; take --framework keras or both")
+    if arguments.with_tests and not arguments.out:
+        raise ParityError("--with-tests writes a second file; name the first one with --out")
+    if arguments.side_by_side and (arguments.out or arguments.framework != "both"):
+        raise ParityError("--side-by-side prints both files; leave --framework and --out out")
+
+
+def _show_beside(arguments: argparse.Namespace, arch: Architecture) -> None:
+    from resnet_parity.eject.beside import side_by_side
+    from resnet_parity.site.terminal import code_width, print_pair
+
+    console = options.console()
+    width = code_width(console.width)
+    given = {"size": arguments.size, "loader": arguments.with_loader}
+    print_pair(console, side_by_side(arch, width, **given))
 
 
 def _named(name: str) -> str | Architecture:
@@ -106,14 +154,16 @@ def _named(name: str) -> str | Architecture:
 
 
 def _path(arguments: argparse.Namespace, framework: str) -> Path:
-    """The file to write for a framework."""
+    """The file to write for a framework; neither it nor its tests exist yet."""
     from resnet_parity.errors import ParityError
     from resnet_parity.files import check_writable
 
     path: Path = arguments.out
     if arguments.framework == "both":
         path = path.with_name(f"{path.stem}_{framework}{path.suffix}")
-    if path.exists():
-        raise ParityError(f"{path} exists already; name another file with --out")
-    check_writable(path)
+    tests = [path.with_name(f"test_{path.name}")] if arguments.with_tests else []
+    for each in (path, *tests):
+        if each.exists():
+            raise ParityError(f"{each} exists already; name another file with --out")
+        check_writable(each)
     return path

@@ -29,17 +29,21 @@ def eject(
     framework: str,
     *,
     size: tuple[int, int] | None = None,
+    loader: bool = False,
     checked: str = "",
 ) -> str:
     """The text of a file that holds the network in one framework and imports nothing else.
 
-    Shapes in comments and multiply-accumulates are for images of that size. `checked` says in the
-    header which check the file passed, and with which versions.
+    Shapes in comments and multiply-accumulates are for images of that size. With `loader` the
+    Keras file also copies state dicts of PyTorch. `checked` says in the header which check the file
+    passed, and with which versions.
     """
     arch = get_architecture(architecture)
     facts = Facts(arch, size or (arch.image_size, arch.image_size))
     writer = _WRITERS[framework]
     parts = ["\n".join(part(facts)) for part in writer.PARTS]
+    if loader and framework == "keras":
+        parts.append(keras_writer.loader())
     code = "\n\n\n".join(part for part in parts if part)
     stages = "\n".join(pieces.stages(facts, writer.LAYOUT))
     head = [_header(facts, framework, checked), "\n".join(_imports(code, framework))]
@@ -52,9 +56,14 @@ def _imports(code: str, framework: str) -> Iterator[str]:
         return
     if "sys." in code:
         yield "import sys"
+    if "Mapping" in code:
+        yield "from collections.abc import Mapping"
+        yield "from typing import Any"
+    if "sys." in code or "Mapping" in code:
         yield ""
     names = [name for name in ("initializers", "layers") if f"{name}." in code]
     yield "import keras"
+    yield from ["import numpy as np"] * ("np." in code)
     yield f"from keras import {', '.join(['KerasTensor', *names])}"
 
 
@@ -81,9 +90,9 @@ def _loading(facts: Facts, framework: str) -> Iterator[str]:
     if framework == "keras":
         yield _filled("Its layers have the names of resnet_keras. To load weights:")
         yield ""
-        yield "    # resnet-parity convert CHECKPOINT --to weights-h5 --out FILE.weights.h5"
+        yield "    # resnet-parity convert CHECKPOINT --to weights-h5 -o net.weights.h5"
         yield "    model = resnet()"
-        yield '    model.load_weights("FILE.weights.h5")'
+        yield '    model.load_weights("net.weights.h5")'
         return
     names = "resnet_torch"
     if row in GROUPS["torchvision (v1.5)"]:
@@ -93,8 +102,8 @@ def _loading(facts: Facts, framework: str) -> Iterator[str]:
     yield _filled(f"Its tensors have the names of {names}. To load weights:")
     yield ""
     yield "    model = ResNet()"
-    yield '    model.load_state_dict(torch.load("FILE.pth", weights_only=True))'
+    yield '    model.load_state_dict(torch.load("net.pth", weights_only=True))'
 
 
 def _filled(text: str) -> str:
-    return textwrap.fill(text, COLUMNS, break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(text, COLUMNS.get(), break_long_words=False, break_on_hyphens=False)

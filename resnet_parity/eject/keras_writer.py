@@ -32,7 +32,7 @@ def conv(facts: Facts) -> Iterator[str]:
     parameters = [*first, *rest, *star, *zero, "name: str"]
     yield from definition("conv", parameters, "KerasTensor")
     size = "H/stride, W/stride" if facts.has_stride else "H, W"
-    yield from docstring(f"A convolution: (N, H, W, in) -> (N, {size}, channels)")
+    yield from docstring(f"Convolution: (N, H, W, in) -> (N, {size}, out)")
     yield remark("conv-padding")
     padding = "dilation * (kernel // 2)" if facts.has_dilation else "kernel // 2"
     pad = f'x = layers.ZeroPadding2D({padding}, name=f"{{name}}_pad")(x)'
@@ -42,16 +42,17 @@ def conv(facts: Facts) -> Iterator[str]:
     else:
         yield f"    {pad}"
     yield remark("conv-init")
-    yield '    kaiming = initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")'
-    start = '"zeros" if zero else kaiming' if facts.zeroes_kernels else "kaiming"
+    start = ("2.0", '"fan_out"', '"untruncated_normal"')
+    yield from statement("normal = ", call("initializers.VarianceScaling", *start), 1)
+    first = '"zeros" if zero else normal' if facts.zeroes_kernels else "normal"
     layer = call(
         "layers.Conv2D",
         *("channels", "kernel"),
-        "strides=stride" if facts.has_stride else None,
+        "stride" if facts.has_stride else None,
         "dilation_rate=dilation" if facts.has_dilation else None,
         "groups=groups" if facts.has_groups else None,
         {"some": "use_bias=bias", "none": "use_bias=False", "all": None}[facts.bias],
-        f"kernel_initializer={start}",
+        f"kernel_initializer={first}",
         "name=name",
         after="(x)",
     )
@@ -65,7 +66,7 @@ def batch_norm(facts: Facts) -> Iterator[str]:
     gamma = ['gamma: str = "ones"'] * facts.zeroes_gammas
     parameters = ["x: KerasTensor", "*", *gamma, "name: str"]
     yield from definition("batch_norm", parameters, "KerasTensor")
-    yield from docstring("A batch normalisation over N, H and W: (N, H, W, channels), same shape")
+    yield from docstring("Batch normalisation over N, H and W: (N, H, W, C), same shape")
     yield remark("bn-momentum")
     yield remark("bn-variance")
     eps, momentum = number(facts.norm.eps), number(facts.norm.decay)
@@ -86,7 +87,7 @@ def channel_pad(facts: Facts) -> Iterator[str]:
         return
     parameters = ["x: KerasTensor", "channels: int", "*", "name: str"]
     yield from definition("channel_pad", parameters, "KerasTensor")
-    yield from docstring("Channels of zeros: (N, H, W, in) -> (N, H, W, channels)")
+    yield from docstring("Channels of zeros: (N, H, W, in) -> (N, H, W, out)")
     yield remark("channel-padding")
     *counted, sides = pieces.zeros(facts, "channels - x.shape[-1]")
     yield from counted
@@ -120,7 +121,7 @@ def block(facts: Facts) -> Iterator[str]:
     parameters = ["x: KerasTensor", *pieces.parameters(facts), "*", "name: str"]
     yield from definition(_block_name(facts), parameters, "KerasTensor")
     height, width = pieces.size(facts)
-    shapes = f"(N, H, W, in) -> (N, {height}, {width}, channels)"
+    shapes = f"(N, H, W, in) -> (N, {height}, {width}, out)"
     yield from docstring(f"{pieces.block_text(facts)}: {shapes}")
     yield from _branch(facts)
     if facts.has_gates:
@@ -284,6 +285,48 @@ def _conv(x: str, *arguments: str | None, name: str) -> Call:
 
 def _block_name(facts: Facts) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", pieces.block_name(facts)).lower()
+
+
+LOADER = '''\
+TO_TORCH = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
+TO_KERAS = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
+LEAVES = {
+    "kernel": "weight",
+    "bias": "bias",
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+
+
+def torch_names(model: keras.Model) -> dict[str, keras.Variable]:
+    """The variables of the model by their names in PyTorch."""
+    pairs = ((layer.name, each) for layer in model.layers for each in layer.weights)
+    return {f"{name.replace('_', '.')}.{LEAVES[v.name]}": v for name, v in pairs}
+
+
+def load_state_dict(model: keras.Model, state: Mapping[str, Any]) -> None:
+    """Copy a state dict of PyTorch, on the CPU, into the model."""
+    own, given = torch_names(model), {x for x in state if not x.endswith("_tracked")}
+    if own.keys() != given:
+        raise KeyError(f"missing or not known: {sorted(own.keys() ^ given)}")
+    for name, variable in own.items():
+        {remark}
+        array = np.asarray(state[name])
+        variable.assign(array.transpose(TO_KERAS[array.ndim]))
+
+
+def state_dict(model: keras.Model) -> dict[str, np.ndarray]:
+    """A state dict of PyTorch, of arrays: `torch.from_numpy` makes them tensors."""
+    arrays = {n: keras.ops.convert_to_numpy(v) for n, v in torch_names(model).items()}
+    return {n: each.transpose(TO_TORCH[each.ndim]).copy() for n, each in arrays.items()}
+'''
+
+
+def loader() -> str:
+    """The functions that copy a state dict of PyTorch into the model and back."""
+    return LOADER.replace("{remark}", remark("kernel-layout", 0)).rstrip("\n")
 
 
 PARTS = (conv, batch_norm, channel_pad, gate, block, network)

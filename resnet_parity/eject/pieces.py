@@ -32,14 +32,13 @@ def block_text(facts: Facts) -> str:
 def network_text(facts: Facts, layout: str) -> str:
     """The shapes of what the network takes and returns."""
     arch, channels = facts.arch, facts.plan.out_channels
-    image = (
-        f"(N, {arch.in_channels}, H, W)" if layout == "NCHW" else f"(N, H, W, {arch.in_channels})"
-    )
+    sizes = f"{arch.in_channels}, H, W" if layout == "NCHW" else f"H, W, {arch.in_channels}"
+    image = f"Images (N, {sizes})"
     if facts.plan.features:
         maps = "a feature map" if len(facts.plan.features) == 1 else "feature maps"
-        return f"Images (N, {image}) to {maps}"
+        return f"{image} to {maps}"
     kind = f"logits (N, {arch.num_classes})" if facts.plan.fc else f"features (N, {channels})"
-    return f"Images (N, {image}) to {kind}"
+    return f"{image} to {kind}"
 
 
 def stages(facts: Facts, layout: str) -> Iterator[str]:
@@ -50,7 +49,7 @@ def stages(facts: Facts, layout: str) -> Iterator[str]:
     height, width = facts.size
     columns = f"{', '.join(names).capitalize()} and {last} of each stage"
     text = f"{columns}, and its map for {height}x{width}."
-    yield from (f"# {each}" for each in textwrap.wrap(text, COLUMNS - 2))
+    yield from (f"# {each}" for each in textwrap.wrap(text, COLUMNS.get() - 2))
     yield "STAGES = ["
     for row, name in facts.rows():
         yield f"    {row},  # {facts.shape(name, layout)}"
@@ -61,12 +60,12 @@ def loop(facts: Facts, indent: int) -> Iterator[str]:
     """The loop over the stages."""
     columns = ", ".join(facts.column_names)
     line = f"for number, ({columns}) in enumerate(STAGES, start=1):"
-    if 4 * indent + len(line) <= COLUMNS:
+    if 4 * indent + len(line) <= COLUMNS.get():
         yield "    " * indent + line
         return
     yield "    " * indent + "for number, row in enumerate(STAGES, start=1):"
     inner = "    " * (indent + 1)
-    if len(f"{inner}{columns} = row") <= COLUMNS:
+    if len(f"{inner}{columns} = row") <= COLUMNS.get():
         yield f"{inner}{columns} = row"
     else:
         yield f"{inner}("

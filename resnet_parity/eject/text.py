@@ -1,13 +1,16 @@
-"""Python text as ruff formats it, at its default of 88 columns."""
+"""Python text as ruff formats it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
 from resnet_spec.differences import DIFFERENCES
 
-COLUMNS = 88
+COLUMNS = ContextVar("COLUMNS", default=88)
+"""The longest line of code, by default that of ruff."""
+
 _STEP = "    "
 _SUMMARIES = {row.id: row.summary for row in DIFFERENCES}
 
@@ -51,7 +54,7 @@ def remark(tag: str, indent: int = 1) -> str:
 def docstring(text: str, indent: int = 1) -> Iterator[str]:
     """A docstring of one sentence, on one line or on two."""
     line = f'{_STEP * indent}"""{text}."""'
-    if len(line) <= COLUMNS:
+    if len(line) <= COLUMNS.get():
         yield line
         return
     first, _, rest = text.partition(": ")
@@ -66,14 +69,16 @@ def _wrapped(
 ) -> list[str]:
     """One line, else all arguments on a second one, else a line for each."""
     whole = f"{before}{value}{after}"
-    if isinstance(value, str) or len(whole) + reserved <= COLUMNS:
+    if isinstance(value, str) or len(whole) + reserved <= COLUMNS.get():
         return [whole]
     inner = _STEP * (indent + 1)
     first = str(replace(value, after="")) + "("
-    if value.after.endswith(")") and len(before + first) <= COLUMNS:  # ruff splits the last call
+    if (
+        value.after.endswith(")") and len(before + first) <= COLUMNS.get()
+    ):  # ruff splits the last call
         return [before + first, inner + value.after[1:-1], f"{_STEP * indent}){after}"]
     lines = [inner + ", ".join(map(str, value.arguments))]
-    if len(lines[0]) > COLUMNS:
+    if len(lines[0]) > COLUMNS.get():
         nested = (_wrapped(inner, each, ",", indent + 1) for each in value.arguments)
         lines = [line for argument in nested for line in argument]
     return [f"{before}{value.function}(", *lines, f"{_STEP * indent}){value.after}{after}"]

@@ -18,13 +18,13 @@ def conv(facts: Facts) -> Iterator[str]:
     parameters = ["in_channels: int", "channels: int", "kernel: int"]
     yield from definition("conv", [*parameters, *pieces.conv_parameters(facts)], "nn.Conv2d")
     size = "H/stride, W/stride" if facts.has_stride else "H, W"
-    yield from docstring(f"A convolution: (N, in, H, W) -> (N, channels, {size})")
+    yield from docstring(f"Convolution: (N, in, H, W) -> (N, out, {size})")
     yield remark("conv-padding")
     padding = "dilation * (kernel // 2)" if facts.has_dilation else "kernel // 2"
     layer = call(
         "nn.Conv2d",
         *("in_channels", "channels", "kernel"),
-        "stride=stride" if facts.has_stride else None,
+        "stride" if facts.has_stride else None,
         f"padding={padding}",
         "dilation=dilation" if facts.has_dilation else None,
         "groups=groups" if facts.has_groups else None,
@@ -32,7 +32,8 @@ def conv(facts: Facts) -> Iterator[str]:
     )
     yield from statement("layer = ", layer, 1)
     yield remark("conv-init")
-    yield '    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")'
+    start = ("layer.weight", 'mode="fan_out"', 'nonlinearity="relu"')
+    yield from statement("", call("nn.init.kaiming_normal_", *start), 1)
     if facts.bias == "some":
         yield "    if layer.bias is not None:"
         yield "        nn.init.zeros_(layer.bias)"
@@ -46,7 +47,7 @@ def batch_norm(facts: Facts) -> Iterator[str]:
     if facts.norm is None:
         return
     yield from definition("batch_norm", ["channels: int"], "nn.BatchNorm2d")
-    yield from docstring("A batch normalisation over N, H and W: (N, channels, H, W), same shape")
+    yield from docstring("Batch normalisation over N, H and W: (N, C, H, W), same shape")
     yield remark("bn-momentum")
     yield remark("bn-variance")
     eps, momentum = number(facts.norm.eps), number(facts.norm.update)
@@ -60,7 +61,7 @@ def channel_pad(facts: Facts) -> Iterator[str]:
         return
     parameters = ["in_channels: int", "channels: int"]
     yield from definition("channel_pad", parameters, "nn.ZeroPad3d")
-    yield from docstring("Channels of zeros: (N, in, H, W) -> (N, channels, H, W)")
+    yield from docstring("Channels of zeros: (N, in, H, W) -> (N, out, H, W)")
     yield remark("channel-padding")
     *counted, sides = pieces.zeros(facts, "channels - in_channels")
     yield from counted
@@ -84,7 +85,7 @@ def gate(facts: Facts) -> Iterator[str]:
     yield "        self.sigmoid = nn.Sigmoid()"
     yield ""
     yield "    def forward(self, x: Tensor) -> Tensor:"
-    yield "        gate = x.mean((2, 3), keepdim=True)  # (N, channels, 1, 1)"
+    yield "        gate = x.mean((2, 3), keepdim=True)  # (N, C, 1, 1)"
     yield "        gate = self.fc1(gate)"
     yield "        gate = self.relu(gate)"
     yield "        gate = self.fc2(gate)"
@@ -98,7 +99,7 @@ def block(facts: Facts) -> Iterator[str]:
         return
     yield f"class {pieces.block_name(facts)}(nn.Module):"
     height, width = pieces.size(facts)
-    shapes = f"(N, in, H, W) -> (N, channels, {height}, {width})"
+    shapes = f"(N, in, H, W) -> (N, out, {height}, {width})"
     yield from docstring(f"{pieces.block_text(facts)}: {shapes}")
     yield ""
     parameters = ["self", "in_channels: int", *pieces.parameters(facts)]

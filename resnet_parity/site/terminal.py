@@ -100,6 +100,11 @@ def as_json(pair: Columns) -> dict[str, Any]:
     }
 
 
+def code_width(width: int) -> int:
+    """The columns for code in a terminal of that width: half of it, or nearly all."""
+    return width // 2 - 6 if width >= _NARROW else width - 5
+
+
 def print_pair(console: Console, pair: Columns) -> None:
     """Print two columns, or in a narrow terminal one below the other."""
     if console.width >= _NARROW:
@@ -118,7 +123,7 @@ def print_pair(console: Console, pair: Columns) -> None:
 
 def _print_beside(console: Console, pair: Columns) -> None:
     table = Table.grid(padding=(0, 1))
-    half = console.width // 2 - 6
+    half = code_width(console.width)
     for framework, label in FRAMEWORKS.items():
         table.add_column(justify="right", style="dim", header=framework)
         table.add_column(width=half, overflow="fold", header=label)
