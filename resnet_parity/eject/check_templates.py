@@ -4,7 +4,7 @@ A line that ends with `#: MARK` is for networks of that kind alone, with `#: no 
 """
 
 _HEADER = '''\
-"""Tests that $(module).py is still $(name), to the last bit.
+"""Tests that $(module).py is still $(name).
 
 They draw the exact probe of resnet-parity: weights and images of small integers, on
 which no arithmetic rounds, so that every engine must give the same bits.
@@ -153,8 +153,9 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from $(module) import ResNet
 from torch import nn
+
+from $(module) import ResNet
 
 """
     + _COMMON
@@ -215,6 +216,7 @@ from collections.abc import Iterable
 import keras
 import numpy as np
 import pytest
+
 from $(module) import STAGES, resnet
 
 """
