@@ -163,7 +163,7 @@ def hugging_face(folder: Path, **options) -> nn.Module:
         {"layer_type": "basic", "downsample_in_first_stage": True},
     ],
 )
-def test_the_config_of_hugging_face_decides_where_a_network_strides(options, tmp_path):
+def test_the_config_of_hugging_face_decides_where_a_network_strides(options, tmp_path, capfd):
     hugging_face(tmp_path / "in", **options)
     loaded = load_weights(tmp_path / "in")
     arch = loaded.architecture
@@ -171,6 +171,7 @@ def test_the_config_of_hugging_face_decides_where_a_network_strides(options, tmp
     assert (arch.stages[0].stride == 2) == options.get("downsample_in_first_stage", False)
     proof = save_weights(tmp_path / "out", loaded, "hf").proof
     assert proof is not None and "transformers" in proof.source and "transformers" in proof.target
+    assert "Loading weights" not in capfd.readouterr().err  # the bar of transformers
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["id2label"] == {"0": "cat", "1": "dog", "2": "fish"}
     assert loaded.report.labels == ("cat", "dog", "fish")
@@ -221,6 +222,33 @@ def test_a_stated_or_given_name_decides_between_equal_tensors(tmp_path):
     assert len(describe(path).remarks.assumed) == 2
     given = describe(path, architecture="resnet50_v1").remarks.assumed
     assert given == ("resnet50_v1, as you say: stride in the first 1x1 convolution, epsilon 1e-5",)
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "bin"])
+@pytest.mark.parametrize("named", ["folder", "index"])
+def test_shards_are_converted(kind, named, tmp_path):
+    """The older kind is written by hand, since transformers writes it no more."""
+    model = hugging_face(tmp_path / "net", downsample_in_bottleneck=True)
+    folder, index = tmp_path / "net", tmp_path / "net" / f"model.{kind}.index.json"
+    (folder / "model.safetensors").unlink()
+    if kind == "safetensors":
+        model.save_pretrained(folder, max_shard_size="10KB")  # type: ignore
+    else:
+        items = [*model.state_dict().items()]
+        parts = {"1.bin": dict(items[::2]), "2.bin": dict(items[1::2])}
+        for name, part in parts.items():
+            torch.save(part, folder / name)
+        places = {name: file for file, part in parts.items() for name in part}
+        index.write_text(json.dumps({"weight_map": places}))
+    source = folder if named == "folder" else index
+    assert main(["convert", str(source), "--to", "npz", "--no-prove"]) == 0
+    out = tmp_path / "net.npz" if named == "folder" else folder / "model.npz"
+    loaded = load_weights(out)
+    assert loaded.architecture.stride_in_1x1
+    weights = loaded.weights["conv1.weight"]
+    stem = model.state_dict()["resnet.embedder.embedder.convolution.weight"]
+    assert weights.tobytes() == stem.numpy().tobytes()
+    assert describe(source).remarks.stated[0].startswith("config.json: a ResNet of transformers")
 
 
 def test_preprocessing_that_a_config_states_is_reported(tmp_path):

@@ -144,7 +144,8 @@ def _default_path(file: Path, to: str) -> Path:
     name = file.name
     if name in ("", ".."):
         raise ParityError(f"{file} has no name that OUT could have; name one with --out")
-    suffixes = (".weights.h5", ".pth.tar", ".safetensors.index.json", Path(name).suffix)
+    shards = (".safetensors.index.json", ".bin.index.json", ".weights.json")
+    suffixes = (".weights.h5", ".pth.tar", *shards, Path(name).suffix)
     suffix = next((each for each in suffixes if each and name.endswith(each)), "")
     stem = name if file.is_dir() else name.removesuffix(suffix)
     path = file.with_name(f"{stem}{_ending(to)}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -132,8 +134,21 @@ class Transformers(TorchLibrary):
     def open(self, path: Path, arch: Architecture, dtype: str) -> Any:
         transformers = self.load()
         kind = "ResNetForImageClassification" if arch.num_classes else "ResNetModel"
-        model = getattr(transformers, kind).from_pretrained(path, local_files_only=True)
+        with _without_progress_bar(transformers.utils.logging):
+            model = getattr(transformers, kind).from_pretrained(path, local_files_only=True)
         return self.in_dtype(model, dtype)
+
+
+@contextmanager
+def _without_progress_bar(logging: Any) -> Iterator[None]:
+    """Hide the bars of transformers, which would mix with the progress of the command."""
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()
 
 
 def _no_hugging_face_config(arch: Architecture) -> str:
