@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import zipfile
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +17,28 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from keras.src.backend.common import global_state
 from keras.src.legacy.saving import legacy_h5_format
 
+from resnet_spec import ARCHITECTURES, get_architecture
+
+import resnet_keras
 from parity_tests.weights.test_hostile_keras_files import entry
+from resnet_keras.contexts import deep_recursion
 from resnet_parity.errors import ParityError
-from resnet_parity.files import replacing
+from resnet_parity.files import replacing, writing
+from resnet_parity.probes import random_weights
+from resnet_parity.weights.converting import save_weights
 from resnet_parity.weights.formats import open_checkpoint
 from resnet_parity.weights.formats.checksums import crc32c
 from resnet_parity.weights.formats.keras_files import open_keras
 from resnet_parity.weights.formats.keras_writing import (
     write_keras,
     write_legacy_h5,
-    write_weights_h5,
 )
 from resnet_parity.weights.formats.stored import Checkpoint
 from resnet_parity.weights.formats.tensorflow_files import open_tensorflow
+from resnet_parity.weights.targets import TARGETS
 
 tf: Any = import_module("tensorflow")
 Arrays = Mapping[str, np.ndarray]
@@ -503,7 +512,7 @@ def test_a_saved_model_of_keras_2_names_its_nested_layers(saved, tmp_path, model
 
 def test_what_is_written_opens_in_keras(model, tmp_path):
     write_keras(tmp_path / "net.keras", model)
-    write_weights_h5(tmp_path / "net.weights.h5", model)
+    model.save_weights(tmp_path / "net.weights.h5")
     write_legacy_h5(tmp_path / "net.h5", {w.path: w.numpy() for w in model.weights[:2]})
     again = keras.saving.load_model(tmp_path / "net.keras")
     assert_bitwise(weights_of(again), weights_of(model))
@@ -521,6 +530,56 @@ def test_what_is_written_opens_in_keras(model, tmp_path):
     ]
 
 
+def objects_of(file: Path | BytesIO) -> dict[str, Any]:
+    """The attributes of every group and array of an HDF5 file, and the bits of the arrays."""
+    found: dict[str, Any] = {}
+
+    def add(name: str, item: Any) -> None:
+        bits = (item.shape, item.dtype, item[()].tobytes()) if hasattr(item, "shape") else ()
+        found[name] = (dict(item.attrs), *bits)
+
+    with h5py.File(file) as content:
+        content.visititems(add)
+    return found
+
+
+def members_of(path: Path) -> tuple[list[str], Any, dict[str, Any]]:
+    """The members of a `.keras` file, its config and its arrays; the addresses of objects go."""
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        config = re.sub(r'"shared_object_id": \d+', "", archive.read("config.json").decode())
+        weights = BytesIO(archive.read("model.weights.h5"))
+        return archive.namelist(), config, objects_of(weights)
+
+
+WRITTEN = ("resnet20", "resnet18d", "resnetv2_18_small", "seresnet18")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[] if n in WRITTEN else pytest.mark.full) for n in ARCHITECTURES],
+)
+def test_an_architecture_is_written_as_keras_writes_it(name, tmp_path, monkeypatch):
+    arch = get_architecture(name, num_classes=7)
+    weights = random_weights(arch, 0, "float32")
+    model = resnet_keras.create_model(arch)
+    resnet_keras.set_weights(model, weights)
+    with deep_recursion():
+        model.save(tmp_path / "theirs.keras")
+        with monkeypatch.context() as patched:
+            patched.setattr(keras.initializers.VarianceScaling, "__call__", None)  # draws nothing
+            for to in ("keras", "weights-h5"):
+                path = tmp_path / f"ours{TARGETS[to].suffix}"
+                save_weights(path, weights, to, architecture=arch, proven=False)
+        assert members_of(tmp_path / "ours.keras") == members_of(tmp_path / "theirs.keras")
+        model.save_weights(tmp_path / "theirs.weights.h5")
+        theirs, ours = (objects_of(tmp_path / f"{of}.weights.h5") for of in ("theirs", "ours"))
+        assert ours == theirs
+        again = keras.saving.load_model(tmp_path / "ours.keras")
+    assert_bitwise(resnet_keras.get_weights(again), weights)
+    assert not global_state.get_global_attribute("uninitialized_variables")
+
+
 def test_a_file_is_written_whole_or_not_at_all(tmp_path, model):
     path = tmp_path / "net.keras"
     path.write_bytes(b"before")
@@ -529,16 +588,15 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, model):
     (abandoned / "net.keras").write_bytes(b"x")
 
     class Full:
-        def save(self, new: Path) -> None:
-            new.write_bytes(b"half")
+        def save(self, folder: str, zipped: bool) -> None:
+            Path(folder, "config.json").write_bytes(b"half")
             raise OSError(28, "No space left on device")
 
-    with pytest.raises(ParityError, match=r"net\.keras cannot be written: No space left"):
-        write_keras(path, Full())
+    full = pytest.raises(ParityError, match=r"net\.keras cannot be written: No space left")
+    with full, replacing(path) as new, writing(path):
+        write_keras(new, Full())
     assert [each.name for each in tmp_path.iterdir()] == ["net.keras"]
     assert path.read_bytes() == b"before"
-    with pytest.raises(ParityError, match=r"must end in \.weights\.h5"):
-        write_weights_h5(tmp_path / "net.h5", model)
     path.chmod(0o640)
     with replacing(path) as new:
         new.write_bytes(b"after")

@@ -165,9 +165,15 @@ class Source:
             for name, parameter in reading.names.items()
         }
 
+    def unchanged(self) -> Iterator[tuple[str, np.ndarray]]:
+        """The canonical name and the numbers of each tensor, float32, while nothing is folded."""
+        if self.is_whole:
+            for name, array in canonical_tensors(self.choice):
+                yield name, array.astype("float32", copy=False)
+
     def folded(self) -> dict[str, np.ndarray]:
         """The weights of the loaded architecture, before they are rounded to float32."""
-        weights = canonical_tensors(self.choice)
+        weights = dict(canonical_tensors(self.choice))
         list(_fold(self.choice.reading, self.choice.tensors, weights))
         list(_statistics(self.choice.reading, weights))
         return weights
@@ -178,7 +184,7 @@ class Source:
         They are float32, as those of a library, except where they are folded after this.
         """
         reading, tensors = self.choice.reading, self.choice.tensors
-        weights = canonical_tensors(self.choice)
+        weights = dict(canonical_tensors(self.choice))
         if self.is_whole:
             return {name: array.astype("float32") for name, array in weights.items()}
         list(_statistics(reading, weights))
@@ -570,7 +576,7 @@ def read_tensors(
     if sum(_size(tensors[name].shape) for name in used) > MAX_ELEMENTS:
         raise ParityError(f"{path} has more than {MAX_ELEMENTS:,} numbers")
     check_dtypes(path, choice)
-    weights = canonical_tensors(choice)
+    weights = dict(canonical_tensors(choice))
     folded = tuple(_fold(reading, tensors, weights))
     made_up = tuple(_statistics(reading, weights))
     dtypes = {tensors[name].dtype for name in reading.names} - {"float32"}
@@ -592,14 +598,11 @@ def check_dtypes(path: Path, choice: Choice) -> None:
         )
 
 
-def canonical_tensors(choice: Choice) -> dict[str, np.ndarray]:
-    """The tensors of the file by canonical name, in their dtype."""
-    return {
-        parameter.name: canonical_array(
-            choice.reading.dialect, parameter, choice.tensors[name].read()
-        )
-        for name, parameter in choice.reading.names.items()
-    }
+def canonical_tensors(choice: Choice) -> Iterator[tuple[str, np.ndarray]]:
+    """The canonical name and the numbers of each tensor of the file, in its dtype."""
+    dialect, tensors = choice.reading.dialect, choice.tensors
+    for name, parameter in choice.reading.names.items():
+        yield parameter.name, canonical_array(dialect, parameter, tensors[name].read())
 
 
 def bias_owner(arch: Architecture, norm: str) -> str:

@@ -187,7 +187,7 @@ def body_pattern(dialect: Dialect, prefix: str) -> str:
 def to_dialect(
     dialect: Dialect, arch: Architecture, weights: Mapping[str, np.ndarray], prefix: str = ""
 ) -> dict[str, np.ndarray]:
-    """The weights by their names in the dialect, with its axes; dtypes stay.
+    """The weights by their names in the dialect, with its axes: views of them; dtypes stay.
 
     Raises `ParityError` where the dialect has no name for a layer or does not store statistics.
     """
@@ -203,7 +203,7 @@ def dialect_shape(dialect: Dialect, parameter: Parameter) -> Shape:
 
 
 def dialect_array(dialect: Dialect, parameter: Parameter, array: np.ndarray) -> np.ndarray:
-    """A canonical array in the axes of a dialect."""
+    """A view of a canonical array in the axes of a dialect."""
     return _arranged(array, parameter.axes, dialect.axes(parameter))
 
 
@@ -221,7 +221,7 @@ def canonical_array(dialect: Dialect, parameter: Parameter, array: np.ndarray) -
     """An array of a file, whose `canonical_shape` is not None, in canonical axes."""
     axes = _axes_of(dialect, parameter, array.ndim)
     assert axes is not None
-    return _arranged(array, axes, parameter.axes)
+    return np.ascontiguousarray(_arranged(array, axes, parameter.axes))
 
 
 def _axes_of(dialect: Dialect, parameter: Parameter, rank: int) -> str | None:
@@ -245,7 +245,7 @@ def shape_in(wanted: str, axes: str, shape: Shape) -> Shape:
 
 
 def _arranged(array: np.ndarray, axes: str, wanted: str) -> np.ndarray:
-    """An array with its axes in another order; those that are added or left out have extent 1."""
+    """A view with the axes in another order; those that are added or left out have extent 1."""
     kept, order = ("".join(a for a in each if a in axes and a in wanted) for each in (axes, wanted))
     found = np.einsum(f"{kept}->{order}", array.reshape(shape_in(kept, axes, array.shape)))
-    return np.ascontiguousarray(found).reshape(shape_in(wanted, order, found.shape))
+    return found.reshape(shape_in(wanted, order, found.shape))

@@ -29,6 +29,7 @@ from resnet_parity.adapters.libraries.torch_libraries import (
 from resnet_parity.errors import ParityError
 from resnet_parity.progress import Progress
 from resnet_parity.weights.dialects import DIALECTS
+from resnet_parity.weights.formats.keras_writing import write_keras
 from resnet_parity.weights.formats.marks import write_mark
 from resnet_parity.weights.formats.numpy_files import write_detectron2, write_npz
 from resnet_parity.weights.formats.safetensors_files import write_safetensors
@@ -153,10 +154,8 @@ def _detectron2(
 
 
 def _keras(path: Path, arch: Architecture, weights: Weights, names: Dialect, notes: Notes) -> None:
-    library = ResNetKeras()
-    model = library.build(arch, "float32")
-    library.set_weights(model, to_dialect(names, arch, weights))
-    model.save(path) if path.suffix == ".keras" else model.save_weights(path)
+    with ResNetKeras().holding(arch, to_dialect(names, arch, weights)) as model:
+        write_keras(path, model) if path.suffix == ".keras" else model.save_weights(path)
     write_mark(path, notes.metadata(arch))
 
 
@@ -189,10 +188,8 @@ def _kerashub(
 def _applications(
     path: Path, arch: Architecture, weights: Weights, names: Dialect, notes: Notes
 ) -> None:
-    library = KerasApplications()
-    model = library.build(arch, "float32")
-    library.set_weights(model, to_dialect(names, arch, weights))
-    model.save_weights(path / "model.weights.h5")
+    with KerasApplications().holding(arch, to_dialect(names, arch, weights)) as model:
+        model.save_weights(path / "model.weights.h5")
     write_mark(path / "model.weights.h5", notes.metadata(arch))
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -136,6 +137,29 @@ class KerasLibrary(Library):
         return super().load()
 
     def set_weights(self, model: Any, arrays: Arrays) -> None:
+        for name, variable in self._variables(model, arrays).items():
+            variable.assign(arrays[name])
+
+    @contextmanager
+    def holding(self, arch: Architecture, arrays: Arrays) -> Iterator[Any]:
+        """A model to save, which Keras gives these arrays when it writes them; none is copied.
+
+        Its variables get no values: Keras would draw them. Raises `ValueError`.
+        """
+        self.load()
+        scope = importlib.import_module("keras").StatelessScope(initialize_variables=False)
+        with _no_variables_pending(), scope:
+            model = self.build_to_save(arch)
+            for name, variable in self._variables(model, arrays).items():
+                scope.add_update((variable, arrays[name]))
+            yield model
+
+    def build_to_save(self, arch: Architecture) -> Any:
+        """The model that is saved."""
+        return self.build(arch, "float32")
+
+    def _variables(self, model: Any, arrays: Arrays) -> dict[str, Any]:
+        """The variables of a model by the names of arrays; raises `ValueError`."""
         found = {
             f"{layer.name}/{variable.path.rpartition('/')[2]}": variable
             for layer in self.layers(model)
@@ -144,8 +168,7 @@ class KerasLibrary(Library):
         if found.keys() != arrays.keys():
             odd = sorted(found.keys() ^ arrays.keys())
             raise ValueError(f"{len(odd)} variables differ, the first is {odd[0]}")
-        for name, array in arrays.items():
-            found[name].assign(array)
+        return found
 
     def layers(self, model: Any) -> list[Any]:
         """All layers of a model, those of its inner models included."""
@@ -172,3 +195,14 @@ class KerasLibrary(Library):
         clone = keras.models.clone_model(model, clone_function=layer_in_dtype)
         clone.set_weights(model.get_weights())
         return clone
+
+
+@contextmanager
+def _no_variables_pending() -> Iterator[None]:
+    """Keras lists the variables made inside to draw their values later; forget them at exit."""
+    state = importlib.import_module("keras.src.backend.common.global_state")
+    before = [*state.get_global_attribute("uninitialized_variables", [])]
+    try:
+        yield
+    finally:
+        state.set_global_attribute("uninitialized_variables", before)

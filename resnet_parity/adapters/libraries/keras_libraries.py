@@ -58,20 +58,24 @@ class KerasApplications(KerasLibrary):
 
     def build(self, arch: Architecture, dtype: str, weights: Path | None = None) -> Any:
         keras = self.load()
-        make = getattr(keras.applications, _APPLICATIONS[arch.name])
         with _policy(keras, dtype):
-            model = make(
-                weights=None if weights is None else str(weights),
-                include_top=bool(arch.num_classes),
-                input_shape=(224, 224, arch.in_channels),  # with a top it must be fixed
-                pooling=None if arch.num_classes else "avg",
-                classes=arch.num_classes or 1000,
-                classifier_activation=None,
-            )
+            model = self.build_to_save(arch, weights)
             images = keras.Input((None, None, arch.in_channels), dtype=dtype)
             resizable = keras.models.clone_model(model, input_tensors=images)
         resizable.set_weights(model.get_weights())
         return resizable
+
+    def build_to_save(self, arch: Architecture, weights: Path | None = None) -> Any:
+        """The library's own model, for images of one size."""
+        make = getattr(self.load().applications, _APPLICATIONS[arch.name])
+        return make(
+            weights=None if weights is None else str(weights),
+            include_top=bool(arch.num_classes),
+            input_shape=(224, 224, arch.in_channels),  # with a top it must be fixed
+            pooling=None if arch.num_classes else "avg",
+            classes=arch.num_classes or 1000,
+            classifier_activation=None,
+        )
 
     def open(self, path: Path, arch: Architecture, dtype: str) -> Any:
         file = path / "model.weights.h5" if path.is_dir() else path
@@ -142,6 +146,6 @@ class KerasHub(KerasLibrary):
 def write_preset(path: Path, arch: Architecture, arrays: Arrays) -> None:
     """A preset of KerasHub: config, weights, and those of the task if there are classes."""
     hub = KerasHub()
-    model = hub.build(arch, "float32")
+    model = hub.build(arch, "float32")  # not `holding`: its classifier has an optimizer
     hub.set_weights(model, arrays)
     model.save_to_preset(str(path))

@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from resnet_parity.errors import ParityError
 from resnet_parity.files import shown
@@ -36,6 +36,43 @@ class _Bounded(io.FileIO):
         if size is not None and size > _MAX_DIRECTORY:
             raise ValueError(f"its list of members has more than {_MAX_DIRECTORY:,} bytes")
         return super().read(size) or b""
+
+
+class Part(io.RawIOBase):
+    """A part of a file as a file of its own, to read; `start` is its place in the file."""
+
+    def __init__(self, path: Path, start: int, size: int) -> None:
+        self.file = path.open("rb", buffering=0)
+        self.start, self.size, self.place = start, size, 0
+
+    def readinto(self, buffer: Any, /) -> int:
+        part = memoryview(buffer)[: max(self.size - self.place, 0)]
+        self.file.seek(self.start + self.place)
+        count = self.file.readinto(part)
+        self.place += count
+        return count
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        self.place = (
+            offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.place, io.SEEK_END: self.size}[whence]
+        )
+        return self.place
+
+    def tell(self) -> int:
+        return self.place
+
+    def fileno(self) -> int:
+        return self.file.fileno()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        super().close()
+        self.file.close()
 
 
 @dataclass(frozen=True)
@@ -66,6 +103,15 @@ class Member:
         if mark != b"PK\3\4" or bool(method) != self.deflated or not same:
             raise ValueError(f"the header of its member {shown(self.name)} is wrong")
         return self.header + 30 + name + extra
+
+    def part(self) -> Part:
+        """Its bytes as a file, checked; it must not be deflated."""
+        part, crc = Part(self.path, self.start(), self.size), 0
+        for chunk in iter(lambda: part.read(2**20), b""):
+            crc = zlib.crc32(chunk, crc)
+        if crc != self.crc:
+            raise ValueError(f"its member {shown(self.name)} has another checksum than stated")
+        return part
 
     def head(self, size: int) -> bytes:
         """Its first bytes, or all if there are fewer; unchecked."""

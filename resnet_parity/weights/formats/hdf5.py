@@ -16,6 +16,7 @@ import numpy as np
 from resnet_parity.adapters.loading import require
 from resnet_parity.errors import ParityError
 from resnet_parity.files import check_readable, reading, shown
+from resnet_parity.weights.formats.archives import Part
 from resnet_parity.weights.formats.bfloat16 import widened
 from resnet_parity.weights.formats.hdf5_attributes import AttributeFile
 from resnet_parity.weights.formats.stored import StoredTensor
@@ -81,7 +82,7 @@ def check_expansion(source: Source, name: str, size: int, stored: int) -> None:
         raise source.too_large(f": {name} unpacks from {stored:,} to {size:,} bytes, too many")
 
 
-def open_file(file: Path, source: Source) -> Any:
+def open_file(file: Path | Part, source: Source) -> Any:
     """Return an HDF5 file, which its objects keep open."""
     require("h5py")
     h5py = importlib.import_module("h5py")
@@ -120,14 +121,18 @@ class Contents:
         return found
 
 
-def contents(file: Any, source: Source) -> Contents:
-    """Return the objects of a file.
+def contents(file: Any, source: Source, part: Part | None = None) -> Contents:
+    """Return the objects of a file, which may be a part of another one.
 
     Raises unless all are groups and plain arrays of numbers, and no link leads elsewhere.
     """
     with source.reading():
         groups, arrays = _objects(file, source)
-        return Contents(groups, arrays, source, AttributeFile(file.id.get_vfd_handle()))
+        if part is None:
+            attributes = AttributeFile(file.id.get_vfd_handle())
+        else:
+            attributes = AttributeFile(part.fileno(), part.start)
+        return Contents(groups, arrays, source, attributes)
 
 
 def _objects(file: Any, source: Source) -> tuple[dict[str, Any], dict[str, Any]]:

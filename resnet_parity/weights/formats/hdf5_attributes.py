@@ -25,9 +25,10 @@ _MAX_BYTES = 2**26
 
 @dataclass
 class AttributeFile:
-    """An open file; the HDF5 library keeps the descriptor."""
+    """An open file, or what begins in it at `start`; the HDF5 library keeps the descriptor."""
 
     descriptor: int
+    start: int = 0
     left: int = _MAX_BYTES
     heaps: dict[int, dict[int, bytes]] = field(default_factory=dict)
 
@@ -42,7 +43,7 @@ class AttributeFile:
         self.left -= size
         if self.left < 0:
             raise ValueError(f"its attributes have more than {_MAX_BYTES:,} bytes")
-        content = os.pread(self.descriptor, size, place) if place < 2**62 else b""
+        content = os.pread(self.descriptor, size, self.start + place) if place < 2**62 else b""
         if len(content) != size:
             raise ValueError("an attribute is cut off")
         return content

@@ -68,10 +68,16 @@ def _open_archive(path: Path) -> Checkpoint:
     found = keras_archive.members(source)
     config = keras_archive.read_config(source, found)
     about = keras_archive.read_json(source, found[_ABOUT]) if _ABOUT in found else None
-    with tempfile.TemporaryDirectory() as folder:
-        keras_archive.unpack(source, WEIGHTS, Path(folder, WEIGHTS))
-        file = hdf5.open_file(Path(folder, WEIGHTS), source)
-    return _open_model(source, ".keras", file, config, about)
+    if found[WEIGHTS].deflated:
+        with tempfile.TemporaryDirectory() as folder:
+            keras_archive.unpack(source, WEIGHTS, Path(folder, WEIGHTS))
+            file = hdf5.open_file(Path(folder, WEIGHTS), source)
+        content = hdf5.contents(file, source)
+    else:
+        with source.reading():
+            part = found[WEIGHTS].part()
+        content = hdf5.contents(hdf5.open_file(part, source), source, part)
+    return _open_model(source, ".keras", content, config, about)
 
 
 def _open_folder(path: Path) -> Checkpoint:
@@ -84,7 +90,8 @@ def _open_folder(path: Path) -> Checkpoint:
         config = parse_config(source, _text(path / CONFIG), CONFIG)
         about = path / _ABOUT
         stated = parse_config(source, _text(about), _ABOUT) if about.is_file() else None
-        return _open_model(source, "folder of .keras", file, config, stated)
+        content = hdf5.contents(file, source)
+        return _open_model(source, "folder of .keras", content, config, stated)
 
 
 def _text(path: Path) -> bytes:
@@ -93,14 +100,16 @@ def _text(path: Path) -> bytes:
         return file.read(keras_archive.MAX_CONFIG + 1)
 
 
-def _open_model(source: Source, kind: str, file: Any, config: Any, about: Any) -> Checkpoint:
+def _open_model(
+    source: Source, kind: str, content: hdf5.Contents, config: Any, about: Any
+) -> Checkpoint:
     layers = layers_of(config, source)
     metadata: dict[str, object] = {}
     if isinstance(about, dict) and isinstance(about.get("keras_version"), str):
         metadata["keras_version"] = about["keras_version"][:80]
     if backbone := backbone_facts(config):
         metadata["kerashub"] = backbone
-    return _checkpoint(source, kind, [hdf5.contents(file, source)], layers, metadata)
+    return _checkpoint(source, kind, [content], layers, metadata)
 
 
 def _open_shards(path: Path) -> Checkpoint:

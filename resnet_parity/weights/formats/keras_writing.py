@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import tempfile
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,17 +23,15 @@ _VERSION = b"2.15.0"
 
 
 def write_keras(path: Path, model: Any) -> None:
-    """Write a Keras model to a `.keras` file."""
-    _check_suffix(path, ".keras")
-    with replacing(path) as new, writing(path):
-        model.save(new)
+    """Write a Keras model to a `.keras` file, whose weights are never in memory as a whole.
 
-
-def write_weights_h5(path: Path, model: Any) -> None:
-    """Write the weights of a Keras model to a `.weights.h5` file."""
-    _check_suffix(path, ".weights.h5")
-    with replacing(path) as new, writing(path):
-        model.save_weights(new)
+    Keras itself would write them to memory, then to the file.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        model.save(folder, zipped=False)
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in ("metadata.json", "config.json", "model.weights.h5"):
+                archive.write(Path(folder, name), name)
 
 
 def write_legacy_h5(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
