@@ -443,7 +443,7 @@ ARCHIVES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "a shard in another folder": ("net.weights.json", placed("../net.weights.h5"), "no file of"),
     "an absolute shard": ("net.weights.json", placed("/etc/passwd"), "no file of its own folder"),
     "a shard that is a number": ("net.weights.json", placed(7), "no file of its own folder"),
-    "a shard that is an object": ("net.weights.json", placed({"a": 1}), ""),
+    "a shard that is an object": ("net.weights.json", placed({"a": 1}), "is not a file of Keras weights"),
     "a missing shard": ("net.weights.json", placed("net_7.weights.h5"), "does not exist"),
     "a shard that is the index": ("net.weights.json", placed("net.weights.json"), "damaged"),
     "too many shards": (
@@ -546,7 +546,7 @@ CHECKPOINTS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     ),
     "no variables": ("net", checkpoint(w=tensor((), 1, 0, 4)), "holds no variables"),
     "a graph longer than its file": ("net", graph(b"", 2**60), "another length"),
-    "a graph of numbers": ("net", graph(b"\x08\x01" * 9), ""),
+    "a graph of numbers": ("net", graph(b"\x08\x01" * 9), "a number stands where a message"),
     "a graph that is cut": ("net", graph(entry(1, b"\x0a\x7f")), "cut off"),
     "a graph of itself": ("net", graph(node(("a", 0), ("b", 0))), "holds no variables"),
     "a child that is not there": ("net", graph(node(("a", 7))), "damaged"),
