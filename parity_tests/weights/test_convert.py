@@ -35,6 +35,7 @@ import resnet_keras
 import resnet_torch
 from parity_tests.support import KINDS, SMALL, TINY, with_random_statistics
 from resnet_parity.adapters import loading as loading_of_adapters
+from resnet_parity.adapters.libraries.base import TorchLibrary
 from resnet_parity.adapters.libraries.torch_libraries import ResNetTorch, Torchvision
 from resnet_parity.cli import main
 from resnet_parity.compare import relative_error
@@ -642,6 +643,19 @@ def test_the_run_of_both_files_finds_what_the_tensors_do_not_show(monkeypatch, t
     assert not any(tmp_path.iterdir())
 
 
+def test_a_file_whose_library_is_coarse_in_float32_alone_is_not_kept(monkeypatch, tmp_path):
+    real = TorchLibrary.run
+
+    def coarse(self, model, images):
+        found = real(self, model, images)
+        return found * np.float32(1.0001) if images.dtype == "float32" else found
+
+    monkeypatch.setattr(TorchLibrary, "run", coarse)
+    with pytest.raises(ProofError, match="in float32 the error is"):
+        save_weights(tmp_path / "out.pth", tiny_loaded(tmp_path / "source"), "torch")
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("to", "name", "dtype", "message"),
     [
@@ -820,6 +834,7 @@ def test_a_folder_has_a_card(tmp_path):
     for name in ("config.json", "model.safetensors"):
         digest = hashlib.sha256((tmp_path / "hf" / name).read_bytes()).hexdigest()
         assert f"SHA-256 of `{name}`: `{digest}`" in card
+    assert "Not proven" in card and "| float64 |" not in card
 
 
 def test_a_source_that_changed_after_it_was_loaded_is_not_hashed(state, tmp_path):
@@ -905,9 +920,11 @@ def test_every_format_of_the_table_is_written(capsys):
 
 
 def test_an_onnx_file_is_written_and_read_in_python(tmp_path):
-    loaded, path = tiny_loaded(tmp_path / "source"), tmp_path / "out.onnx"
+    save_weights(tmp_path / "tiny.pth", tiny_loaded(tmp_path / "source"), "torch", proven=False)
+    loaded, path = load_weights(tmp_path / "tiny.pth"), tmp_path / "out.onnx"
     converted = save_weights(path, loaded, "onnx")
     assert converted.checks and converted.proof is None
+    assert [each.size for each in converted.reading] == [(32, 24), (25, 33)]
     again = load_weights(path, num_classes=3)
     assert again.original is not None
     assert again.original.report.format == "ONNX" and again.architecture.num_classes == 3

@@ -175,6 +175,7 @@ def test_the_config_of_hugging_face_decides_where_a_network_strides(options, tmp
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["id2label"] == {"0": "cat", "1": "dog", "2": "fish"}
     assert loaded.report.labels == ("cat", "dog", "fish")
+    assert load_weights(tmp_path / "in", num_classes=4).report.labels == ()
 
 
 def small_timm(folder: Path, **options) -> None:

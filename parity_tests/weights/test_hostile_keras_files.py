@@ -443,7 +443,11 @@ ARCHIVES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "a shard in another folder": ("net.weights.json", placed("../net.weights.h5"), "no file of"),
     "an absolute shard": ("net.weights.json", placed("/etc/passwd"), "no file of its own folder"),
     "a shard that is a number": ("net.weights.json", placed(7), "no file of its own folder"),
-    "a shard that is an object": ("net.weights.json", placed({"a": 1}), "is not a file of Keras weights"),
+    "a shard that is an object": (
+        "net.weights.json",
+        placed({"a": 1}),
+        "is not a file of Keras weights",
+    ),
     "a missing shard": ("net.weights.json", placed("net_7.weights.h5"), "does not exist"),
     "a shard that is the index": ("net.weights.json", placed("net.weights.json"), "damaged"),
     "too many shards": (
