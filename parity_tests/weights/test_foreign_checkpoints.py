@@ -60,7 +60,9 @@ def timm_state(name: str) -> dict[str, torch.Tensor]:
         return timm.create_model(name).state_dict()
 
 
-@pytest.mark.parametrize("to", ["torch", "safetensors", "npz", "keras", "weights-h5", "hf"])
+@pytest.mark.parametrize(
+    "to", ["torch", "safetensors", "npz", "keras", "weights-h5", "hf", "detectron2"]
+)
 def test_a_file_that_was_written_says_where_it_strides_and_that_it_is_not_proven(to, tmp_path):
     weights = random_weights(V1, 0, "float32")
     path = tmp_path / f"out{TARGETS[to].suffix}"

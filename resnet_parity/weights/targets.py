@@ -148,9 +148,7 @@ def _npz(path: Path, arch: Architecture, weights: Weights, names: Dialect, notes
 def _detectron2(
     path: Path, arch: Architecture, weights: Weights, names: Dialect, notes: Notes
 ) -> None:
-    metadata = notes.metadata(arch)
-    del metadata["spec"]  # its readers take texts of this length for no fact
-    write_detectron2(path, to_dialect(names, arch, weights), metadata)
+    write_detectron2(path, to_dialect(names, arch, weights), notes.metadata(arch))
 
 
 def _keras(path: Path, arch: Architecture, weights: Weights, names: Dialect, notes: Notes) -> None:
