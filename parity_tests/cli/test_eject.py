@@ -52,6 +52,23 @@ def test_options_of_the_architecture(capsys):
     assert "nn.Linear" not in text
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff", "is not UTF-8"),
+        (b"{}", "takes the fields"),
+        (
+            to_json(TINY).replace('"blocks":1', '"blocks":999999999').encode(),
+            "1,999,999,998 blocks",
+        ),
+    ],
+)
+def test_json_files_that_are_no_architecture(content, message, tmp_path, capsys):
+    (tmp_path / "net.json").write_bytes(content)
+    assert cli.main(["eject", str(tmp_path / "net.json")]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_no_file_is_overwritten(tmp_path, capsys):
     out = tmp_path / "net.py"
     out.write_text("mine")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from parity_tests.support import ALL_NAMES, EVERYTHING, KINDS, TINY, USERS, with
 from resnet_parity import cli
 from resnet_parity.eject import FRAMEWORKS, eject
 from resnet_parity.eject.checks import checks
+from resnet_parity.site.definitions import key
 
 WORKER = Path(__file__).with_name("worker.py")
 
@@ -171,6 +173,22 @@ def test_files_are_short(framework):
     lengths = {name: len(eject(name, framework).splitlines()) for name in ALL_NAMES}
     assert lengths["resnet50"] <= 120
     assert max(lengths.values()) <= 150
+
+
+@pytest.mark.parametrize("name", [*SPREAD, "resnet50", "resnetv2_50d"])
+def test_both_files_have_the_same_parts_constants_and_remarks(name):
+    files = [eject(name, framework) for framework in FRAMEWORKS]
+    ours, theirs = (
+        {
+            "parts": [key(x) for x in re.findall(r"^(?:class|def) (\w+)", text, re.MULTILINE)],
+            "constants": re.findall(r"^    (\(.*\)),  #", text, re.MULTILINE),
+            "remarks": re.findall(r"^ *# .*\b(?:Keras|torch)\b.*", text, re.MULTILINE),
+        }
+        for text in files
+    )
+    assert ours["parts"] == theirs["parts"]
+    assert ours["constants"] == theirs["constants"]
+    assert sorted(map(str.strip, ours["remarks"])) == sorted(map(str.strip, theirs["remarks"]))
 
 
 ALL_RULES = "E,F,W,I,B,UP,SIM,C4,PIE,RET,RUF,PTH,N"

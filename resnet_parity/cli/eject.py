@@ -10,6 +10,8 @@ from resnet_spec import Architecture, from_json
 
 from resnet_parity.cli import options
 
+_MOST_BLOCKS = 10_000
+
 _EXAMPLES = """examples:
   resnet-parity eject resnet50 --framework torch -o resnet50.py
   resnet-parity eject resnet18 --num-classes 10 -o net.py    # net_torch.py, net_keras.py
@@ -133,11 +135,9 @@ def _show_beside(arguments: argparse.Namespace, arch: Architecture) -> None:
 def _named(name: str) -> str | Architecture:
     """The architecture in a JSON file or a module of the user; else the name itself."""
     from resnet_parity.errors import ParityError
-    from resnet_parity.files import check_readable
 
     if name.endswith(".json"):
-        check_readable(Path(name))
-        return from_json(Path(name).read_text(encoding="utf-8"))
+        return _read(Path(name))
     module, separator, member = name.partition(":")
     if not separator:
         return name
@@ -151,6 +151,22 @@ def _named(name: str) -> str | Architecture:
         kind = type(found).__name__
         raise ParityError(f"{name} is a {kind}, not a resnet_spec.Architecture")
     return found
+
+
+def _read(path: Path) -> Architecture:
+    """The architecture in a JSON file, which may be anyone's."""
+    from resnet_parity.errors import ParityError
+    from resnet_parity.files import check_readable
+
+    check_readable(path)
+    try:
+        arch = from_json(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ParityError(f"{path} is not UTF-8: {error.reason}") from error
+    blocks = sum(stage.blocks for stage in arch.stages)
+    if blocks > _MOST_BLOCKS:
+        raise ParityError(f"{path} asks for {blocks:,} blocks, more than {_MOST_BLOCKS:,}")
+    return arch
 
 
 def _path(arguments: argparse.Namespace, framework: str) -> Path:

@@ -46,9 +46,19 @@ def side_by_side(
     return Columns(arch.name, arch.name, "", files, found, [])
 
 
+_SYNONYMS = {
+    " identity = ": " ",
+    "layers.GlobalAveragePooling2D(": "nn.AdaptiveAvgPool2d(1",
+    "x = layers.Dense(": "self.fc = nn.Linear(",
+}
+
+
 def _as_in_torch(line: str) -> str:
     """A line of the Keras file in the form of the line of PyTorch that it corresponds to."""
-    return _NAMED.sub(r"\1self.\4 = \2(\3", line).replace(" identity = ", " ")
+    line = _NAMED.sub(r"\1self.\4 = \2(\3", line)
+    for theirs, ours in _SYNONYMS.items():
+        line = line.replace(theirs, ours)
+    return line
 
 
 def _line(number: int, text: str, *, met: bool) -> Line:

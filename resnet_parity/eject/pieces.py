@@ -60,7 +60,7 @@ def loop(facts: Facts, indent: int) -> Iterator[str]:
     """The loop over the stages."""
     columns = ", ".join(facts.column_names)
     line = f"for number, ({columns}) in enumerate(STAGES, start=1):"
-    if 4 * indent + len(line) <= COLUMNS.get():
+    if 8 + len(line) <= COLUMNS.get():  # 8: as deep as in PyTorch, so that both have the same lines
         yield "    " * indent + line
         return
     yield "    " * indent + "for number, row in enumerate(STAGES, start=1):"
