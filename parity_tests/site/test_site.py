@@ -143,6 +143,7 @@ def test_the_site_is_built_without_any_framework():
 
 def test_every_page_is_built():
     own = ["index", *(chapter.id for chapter in CHAPTERS), *(id for id, _ in MORE)]
+    own += [f"one_file/{name}" for name in ARCHITECTURES]
     names = {*(f"{id}.html" for id in own), *SOURCE_PAGES, *(each.page for each in documents())}
     assert set(html_files()) == names
 

@@ -85,6 +85,7 @@ CHAPTERS = (
 )
 
 MORE = (
+    ("one_file", "One file"),
     ("differences", "Differences"),
     ("evidence", "Evidence"),
     ("cookbook", "Cookbook"),
@@ -102,6 +103,9 @@ DESCRIPTION = (
 )
 
 INTRODUCTIONS = {
+    "one_file": "Each architecture as one plain file in each framework, without anything that it "
+    "does not use: to read, or to copy into a project. Both files of a network have the same parts "
+    "in the same order; remarks say where the frameworks part.",
     "differences": "Where the same number or argument means something else in the other framework, "
     "and the impact that was measured when the difference was ignored.",
     "evidence": "The measured figures: every engine against the oracle, rounding error by depth, "

@@ -11,7 +11,7 @@ from typing import Any
 from resnet_spec import ARCHITECTURES
 from resnet_spec.differences import DIFFERENCES
 
-from resnet_parity.site import chapters, evidence, exercises, markdown, names, namesakes
+from resnet_parity.site import chapters, evidence, exercises, markdown, names, namesakes, one_file
 from resnet_parity.site.colour import coloured_text
 from resnet_parity.site.columns import Columns, Line, columns, line_of
 from resnet_parity.site.cookbook import PARTS, entries
@@ -27,6 +27,8 @@ def pages() -> dict[str, str]:
     found = {"index": _index()} | {chapter.id: _chapter(chapter) for chapter in chapters.CHAPTERS}
     found |= {"differences": _differences(), "evidence": _evidence(), "cookbook": _cookbook()}
     found |= {"exercises": _exercises(), "names": _names(), "resnet50": _namesakes()}
+    found |= {"one_file": _one_files()}
+    found |= {f"one_file/{name}": _one_file(name) for name in ARCHITECTURES}
     found |= {each.id: _document(each) for each in markdown.documents()}
     return {f"{id}.html": text for id, text in found.items()}
 
@@ -148,6 +150,33 @@ def _document(document: markdown.Document) -> str:
         root="../",
         documents=markdown.documents(),
         text=markdown.html(document),
+    )
+
+
+def _one_files() -> str:
+    return render(
+        "one_files",
+        title="One file",
+        page="one_file",
+        introduction=chapters.INTRODUCTIONS["one_file"],
+        order=one_file.ORDER,
+        groups=[*one_file.groups()],
+    )
+
+
+def _one_file(name: str) -> str:
+    earlier, later = one_file.neighbours(name)
+    return render(
+        "one_file",
+        title=f"{name} as one file",
+        page=f"one_file/{name}",
+        root="../",
+        introduction=ARCHITECTURES[name].source,
+        name=name,
+        groups=[*one_file.groups()],
+        columns=one_file.files(name),
+        earlier=earlier,
+        later=later,
     )
 
 
