@@ -67,3 +67,11 @@ def test_another_architecture_is_chosen(page):
     page.select_option("#net", "seresnet50")
     page.wait_for_url("**/one_file/seresnet50.html")
     assert page.locator("h1").text_content() == "seresnet50 as one file"
+
+
+@in_browser
+def test_the_explorer_leads_to_the_page_of_its_architecture(page):
+    page.goto((SITE / "spec.html").as_uri())
+    page.select_option("#net", "resnetv2_50")
+    page.locator("#one-file").click()
+    page.wait_for_url("**/one_file/resnetv2_50.html")

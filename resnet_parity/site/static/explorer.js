@@ -67,6 +67,7 @@
     part("facts").textContent =
       `${net.parameters.toLocaleString("en")} parameters, ` +
       `${(net.macs / 1e9).toFixed(2)} GMACs at ${net.image.slice(1).join("×")}; ${net.source}`;
+    part("one-file").href = `one_file/${state.net}.html`;
     redraw("overview", window.Drawing.overview(partsOf(net), keyOf(net), (block) =>
       choose({ block, layer: null })));
     drawBlock(net);
