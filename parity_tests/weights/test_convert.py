@@ -27,6 +27,7 @@ from resnet_spec import (
     Stage,
     WeightsError,
     get_architecture,
+    parameter_count,
     parameters,
     stages,
 )
@@ -56,7 +57,7 @@ from resnet_parity.weights.naming import (
     tensor_names,
     to_dialect,
 )
-from resnet_parity.weights.proof import ProofError, images_of, prove_reading
+from resnet_parity.weights.proof import ProofError, images_of, prove_reading, sizes_of
 from resnet_parity.weights.target_table import FORMATS
 from resnet_parity.weights.targets import ALIASES, TARGETS
 
@@ -641,6 +642,22 @@ def test_the_run_of_both_files_finds_what_the_tensors_do_not_show(monkeypatch, t
     with pytest.raises(ProofError, match="in float64 the error is"):
         save_weights(tmp_path / "out.keras", other, "keras")
     assert not any(tmp_path.iterdir())
+
+
+def test_the_images_of_a_proof_hold_many_numbers_that_float32_holds():
+    for size in sizes_of(TINY):
+        images = images_of(TINY, size)
+        assert images.shape == (2, 3, *size)
+        assert np.unique(images).size > images.size / 2
+        assert np.array_equal(images.astype("float32").astype("float64"), images)
+
+
+def test_a_network_of_too_many_numbers_is_refused_before_they_are_read(monkeypatch, tmp_path):
+    write_npz(tmp_path / "net.npz", in_dialect("torchvision", "resnet20"))
+    count = parameter_count(get_architecture("resnet20"))
+    monkeypatch.setattr(loading, "MAX_ELEMENTS", count - 1)
+    with pytest.raises(ParityError, match=rf"net\.npz has more than {count - 1:,} numbers"):
+        load_weights(tmp_path / "net.npz")
 
 
 def test_a_file_whose_library_is_coarse_in_float32_alone_is_not_kept(monkeypatch, tmp_path):
