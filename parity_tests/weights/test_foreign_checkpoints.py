@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +25,7 @@ from torch import nn
 from resnet_spec import get_architecture, make_graph, stages
 
 import resnet_keras
-from parity_tests.support import with_random_statistics
+from parity_tests.support import ROOT, with_random_statistics
 from resnet_parity.adapters.libraries.keras_libraries import KerasHub
 from resnet_parity.cli import main
 from resnet_parity.compare import relative_error
@@ -315,6 +318,19 @@ def test_a_classifier_of_kerashub_is_loaded_with_its_head(saved, tmp_path):
     )
     error = relative_error(expected, found)
     assert error <= limit("float64", "taps")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_the_import_of_kerashub_is_silent(backend):
+    code = (
+        "from resnet_parity.adapters.libraries.keras_libraries import KerasHub; KerasHub().load()"
+    )
+    environment = {name: each for name, each in os.environ.items() if "LOG" not in name}
+    environment |= {"KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert run.stderr == ""
 
 
 def test_a_config_of_kerashub_that_no_row_agrees_with_is_refused(tmp_path):

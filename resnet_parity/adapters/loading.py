@@ -119,11 +119,11 @@ def _import_keras_adapter(backend: str) -> Adapter:
     if backend == "jax":
         # Without it jax silently turns every float64 array into float32.
         os.environ.setdefault("JAX_ENABLE_X64", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # Keras imports it on other backends too
     if backend == "tensorflow":
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         logging.getLogger("tensorflow").setLevel(logging.ERROR)
         load_triton()
-        with _stderr_hidden_unless_it_fails():
+        with stderr_hidden_unless_it_fails():
             importlib.import_module("tensorflow")
     _import_keras()
     return cast(Adapter, importlib.import_module("resnet_parity.adapters.keras.adapter"))
@@ -132,7 +132,8 @@ def _import_keras_adapter(backend: str) -> Adapter:
 def _import_keras() -> None:
     """Import Keras, which reads settings of the user while it is imported."""
     try:
-        importlib.import_module("keras")
+        with stderr_hidden_unless_it_fails():
+            importlib.import_module("keras")
     except Exception as error:
         home = os.environ.get("KERAS_HOME", "~/.keras")
         raise ParityError(
@@ -170,7 +171,7 @@ def quiet(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _stderr_hidden_unless_it_fails() -> Iterator[None]:
+def stderr_hidden_unless_it_fails() -> Iterator[None]:
     """Hide output to stderr, even of C++ code; print it after all if an exception is raised.
 
     TensorFlow announces its CPU kernels on stderr before its own log level takes effect.

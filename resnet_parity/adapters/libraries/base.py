@@ -17,7 +17,7 @@ import numpy as np
 
 from resnet_spec import ARCHITECTURES, Architecture, make_graph
 
-from resnet_parity.adapters.loading import keras_adapter, require
+from resnet_parity.adapters.loading import keras_adapter, require, stderr_hidden_unless_it_fails
 from resnet_parity.errors import MissingFrameworkError, ParityError
 
 Arrays = Mapping[str, np.ndarray]
@@ -134,7 +134,8 @@ class KerasLibrary(Library):
 
     def load(self) -> Any:
         keras_adapter()
-        return super().load()
+        with stderr_hidden_unless_it_fails():  # KerasHub imports TensorFlow on other backends too
+            return super().load()
 
     def set_weights(self, model: Any, arrays: Arrays) -> None:
         for name, variable in self._variables(model, arrays).items():
