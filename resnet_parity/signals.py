@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -44,6 +45,26 @@ def signals_raised() -> Iterator[None]:
             if received:  # PyTorch's exporter makes an error of its own of any exception
                 raise Stopped(received[0]) from error
             raise
+
+
+@contextmanager
+def signals_noted() -> Iterator[list[int]]:
+    """Note signals in a list, for work that ends at its next step; the second raises `Stopped`."""
+    received: list[int] = []
+    owner = os.getpid()
+
+    def note(number: int, _: FrameType | None) -> None:
+        if os.getpid() != owner:  # a worker ends with its owner, or when that ends it
+            if number != signal.SIGINT:
+                signal.signal(number, signal.SIG_DFL)
+                signal.raise_signal(number)
+        elif received:
+            raise Stopped(number)
+        else:
+            received.append(number)
+
+    with _handled(_ENDING, note, callable):
+        yield received
 
 
 @contextmanager

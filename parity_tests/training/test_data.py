@@ -16,8 +16,9 @@ from torchvision.transforms.v2 import functional as tv
 from resnet_parity.errors import ImageError, ParityError
 from resnet_parity.photographs import MEAN, STD
 from resnet_parity.training.batches import Batches, Damaged
+from resnet_parity.training.config import Augmentation
 from resnet_parity.training.folders import Sample, read_photographs
-from resnet_parity.training.images import Augmentation, Images, random_box
+from resnet_parity.training.images import Images, random_box
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype="uint8")
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from resnet_spec import Architecture
+from resnet_spec import Architecture, Batches, Recipe
 
 from resnet_parity.tolerances import limit
 
@@ -16,6 +16,10 @@ Arrays = Mapping[str, np.ndarray]
 
 NOISE_FLOOR_MODES = ("nchw", "channels_last")
 """PyTorch's memory layouts on a CPU: the larger error of the two is the noise floor."""
+
+LOSS_SCALE = "loss_scale"
+"""The name of an array in the state of a run: the scale of its loss, and the steps since it grew.
+"""
 
 
 class Adapter(Protocol):
@@ -87,6 +91,20 @@ class TrainingAdapter(Protocol):
     ) -> float: ...
     def get_state(self, training_state: Any) -> dict[str, np.ndarray]: ...
     def set_state(self, training_state: Any, state: Arrays) -> None: ...
+
+
+class RunAdapter(Protocol):
+    """An implementation as `train` runs it.
+
+    The modules `resnet_parity.adapters.torch.runs` and `.keras.runs` are run adapters.
+    """
+
+    def start(
+        self, architecture: Architecture, weights: Arrays, recipe: Recipe, dtype: str
+    ) -> Any: ...
+    def fit(self, run: Any, train: Batches, val: Batches, **options: Any) -> None: ...
+    def get_state(self, run: Any) -> dict[str, np.ndarray]: ...
+    def set_state(self, run: Any, state: Arrays) -> None: ...
 
 
 def rounding_reason(adapter: Adapter, mode: str, dtype: str) -> str | None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from resnet_parity.adapters.loading import require
 from resnet_parity.errors import ParityError
@@ -29,21 +32,37 @@ def check_plot(path: str | Path) -> None:
 def draw(result: Lockstep, path: str | Path) -> None:
     """Draw both losses, and below them their distance on a logarithmic axis.
 
-    The file is written whole or not at all. matplotlib's caches live in a temporary folder.
+    The file is written whole or not at all.
     """
+    with temporary_caches():
+        write_atomically(Path(path), png(_figure(result)))
+
+
+@contextmanager
+def temporary_caches() -> Iterator[None]:
+    """Let matplotlib keep its caches in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ.setdefault("MPLCONFIGDIR", folder)
-        figure = _figure(result)
-        image = io.BytesIO()
-        figure.savefig(image, dpi=120, format="png")
-        write_atomically(Path(path), image.getvalue())
+        yield
 
 
-def _figure(result: Lockstep):
+def new_figure() -> Any:
+    """An empty figure of matplotlib."""
     from matplotlib.figure import Figure  # without pyplot, so without a display
 
+    return Figure(figsize=(8, 6), layout="constrained")
+
+
+def png(figure: Any) -> bytes:
+    """A figure as a PNG file."""
+    image = io.BytesIO()
+    figure.savefig(image, dpi=120, format="png")
+    return image.getvalue()
+
+
+def _figure(result: Lockstep) -> Any:
+    figure = new_figure()
     at = [step.index + 1 for step in result.steps]
-    figure = Figure(figsize=(8, 6), layout="constrained")
     losses, distances = figure.subplots(2, sharex=True)
     losses.set_title(f"{result.architecture.name} in float64, PyTorch and Keras in lockstep")
     losses.plot(at, [step.torch_loss for step in result.steps], label="PyTorch", linewidth=4)

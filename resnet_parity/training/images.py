@@ -19,20 +19,19 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from PIL import Image
 
 from resnet_parity.photographs import MEAN, STD, centre, decode
 from resnet_parity.probes.splitmix import Stream
+from resnet_parity.training.config import Augmentation
 
 _AREA = (0.08, 1.0)
 _RATIO = (3 / 4, 4 / 3)
 _ATTEMPTS = 10
 """Boxes that are drawn before the largest central one is taken."""
 
-Augmentation = Literal["crop", "shift", "none"]
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels."""
 

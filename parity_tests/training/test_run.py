@@ -1,0 +1,344 @@
+"""Runs of `train`: the folder that they leave, what ends them, and how they go on."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+from resnet_spec import get_architecture, parameters
+
+from parity_tests.support import ROOT, python
+from resnet_parity import cli, files
+from resnet_parity.compare import relative_error
+from resnet_parity.errors import ParityError
+from resnet_parity.tolerances import limit
+from resnet_parity.training import run_folder
+from resnet_parity.training.config import Config, make_config, read_config, to_toml
+from resnet_parity.training.initial import initial_weights
+from resnet_parity.training.run import train
+from resnet_parity.weights.files import read_weights
+
+FRAMEWORKS = ("torch", "keras")
+SMALL = ("--architecture", "resnet20", "--image-size", "8", "--batch-size", "8")
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory) -> Path:
+    """The folder that `scripts/digits` writes."""
+    script = (ROOT / "scripts" / "digits").read_text()
+    (code,) = re.findall(r"<<'PYTHON'\n(.*?)PYTHON\n", script, flags=re.DOTALL)
+    folder = tmp_path_factory.mktemp("digits")
+    result = python("-c", code, str(folder))
+    assert result.returncode == 0 and "1797 pictures of 10 classes" in result.stdout
+    return folder
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory) -> Path:
+    """Noise, and one brighter colour, which is the class: 32 pictures to train, 6 to validate."""
+    folder, stream = tmp_path_factory.mktemp("colours"), np.random.default_rng(0)
+    for index in range(38):
+        label = index % 3
+        pixels = stream.integers(0, 160, (10, 12, 3), dtype="uint8")
+        pixels[:, :, label] += 90
+        path = folder / ("train" if index < 32 else "val") / "rgb"[label] / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    return folder
+
+
+def command(folder: Path | str, out: Path, *more: str, epochs: int = 3) -> list[str]:
+    return ["train", str(folder), "--out", str(out), *SMALL, "--epochs", str(epochs), *more]
+
+
+def tensors(out: Path, name: str = run_folder.STATE) -> dict[str, np.ndarray]:
+    return load_file(out / name)
+
+
+def assert_same_run(ours: Path, theirs: Path) -> None:
+    for file in (run_folder.STATE, run_folder.LAST, run_folder.BEST):
+        first, second = tensors(ours, file), tensors(theirs, file)
+        assert first.keys() == second.keys()
+        for name, array in first.items():
+            np.testing.assert_array_equal(array, second[name], err_msg=f"{file}: {name}")
+    assert {path.name for path in ours.iterdir()} == {path.name for path in theirs.iterdir()}
+
+
+def float64(folder: Path, tmp_path: Path) -> Config:
+    """Three epochs of four steps, at a rate that does not amplify roundings."""
+    path = written(tmp_path / "run.toml", FLOAT64)
+    return make_config(read_config(path) | {"folder": str(folder)})
+
+
+FLOAT64 = """
+architecture = "resnet20"
+dtype = "float64"
+epochs = 3
+image_size = 8
+batch_size = 8
+learning_rate = 1e-3
+"""
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_small_net_learns_digits(framework, digits, tmp_path, capsys):
+    out = tmp_path / "run"
+    options = ("--batch-size", "32", "--framework", framework, "--augmentation", "shift", "--json")
+    assert cli.main(command(digits, out, *options)) == 0
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert found["best"]["val_accuracy"] > 0.8
+    assert printed.err.count("\nepoch ") + printed.err.startswith("epoch ") == 3
+    assert {path.name for path in out.iterdir()} == {
+        *(run_folder.CONFIG, run_folder.CLASSES, run_folder.METRICS, run_folder.CURVES),
+        *(run_folder.STATE, run_folder.LAST, run_folder.BEST),
+    }
+    with (out / run_folder.METRICS).open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
+    assert [float(row["val_loss"]) for row in rows] == [
+        each["val_loss"] for each in found["epochs"]
+    ]
+    assert json.loads((out / run_folder.CLASSES).read_text()) == [*"0123456789"]
+    assert make_config(read_config(out / run_folder.CONFIG)).framework == framework
+    arch = get_architecture("resnet20", num_classes=10)
+    last = read_weights(out / run_folder.LAST, arch)
+    assert all((last[p.name] == tensors(out)[p.name]).all() for p in parameters(arch))
+
+
+TRICKS = ("--recipe", "bag-of-tricks")
+
+
+@pytest.fixture(scope="module", params=FRAMEWORKS)
+def whole(request, colours, tmp_path_factory) -> tuple[str, Path]:
+    """A framework, and an undisturbed run in it."""
+    out = tmp_path_factory.mktemp(request.param) / "run"
+    assert cli.main(command(colours, out, *TRICKS, "--framework", request.param)) == 0
+    return request.param, out
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=lambda each: each.name)
+def test_a_run_that_is_ended_goes_on_exactly(number, whole, colours, tmp_path):
+    """kill -9 between two epochs, and Ctrl-C, after which a checkpoint holds a part of an epoch."""
+    framework, undisturbed = whole
+    out = tmp_path / "run"
+    with subprocess.Popen(
+        [
+            *(sys.executable, "-m", "resnet_parity.cli"),
+            *command(colours, out, *TRICKS, "--framework", framework),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr
+        line = next(line for line in process.stderr if line.startswith("epoch 1 of 3"))
+        process.send_signal(number)
+        rest = process.stderr.read()
+    if number == signal.SIGINT:
+        assert process.returncode == 130, line + rest
+        assert "--resume goes on from there" in rest
+    else:
+        assert process.returncode == -number
+    assert 4 <= run_folder.read_checkpoint(out).step < 12
+    assert cli.main(["train", "--resume", "--out", str(out), "--workers", "2"]) == 0
+    assert_same_run(out, undisturbed)
+
+
+def test_a_run_of_one_framework_goes_on_in_the_other(colours, tmp_path):
+    """In float64 the curve and all tensors are those of a run in one framework."""
+    config = float64(colours, tmp_path)
+    whole, mixed = tmp_path / "whole", tmp_path / "mixed"
+    expected = train(config, whole)
+
+    def interrupt(line: str) -> None:
+        if line.startswith("epoch 1"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, mixed, say=interrupt)
+    other = make_config({"framework": "keras"}, read_config(mixed / run_folder.CONFIG))
+    found = train(other, mixed, resume=True)
+    most = limit("lockstep", "float64")
+    assert len(found.epochs) == 3
+    for ours, theirs in zip(expected.epochs, found.epochs, strict=True):
+        for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
+            values = (np.array(getattr(each, name)) for each in (ours, theirs))
+            assert relative_error(*values) < most, name
+    first, second = tensors(whole), tensors(mixed)
+    assert first.keys() == second.keys()
+    assert all(relative_error(array, second[name]) < most for name, array in first.items())
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_mixed_precision_keeps_float32_weights(framework, dtype, colours, tmp_path, capsys):
+    out = tmp_path / "run"
+    more = ("--framework", framework, "--dtype", dtype)
+    assert cli.main(command(colours, out, *more, epochs=1)) == 0
+    found = tensors(out)
+    scale = found.pop("loss_scale", None)
+    assert {array.dtype.name for array in found.values()} == {"float32"}
+    if dtype == "float16":
+        assert scale is not None and scale[0] in [2.0**power for power in range(16)]
+        assert scale[1] == 4 - (15 - np.log2(scale[0]))  # each step that was skipped halved it
+    else:
+        assert scale is None
+    before = tensors(out)
+    assert cli.main(["train", "--resume", "--out", str(out)]) == 0
+    assert all((array == before[name]).all() for name, array in tensors(out).items())
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_loss_that_is_no_number_ends_the_run(framework, colours, tmp_path, capsys):
+    out = tmp_path / "run"
+    more = ("--framework", framework, "--learning-rate", "1e30")
+    assert cli.main(command(colours, out, *more)) == 2
+    message = capsys.readouterr().err
+    assert re.search(r"the loss is (nan|inf) at step [2-4], in epoch 1;", message), message
+    assert "--learning-rate below 1e+30" in message
+    assert not (out / run_folder.STATE).exists()
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(colours, tmp_path, monkeypatch):
+    out, config = (
+        tmp_path / "run",
+        make_config(read_config(written(tmp_path / "c.toml", FLOAT64)) | {"folder": str(colours)}),
+    )
+    kept: dict[str, bytes] = {}
+    whole = os.fsync
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def fill(line: str) -> None:
+        kept[run_folder.STATE] = (out / run_folder.STATE).read_bytes()
+        monkeypatch.setattr(files.os, "fsync", full)
+
+    with pytest.raises(ParityError, match="cannot be written: No space left on device"):
+        train(config, out, say=fill)
+    monkeypatch.setattr(files.os, "fsync", whole)
+    assert (out / run_folder.STATE).read_bytes() == kept[run_folder.STATE]
+    assert not list(out.glob(".*"))
+    assert len(train(config, out, resume=True).epochs) == 3
+
+
+def test_damaged_photographs_are_named_once(digits, tmp_path, capsys):
+    folder = tmp_path / "digits"
+    for path in digits.rglob("*.png"):
+        if int(path.stem) < 300:
+            target = folder / path.relative_to(digits)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(path)
+    bad = folder / "train" / "0" / "0010.png"
+    bad.unlink(missing_ok=True)
+    bad.write_text("no picture")
+    assert cli.main(command(folder, tmp_path / "run", epochs=2)) == 0
+    printed = capsys.readouterr()
+    assert printed.err.count("left out: ") == 1 and "0010.png" in printed.err
+    assert "1 photographs are damaged" in printed.out
+
+
+def test_weights_of_another_head_are_adapted(colours, tmp_path, capsys):
+    out, arch = tmp_path / "run", get_architecture("resnet20")
+    run_folder.write_weights(tmp_path / "w.safetensors", arch, initial_weights(arch, 1))
+    more = ("--weights", str(tmp_path / "w.safetensors"), "--recipe", "fine-tune")
+    line = command(colours, out, *more, epochs=1)
+    assert cli.main(line) == 0
+    assert "fc: re-initialised, for 3 classes instead of 10" in capsys.readouterr().err
+
+
+def test_initial_weights_have_the_law_of_the_layers():
+    arch = get_architecture("resnet18")
+    weights = initial_weights(arch, 0)
+    assert list(weights) == [p.name for p in parameters(arch)]
+    kernel = weights["layer3.0.conv1.weight"]
+    deviation = np.sqrt(2 / (kernel.shape[0] * 9))
+    assert kernel.std() / deviation == pytest.approx(1, abs=5 / np.sqrt(kernel.size))
+    assert np.abs(kernel).max() > 3 * deviation
+    bound = 1 / np.sqrt(512)
+    assert 0.9 * bound < np.abs(weights["fc.weight"]).max() <= bound
+    assert not weights["bn1.bias"].any() and (weights["bn1.running_var"] == 1).all()
+    assert (weights["bn1.weight"] == 1).all()
+    assert not (weights["conv1.weight"] == initial_weights(arch, 1)["conv1.weight"]).any()
+
+
+OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
+    "a batch of one": ({"batch_size": 1}, "batch_size must be at least 2, not 1"),
+    "no epoch": ({"epochs": 0}, "epochs must be at least 1, not 0"),
+    "a text": ({"epochs": "three"}, "epochs must be an integer, not 'three'"),
+    "a recipe": ({"recipe": "quick"}, "recipe must be one of paper, bag-of-tricks, fine-tune"),
+    "no folder": ({"folder": ""}, "name a folder of photographs"),
+    "not a number": ({"learning_rate": float("nan")}, "learning_rate must be at least 0"),
+}
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_an_option_that_cannot_be_is_named(kind):
+    options, message = OPTIONS[kind]
+    with pytest.raises(ParityError, match=message):
+        make_config({"folder": "photographs", **options})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epoch = 3", r"c\.toml: unknown option 'epoch'.*epochs"),
+        ("epochs = ", r"c\.toml is not a TOML file, or is damaged"),
+    ],
+)
+def test_a_config_that_cannot_be_read_is_named(text, message, tmp_path):
+    with pytest.raises(ParityError, match=message):
+        read_config(written(tmp_path / "c.toml", text))
+
+
+def test_a_config_is_written_as_it_was_read(tmp_path):
+    config = make_config({"folder": 'a "b"\\c\x7f\n\u00e9\U0001f600', "learning_rate": 1e-30})
+    path = written(tmp_path / "c.toml", to_toml(config, {"recipe": {"period": 3}}))
+    assert make_config(read_config(path)) == config
+    assert (
+        make_config({"folder": "f", **read_config(written(path, "val_split = 0"))}).val_split == 0
+    )
+
+
+def test_a_run_is_not_begun_or_resumed_with_what_does_not_fit(colours, tmp_path, capsys):
+    out = tmp_path / "run"
+
+    def fails(*line: str) -> str:
+        assert cli.main(["train", *line, "--out", str(out)]) == 2
+        return capsys.readouterr().err
+
+    assert "config.toml does not exist" in fails("--resume")
+    assert "resnet19" in fails(str(colours), "--architecture", "resnet19")
+    assert "32 photographs are no batch of 64" in fails(
+        str(colours), "--batch-size", "64", "--image-size", "8"
+    )
+    assert cli.main(command(colours, out, epochs=1)) == 0
+    assert "exists already; name a new folder" in fails(str(colours))
+    assert "was begun with --epochs 1, not 2" in fails("--resume", "--epochs", "2")
+    assert "was begun with --architecture resnet20, not resnet18" in fails(
+        "--resume", "--architecture", "resnet18"
+    )
+    (out / run_folder.CLASSES).write_text('["r", "g"]')
+    assert "has other classes than" in fails("--resume")
+    (out / run_folder.STATE).write_bytes(b"damaged")
+    assert "last.state.safetensors is not the checkpoint of a run" in fails("--resume")

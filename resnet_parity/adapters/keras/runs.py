@@ -1,0 +1,71 @@
+"""The Keras adapter for runs: start, train for epochs, read and set all that a run needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from resnet_spec import Architecture, Batches, Recipe
+
+from resnet_keras import fit as loop
+from resnet_keras.model import create_model
+from resnet_keras.optimizer import sgd
+from resnet_keras.training import cross_entropy, for_training
+from resnet_keras.weights import set_weights
+from resnet_parity.adapters.keras import training_state
+from resnet_parity.adapters.protocol import LOSS_SCALE
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training state, and the optimiser that scales a float16 loss, if there is one."""
+
+    recipe: Recipe
+    training_state: training_state.TrainingState
+    scaler: keras.optimizers.LossScaleOptimizer | None
+
+
+def start(
+    architecture: Architecture, weights: Mapping[str, np.ndarray], recipe: Recipe, dtype: str
+) -> Run:
+    """Build a model with these weights; bfloat16 and float16 mean mixed precision."""
+    is_mixed = dtype in ("bfloat16", "float16")
+    model = create_model(architecture, dtype=f"mixed_{dtype}" if is_mixed else dtype)
+    kind = "float32" if is_mixed else dtype
+    set_weights(model, {name: array.astype(kind) for name, array in weights.items()})
+    model = for_training(model)
+    parts = model, sgd(model, recipe), cross_entropy(model, recipe)
+    scaler = None
+    if dtype == "float16":
+        scaler = keras.optimizers.LossScaleOptimizer(parts[1], initial_scale=2.0**15)
+        scaler.build(model.trainable_variables)
+    return Run(recipe, parts, scaler)
+
+
+def fit(run: Run, train: Batches, val: Batches, **options: Any) -> None:
+    """Train for epochs; the options are those of `resnet_keras.fit.fit`."""
+    model, optimizer, loss = run.training_state
+    loop.fit(model, run.scaler or optimizer, loss, run.recipe, train, val, **options)
+
+
+def get_state(run: Run) -> dict[str, np.ndarray]:
+    """Every weight, statistic and momentum buffer, and the loss scale with its steps."""
+    state = training_state.get_state(run.training_state)
+    if run.scaler:
+        found = run.scaler.dynamic_scale, run.scaler.step_counter
+        state[LOSS_SCALE] = np.array([float(keras.ops.convert_to_numpy(each)) for each in found])
+    return state
+
+
+def set_state(run: Run, state: Mapping[str, np.ndarray]) -> None:
+    """Set everything that `get_state` returns."""
+    others = {name: array for name, array in state.items() if name != LOSS_SCALE}
+    training_state.set_state(run.training_state, others)
+    if run.scaler and LOSS_SCALE in state:
+        scale, steps = state[LOSS_SCALE]
+        run.scaler.dynamic_scale.assign(scale)
+        run.scaler.step_counter.assign(int(steps))

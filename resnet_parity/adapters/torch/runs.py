@@ -1,0 +1,71 @@
+"""The PyTorch adapter for runs: start, train for epochs, read and set all that a run needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from resnet_spec import Architecture, Batches, Recipe
+
+from resnet_parity.adapters.protocol import LOSS_SCALE
+from resnet_parity.adapters.torch import training_state
+from resnet_parity.adapters.torch.modes import GPU
+from resnet_torch import fit as loop
+from resnet_torch.model import create_model
+from resnet_torch.optimizer import sgd
+from resnet_torch.training import cross_entropy, for_training
+from resnet_torch.weights import set_weights
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training state, the dtype to compute in, and the scale of a float16 loss."""
+
+    recipe: Recipe
+    training_state: training_state.TrainingState
+    dtype: torch.dtype | None
+    scaler: torch.amp.GradScaler
+
+
+def start(
+    architecture: Architecture, weights: Mapping[str, np.ndarray], recipe: Recipe, dtype: str
+) -> Run:
+    """Build a model with these weights; bfloat16 and float16 mean mixed precision."""
+    device = GPU[0] if torch.cuda.is_available() else "cpu"
+    is_mixed = dtype in ("bfloat16", "float16")
+    model = create_model(architecture, dtype="float32" if is_mixed else dtype).to(device)
+    kind = "float32" if is_mixed else dtype
+    set_weights(model, {name: array.astype(kind) for name, array in weights.items()})
+    model = for_training(model)
+    scaler = torch.amp.GradScaler(device, init_scale=2.0**15, enabled=dtype == "float16")
+    parts = model, sgd(model, recipe), cross_entropy(model, recipe)
+    return Run(recipe, parts, getattr(torch, dtype) if is_mixed else None, scaler)
+
+
+def fit(run: Run, train: Batches, val: Batches, **options: Any) -> None:
+    """Train for epochs; the options are those of `resnet_torch.fit.fit`."""
+    options |= {"dtype": run.dtype, "scaler": run.scaler}
+    loop.fit(*run.training_state, run.recipe, train, val, **options)
+
+
+def get_state(run: Run) -> dict[str, np.ndarray]:
+    """Every weight, statistic and momentum buffer, and the loss scale with its steps."""
+    state = training_state.get_state(run.training_state)
+    if run.scaler.is_enabled():
+        found = run.scaler.state_dict()
+        state[LOSS_SCALE] = np.array([found["scale"], found["_growth_tracker"]])
+    return state
+
+
+def set_state(run: Run, state: Mapping[str, np.ndarray]) -> None:
+    """Set everything that `get_state` returns."""
+    others = {name: array for name, array in state.items() if name != LOSS_SCALE}
+    training_state.set_state(run.training_state, others)
+    if run.scaler.is_enabled() and LOSS_SCALE in state:
+        scale, steps = state[LOSS_SCALE]
+        own = {"scale": float(scale), "_growth_tracker": int(steps)}
+        run.scaler.load_state_dict(run.scaler.state_dict() | own)

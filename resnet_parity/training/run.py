@@ -1,0 +1,311 @@
+"""Runs a training from a configuration: the data, the framework, the folder of the run."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from time import monotonic
+from typing import cast
+
+from resnet_spec import (
+    Architecture,
+    ArchitectureError,
+    Recipe,
+    WeightsError,
+    get_architecture,
+    named_recipe,
+)
+
+from resnet_parity.adapters.loading import keras_adapter, torch_adapter
+from resnet_parity.adapters.protocol import Arrays, RunAdapter
+from resnet_parity.errors import ParityError
+from resnet_parity.files import check_new_folder, write_atomically, writing
+from resnet_parity.limits import check_memory
+from resnet_parity.signals import Stopped, signals_noted
+from resnet_parity.training.batches import Batches, Damaged
+from resnet_parity.training.config import Config, to_toml
+from resnet_parity.training.folders import Photographs, read_photographs
+from resnet_parity.training.images import Images
+from resnet_parity.training.initial import initial_weights
+from resnet_parity.training.run_folder import (
+    CLASSES,
+    CONFIG,
+    DAMAGED,
+    Checkpoint,
+    Epoch,
+    read_checkpoint,
+    write_checkpoint,
+    write_results,
+)
+from resnet_parity.weights.loading import load_weights
+
+Say = Callable[[str], None]
+StepReport = Callable[[int, int, Mapping[str, float]], None]
+"""Called with the number of steps done, of all, and the means over the epoch so far."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A configuration with all that follows from it."""
+
+    config: Config
+    out: Path
+    architecture: Architecture
+    photographs: Photographs
+    recipe: Recipe
+    train: Batches
+    val: Batches
+    weights: Arrays
+    notes: tuple[str, ...]
+
+    @property
+    def total(self) -> int:
+        """The number of steps of the whole run."""
+        return self.config.epochs * len(self.train)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run that is complete."""
+
+    config: Config
+    out: Path
+    epochs: tuple[Epoch, ...]
+    best: Epoch
+    damaged: tuple[str, ...]
+
+
+def make_plan(config: Config, out: Path) -> Plan:
+    """Find the photographs and the weights; no framework is imported, and nothing is written.
+
+    Raises `ParityError` that names what does not fit.
+    """
+    photographs = read_photographs(
+        Path(config.folder), val_split=config.val_split, seed=config.seed
+    )
+    arch, weights, notes = _network(config, len(photographs.classes))
+    size = (config.image_size, config.image_size)
+    check_memory(arch, config.batch_size, size)
+    images = Images(config.image_size, config.augmentation, seed=config.seed)
+    log = out / DAMAGED
+    train = Batches(photographs.train, images, config.batch_size, whole=True, log=log)
+    still = replace(images, is_training=False)
+    val = Batches(photographs.val, still, config.batch_size, log=log)
+    if not len(train):
+        raise ParityError(
+            f"{len(photographs.train)} photographs are no batch of {config.batch_size}; take a "
+            "smaller --batch-size"
+        )
+    recipe = named_recipe(
+        config.recipe, epochs=config.epochs, steps=len(train), batch=config.batch_size
+    )
+    if config.learning_rate:
+        recipe = replace(recipe, learning_rate=config.learning_rate)
+    return Plan(config, out, arch, photographs, recipe, train, val, weights, notes)
+
+
+def train(
+    config: Config,
+    out: Path,
+    *,
+    resume: bool = False,
+    keras_backend: str | None = None,
+    say: Say = lambda line: None,
+    on_step: StepReport = lambda done, total, means: None,
+) -> Result:
+    """Train, or go on from the last checkpoint of the folder `out`.
+
+    A signal ends it after the step, once a checkpoint is written. Raises `ParityError`, and
+    `resnet_parity.signals.Stopped` for a signal.
+    """
+    if not resume:
+        check_new_folder(out)
+    checkpoint = read_checkpoint(out) if resume else Checkpoint(0)
+    plan = make_plan(config, out)
+    if resume:
+        _check_classes(plan)
+    adapter = torch_adapter() if config.framework == "torch" else keras_adapter(keras_backend)
+    for note in plan.notes if not resume else ():
+        say(note)
+    _write_head(plan, adapter.versions())
+    runs = cast(RunAdapter, import_module(f"resnet_parity.adapters.{config.framework}.runs"))
+    run = runs.start(plan.architecture, plan.weights, plan.recipe, config.dtype)
+    if checkpoint.tensors:
+        try:
+            runs.set_state(run, checkpoint.tensors)
+        except WeightsError as error:
+            raise ParityError(f"{out} does not fit its checkpoint: {error}") from error
+        write_results(out, plan.architecture, checkpoint)
+    with signals_noted() as signals:
+        session = Session(plan, checkpoint, lambda: runs.get_state(run), signals, say, on_step)
+        for epochs, skip in session.parts():
+            runs.fit(
+                *(run, plan.train, plan.val),
+                epochs=epochs,
+                skip=skip,
+                workers=config.workers,
+                compiled=config.compile,
+                on_step=session.on_step,
+                on_epoch=session.on_epoch,
+            )
+    epochs = session.checkpoint.epochs
+    best = session.checkpoint.best
+    assert best is not None
+    return Result(config, out, epochs, best, tuple(session.damaged.problems))
+
+
+class Session:
+    """A run in progress: called after each step and each epoch."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        checkpoint: Checkpoint,
+        get_state: Callable[[], Arrays],
+        signals: list[int],
+        say: Say,
+        on_step: StepReport,
+    ) -> None:
+        photographs = plan.photographs
+        self.plan, self.checkpoint, self.get_state = plan, checkpoint, get_state
+        self.signals, self.say, self.report = signals, say, on_step
+        total = len(photographs.train) + len(photographs.val)
+        self.damaged = Damaged(plan.out / DAMAGED, total)
+        self.began = self.trained = monotonic()
+        self.steps = 0
+
+    def parts(self) -> list[tuple[range, int]]:
+        """The epochs that are left, and the number of batches of the first that are done."""
+        done, skip = divmod(self.checkpoint.step, len(self.plan.train))
+        left = range(done, self.plan.config.epochs)
+        parts = [(left[:1], skip), (left[1:], 0)] if skip else [(left, 0)]
+        return [(epochs, skip) for epochs, skip in parts if epochs]
+
+    def on_step(self, step: int, means: Mapping[str, float]) -> None:
+        self.trained = monotonic()
+        self.steps += 1
+        if not math.isfinite(means["loss"]):
+            raise ParityError(self._diverged(step, means["loss"]))
+        self._name_damaged()
+        means = self._merged(step, means)
+        self.report(step + 1, self.plan.total, means)
+        if self.signals:
+            is_last = (step + 1) % len(self.plan.train) == 0
+            if is_last:
+                return  # the epoch is evaluated first
+            self._save(replace(self.checkpoint, step=step + 1, partial=dict(means)))
+            self.say(f"stopped after step {step + 1}; --resume goes on from there")
+            raise Stopped(self.signals[0])
+
+    def on_epoch(self, index: int, means: Mapping[str, float]) -> None:
+        self._name_damaged()
+        last = (index + 1) * len(self.plan.train) - 1
+        values = self._merged(last, means)
+        seconds = self.trained - self.began
+        epoch = Epoch(
+            epoch=index + 1,
+            **{name: float(values[name]) for name in sorted(values)},
+            learning_rate=self.plan.recipe.learning_rate_at(last),
+            images_per_second=self.steps * self.plan.config.batch_size / max(seconds, 1e-9),
+            seconds=monotonic() - self.began,
+        )
+        self._save(Checkpoint(last + 1, (*self.checkpoint.epochs, epoch)))
+        self.say(line_of(epoch, self.plan.config.epochs))
+        if self.signals:
+            self.say(f"stopped after epoch {index + 1}; --resume goes on from there")
+            raise Stopped(self.signals[0])
+        self.began, self.steps = monotonic(), 0
+
+    def _merged(self, step: int, means: Mapping[str, float]) -> dict[str, float]:
+        """The means over an epoch of which a part was done before an interruption."""
+        before, size = self.checkpoint, len(self.plan.train)
+        if not before.partial or step // size != before.step // size:
+            return dict(means)
+        done, count = before.step % size, step % size + 1
+        return {
+            name: (before.partial[name] * done + mean * (count - done)) / count
+            if name in before.partial
+            else mean
+            for name, mean in means.items()
+        }
+
+    def _save(self, checkpoint: Checkpoint) -> None:
+        tensors = self.get_state()
+        self.checkpoint = replace(checkpoint, tensors=tensors)
+        write_checkpoint(self.plan.out, self.plan.architecture, self.checkpoint)
+
+    def _name_damaged(self) -> None:
+        for problem in self.damaged.news():
+            self.say(f"left out: {problem}")
+
+    def _diverged(self, step: int, loss: float) -> str:
+        done, size = len(self.checkpoint.epochs), len(self.plan.train)
+        last = f"of epoch {done}" if done else "none: no epoch was complete"
+        return (
+            f"the loss is {loss} at step {step + 1}, in epoch {step // size + 1}; the last "
+            f"checkpoint is {last}. Begin another run with a --learning-rate below "
+            f"{self.plan.recipe.learning_rate:g}"
+        )
+
+
+def line_of(epoch: Epoch, epochs: int) -> str:
+    """An epoch in a line."""
+    return (
+        f"epoch {epoch.epoch} of {epochs}: loss {epoch.loss:.4f}, accuracy {epoch.accuracy:.4f}, "
+        f"validation {epoch.val_accuracy:.4f}, {epoch.images_per_second:.0f} images/s"
+    )
+
+
+def _network(config: Config, classes: int) -> tuple[Architecture, Arrays, tuple[str, ...]]:
+    """The architecture, the weights to begin with, and sentences on how they were adapted."""
+    if config.weights:
+        loaded = load_weights(
+            config.weights,
+            architecture=config.architecture or None,
+            num_classes=classes,
+            in_channels=3,
+        )
+        report = loaded.report
+        notes = (f"{report.file}: {report.architecture}", *report.made_up, *report.assumptions)
+        return loaded.architecture, loaded.weights, notes
+    try:
+        arch = get_architecture(
+            config.architecture or "resnet18", num_classes=classes, in_channels=3
+        )
+    except ArchitectureError as error:
+        raise ParityError(str(error)) from None
+    return arch, initial_weights(arch, config.seed), ()
+
+
+def _check_classes(plan: Plan) -> None:
+    """Raise `ParityError` if the folder of photographs has other classes than the run."""
+    path = plan.out / CLASSES
+    begun = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    if begun is not None and tuple(begun) != plan.photographs.classes:
+        raise ParityError(
+            f"{plan.config.folder} has other classes than {path}: {len(plan.photographs.classes)} "
+            f"and {len(begun)}, or in other names; begin another run with --out"
+        )
+
+
+def _write_head(plan: Plan, versions: Mapping[str, str]) -> None:
+    """Write what a run is made of: its configuration and its classes."""
+    with writing(plan.out):
+        plan.out.mkdir(exist_ok=True)
+    photographs = plan.photographs
+    data = {
+        "architecture": plan.architecture.name,
+        "classes": len(photographs.classes),
+        "training_photographs": len(photographs.train),
+        "validation_photographs": len(photographs.val),
+        "other_files": len(photographs.others),
+        "steps_of_an_epoch": len(plan.train),
+    }
+    config = replace(plan.config, architecture=plan.architecture.name)
+    text = to_toml(config, {"data": data, "recipe": asdict(plan.recipe), "versions": versions})
+    write_atomically(plan.out / CONFIG, text.encode())
+    write_atomically(plan.out / CLASSES, json.dumps(photographs.classes, indent=1).encode())

@@ -1,0 +1,136 @@
+"""The folder of a run: its checkpoint, its weights and its curves; each file is written whole.
+
+`last.state.safetensors` is the checkpoint, and complete in itself: weights, momentum buffers, the
+steps that are done and the reports of all epochs. All other files follow from it, but for `best`,
+which is written before it; so a run that is killed at any moment goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save
+
+from resnet_spec import Architecture, parameters
+
+from resnet_parity.adapters.protocol import Arrays
+from resnet_parity.files import check_readable, reading, write_atomically
+from resnet_parity.weights.files import write_weights
+
+CONFIG, CLASSES, METRICS, CURVES = "config.toml", "classes.json", "metrics.csv", "curves.png"
+STATE, LAST, BEST = "last.state.safetensors", "last.safetensors", "best.safetensors"
+DAMAGED = "damaged.txt"
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The report of an epoch, counted from 1; the loss and accuracy are those during training."""
+
+    epoch: int
+    loss: float
+    accuracy: float
+    val_loss: float
+    val_accuracy: float
+    learning_rate: float
+    images_per_second: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """All that a run needs to go on: the steps that are done, and the reports.
+
+    `partial` holds the means over the part of an epoch that is done.
+    """
+
+    step: int
+    epochs: tuple[Epoch, ...] = ()
+    partial: Mapping[str, float] = field(default_factory=dict)
+    tensors: Arrays = field(default_factory=dict)
+
+    @property
+    def best(self) -> Epoch | None:
+        """The first epoch with the highest accuracy in validation."""
+        return max(self.epochs, key=lambda epoch: epoch.val_accuracy, default=None)
+
+
+def write_checkpoint(folder: Path, arch: Architecture, checkpoint: Checkpoint) -> None:
+    """Write the checkpoint and all that follows from it.
+
+    Raises `ParityError`, and leaves the last checkpoint whole, if that fails.
+    """
+    if checkpoint.best and checkpoint.best is checkpoint.epochs[-1] and not checkpoint.partial:
+        _write_weights(folder / BEST, arch, checkpoint)
+    record = {
+        "step": checkpoint.step,
+        "epochs": [asdict(epoch) for epoch in checkpoint.epochs],
+        "partial": dict(checkpoint.partial),
+    }
+    arrays = {name: np.ascontiguousarray(array) for name, array in checkpoint.tensors.items()}
+    write_atomically(folder / STATE, save(arrays, {"run": json.dumps(record)}))
+    write_results(folder, arch, checkpoint)
+
+
+def write_results(folder: Path, arch: Architecture, checkpoint: Checkpoint) -> None:
+    """Write what follows from a checkpoint: weights, metrics and, with matplotlib, curves."""
+    _write_weights(folder / LAST, arch, checkpoint)
+    text = io.StringIO()
+    table = csv.DictWriter(text, [each.name for each in fields(Epoch)], lineterminator="\n")
+    table.writeheader()
+    table.writerows(asdict(epoch) for epoch in checkpoint.epochs)
+    write_atomically(folder / METRICS, text.getvalue().encode())
+    if checkpoint.epochs and find_spec("matplotlib"):
+        write_atomically(folder / CURVES, _curves(checkpoint.epochs))
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """The checkpoint of a run, that of its beginning if no epoch was complete.
+
+    Raises `ParityError` if it is damaged.
+    """
+    path = folder / STATE
+    if not path.exists():
+        return Checkpoint(0)
+    check_readable(path)
+    with (
+        reading(path, "the checkpoint of a run", "begin another run"),
+        safe_open(path, framework="np") as file,
+    ):
+        record = json.loads((file.metadata() or {})["run"])
+        return Checkpoint(
+            int(record["step"]),
+            tuple(Epoch(**epoch) for epoch in record["epochs"]),
+            {str(name): float(value) for name, value in record["partial"].items()},
+            {name: file.get_tensor(name) for name in file.keys()},  # noqa: SIM118
+        )
+
+
+def _write_weights(path: Path, arch: Architecture, checkpoint: Checkpoint) -> None:
+    weights = {p.name: checkpoint.tensors[p.name].astype("float32") for p in parameters(arch)}
+    write_weights(path, arch, weights)
+
+
+def _curves(epochs: Sequence[Epoch]) -> bytes:
+    """Loss and accuracy over the epochs, as PNG."""
+    from resnet_parity.lockstep.plot import new_figure, png, temporary_caches
+
+    at = [epoch.epoch for epoch in epochs]
+    with temporary_caches():
+        figure = new_figure()
+        axes = figure.subplots(2, sharex=True)
+        for axis, name in zip(axes, ("loss", "accuracy"), strict=True):
+            for kind, label in (("", "training"), ("val_", "validation")):
+                axis.plot(at, [getattr(each, kind + name) for each in epochs], ".-", label=label)
+            axis.set_ylabel(name)
+            axis.legend()
+        axes[-1].set_xlabel("epoch")
+        axes[-1].xaxis.get_major_locator().set_params(integer=True)
+        return png(figure)
