@@ -64,7 +64,8 @@ def _parameters(node) -> list[str]:
     """Names, kinds and defaults of the parameters; of a module those of forward, then __init__."""
     if isinstance(node, ast.ClassDef):
         methods = {each.name: each for each in node.body if isinstance(each, ast.FunctionDef)}
-        return [*_parameters(methods["forward"])[1:], *_parameters(methods["__init__"])[1:]]
+        called = (methods[name] for name in ("forward", "__init__") if name in methods)
+        return [part for each in called for part in _parameters(each)[1:]]
     arguments = copy.deepcopy(node.args)
     for each in ast.walk(arguments):
         if isinstance(each, ast.arg):

@@ -182,8 +182,8 @@ def test_a_run_of_one_framework_goes_on_in_the_other(colours, tmp_path):
     assert len(found.epochs) == 3
     for ours, theirs in zip(expected.epochs, found.epochs, strict=True):
         for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
-            values = (np.array(getattr(each, name)) for each in (ours, theirs))
-            assert relative_error(*values) < most, name
+            first, second = (np.array(getattr(each, name)) for each in (ours, theirs))
+            assert relative_error(first, second) < most, name
     first, second = tensors(whole), tensors(mixed)
     assert first.keys() == second.keys()
     assert all(relative_error(array, second[name]) < most for name, array in first.items())

@@ -63,10 +63,10 @@ def add(commands: Any) -> None:
         if kind is bool:
             parser.add_argument(name, action=argparse.BooleanOptionalAction, help=text)
             continue
-        types: dict[Any, Any] = {int: options.integer_type, float: options.number_type}
+        types: dict[Any, Any] = {int: options.integer_type, float: options.number_type, str: str}
         parser.add_argument(
             name,
-            type=types.get(kind),
+            type=types.get(kind, str),
             choices=get_args(kind) or None,
             metavar=None if get_args(kind) else field.name.rpartition("_")[2].upper(),
             help=text,
