@@ -112,9 +112,7 @@ DEFECTS = (
         (('x = layers.ReLU(name="conv1_1_relu")(x)', "pass"),),
         "deep-stem",
     ),
-    both(
-        "dilated too early", "strided_dilation if block == 0 else dilation", "dilation", "dilated"
-    ),
+    both("dilated too early", "first_dilation if block == 0 else dilation", "dilation", "dilated"),
     Defect(
         "ReLU passes every gradient",
         (("return self.relu(x)", "return x + (self.relu(x) - x).detach()"),),

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-SIZE = (40, 56)
+SIZE = (24, 40)
 PROJECT = ("resnet_spec", "resnet_torch", "resnet_keras", "resnet_parity", "parity_tests")
 
 

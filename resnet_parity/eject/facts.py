@@ -152,13 +152,14 @@ class Facts:
         rest = [each[0] if each else first for first, each in zip(own, others, strict=True)]
         if rest == own:
             return Argument(name, {name: own}, name)
-        where = "block == blocks - 1" if self.arch.stride_in_last_block else "block == 0"
+        is_last = self.arch.stride_in_last_block
+        where = "block == blocks - 1" if is_last else "block == 0"
         if name == "dilates":
             return Argument(name, {name: own}, f"{name} and {where}")
         constants = {value for each in others for value in each}
         if len(constants) == 1:
             return Argument(name, {name: own}, f"{name} if {where} else {constants.pop()}")
-        strided = f"strided_{name}"
+        strided = f"{'last' if is_last else 'first'}_{name}"
         return Argument(name, {strided: own, name: rest}, f"{strided} if {where} else {name}")
 
     @cached_property

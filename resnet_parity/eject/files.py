@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Iterator
 
@@ -87,22 +86,24 @@ def _loading(facts: Facts, framework: str) -> Iterator[str]:
     """How weights are loaded."""
     arch = facts.arch
     row = ARCHITECTURES.get(arch.name)
-    if framework == "keras":
-        yield _filled("Its layers have the names of resnet_keras. To load weights:")
-        yield ""
-        yield "    # resnet-parity convert CHECKPOINT --to weights-h5 -o net.weights.h5"
-        yield "    model = resnet()"
-        yield '    model.load_weights("net.weights.h5")'
-        return
-    names = "resnet_torch"
-    if row in GROUPS["torchvision (v1.5)"]:
+    names = f"resnet_{framework}"
+    if framework == "torch" and row in GROUPS["torchvision (v1.5)"]:
         names = "torchvision"
-    elif row and re.match("timm", row.source) and not arch.preactivation:
+    elif framework == "torch" and row and row.source.startswith("timm") and not row.preactivation:
         names = "timm"
-    yield _filled(f"Its tensors have the names of {names}. To load weights:")
+    named = "tensors" if framework == "torch" else "layers"
+    end = ".pth" if framework == "torch" else ".weights.h5"
+    to = f"--to {'torch' if framework == 'torch' else 'weights-h5'}"
+    head = "" if facts.plan.fc else " --drop-head"
+    yield _filled(f"Its {named} have the names of {names}. To load weights of any library:")
     yield ""
-    yield "    model = ResNet()"
-    yield '    model.load_state_dict(torch.load("net.pth", weights_only=True))'
+    yield f"    # resnet-parity convert CHECKPOINT {to}{head} -o net{end}"
+    if framework == "torch":
+        yield "    model = ResNet()"
+        yield f'    model.load_state_dict(torch.load("net{end}", weights_only=True))'
+    else:
+        yield "    model = resnet()"
+        yield f'    model.load_weights("net{end}")'
 
 
 def _filled(text: str) -> str:
