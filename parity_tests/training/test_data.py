@@ -225,7 +225,10 @@ FOLDERS: dict[str, tuple[tuple[str, ...], str]] = {
         ("2020/cats/a.png", "2020/dogs/a.png", "b/c.png"),
         "a class is one folder of pictures",
     ),
-    "unknown class": (("train/a/1.png", "train/b/1.png", "val/c/1.png"), "val/c is a class that"),
+    "unknown class": (
+        ("train/a/1.png", "train/b/1.png", "val/c/1.png"),
+        "val/c is a class that was not trained; known: 'a', 'b'",
+    ),
     "no split": (("a/1.png", "b/1.png"), "keep a part with --val-split"),
 }
 

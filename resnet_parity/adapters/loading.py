@@ -18,7 +18,7 @@ from typing import Literal, cast, get_args
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-from resnet_parity.adapters.protocol import Adapter
+from resnet_parity.adapters.protocol import Adapter, RunAdapter
 from resnet_parity.errors import MissingFrameworkError, ParityError
 
 KerasBackend = Literal["tensorflow", "jax", "torch"]
@@ -58,6 +58,13 @@ def both_adapters(keras_backend: str | None = None) -> tuple[Adapter, Adapter]:
     """Import both adapters; one error names all that is missing."""
     require("torch", "keras", chosen_backend(keras_backend or _running_backend()))
     return torch_adapter(), keras_adapter(keras_backend)
+
+
+def run_adapter(framework: str, keras_backend: str | None = None) -> tuple[Adapter, RunAdapter]:
+    """Import the adapters of one framework, "torch" or "keras", that a run of `train` uses."""
+    adapter = torch_adapter() if framework == "torch" else keras_adapter(keras_backend)
+    runs = importlib.import_module(f"resnet_parity.adapters.{framework}.runs")
+    return adapter, cast(RunAdapter, runs)
 
 
 def chosen_backend(backend: str | None) -> str:

@@ -17,6 +17,7 @@ from resnet_parity.cli import (
     convert,
     diagnose,
     eject,
+    evaluate,
     export,
     import_onnx,
     inspect,
@@ -37,7 +38,7 @@ from resnet_parity.signals import ReaderGone, Stopped, signals_raised
 from resnet_parity.streams import open_streams, say, show_result, stdout_reserved
 
 _COMMANDS = (
-    *(show, verify, lockstep, train, vectors, matrix, diagnose),
+    *(show, verify, lockstep, train, evaluate, vectors, matrix, diagnose),
     *(convert, inspect, export, onnx_compare, import_onnx, eject, page),
 )
 """The modules of the commands, in the order of the help."""

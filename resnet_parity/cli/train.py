@@ -97,7 +97,7 @@ def _train(arguments: argparse.Namespace) -> options.Result:
     else:
         with progress_line() as progress:
 
-            def on_step(done: int, total: int, means: Mapping[str, float]) -> None:
+            def on_step(total: int, means: Mapping[str, float]) -> None:
                 progress(f"loss {means['loss']:.4f}, accuracy {means['accuracy']:.4f}", total)
 
             def say_above(line: str) -> None:

@@ -49,11 +49,11 @@ def read_photographs(folder: str | Path, *, val_split: float = 0.0, seed: int = 
     if not 0 <= val_split < 1:
         raise ParityError(f"--val-split must lie in [0, 1), not {val_split}")
     is_split = (folder / "train").is_dir()
-    classes, train, others = _samples(folder / "train" if is_split else folder, None)
+    classes, train, others = read_samples(folder / "train" if is_split else folder, None)
     if is_split and (folder / "val").is_dir():
         if val_split:
             raise ParityError(f"{folder} has a folder val; leave --val-split out")
-        _, val, more = _samples(folder / "val", classes)
+        _, val, more = read_samples(folder / "val", classes)
         return Photographs(classes, train, val, others + more)
     if not val_split:
         raise ParityError(
@@ -64,13 +64,16 @@ def read_photographs(folder: str | Path, *, val_split: float = 0.0, seed: int = 
     return Photographs(classes, rest, tuple(each for each in train if each in kept), others)
 
 
-def _samples(
+def read_samples(
     folder: Path, known: tuple[str, ...] | None
 ) -> tuple[tuple[str, ...], tuple[Sample, ...], tuple[Path, ...]]:
-    """The classes, the samples and the files of no picture of one folder of classes."""
+    """The classes, the samples and the files of no picture of one folder of classes.
+
+    Raises `ParityError` for a class that is not `known`, and for a folder that holds none.
+    """
     names = tuple(each.name for each in _visible(folder) if each.is_dir())
     if not names:
-        is_flat = any(_pictures(folder))
+        is_flat = any(pictures(folder))
         hint = "it holds pictures, not one folder a class" if is_flat else "it is empty"
         raise ParityError(f"{folder} holds no classes: {hint}")
     if known is None and len(names) == 1:
@@ -79,23 +82,28 @@ def _samples(
         )
     if unknown := [name for name in names if known is not None and name not in known]:
         raise ParityError(
-            f"{folder / unknown[0]} is a class that {folder.parent / 'train'} does not have"
+            f"{folder / unknown[0]} is a class that was not trained; known: {_some(known or ())}"
         )
     classes, samples, others = known or names, [], []
     for name in names:
-        found = [*_pictures(folder / name)]
+        found = [*pictures(folder / name)]
         if not found:
             raise ParityError(_no_pictures(folder / name))
         samples += [Sample(path, classes.index(name)) for path in found]
-        pictures = {*found}
-        others += [each for each in _visible(folder / name) if each not in pictures]
+        known_files = {*found}
+        others += [each for each in _visible(folder / name) if each not in known_files]
     others += [each for each in _visible(folder) if not each.is_dir()]
     return classes, tuple(samples), tuple(others)
 
 
+def _some(names: Sequence[str]) -> str:
+    more = f", and {len(names) - 8} more" if len(names) > 8 else ""
+    return ", ".join(map(repr, names[:8])) + more
+
+
 def _no_pictures(folder: Path) -> str:
     inner = [each for each in _visible(folder) if each.is_dir()]
-    if any(any(_pictures(each)) for each in inner):
+    if any(any(pictures(each)) for each in inner):
         return (
             f"{folder} holds folders and no pictures; a class is one folder of pictures: name "
             f"{folder} itself, or move the pictures up"
@@ -108,7 +116,8 @@ def _visible(folder: Path) -> list[Path]:
     return sorted(each for each in folder.iterdir() if not each.name.startswith("."))
 
 
-def _pictures(folder: Path) -> Iterator[Path]:
+def pictures(folder: Path) -> Iterator[Path]:
+    """The pictures of a folder by their suffixes, in the order of their names."""
     suffixes = _suffixes()
     for each in _visible(folder):
         if each.suffix.lower() in suffixes and each.is_file():

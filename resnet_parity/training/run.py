@@ -6,10 +6,8 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from time import monotonic
-from typing import cast
 
 from resnet_spec import (
     Architecture,
@@ -20,8 +18,8 @@ from resnet_spec import (
     named_recipe,
 )
 
-from resnet_parity.adapters.loading import keras_adapter, torch_adapter
-from resnet_parity.adapters.protocol import Arrays, RunAdapter
+from resnet_parity.adapters.loading import run_adapter
+from resnet_parity.adapters.protocol import Arrays
 from resnet_parity.errors import ParityError
 from resnet_parity.files import check_new_folder, write_atomically, writing
 from resnet_parity.limits import check_memory
@@ -44,8 +42,8 @@ from resnet_parity.training.run_folder import (
 from resnet_parity.weights.loading import load_weights
 
 Say = Callable[[str], None]
-StepReport = Callable[[int, int, Mapping[str, float]], None]
-"""Called with the number of steps done, of all, and the means over the epoch so far."""
+StepReport = Callable[[int, Mapping[str, float]], None]
+"""Called with the number of steps of the whole work, and the means over the epoch so far."""
 
 
 @dataclass(frozen=True)
@@ -79,15 +77,15 @@ class Result:
     damaged: tuple[str, ...]
 
 
-def make_plan(config: Config, out: Path) -> Plan:
+def make_plan(config: Config, out: Path, begun: Arrays | None = None) -> Plan:
     """Find the photographs and the weights; no framework is imported, and nothing is written.
 
-    Raises `ParityError` that names what does not fit.
+    `begun` are the tensors of a run that goes on. Raises `ParityError` for what does not fit.
     """
     photographs = read_photographs(
         Path(config.folder), val_split=config.val_split, seed=config.seed
     )
-    arch, weights, notes = _network(config, len(photographs.classes))
+    arch, weights, notes = _network(config, len(photographs.classes), begun)
     size = (config.image_size, config.image_size)
     check_memory(arch, config.batch_size, size)
     images = Images(config.image_size, config.augmentation, seed=config.seed)
@@ -115,7 +113,7 @@ def train(
     resume: bool = False,
     keras_backend: str | None = None,
     say: Say = lambda line: None,
-    on_step: StepReport = lambda done, total, means: None,
+    on_step: StepReport = lambda total, means: None,
 ) -> Result:
     """Train, or go on from the last checkpoint of the folder `out`.
 
@@ -125,14 +123,13 @@ def train(
     if not resume:
         check_new_folder(out)
     checkpoint = read_checkpoint(out) if resume else Checkpoint(0)
-    plan = make_plan(config, out)
+    plan = make_plan(config, out, checkpoint.tensors)
     if resume:
         _check_classes(plan)
-    adapter = torch_adapter() if config.framework == "torch" else keras_adapter(keras_backend)
+    adapter, runs = run_adapter(config.framework, keras_backend)
     for note in plan.notes if not resume else ():
         say(note)
     _write_head(plan, adapter.versions())
-    runs = cast(RunAdapter, import_module(f"resnet_parity.adapters.{config.framework}.runs"))
     run = runs.start(plan.architecture, plan.weights, plan.recipe, config.dtype)
     if checkpoint.tensors:
         try:
@@ -176,7 +173,7 @@ class Session:
         total = len(photographs.train) + len(photographs.val)
         self.damaged = Damaged(plan.out / DAMAGED, total)
         self.began = self.trained = monotonic()
-        self.steps = 0
+        self.first, self.steps = checkpoint.step, 0
 
     def parts(self) -> list[tuple[range, int]]:
         """The epochs that are left, and the number of batches of the first that are done."""
@@ -192,7 +189,7 @@ class Session:
             raise ParityError(self._diverged(step, means["loss"]))
         self._name_damaged()
         means = self._merged(step, means)
-        self.report(step + 1, self.plan.total, means)
+        self.report(self.plan.total - self.first, means)
         if self.signals:
             is_last = (step + 1) % len(self.plan.train) == 0
             if is_last:
@@ -260,9 +257,11 @@ def line_of(epoch: Epoch, epochs: int) -> str:
     )
 
 
-def _network(config: Config, classes: int) -> tuple[Architecture, Arrays, tuple[str, ...]]:
+def _network(
+    config: Config, classes: int, begun: Arrays | None
+) -> tuple[Architecture, Arrays, tuple[str, ...]]:
     """The architecture, the weights to begin with, and sentences on how they were adapted."""
-    if config.weights:
+    if config.weights and not begun:
         loaded = load_weights(
             config.weights,
             architecture=config.architecture or None,

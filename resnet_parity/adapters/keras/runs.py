@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,3 +69,12 @@ def set_state(run: Run, state: Mapping[str, np.ndarray]) -> None:
         scale, steps = state[LOSS_SCALE]
         run.scaler.dynamic_scale.assign(scale)
         run.scaler.step_counter.assign(int(steps))
+
+
+def classifier(
+    architecture: Architecture, weights: Mapping[str, np.ndarray]
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from images (N, H, W, C) to logits (N, classes), in float32."""
+    model = create_model(architecture, dtype="float32")
+    set_weights(model, weights)
+    return lambda images: np.asarray(model.predict_on_batch(images))

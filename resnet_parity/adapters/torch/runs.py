@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,3 +69,18 @@ def set_state(run: Run, state: Mapping[str, np.ndarray]) -> None:
         scale, steps = state[LOSS_SCALE]
         own = {"scale": float(scale), "_growth_tracker": int(steps)}
         run.scaler.load_state_dict(run.scaler.state_dict() | own)
+
+
+def classifier(
+    architecture: Architecture, weights: Mapping[str, np.ndarray]
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from images (N, H, W, C) to logits (N, classes), in float32."""
+    device = GPU[0] if torch.cuda.is_available() else "cpu"
+    model = create_model(architecture, dtype="float32").to(device).eval()
+    set_weights(model, weights)
+
+    def classify(images: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return model(torch.from_numpy(images).permute(0, 3, 1, 2).to(device)).cpu().numpy()
+
+    return classify
