@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from resnet_spec import Architecture, check_weights, get_architecture
+from resnet_spec import Architecture, check_weights, get_architecture, make_graph
 from resnet_spec.state_dict import with_sizes_of
 from resnet_spec.text import printable
 from resnet_spec.weights import check_arrays
@@ -279,8 +279,14 @@ def _rounding(exact: dict[str, np.ndarray], rounded: dict[str, np.ndarray]) -> f
 def _check_read_back(
     path: Path, temporary: Path, loaded: Loaded, weights: dict[str, np.ndarray]
 ) -> None:
-    """Raise `ProofError` unless our own reader gives the tensors that went in, bitwise."""
-    choice = choose(open_checkpoint(temporary), architecture=loaded.architecture)
+    """Raise `ProofError` unless our own reader finds the architecture and the tensors, bitwise."""
+    choice = choose(open_checkpoint(temporary))
+    found = choice.reading.architecture
+    if make_graph(found) != make_graph(loaded.architecture):
+        raise ProofError(
+            f"{path} was not written: read back, it is a {found.name!r} of another function than "
+            f"{loaded.architecture.name!r}"
+        )
     left = {*weights}
     for name, array in Source(choice).unchanged():
         if name in left and _same_bits(array, weights[name]):
