@@ -34,7 +34,7 @@ from resnet_spec import (
 
 import resnet_keras
 import resnet_torch
-from parity_tests.support import KINDS, SMALL, TINY, with_random_statistics
+from parity_tests.support import KINDS, SMALL, TINY, command, with_random_statistics
 from resnet_parity.adapters import loading as loading_of_adapters
 from resnet_parity.adapters.libraries.base import TorchLibrary
 from resnet_parity.adapters.libraries.torch_libraries import ResNetTorch, Torchvision
@@ -620,6 +620,17 @@ def test_a_file_that_its_library_does_not_open_is_not_kept(monkeypatch, tmp_path
     with pytest.raises(ProofError, match=r"does not open out\.pth: .*No such file"):
         save_weights(tmp_path / "out.pth", tiny_loaded(tmp_path / "source"), "torch")
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_keras_without_float64_is_compared_in_float32(backend, tmp_path):
+    save_weights(tmp_path / "net.npz", tiny_loaded(tmp_path / "x"), "npz")
+    arguments = ("convert", str(tmp_path / "net.npz"), "--to", "keras", "--json")
+    result = command(*arguments, KERAS_BACKEND=backend)
+    assert result.returncode == 0, result.stderr
+    comparisons = json.loads(result.stdout)["proof"]["comparisons"]
+    assert [each["dtype"] for each in comparisons] == ["float32", "float32"]
 
 
 def test_activations_that_float32_cannot_hold_are_compared_in_float64(tmp_path):

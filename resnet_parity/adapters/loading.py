@@ -127,9 +127,9 @@ def _import_keras_adapter(backend: str) -> Adapter:
         # Without it jax silently turns every float64 array into float32.
         os.environ.setdefault("JAX_ENABLE_X64", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # Keras imports it on other backends too
+    load_triton()
     if backend == "tensorflow":
         logging.getLogger("tensorflow").setLevel(logging.ERROR)
-        load_triton()
         with stderr_hidden_unless_it_fails():
             importlib.import_module("tensorflow")
     _import_keras()

@@ -55,6 +55,10 @@ class Library(ABC):
         """Whether its names for the architecture are those of a dialect that it has."""
         return True
 
+    def has_float64(self) -> bool:
+        """Whether its float64 models compute in float64 throughout."""
+        return True
+
     @abstractmethod
     def build(self, arch: Architecture, dtype: str) -> Any:
         """A model of the library with arbitrary weights."""
@@ -132,6 +136,9 @@ class TorchLibrary(Library):
 class KerasLibrary(Library):
     """A library of Keras models; images are transposed to channels last for them."""
 
+    def has_float64(self) -> bool:
+        return keras_adapter().float64_unsupported_reason() is None
+
     def load(self) -> Any:
         keras_adapter()
         with stderr_hidden_unless_it_fails():  # KerasHub imports TensorFlow on other backends too
@@ -180,7 +187,9 @@ class KerasLibrary(Library):
 
     def run(self, model: Any, images: np.ndarray) -> np.ndarray:
         keras = importlib.import_module("keras")
-        output = model(np.moveaxis(images, 1, -1), training=False)
+        # A backend may make float32 of NumPy's float64, so the dtype is named.
+        moved = keras.ops.convert_to_tensor(np.moveaxis(images, 1, -1), dtype=str(images.dtype))
+        output = model(moved, training=False)
         output = keras.ops.convert_to_numpy(output)
         return output.mean(axis=(1, 2)) if output.ndim == 4 else output
 

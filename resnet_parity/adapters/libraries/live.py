@@ -36,10 +36,13 @@ def weights_of(
 def runner(model: Any) -> Callable[[np.ndarray, str], np.ndarray] | None:
     """Runs a model in memory on images (N, C, H, W) in a dtype; the model stays as it is.
 
-    None for a Keras model that takes one size alone, or that does not return logits.
+    None for a Keras model that takes one size alone, that does not return logits, or whose backend
+    has no float64.
     """
     is_torch = hasattr(model, "named_parameters")
     library = ResNetTorch() if is_torch else ResNetKeras()
+    if not library.has_float64():
+        return None
     if is_torch:
         model = importlib.import_module("resnet_torch.weights").unwrapped(model)
     else:
