@@ -171,10 +171,14 @@ def commands() -> list[str]:
 COMMANDS = [c for c in commands() if c.startswith("resnet-parity") and "--open" not in c]
 
 
+TRAININGS = [c for c in COMMANDS if " train " in c]  # parity_tests/training/test_run.py runs them
+
+
 CONVERSIONS = [c for c in COMMANDS if " model_best." in c]
 
 
-ALONE = [c for c in COMMANDS if ".onnx" not in c and " export " not in c and c not in CONVERSIONS]
+WITH_FILES = {*CONVERSIONS, *TRAININGS}
+ALONE = [c for c in COMMANDS if ".onnx" not in c and " export " not in c and c not in WITH_FILES]
 
 
 @pytest.mark.parametrize("line", light(ALONE, [c for c in ALONE if " vectors " not in c]))
