@@ -30,6 +30,7 @@ from resnet_spec import (
 import resnet_keras
 import resnet_torch
 from parity_tests.checks.combinations import architectures
+from parity_tests.spec.test_imports import names_in
 from parity_tests.support import ALL_NAMES, EVERYTHING, KINDS, TINY, USERS, with_random_statistics
 from resnet_parity import cli
 from resnet_parity.eject import FRAMEWORKS, eject
@@ -152,6 +153,26 @@ def random_architectures(count: int) -> list[Architecture]:
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_files_of_random_architectures_compute_what_this_project_does(framework, tmp_path):
     check_same(framework, random_architectures(20), tmp_path)
+
+
+def test_the_process_cannot_import_this_project(tmp_path):
+    (tmp_path / "net.py").write_text("import resnet_spec\n")
+    tasks = {"net": {"file": str(tmp_path / "net.py"), "channels": "3"}}
+    with pytest.raises(AssertionError, match="resnet_spec is forbidden here"):
+        compute("torch", tasks, alone=True)
+
+
+ALLOWED = {"torch": {"torch", "numpy"}, "keras": {"keras", "numpy", "tensorflow"}}
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_files_import_their_framework_alone(framework):
+    texts = [eject(name, framework, loader=True) for name in ALL_NAMES]
+    texts += [checks(arch, framework, "net") for arch in (TINY, EVERYTHING)]
+    for text in texts:
+        nodes = [node for each in ast.walk(ast.parse(text)) for node in names_in(each)]
+        names = {name.partition(".")[0] for name in nodes} - sys.stdlib_module_names
+        assert names <= ALLOWED[framework] | {"net", "pytest"}
 
 
 DEFECTS = {

@@ -273,8 +273,10 @@ class Facts:
 
     @property
     def depth(self) -> int:
-        """The number of Keras layers in a row, at most."""
-        return 10 * (1 + len(self.places))
+        """The number of Keras layers in a row: convolutions, their padding, norms, ReLUs, sums."""
+        convs = [conv for place in self.places for conv in place.block.convs]
+        padded = sum(conv.padding > 0 for conv in convs)
+        return 3 * len(convs) + padded + 3 * len(self.places) + 20
 
 
 def number(value: float) -> str:

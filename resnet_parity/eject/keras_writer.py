@@ -204,7 +204,7 @@ def network(facts: Facts) -> Iterator[str]:
     plan, arch = facts.plan, facts.arch
     yield "def resnet() -> keras.Model:"
     yield from docstring(pieces.network_text(facts, LAYOUT))
-    if facts.depth > 900:
+    if facts.depth > 800:
         yield "    sys.setrecursionlimit(100_000)  # Keras walks so deep a model by recursion"
     yield remark("layout")
     yield f'    image = keras.Input((None, None, {arch.in_channels}), name="image")'
