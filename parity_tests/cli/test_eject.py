@@ -78,6 +78,12 @@ def test_no_file_is_overwritten(tmp_path, capsys):
     assert out.read_text() == "mine"
 
 
+def test_without_the_framework_the_check_may_be_left_out(monkeypatch, capsys):
+    monkeypatch.setattr("resnet_parity.adapters.loading.find_spec", lambda name: None)
+    assert cli.main(["eject", "resnet18", "--framework", "torch"]) == 3
+    assert "or leave the check out: --no-check" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("writer", [torch_writer, keras_writer])
 def test_a_file_that_computes_something_else_is_not_written(writer, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(writer, "number", lambda value: "0.25")  # epsilons and momenta

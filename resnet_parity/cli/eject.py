@@ -86,11 +86,8 @@ def _eject(arguments: argparse.Namespace) -> options.Result:
             given = {"size": arguments.size, "loader": arguments.with_loader}
             text = eject(arch, framework, **given)
             if arguments.check:
-                from resnet_parity.eject.proof import proven
-
                 progress(f"running the file beside resnet_{framework}", len(chosen))
-                checked = proven(text, arch, framework)
-                text = eject(arch, framework, **given, checked=checked)
+                text = eject(arch, framework, **given, checked=_proven(text, arch, framework))
             texts.append(text)
         if arguments.with_tests:
             from resnet_parity.eject.checks import checks
@@ -108,6 +105,17 @@ def _eject(arguments: argparse.Namespace) -> options.Result:
             print("\n\n".join(texts), end="")
 
     return 0, show
+
+
+def _proven(text: str, arch: Architecture, framework: str) -> str:
+    """The sentence on the check that the file passed."""
+    from resnet_parity.eject.proof import proven
+    from resnet_parity.errors import MissingFrameworkError
+
+    try:
+        return proven(text, arch, framework)
+    except MissingFrameworkError as error:
+        raise MissingFrameworkError(f"{error}; or leave the check out: --no-check") from error
 
 
 def _refuse_contradictions(arguments: argparse.Namespace) -> None:
