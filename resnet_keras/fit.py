@@ -49,6 +49,7 @@ class _Steps(keras.callbacks.Callback):
         self.model.optimizer.learning_rate = self.recipe.learning_rate_at(self.first + batch)
 
     def on_train_batch_end(self, batch, logs=None):
+        _ = self.model  # asked for it, jax gives the variables their values
         self.on_step(self.first + batch, {name: float(mean) for name, mean in (logs or {}).items()})
 
     def on_epoch_end(self, epoch, logs=None):

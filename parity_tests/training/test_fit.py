@@ -12,7 +12,7 @@ from resnet_spec import Recipe
 
 import resnet_keras.fit
 import resnet_torch.fit
-from parity_tests.support import TINY
+from parity_tests.support import TINY, python
 from parity_tests.training.noise import Noise
 from resnet_parity.adapters.keras import training_state as keras_state
 from resnet_parity.adapters.torch import training_state as torch_state
@@ -95,3 +95,21 @@ def test_worker_processes_and_an_interruption_change_nothing(framework):
         ("step", 3),
     ]
     assert_same(adapter.get_state(second), adapter.get_state(whole))
+
+
+ON_JAX = """
+from parity_tests.training.test_fit import FRAMEWORKS, assert_same, run, start
+adapter, states = FRAMEWORKS["keras"][0], []
+whole, second = start("keras", "float32"), start("keras", "float32")
+keep = lambda step, means: states.append(adapter.get_state(whole))
+run("keras", whole, on_step=keep)
+adapter.set_state(second, states[1])
+run("keras", second, skip=2)
+assert_same(adapter.get_state(second), adapter.get_state(whole))
+"""
+
+
+def test_a_state_in_the_middle_of_an_epoch_is_current_on_jax():
+    """There the variables of a model get their values only when a callback asks for it."""
+    result = python("-c", ON_JAX, KERAS_BACKEND="jax")
+    assert result.returncode == 0, result.stderr

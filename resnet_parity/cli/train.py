@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from datetime import timedelta
+from itertools import count
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from resnet_parity.cli import options
@@ -96,9 +99,14 @@ def _train(arguments: argparse.Namespace) -> options.Result:
         )
     else:
         with progress_line() as progress:
+            begin, done = monotonic(), count(1)
 
             def on_step(total: int, means: Mapping[str, float]) -> None:
-                progress(f"loss {means['loss']:.4f}, accuracy {means['accuracy']:.4f}", total)
+                steps, seconds = next(done), monotonic() - begin
+                left = timedelta(seconds=round(seconds / steps * (total - steps)))
+                speed = steps * config.batch_size / seconds
+                shown = f"loss {means['loss']:.4f}, accuracy {means['accuracy']:.4f}"
+                progress(f"{shown}, {speed:.0f} images/s, {left} left", total)
 
             def say_above(line: str) -> None:
                 with progress.paused():

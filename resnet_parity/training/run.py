@@ -127,7 +127,8 @@ def train(
     if resume:
         _check_classes(plan)
     adapter, runs = run_adapter(config.framework, keras_backend)
-    for note in plan.notes if not resume else ():
+    reason = adapter.float64_unsupported_reason() if config.dtype == "float64" else None
+    for note in (*(() if resume else plan.notes), *([reason] if reason else [])):
         say(note)
     _write_head(plan, adapter.versions())
     run = runs.start(plan.architecture, plan.weights, plan.recipe, config.dtype)
