@@ -31,10 +31,19 @@ import resnet_keras
 import resnet_torch
 from parity_tests.checks.combinations import architectures
 from parity_tests.spec.test_imports import names_in
-from parity_tests.support import ALL_NAMES, EVERYTHING, KINDS, TINY, USERS, with_random_statistics
+from parity_tests.support import (
+    ALL_NAMES,
+    EVERYTHING,
+    KINDS,
+    TINY,
+    USERS,
+    find,
+    with_random_statistics,
+)
 from resnet_parity import cli
 from resnet_parity.eject import FRAMEWORKS, eject
 from resnet_parity.eject.checks import checks
+from resnet_parity.eject.proof import EjectError, proven
 from resnet_parity.site.definitions import key
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -200,6 +209,33 @@ def test_defects_in_a_file_are_found(tmp_path):
     sound = found.pop("none")
     assert not [name for name, result in found.items() if result == sound]
     assert found["idle line"]["lines not run"]
+
+
+@pytest.mark.parametrize(
+    ("framework", "net", "old", "new", "message"),
+    [
+        ("torch", "deep-stem", "ceil_mode=True, ", "", "cannot run: The size"),
+        ("torch", "tiny", "=0.1", "=0.2", "another bn1.running_mean after training"),
+        ("torch", "tiny", "fan_out", "fan_in", "another initial value of conv1.weight"),
+        ("torch", "tiny", "self.fc(x)", "self.fc(nn.Dropout()(x))", "another logits"),
+        ("torch", "tiny", "return self.relu(x)", "return x", "another gradient|another logits"),
+        ("keras", "tiny", "=0.9", "=0.8", "another bn1.running_mean after training"),
+        ("keras", "tiny", "fan_out", "fan_in", "another initial value of conv1.weight"),
+        (
+            "keras",
+            "tiny",
+            '"avgpool")',
+            '"avgpool")(x)\n    x = layers.Dropout(0.5)',
+            "in training",
+        ),
+    ],
+)
+def test_the_check_of_the_command_notices(framework, net, old, new, message):
+    arch = TINY if net == "tiny" else find(net)
+    text = eject(arch, framework)
+    assert old in text
+    with pytest.raises(EjectError, match=message):
+        proven(text.replace(old, new), arch, framework)
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

@@ -1,15 +1,17 @@
-"""Runs an ejected file beside this project's network: all outputs and gradients, bit by bit."""
+"""Runs an ejected file beside this project's network, and compares all that they compute."""
 
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 import numpy as np
 
 from resnet_spec import Architecture, WeightsError, outputs, taps
 
-from resnet_parity.adapters.loading import keras_adapter, torch_adapter
+from resnet_parity.adapters.loading import eager_mode, keras_adapter, torch_adapter
 from resnet_parity.errors import ParityError
+from resnet_parity.files import brief
 from resnet_parity.limits import check_memory
 from resnet_parity.probes import BATCH, default_size, random_weights
 from resnet_parity.probes.splitmix import Stream
@@ -27,31 +29,69 @@ def proven(source: str, arch: Architecture, framework: str) -> str:
     Weights, images and cotangents are random. Raises `EjectError` with the first number that
     differs, and `MissingFrameworkError`.
     """
-    size = default_size(arch, "random")
-    check_memory(arch, BATCH, size)
+    even, odd = sizes(arch)
+    check_memory(arch, BATCH, odd)
     adapter = torch_adapter() if framework == "torch" else keras_adapter()
-    results = importlib.import_module(f"resnet_parity.adapters.{framework}.ejected").results
-    images = _drawn(arch, "image", (BATCH, arch.in_channels, *size))
-    shapes = {tap.name: tap.shape for tap in taps(arch, *size)}
-    cotangents = {
-        name: _drawn(arch, name, (BATCH, *shapes[tap])) for name, tap in outputs(arch).items()
-    }
-    given = arch, random_weights(arch, 0, "float32"), images, cotangents
-    ours = results(None, *given)
+    ejected = importlib.import_module(f"resnet_parity.adapters.{framework}.ejected")
+    ours = _results(ejected, adapter, ejected.network(None, arch))
     try:
-        theirs = results(source, *given)
+        theirs = _results(ejected, adapter, ejected.network(source, arch))
     except WeightsError as error:
         raise EjectError(f"the file of {arch.name!r} for {framework} holds: {error}") from error
+    except Exception as error:  # whatever a faulty network raises
+        message = f"the file of {arch.name!r} for {framework} cannot run: {brief(error)}"
+        raise EjectError(message) from error
     for name, value in ours.items():
         if value.tobytes() != theirs[name].tobytes():
             raise EjectError(f"the file of {arch.name!r} for {framework} gives another {name}")
-    versions = ", ".join(f"{name} {version}" for name, version in adapter.versions().items())
+    versions = " and ".join(f"{name} {version}" for name, version in adapter.versions().items())
     return (
-        f"Checked with {versions}: for the same weights and images, all outputs and gradients are "
-        f"bitwise those of resnet_{framework}."
+        f"Checked in float32 with {versions}: bitwise those of resnet_{framework} in resnet-parity "
+        f"are outputs and gradients for {_text(even)}, outputs and running statistics of a "
+        f"training pass for {_text(odd)}, and initial kernels."
     )
+
+
+def sizes(arch: Architecture) -> tuple[tuple[int, int], tuple[int, int]]:
+    """An even size and an odd one, each even or odd before every stride.
+
+    Even sizes show on which side a stride pads, odd ones what becomes of the last row.
+    """
+    height, width = default_size(arch, "random")
+    return (height, width), (height + 1, width + 1)
+
+
+def _results(ejected: Any, adapter: Any, model: Any) -> dict[str, np.ndarray]:
+    """All that is compared of a network, by a name for messages."""
+    arch, mode = model.architecture, eager_mode(adapter)
+    even, odd = sizes(arch)
+    # The initial values of torch's dense layer are drawn at another time than in this project.
+    found = {
+        f"initial value of {name}": value
+        for name, value in ejected.get_weights(model, arch).items()
+        if not name.startswith("fc.")
+    }
+    ejected.set_weights(model, random_weights(arch, 0, "float32"), arch)
+    shapes = {tap.name: tap.shape for tap in taps(arch, *even)}
+    cotangents = {n: _drawn(arch, n, (BATCH, *shapes[tap])) for n, tap in outputs(arch).items()}
+    images = _drawn(arch, "image", (BATCH, arch.in_channels, *even))
+    found |= adapter.outputs_of(model, images, mode)
+    gradients = adapter.gradients(model, images, cotangents, mode, training=False)
+    found |= {f"gradient of {name}": value for name, value in gradients.items()}
+    images = _drawn(arch, "odd image", (BATCH, arch.in_channels, *odd))
+    returned = ejected.trained(model, images, mode)
+    found |= {f"{name} in training, or of odd sizes": each for name, each in returned.items()}
+    return found | {
+        f"{name} after training": value
+        for name, value in ejected.get_weights(model, arch).items()
+        if ".running_" in name
+    }
 
 
 def _drawn(arch: Architecture, name: str, shape: tuple[int, ...]) -> np.ndarray:
     numbers = Stream(f"eject/{arch.name}/{name}").uniform(int(np.prod(shape)))
     return (2 * numbers - 1).reshape(shape).astype("float32")
+
+
+def _text(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
