@@ -33,7 +33,7 @@ def conv(x: KerasTensor, spec: Conv) -> KerasTensor:
     # DIFFERS(conv-padding): torch pads inside the convolution, Keras with a layer before it.
     if spec.padding:
         x = zero_pad(x, spec.pad)
-    # DIFFERS(conv-init): Keras' HeNormal is truncated and uses the fan-in; ours does neither.
+    # DIFFERS(conv-init): Normal by fan-out; Keras' HeNormal is truncated and goes by the fan-in.
     kaiming = initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
     return layers.Conv2D(
         spec.out_channels,
@@ -85,7 +85,7 @@ def stem_conv(x: KerasTensor, stem: StemPlan) -> KerasTensor:
 
 def max_pool(x: KerasTensor, spec: MaxPool) -> KerasTensor:
     """A max-pool: (N, H, W, C) -> (N, H/stride, W/stride, C)."""
-    # DIFFERS(pool-padding): torch pads a max-pool with -inf; Keras has no such layer.
+    # DIFFERS(pool-padding): torch pads a max-pool with -inf; after a ReLU zeros in Keras are equal.
     kernel, name = spec.kernel, keras_layer_name(spec.name)
     if spec.border == "lowest":
         # Only at stride 1 does "same" pad both sides alike; a pool of one cell then strides.

@@ -60,7 +60,7 @@ DIFFERENCES: tuple[Difference, ...] = (
     ),
     Difference(
         "pool-padding",
-        "torch pads a max-pool with -inf; Keras has no such layer.",
+        "torch pads a max-pool with -inf; after a ReLU zeros in Keras are equal.",
         "MaxPool2d(3, 2, padding=1)",
         'after a ReLU ZeroPadding2D(1), MaxPooling2D(3, 2); else MaxPooling2D(3, 1, "same"), '
         "MaxPooling2D(1, 2)",
@@ -124,7 +124,7 @@ DIFFERENCES: tuple[Difference, ...] = (
     ),
     Difference(
         "conv-init",
-        "Keras' HeNormal is truncated and uses the fan-in; ours does neither.",
+        "Normal by fan-out; Keras' HeNormal is truncated and goes by the fan-in.",
         'kaiming_normal_(mode="fan_out")',
         'VarianceScaling(2.0, "fan_out", "untruncated_normal")',
         "training starts from another distribution, without any message",

@@ -37,7 +37,7 @@ def conv(spec: Conv) -> nn.Conv2d:
         groups=spec.groups,
         bias=spec.bias,
     )
-    # DIFFERS(conv-init): Keras' HeNormal is truncated and uses the fan-in; ours does neither.
+    # DIFFERS(conv-init): Normal by fan-out; Keras' HeNormal is truncated and goes by the fan-in.
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     if spec.zero_init:
         nn.init.zeros_(layer.weight)
@@ -78,7 +78,7 @@ def stem_conv(stem: StemPlan) -> nn.Module:
 
 def max_pool(spec: MaxPool) -> nn.Module:
     """A max-pool: (N, C, H, W) -> (N, C, H/stride, W/stride)."""
-    # DIFFERS(pool-padding): torch pads a max-pool with -inf; Keras has no such layer.
+    # DIFFERS(pool-padding): torch pads a max-pool with -inf; after a ReLU zeros in Keras are equal.
     if spec.border == "zero":
         return nn.Sequential(zero_pad(spec.pad), nn.MaxPool2d(spec.kernel, stride=spec.stride))
     return nn.MaxPool2d(spec.kernel, stride=spec.stride, padding=spec.padding)

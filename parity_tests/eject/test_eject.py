@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -240,7 +241,7 @@ def test_the_check_of_the_command_notices(framework, net, old, new, message):
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_files_are_short(framework):
-    checked = "with its versions " * 6  # as long as the sentence that the command writes
+    checked = "with its versions " * 9  # as long as the sentence that the command writes
     lengths = {n: len(eject(n, framework, checked=checked).splitlines()) for n in ALL_NAMES}
     assert lengths["resnet50"] <= 120
     assert max(lengths.values()) <= 150
@@ -311,17 +312,55 @@ def test_state_dicts_of_torchvision_and_timm_load_strictly():
         run_file(eject(name, "torch"))["ResNet"]().load_state_dict(model.state_dict(), strict=True)
 
 
-def test_weights_that_convert_writes_load_into_the_keras_file(tmp_path, capsys):
-    model = run_file(eject("resnet20", "torch"))["ResNet"]()
-    torch.save(model.state_dict(), tmp_path / "net.pth")
-    out = tmp_path / "net.weights.h5"
-    command = ["convert", str(tmp_path / "net.pth"), "--to", "weights-h5", "--out", str(out)]
-    assert cli.main([*command, "--architecture", "resnet20", "--no-prove"]) == 0
-    keras_model = run_file(eject("resnet20", "keras"))["resnet"]()
-    keras_model.load_weights(out)
-    wanted = resnet_torch.get_weights(model, "resnet20")
-    for name, array in resnet_keras.get_weights(keras_model, "resnet20").items():
-        assert (array == wanted[name]).all(), name
+def header(text: str) -> str:
+    found = ast.get_docstring(ast.parse(text))
+    assert found
+    return found
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("classes", ["10", "0"])
+def test_the_lines_on_weights_in_the_header_run(framework, classes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = run_file(eject("resnet20", "torch"))["ResNet"]()
+    torch.save(source.state_dict(), "net.ckpt")
+    text = eject(get_architecture("resnet20", num_classes=int(classes)), framework)
+    command, lines = re.findall(r"\n    # resnet-parity (.*)\n((?:    .*(?:\n|$))+)", header(text))[
+        0
+    ]
+    command = command.replace("CHECKPOINT", "net.ckpt --architecture resnet20 --no-prove")
+    assert cli.main(command.split()) == 0
+    namespace = run_file(text)
+    exec(textwrap.dedent(lines), namespace)
+    package = {"torch": resnet_torch, "keras": resnet_keras}[framework]
+    wanted = resnet_torch.get_weights(source, "resnet20")
+    arch = get_architecture("resnet20", num_classes=int(classes))
+    found = package.get_weights(namespace["model"], arch)
+    assert len(found) == len(wanted) - 2 * (classes == "0")
+    assert not [name for name, array in found.items() if (array != wanted[name]).any()]
+
+
+LIKE_RESNET50 = replace(get_architecture("resnet50"), avg_down=True)
+
+
+@pytest.mark.parametrize(
+    ("arch", "sentence"),
+    [
+        (get_architecture("resnet50"), "the names of torchvision."),
+        (get_architecture("resnet50", output_stride=8), "the names of torchvision."),
+        (get_architecture("resnet50", num_classes=10), "torchvision; fc has another shape."),
+        (get_architecture("resnet50", num_classes=0), "torchvision but for those of fc, which it"),
+        (get_architecture("resnet18", features_only=True), "torchvision but for those of fc, "),
+        (
+            get_architecture("resnet50d", num_classes=10, in_channels=1),
+            "the names of timm; conv1.0 and fc have another shape.",
+        ),
+        (LIKE_RESNET50, "names such as layer1.0.conv1.weight."),
+        (get_architecture("resnet20"), "names such as layer1.0.conv1.weight."),
+    ],
+)
+def test_the_header_says_whose_names_the_tensors_have(arch, sentence):
+    assert sentence in header(eject(arch, "torch")).replace("\n", " ")
 
 
 def test_the_loader_copies_a_state_dict_of_pytorch_and_back():
@@ -350,5 +389,14 @@ def test_a_source_with_quotes_stays_a_text():
     """The source of an architecture may come from a file of anyone."""
     arch = replace(TINY, source='"""\nraise SystemExit\n"""\\')
     for framework in FRAMEWORKS:
-        header = ast.get_docstring(ast.parse(eject(arch, framework)))
-        assert header and "raise SystemExit" in header
+        assert "raise SystemExit" in header(eject(arch, framework))
+
+
+def test_a_source_with_control_characters_is_written_with_spaces():
+    arch = replace(TINY, source="a\tb\x00c\\d")
+    assert "\nSource: a b c d.\n" in header(eject(arch, "torch"))
+
+
+def test_the_header_names_the_loader():
+    assert "`load_state_dict` copies" in header(eject("resnet18", "keras", loader=True))
+    assert "load_state_dict" not in header(eject("resnet18", "keras"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 from resnet_spec import (
     ARCHITECTURES,
@@ -12,8 +14,8 @@ from resnet_spec import (
     get_architecture,
     mac_count,
     parameter_count,
+    parameters,
 )
-from resnet_spec.text import printable
 
 from resnet_parity.eject import keras_writer, pieces, torch_writer
 from resnet_parity.eject.facts import Facts
@@ -41,11 +43,15 @@ def eject(
     facts = Facts(arch, size or (arch.image_size, arch.image_size))
     writer = _WRITERS[framework]
     parts = ["\n".join(part(facts)) for part in writer.PARTS]
-    if loader and framework == "keras":
+    loader = loader and framework == "keras"
+    if loader:
         parts.append(keras_writer.loader())
     code = "\n\n\n".join(part for part in parts if part)
     stages = "\n".join(pieces.stages(facts, writer.LAYOUT))
-    head = [_header(facts, framework, checked), "\n".join(_imports(code, framework))]
+    head = [
+        _header(facts, framework, loader=loader, checked=checked),
+        "\n".join(_imports(code, framework)),
+    ]
     return "\n\n".join([*head, *([stages] if stages else [])]) + f"\n\n\n{code}\n"
 
 
@@ -66,44 +72,64 @@ def _imports(code: str, framework: str) -> Iterator[str]:
     yield f"from keras import {', '.join(['KerasTensor', *names])}"
 
 
-def _header(facts: Facts, framework: str, checked: str) -> str:
+def _header(facts: Facts, framework: str, *, loader: bool, checked: str) -> str:
     arch = facts.arch
     layout = _WRITERS[framework].LAYOUT
     height, width = facts.size
     macs = f"{mac_count(arch, height, width):,} multiply-accumulates for {height}x{width}"
     shapes = pieces.network_text(facts, layout)
     title = f"{arch.name} in {FRAMEWORKS[framework]}: {shapes[0].lower()}{shapes[1:]}."
-    plain = printable(arch.source).replace("\\", "/").replace('"', "'")
+    kept = (each if each.isprintable() and each != "\\" else " " for each in arch.source)
+    plain = "".join(kept).replace('"', "'").strip()
     source = [f"Source: {plain}."] if plain else []
     counts = f"{parameter_count(arch):,} parameters, {macs}."
-    lines = [_filled(title), "", *map(_filled, [*source, counts]), "", *_loading(facts, framework)]
-    if checked:
-        lines += ["", _filled(checked)]
-    return '"""' + "\n".join(lines) + '\n"""'
+    lines = [title, "", *source, counts, *([checked] if checked else []), ""]
+    loading = _loading(facts, framework, loader=loader)
+    return '"""' + "\n".join([*map(_filled, lines), *loading]) + '\n"""'
 
 
-def _loading(facts: Facts, framework: str) -> Iterator[str]:
+def _loading(facts: Facts, framework: str, *, loader: bool) -> Iterator[str]:
     """How weights are loaded."""
-    arch = facts.arch
-    row = ARCHITECTURES.get(arch.name)
-    names = f"resnet_{framework}"
-    if framework == "torch" and row in GROUPS["torchvision (v1.5)"]:
-        names = "torchvision"
-    elif framework == "torch" and row and row.source.startswith("timm") and not row.preactivation:
-        names = "timm"
-    named = "tensors" if framework == "torch" else "layers"
-    end = ".pth" if framework == "torch" else ".weights.h5"
-    to = f"--to {'torch' if framework == 'torch' else 'weights-h5'}"
     head = "" if facts.plan.fc else " --drop-head"
-    yield _filled(f"Its {named} have the names of {names}. To load weights of any library:")
-    yield ""
-    yield f"    # resnet-parity convert CHECKPOINT {to}{head} -o net{end}"
+    names = "Its layers have the names of PyTorch, with _ for a dot: layer1_0_conv1."
     if framework == "torch":
+        names = _names(facts.arch)
+    if loader:
+        names += " `load_state_dict` copies a state dict of PyTorch."
+    yield _filled(f"{names} To load weights of any library:")
+    yield ""
+    if framework == "torch":
+        yield f"    # resnet-parity convert CHECKPOINT --to torch{head} -o net.pth"
+        yield "    import torch"
         yield "    model = ResNet()"
-        yield f'    model.load_state_dict(torch.load("net{end}", weights_only=True))'
+        yield '    model.load_state_dict(torch.load("net.pth", weights_only=True))'
     else:
+        yield f"    # resnet-parity convert CHECKPOINT --to weights-h5{head} -o net.weights.h5"
         yield "    model = resnet()"
-        yield f'    model.load_weights("net{end}")'
+        yield '    model.load_weights("net.weights.h5")'
+
+
+def _names(arch: Architecture) -> str:
+    """Whose tensors have the names of those in PyTorch, and which have other shapes."""
+    row = ARCHITECTURES.get(arch.name)
+    library = ""
+    if row in GROUPS["torchvision (v1.5)"]:
+        library = "torchvision"
+    elif row and row.source.startswith("timm") and not row.preactivation:
+        library = "timm"
+    if not row or not library or _without_sizes(row) != _without_sizes(arch):
+        return "Its tensors have names such as layer1.0.conv1.weight."
+    ours, theirs = ({p.name: p.shape for p in parameters(each)} for each in (arch, row))
+    lost = "" if theirs.keys() == ours.keys() else " but for those of fc, which it lacks"
+    other = [n.removesuffix(".weight") for n in ours if ours[n] != theirs[n] and "bias" not in n]
+    shapes = f"; {' and '.join(other)} {'have' if other[1:] else 'has'} another shape"
+    return f"Its tensors have the names of {library}{lost}{shapes if other else ''}."
+
+
+def _without_sizes(arch: Architecture) -> Architecture:
+    """The architecture without the fields that change no name and, but for fc, no block."""
+    sizes: dict[str, Any] = {"num_classes": 0, "in_channels": 3, "image_size": 224}
+    return replace(arch, **sizes, output_stride=None, out_indices=None, source="")
 
 
 def _filled(text: str) -> str:

@@ -46,9 +46,8 @@ def proven(source: str, arch: Architecture, framework: str) -> str:
             raise EjectError(f"the file of {arch.name!r} for {framework} gives another {name}")
     versions = " and ".join(f"{name} {version}" for name, version in adapter.versions().items())
     return (
-        f"Checked in float32 with {versions}: bitwise those of resnet_{framework} in resnet-parity "
-        f"are outputs and gradients for {_text(even)}, outputs and running statistics of a "
-        f"training pass for {_text(odd)}, and initial kernels."
+        f"Checked with {versions} in float32: outputs and gradients ({_text(even)}), a training "
+        f"pass ({_text(odd)}) and initial kernels are bitwise those of resnet-parity."
     )
 
 
