@@ -334,7 +334,7 @@ def without(state, name: str) -> dict[str, torch.Tensor]:
         (
             lambda s: {"a.weight": torch.ones(3, 3), "b.bias": torch.ones(3)},
             "holds no ResNet that is known; the first of its 2 tensors: a.weight, b.bias; "
-            "`resnet-parity inspect` lists all",
+            "`resnet-parity inspect --json` lists all",
         ),
     ],
 )
@@ -863,6 +863,27 @@ def test_a_folder_has_a_card(tmp_path):
         digest = hashlib.sha256((tmp_path / "hf" / name).read_bytes()).hexdigest()
         assert f"SHA-256 of `{name}`: `{digest}`" in card
     assert "Not proven" in card and "| float64 |" not in card
+
+
+def test_a_card_shows_the_text_of_a_stranger_as_text_and_what_rounding_costs(tmp_path):
+    source = "mine\n---\nlicense: mit\n---\n<script>`x`"
+    arch = replace(get_architecture("resnet18", num_classes=2), source=source)
+    weights = random_weights(arch, 0, "float32")
+    save_weights(
+        tmp_path / "out", weights, "timm", architecture=arch, dtype="bfloat16", proven=False
+    )
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert card.count("---\n") == 2 and card.count("license:") == 2 and "<script>" not in card
+    assert "Rounded to bfloat16: the kernels changed by" in card
+
+
+def test_kernels_of_zeros_round_to_zeros(tmp_path):
+    weights = {k: np.zeros_like(v) for k, v in random_weights(TINY, 0, "float32").items()}
+    weights |= {k: v + 1 for k, v in weights.items() if k.endswith("running_var")}
+    path = tmp_path / "out.pth"
+    assert (
+        save_weights(path, weights, "torch", architecture=TINY, dtype="float16", proven=False)
+    ).rounding == 0
 
 
 def test_a_source_that_changed_after_it_was_loaded_is_not_hashed(state, tmp_path):

@@ -91,6 +91,30 @@ def test_an_order_that_shapes_do_not_show_is_refused(tmp_path):
         load_weights(tmp_path / "old.weights.h5", architecture=arch)
 
 
+@pytest.mark.parametrize(
+    ("name", "candidates"),
+    [
+        ("resnet18", r"resnet18"),
+        ("resnet50c", r"resnet50c and resnet50d"),
+        pytest.param("resnetv2_110", r"resnet110 and resnetv2_110", marks=pytest.mark.full),
+    ],
+)
+def test_numbered_layers_of_anyone_need_the_architecture(name, candidates, tmp_path):
+    """Neither epsilon nor padding is in the file: it may be a tutorial's, which pads by SAME."""
+    save_by_order(tmp_path / "old.weights.h5", resnet_keras.create_model(name))
+    message = rf"shapes fit {candidates}, but the file says neither .* add --architecture \w+"
+    with pytest.raises(ParityError, match=message):
+        load_weights(tmp_path / "old.weights.h5")
+
+
+def test_numbered_layers_with_the_order_of_a_tutorial_are_not_keras_applications(tmp_path):
+    """It has the shapes and the biases of ResNet50, but its shortcuts come last."""
+    arch = replace(get_architecture("resnet50", num_classes=3), conv_bias="all")
+    save_by_order(tmp_path / "old.weights.h5", resnet_keras.create_model(arch))
+    with pytest.raises(ParityError, match="but the file says neither epsilon nor padding"):
+        load_weights(tmp_path / "old.weights.h5")
+
+
 class Wrapped(nn.Module):
     """A body and a classifier beside it, as in a LightningModule."""
 
@@ -150,12 +174,33 @@ def second_norm() -> nn.Module:
     return model
 
 
-@pytest.mark.parametrize("make", [hidden_layer, other_width, second_norm])
+def other_name() -> nn.Module:
+    model = Wrapped()
+    model.projection = model.classifier
+    del model.classifier
+    return model
+
+
+def pointwise() -> nn.Module:
+    model = Wrapped()
+    model.classifier = nn.Conv2d(512, 6, 1)  # type: ignore[assignment]
+    return model
+
+
+def beside_a_scalar() -> nn.Module:
+    model = Wrapped()
+    model.alpha = nn.Parameter(torch.zeros(()))
+    return model
+
+
+@pytest.mark.parametrize(
+    "make", [hidden_layer, other_width, second_norm, other_name, pointwise, beside_a_scalar]
+)
 def test_layers_that_are_no_classifier_are_left_over(make, tmp_path):
     torch.save(make().state_dict(), tmp_path / "net.pth")
     loaded = load_weights(tmp_path / "net.pth")
     assert loaded.architecture.num_classes == 0
-    assert any(name.startswith("fc.") for name in loaded.report.left_over)
+    assert any(name.endswith(".weight") for name in loaded.report.left_over)
 
 
 def tuned(*between: keras.layers.Layer) -> keras.Model:
@@ -163,7 +208,7 @@ def tuned(*between: keras.layers.Layer) -> keras.Model:
         weights=None, include_top=False, input_shape=(64, 64, 3), name="body"
     )
     model = keras.Sequential([keras.Input((64, 64, 3)), keras.layers.Rescaling(1 / 255), body])
-    for layer in (*between, keras.layers.Dense(5, "softmax", name="mine")):
+    for layer in (*between, keras.layers.Dense(5, "softmax", name="my_classes")):
         model.add(layer)
     fill(model)
     return model
@@ -181,7 +226,7 @@ def test_a_dense_layer_after_a_nested_body_is_its_classifier(suffix, tmp_path):
     loaded = load_weights(path)
     assert loaded.architecture == get_architecture("keras_resnet50", num_classes=5)
     assert loaded.report.left_over == ()
-    kernel = model.get_layer("mine").weights[0].numpy()
+    kernel = model.get_layer("my_classes").weights[0].numpy()
     assert loaded.weights["fc.weight"].tobytes() == np.ascontiguousarray(kernel.T).tobytes()
 
 
@@ -189,4 +234,4 @@ def test_a_dense_layer_after_another_pool_is_left_over(tmp_path):
     tuned(keras.layers.GlobalMaxPooling2D()).save(tmp_path / "net.keras")
     loaded = load_weights(tmp_path / "net.keras")
     assert loaded.architecture.num_classes == 0
-    assert loaded.report.left_over == ("mine/kernel", "mine/bias")
+    assert loaded.report.left_over == ("my_classes/kernel", "my_classes/bias")

@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import TypeVar
 
 from resnet_spec import ARCHITECTURES, Architecture, Conv, Norm, make_plan
 
 from resnet_parity.weights.dialects import DIALECTS
 from resnet_parity.weights.formats.stored import Tensors
-from resnet_parity.weights.identify import read_as
+from resnet_parity.weights.identify import distance, read_as
 from resnet_parity.weights.naming import Dialect, roles
 from resnet_parity.weights.shapes import Shape
 
@@ -26,10 +27,40 @@ _NUMBERED = re.compile(
     r"((?:.*/)?)(conv2d|batch_normalization|dense)(?:_(\d{1,9}))?/(kernel|bias|gamma|beta|moving_\w+)"
 )
 
+_DIALECTS = ("keras-applications", "keras-applications-v2", "keras")
+
 _PLACES = ("before the last convolution of the block", "after the block", "before the block")
 """Where the layers of a shortcut stand between those of its block: the first two are usual."""
 
-NOTE = "the file numbers its layers and does not name them; shapes say that shortcuts stand {}"
+
+@dataclass(frozen=True)
+class Numbering:
+    """What the numbers may mean: the layers of an architecture, named in a dialect."""
+
+    dialect: Dialect
+    architecture: Architecture
+    place: str
+    layers: Mapping[str, str]
+    """The canonical names of the layers, by those in the file."""
+
+    def renamed(self, tensors: Mapping[str, T]) -> dict[str, T]:
+        """The tensors by their names in the dialect."""
+        known, names = roles(self.architecture), {}
+        for theirs, layer in self.layers.items():
+            role, numbers = known[layer]
+            name = self.dialect.layer_name(role, **numbers)
+            assert name is not None  # each of these dialects has names for its networks
+            names[theirs] = name
+        parts = ((name.rpartition("/"), tensor) for name, tensor in tensors.items())
+        return {f"{names.get(layer, layer)}/{word}": tensor for (layer, _, word), tensor in parts}
+
+    @property
+    def note(self) -> str:
+        """A sentence for the report."""
+        return (
+            f"the file numbers its layers and does not name them; their shapes fit "
+            f"{self.architecture.name}, with shortcuts {self.place}"
+        )
 
 
 @dataclass(frozen=True)
@@ -41,30 +72,25 @@ class _Numbered:
     dense: list[str]
 
 
-def named_by_order(tensors: Tensors, given: Architecture | None) -> tuple[Tensors, str] | None:
-    """The tensors by their names in a dialect of Keras, and a sentence on their order.
+def numberings(tensors: Tensors, given: Architecture | None) -> list[Numbering]:
+    """Every order of layers that agrees with the shapes, each once.
 
-    `given` is the architecture that the user names. None where no architecture agrees with the
-    shapes, or where several orders do.
+    `given` is the architecture that the user names. Networks of keras.applications come first: they
+    have biases before norms, and their place of shortcuts. Anyone may have built the others.
     """
     numbered = _numbered(tensors)
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
-    # keras.applications has biases in its convolutions, the others have none.
-    has_biases = any(f"{name}/bias" in shapes for name in numbered.convs)
-    applications = ("keras-applications", "keras-applications-v2") if has_biases else ()
-    for dialect in (*applications, "keras"):
+    found: dict[frozenset[tuple[str, str]], Numbering] = {}
+    for name, place in product(_DIALECTS, _PLACES):
+        dialect = DIALECTS[name]
         for row in [given] if given else ARCHITECTURES.values():
-            found = {  # by names, because places are one where no shortcut projects
-                tuple(names.items()): place
-                for place in _PLACES
-                if (names := _names(DIALECTS[dialect], row, numbered, place))
-                and _fits(DIALECTS[dialect], row, _renamed(shapes, names))
-            }
-            if len(found) > 1:
-                return None
-            for names, place in found.items():
-                return _renamed(tensors, dict(names)), NOTE.format(place)
-    return None
+            if name != "keras" and (distance(dialect, row) or place != _PLACES[0]):
+                continue
+            layers = _layers(row, numbered, place)
+            numbering = Numbering(dialect, row, place, layers or {})
+            if layers and _fits(numbering, shapes):
+                found.setdefault(frozenset(layers.items()), numbering)
+    return [*found.values()]
 
 
 def _numbered(tensors: Iterable[str]) -> _Numbered:
@@ -88,27 +114,18 @@ def _numbered(tensors: Iterable[str]) -> _Numbered:
     return _Numbered(convs, norms, [*dense])
 
 
-def _names(
-    dialect: Dialect, arch: Architecture, numbered: _Numbered, place: str
-) -> dict[str, str] | None:
-    """The names of the layers of an architecture, by those of the file; None for other numbers."""
+def _layers(arch: Architecture, numbered: _Numbered, place: str) -> dict[str, str] | None:
+    """The canonical names of the layers, by those of the file; None for other numbers of them."""
     layers = [*_ordered(arch, place)]
     convs = [layer.name for layer in layers if isinstance(layer, Conv)]
     norms = [layer.name for layer in layers if isinstance(layer, Norm)]
     if len(convs) != len(numbered.convs) or len(norms) != len(numbered.norms):
         return None
-    known = roles(arch)
-    found = {}
-    pairs = [*zip(numbered.convs, convs, strict=True), *zip(numbered.norms, norms, strict=True)]
-    for theirs, layer in pairs:
-        role, numbers = known[layer]
-        name = dialect.layer_name(role, **numbers)
-        if name is None:
-            return None
-        found[theirs] = name
-    head = dialect.layer_name("fc")
+    found = dict(zip(numbered.convs, convs, strict=True))
+    found |= zip(numbered.norms, norms, strict=True)
+    head = make_plan(arch).fc
     if len(numbered.dense) == 1 and head:
-        found[numbered.dense[0]] = head
+        found[numbered.dense[0]] = head.name
     return found
 
 
@@ -125,15 +142,12 @@ def _ordered(arch: Architecture, place: str) -> Iterator[object]:
         yield plan.norm
 
 
-def _renamed(tensors: Mapping[str, T], names: Mapping[str, str]) -> dict[str, T]:
-    """The tensors of layers under other names."""
-    parts = ((name.rpartition("/"), tensor) for name, tensor in tensors.items())
-    return {f"{names.get(layer, layer)}/{word}": tensor for (layer, _, word), tensor in parts}
-
-
-def _fits(dialect: Dialect, arch: Architecture, shapes: Mapping[str, Shape]) -> bool:
-    """Whether the tensors are those of an architecture; other dense layers may be left over."""
-    reading = read_as(dialect, "", shapes, arch)
+def _fits(numbering: Numbering, shapes: Mapping[str, Shape]) -> bool:
+    """Whether the tensors are those of the architecture; other dense layers may be left over."""
+    renamed = numbering.renamed(shapes)
+    reading = read_as(numbering.dialect, "", renamed, numbering.architecture)
     if reading is None or not reading.fits:
         return False
+    if numbering.dialect.name != "keras" and reading.biases:
+        return False  # that network has biases of its own
     return all("dense" in name for name in reading.left_over)

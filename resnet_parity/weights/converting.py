@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from resnet_spec import Architecture, check_weights, get_architecture, make_graph
+from resnet_spec import Architecture, check_weights, get_architecture, make_graph, make_plan
 from resnet_spec.state_dict import with_sizes_of
 from resnet_spec.text import printable
 from resnet_spec.weights import check_arrays
@@ -90,6 +90,8 @@ class Converted:
             shown = ", ".join(map(printable, report.left_over[:_SHOWN]))
             yield f"  left over, not converted: {shown}{more} ({len(report.left_over)} in all)"
         yield from (f"  also in the file: {printable(line)}" for line in report.contents)
+        if not arch.num_classes:
+            yield f"  no classifier: the outputs are {make_plan(arch).out_channels} pooled features"
         yield from (f"  made up: {line}" for line in report.made_up)
         yield from (f"  cast: {line}" for line in report.cast)
         yield from (f"  not converted: {line}" for line in report.aside)
@@ -113,7 +115,8 @@ class Converted:
     def opening(self) -> str:
         """The line that opens what was written."""
         dialect = DIALECTS.get(self.dialect)
-        return opening(self.target, self.loaded.architecture, dialect, self.path)
+        is_rounded = self.rounding is not None
+        return opening(self.target, self.loaded.architecture, dialect, self.path, is_rounded)
 
 
 def save_weights(
@@ -171,7 +174,7 @@ def save_weights(
             reading = prove_reading(written.original) if written.original else ()
             proof = prove(written, target, temporary, dialect, dtype)
         if not target.suffix:
-            text = card(loaded, target, proof)
+            text = card(loaded, target, proof, dtype, rounding)
             with writing(path):
                 (temporary / "README.md").write_text(text, encoding="utf-8")
     return Converted(loaded, path, target.name, dialect.name, proof, rounding, reading=reading)
@@ -273,7 +276,7 @@ def _rounding(exact: dict[str, np.ndarray], rounded: dict[str, np.ndarray]) -> f
         if array.ndim > 1
     ]
     error, norm = np.linalg.norm(np.array(norms), axis=0)
-    return float(error / norm)
+    return float(error / norm) if norm else 0.0
 
 
 def _check_read_back(

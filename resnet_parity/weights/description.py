@@ -23,7 +23,7 @@ from resnet_parity.weights.loading import (
 )
 from resnet_parity.weights.remarks import Remarks, remarks
 
-_SHOWN, _LONGEST = 8, 80
+_SHOWN, _LONGEST, _LISTED = 8, 80, 40
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,10 @@ class Description:
             steps = f" and {counters} step counters" if counters else ""
             yield f"  {where}{len(tensors) - counters} tensors{steps}"
             if self.choice is None:
-                yield from (f"    {printable(n)} {each.shape}" for n, each in tensors.items())
+                listed = [*tensors.items()][:_LISTED]
+                yield from (f"    {printable(n)} {each.shape}" for n, each in listed)
+                if len(tensors) > _LISTED:
+                    yield f"    ... and {len(tensors) - _LISTED} more (--json lists all)"
         for line in self.checkpoint.contents:
             yield f"  {printable(line)}"
         facts = _facts(self.checkpoint)

@@ -27,7 +27,7 @@ from resnet_parity.files import check_readable, state_of
 from resnet_parity.limits import MAX_ELEMENTS
 from resnet_parity.progress import Progress
 from resnet_parity.weights.adapt import adapt_weights
-from resnet_parity.weights.by_order import named_by_order
+from resnet_parity.weights.by_order import numberings
 from resnet_parity.weights.dialects import DIALECTS
 from resnet_parity.weights.formats import is_onnx, open_checkpoint
 from resnet_parity.weights.formats.stored import Checkpoint, Tensors
@@ -53,7 +53,7 @@ class UnknownNetworkError(ParityError):
     """A file holds no known network; `reason` is the message without where all tensors are."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"{reason}; `resnet-parity inspect` lists all")
+        super().__init__(f"{reason}; `resnet-parity inspect --json` lists all")
         self.reason = reason
 
 
@@ -475,17 +475,26 @@ def _shapes(tensors: Tensors) -> dict[str, tuple[int, ...]]:
 
 
 def _by_order(checkpoint: Checkpoint, architecture: Architecture | None) -> list[Choice]:
-    """The network of a file that numbers its layers. Raises `ParityError` if several orders fit."""
+    """The network of a file that numbers its layers. Raises `ParityError` if several may be it."""
     tensors = checkpoint.groups[""]
-    if found := named_by_order(tensors, architecture):
-        named, note = found
+    found = numberings(tensors, architecture)
+    if len(found) == 1 and (architecture or found[0].dialect.name != "keras"):
+        named = found[0].renamed(tensors)
         readings = identify(_shapes(named), architecture=architecture)
-        return [Choice("", named, replace(each, notes=(note,))) for each in readings]
-    raise ParityError(
+        return [Choice("", named, replace(each, notes=(found[0].note,))) for each in readings]
+    start = (
         f"{checkpoint.path} ({checkpoint.format}) does not say what its layers are called, only "
-        f"their order ({printable(next(iter(tensors)))} ...), and the shapes fit no architecture "
-        "in one order alone; load it into its model in Keras and save that with "
-        "model.save('named.keras')"
+        f"their order ({printable(next(iter(tensors)))} ...)"
+    )
+    fix = "load it into its model in Keras and save that with model.save('named.keras')"
+    if not found or architecture:
+        reason = "and the shapes fit no architecture in one order alone"
+        raise ParityError(f"{start}, {reason}; {fix}")
+    names = list(dict.fromkeys(each.architecture.name for each in found))
+    raise ParityError(
+        f"{start}; the shapes fit {' and '.join(names)}, but the file says neither epsilon nor "
+        f"padding, and Keras' own are others: {fix}; or, if yours are those of torchvision, add "
+        f"--architecture {names[0]}"
     )
 
 

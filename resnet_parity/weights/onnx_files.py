@@ -46,6 +46,6 @@ def export_onnx(
     from resnet_parity.onnx_io.export import export_verified
     from resnet_parity.onnx_io.exporters import ExportOptions
 
-    options = ExportOptions(framework="torch", size=(arch.image_size, arch.image_size))
+    options = ExportOptions(framework="torch", dynamic=("batch", "size"))
     content, verdicts = export_verified(arch, weights, options, progress=progress)
     return content, tuple(f"{each.check} check: {each.engine}, {each.figure}" for each in verdicts)

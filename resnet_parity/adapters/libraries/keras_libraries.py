@@ -53,7 +53,13 @@ class KerasApplications(KerasLibrary):
 
     def missing_reason(self, arch: Architecture) -> str:
         if arch.name not in _APPLICATIONS or not same_graph_as_row(arch):
-            return f"keras.applications builds nothing like {arch.name}"
+            theirs = f"keras_{arch.name}"
+            other = (
+                f": its ResNet is {theirs}, with biases, another stride and epsilon"
+                if theirs in _APPLICATIONS
+                else ""
+            )
+            return f"keras.applications builds nothing like {arch.name}{other}"
         return ""
 
     def build(self, arch: Architecture, dtype: str, weights: Path | None = None) -> Any:
