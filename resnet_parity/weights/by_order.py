@@ -35,7 +35,7 @@ _PLACES = ("before the last convolution of the block", "after the block", "befor
 
 @dataclass(frozen=True)
 class Numbering:
-    """What the numbers may mean: the layers of an architecture, named in a dialect."""
+    """One meaning of the numbers: the layers of an architecture, named in a dialect."""
 
     dialect: Dialect
     architecture: Architecture
