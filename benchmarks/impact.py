@@ -24,6 +24,7 @@ import resnet_keras
 import resnet_keras.blocks
 import resnet_keras.layers
 import resnet_torch
+import resnet_torch.training
 from benchmarks.provenance import Measured, Results, versions
 from parity_tests.checks.mutants import ALL, MUTANTS, Mutant, MutantAdapter, same_padding
 from parity_tests.lockstep.training_mutants import FULL, TRAINING_MUTANTS, TrainingMutant
@@ -212,6 +213,16 @@ def train_mode() -> Impact:
     return of_logits(found, right, "a small net")
 
 
+def freezing() -> Impact:
+    """The running means of a frozen norm after one batch in training mode."""
+    model, _, _ = torch_state.start(TINY, random_weights(TINY, 0, "float64"), Recipe(), "float64")
+    model = resnet_torch.training.freeze_backbone(model).train()
+    before = resnet_torch.get_weights(model)["bn1.running_mean"]
+    model(torch.from_numpy(np.einsum("nhwc->nchw", Noise(1).load(0, 0)[0]).astype("float64")))
+    after = resnet_torch.get_weights(model)["bn1.running_mean"]
+    return relative_error(before, after), "relative error {} in a frozen running mean after a batch"
+
+
 def zero_grad() -> Impact:
     """Two steps whose gradients are added up."""
     weights, images = random_weights(TINY, 0, "float64"), Noise(2)
@@ -313,6 +324,7 @@ DIFFERENCES: dict[str, tuple[Architecture | None, Callable[[], Impact]]] = {
     "conv-init": (RESNET50, conv_init),
     "dtype": (RESNET50, dtype),
     "train-mode": (TINY, train_mode),
+    "freezing": (TINY, freezing),
     "zero-grad": (TINY, zero_grad),
     "metrics": (None, metrics),
     "schedule": (None, schedule),

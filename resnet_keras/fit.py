@@ -90,6 +90,7 @@ def fit(
         jit = compiled or "auto"
         model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=jit)
         # DIFFERS(train-mode): torch's model is in a mode until it is changed, Keras' fit sets it.
+        # DIFFERS(freezing): torch's frozen norm still follows the batch, Keras' does not.
         # DIFFERS(zero-grad): torch adds gradients to those of before, Keras' fit has new ones.
         for part in (epochs[:1], epochs[1:]) if skip else (epochs,):
             batches = _BatchSequence(model, train, skip, workers)

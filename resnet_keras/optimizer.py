@@ -83,4 +83,4 @@ def _buffers(model: keras.Model, optimizer: CoupledSGD) -> dict[Parameter, keras
         return {}
     of = {id(v): m for v, m in zip(model.trainable_variables, optimizer.momentums, strict=True)}
     variables = variables_of(model, architecture_of(model))
-    return {p: of[id(value)] for p, value in variables.items() if p.trainable}
+    return {p: of[id(value)] for p, value in variables.items() if id(value) in of}

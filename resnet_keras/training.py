@@ -92,6 +92,15 @@ def for_training(model: keras.Model) -> keras.Model:
     return copy
 
 
+def freeze_backbone(model: keras.Model) -> keras.Model:
+    """The same model, of which only the classifier is trained."""
+    # DIFFERS(freezing): torch's frozen norm still follows the batch, Keras' does not.
+    for layer in model.layers:
+        layer.trainable = False
+    model.get_layer("fc").trainable = True
+    return model
+
+
 def cross_entropy(model: keras.Model, recipe: Recipe) -> keras.losses.Loss:
     """The loss from one-hot labels (N, classes) and logits (N, classes): a mean over the batch.
 

@@ -145,6 +145,14 @@ DIFFERENCES: tuple[Difference, ...] = (
         is_of_loops=True,
     ),
     Difference(
+        "freezing",
+        "torch's frozen norm still follows the batch, Keras' does not.",
+        "requires_grad_(False), and eval() for the norms",
+        "layer.trainable = False",
+        "the running statistics of a frozen network in PyTorch move to those of the new images",
+        is_of_loops=True,
+    ),
+    Difference(
         "zero-grad",
         "torch adds gradients to those of before, Keras' fit has new ones.",
         "optimizer.zero_grad() before backward()",

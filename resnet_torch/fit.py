@@ -83,6 +83,10 @@ def fit(
     for epoch in epochs:
         # DIFFERS(train-mode): torch's model is in a mode until it is changed, Keras' fit sets it.
         model.train()
+        # DIFFERS(freezing): torch's frozen norm still follows the batch, Keras' does not.
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
+                module.eval()
         logs, means = {}, _Means()
         # DIFFERS(shuffle): torch's loader shuffles images, Keras' fit batches of a dataset.
         for index, batch in enumerate(_loader(train, epoch, skip, workers), start=skip):

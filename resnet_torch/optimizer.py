@@ -17,7 +17,7 @@ def sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     """The optimiser of a model by the rule of `resnet_spec.recipe`."""
     # DIFFERS(momentum-buffer): torch's buffer holds gradients, Keras' holds them times the rate.
     # DIFFERS(weight-decay): torch's decay is part of the gradient, Keras' is applied apart from it.
-    values = list(model.parameters())
+    values = [value for value in model.parameters() if value.requires_grad]
     decayed = [value for value in values if recipe.decays(value.shape)]
     exempt = [value for value in values if not recipe.decays(value.shape)]
     return torch.optim.SGD(
@@ -61,7 +61,7 @@ def _buffers(model: nn.Module, optimizer: torch.optim.SGD) -> dict[str, Tensor]:
         return {}
     buffers = {}
     found = tensors_of(model).items()
-    for name, value in ((n, each) for n, each in found if isinstance(each, nn.Parameter)):
+    for name, value in ((n, each) for n, each in found if each.requires_grad):
         buffer = optimizer.state.get(value, {}).get("momentum_buffer")
         buffers[name] = torch.zeros_like(value.detach()) if buffer is None else buffer
     return buffers

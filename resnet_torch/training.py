@@ -17,6 +17,14 @@ def for_training(model: ResNet) -> ResNet:
     return model.train()
 
 
+def freeze_backbone(model: ResNet) -> ResNet:
+    """The same model, of which only the classifier is trained."""
+    # DIFFERS(freezing): torch's frozen norm still follows the batch, Keras' does not.
+    for name, value in model.named_parameters():
+        value.requires_grad_(name.startswith("fc."))
+    return model
+
+
 def cross_entropy(model: nn.Module, recipe: Recipe) -> nn.CrossEntropyLoss:
     """The loss from logits (N, classes) and labels (N,): a mean over the batch."""
     # DIFFERS(labels): torch smooths labels given as indices, Keras only one-hot labels.

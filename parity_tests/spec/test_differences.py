@@ -332,6 +332,30 @@ def test_train_mode():
     assert relative_error(expected, training) > VISIBLE
 
 
+def test_freezing():
+    """Neither `fit` moves a frozen statistic; a loop in PyTorch without eval() does."""
+    fitted = []
+    for adapter, package in ((torch_state, resnet_torch), (keras_state, resnet_keras)):
+        model, _, loss = _start(adapter)
+        model = package.training.freeze_backbone(model)
+        parts = model, package.optimizer.sgd(model, LOOP), loss
+        before = package.get_weights(model)
+        package.fit.fit(*parts, LOOP, Noise(2), Noise(1), epochs=range(1))
+        after = package.get_weights(model)
+        assert {name for name, each in after.items() if (each != before[name]).any()} == {
+            "fc.weight",
+            "fc.bias",
+        }
+        assert set(package.optimizer.get_momentum(*parts[:2])) == {"fc.weight", "fc.bias"}
+        fitted.append(after["fc.weight"])
+    assert relative_error(*fitted) < limit("lockstep", "float64")
+    model, _, _ = _start(torch_state)
+    frozen = resnet_torch.training.freeze_backbone(model).train()
+    before = resnet_torch.get_weights(frozen)["bn1.running_mean"]
+    frozen(torch.from_numpy(images(4, 3, 32, 48)))
+    assert relative_error(before, resnet_torch.get_weights(frozen)["bn1.running_mean"]) > VISIBLE
+
+
 def _loop(zeroed: bool) -> np.ndarray:
     """The classifier's kernel after the two steps of an epoch of a loop in PyTorch."""
     model, optimizer, loss = _start(torch_state)

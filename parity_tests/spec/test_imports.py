@@ -204,6 +204,7 @@ DOCUMENTED = {
     ("training", "for_training"),
     ("training", "cross_entropy"),
     ("training", "train_step"),
+    ("training", "freeze_backbone"),
     ("fit", "fit"),
 }
 

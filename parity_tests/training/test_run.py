@@ -262,6 +262,32 @@ def test_damaged_photographs_are_named_once(digits, tmp_path, capsys):
     assert "1 photographs are damaged" in printed.out
 
 
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_backbone_is_frozen_and_then_trained(framework, colours, tmp_path):
+    """Interrupted after any epoch, the run goes on as if it had not been."""
+    path = written(tmp_path / "run.toml", f"{FLOAT64}freeze_backbone = 1\n")
+    config = make_config(
+        read_config(path) | {"folder": str(colours), "framework": framework, "dtype": "float32"}
+    )
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    train(config, whole)
+    for number in (1, 2):
+
+        def interrupt(line: str, number: int = number) -> None:
+            if line.startswith(f"epoch {number}"):
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            train(config, stopped, resume=number > 1, say=interrupt)
+        if number == 1:
+            found = tensors(stopped)
+            begun = initial_weights(get_architecture("resnet20", num_classes=3), 0)
+            moved = {name for name, array in begun.items() if (found[name] != array).any()}
+            assert moved == {"fc.weight", "fc.bias"}
+    train(config, stopped, resume=True)
+    assert_same_run(stopped, whole)
+
+
 def test_weights_of_another_head_are_adapted(colours, tmp_path, capsys):
     out, arch = tmp_path / "run", get_architecture("resnet20")
     run_folder.write_weights(tmp_path / "w.safetensors", arch, initial_weights(arch, 1))

@@ -100,7 +100,13 @@ class RunAdapter(Protocol):
     """
 
     def start(
-        self, architecture: Architecture, weights: Arrays, recipe: Recipe, dtype: str
+        self,
+        architecture: Architecture,
+        weights: Arrays,
+        recipe: Recipe,
+        dtype: str,
+        *,
+        frozen: bool = False,
     ) -> Any: ...
     def fit(self, run: Any, train: Batches, val: Batches, **options: Any) -> None: ...
     def get_state(self, run: Any) -> dict[str, np.ndarray]: ...

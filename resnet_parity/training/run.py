@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from resnet_spec import (
     Architecture,
@@ -16,10 +17,11 @@ from resnet_spec import (
     WeightsError,
     get_architecture,
     named_recipe,
+    parameters,
 )
 
 from resnet_parity.adapters.loading import run_adapter
-from resnet_parity.adapters.protocol import Arrays
+from resnet_parity.adapters.protocol import Arrays, RunAdapter
 from resnet_parity.errors import ParityError
 from resnet_parity.files import check_new_folder, write_atomically, writing
 from resnet_parity.limits import check_memory
@@ -131,20 +133,19 @@ def train(
     for note in (*(() if resume else plan.notes), *([reason] if reason else [])):
         say(note)
     _write_head(plan, adapter.versions())
-    run = runs.start(plan.architecture, plan.weights, plan.recipe, config.dtype)
     if checkpoint.tensors:
-        try:
-            runs.set_state(run, checkpoint.tensors)
-        except WeightsError as error:
-            raise ParityError(f"{out} does not fit its checkpoint: {error}") from error
+        names = [parameter.name for parameter in parameters(plan.architecture)]
+        if missing := [name for name in names if name not in checkpoint.tensors]:
+            raise ParityError(f"{out} does not fit its checkpoint, which has no {missing[0]}")
         write_results(out, plan.architecture, checkpoint)
     with signals_noted() as signals:
-        session = Session(plan, checkpoint, lambda: runs.get_state(run), signals, say, on_step)
-        for epochs, skip in session.parts():
+        session = Session(plan, checkpoint, signals, say, on_step)
+        for part in session.parts():
+            run = session.start(runs, part)
             runs.fit(
                 *(run, plan.train, plan.val),
-                epochs=epochs,
-                skip=skip,
+                epochs=part.epochs,
+                skip=part.skip,
                 workers=config.workers,
                 compiled=config.compile,
                 on_step=session.on_step,
@@ -156,6 +157,19 @@ def train(
     return Result(config, out, epochs, best, tuple(session.damaged.problems))
 
 
+@dataclass(frozen=True)
+class Part:
+    """Epochs in which the same tensors are trained; of the first, `skip` batches are done.
+
+    `begins` says that the momentum is zero and not that of the checkpoint.
+    """
+
+    epochs: range
+    skip: int
+    frozen: bool
+    begins: bool = False
+
+
 class Session:
     """A run in progress: called after each step and each epoch."""
 
@@ -163,25 +177,54 @@ class Session:
         self,
         plan: Plan,
         checkpoint: Checkpoint,
-        get_state: Callable[[], Arrays],
         signals: list[int],
         say: Say,
         on_step: StepReport,
     ) -> None:
         photographs = plan.photographs
-        self.plan, self.checkpoint, self.get_state = plan, checkpoint, get_state
+        self.plan, self.checkpoint = plan, checkpoint
+        self.get_state: Callable[[], Arrays] = dict
         self.signals, self.say, self.report = signals, say, on_step
         total = len(photographs.train) + len(photographs.val)
         self.damaged = Damaged(plan.out / DAMAGED, total)
         self.began = self.trained = monotonic()
         self.first, self.steps = checkpoint.step, 0
 
-    def parts(self) -> list[tuple[range, int]]:
-        """The epochs that are left, and the number of batches of the first that are done."""
-        done, skip = divmod(self.checkpoint.step, len(self.plan.train))
-        left = range(done, self.plan.config.epochs)
-        parts = [(left[:1], skip), (left[1:], 0)] if skip else [(left, 0)]
-        return [(epochs, skip) for epochs, skip in parts if epochs]
+    def parts(self) -> list[Part]:
+        """The parts that are left, of which each has one model and one optimiser."""
+        config, size = self.plan.config, len(self.plan.train)
+        done, skip = divmod(self.checkpoint.step, size)
+        thaw = min(max(config.freeze_backbone, done), config.epochs)
+        parts = []
+        for epochs, frozen in ((range(done, thaw), True), (range(thaw, config.epochs), False)):
+            if not epochs:
+                continue
+            begins = (epochs.start, skip) in ((0, 0), (config.freeze_backbone, 0))
+            if skip:
+                parts += [Part(epochs[:1], skip, frozen, begins), Part(epochs[1:], 0, frozen)]
+            else:
+                parts.append(Part(epochs, 0, frozen, begins))
+            skip = 0
+        return [part for part in parts if part.epochs]
+
+    def start(self, runs: RunAdapter, part: Part) -> Any:
+        """A model for a part of the run, with the state of the checkpoint.
+
+        Raises `ParityError` if that does not fit.
+        """
+        plan, tensors = self.plan, self.checkpoint.tensors
+        own = {p.name: tensors[p.name] for p in parameters(plan.architecture)} if tensors else {}
+        try:
+            run = runs.start(
+                *(plan.architecture, own or plan.weights, plan.recipe, plan.config.dtype),
+                frozen=part.frozen,
+            )
+            if tensors and not part.begins:
+                runs.set_state(run, tensors)
+        except WeightsError as error:
+            raise ParityError(f"{plan.out} does not fit its checkpoint: {error}") from error
+        self.get_state = lambda: runs.get_state(run)
+        return run
 
     def on_step(self, step: int, means: Mapping[str, float]) -> None:
         self.trained = monotonic()

@@ -14,7 +14,7 @@ from resnet_spec import Architecture, Batches, Recipe
 from resnet_keras import fit as loop
 from resnet_keras.model import create_model
 from resnet_keras.optimizer import sgd
-from resnet_keras.training import cross_entropy, for_training
+from resnet_keras.training import cross_entropy, for_training, freeze_backbone
 from resnet_keras.weights import set_weights
 from resnet_parity.adapters.keras import training_state
 from resnet_parity.adapters.protocol import LOSS_SCALE
@@ -30,14 +30,23 @@ class Run:
 
 
 def start(
-    architecture: Architecture, weights: Mapping[str, np.ndarray], recipe: Recipe, dtype: str
+    architecture: Architecture,
+    weights: Mapping[str, np.ndarray],
+    recipe: Recipe,
+    dtype: str,
+    *,
+    frozen: bool = False,
 ) -> Run:
-    """Build a model with these weights; bfloat16 and float16 mean mixed precision."""
+    """Build a model with these weights; bfloat16 and float16 mean mixed precision.
+
+    With `frozen`, only the classifier is trained.
+    """
     is_mixed = dtype in ("bfloat16", "float16")
     model = create_model(architecture, dtype=f"mixed_{dtype}" if is_mixed else dtype)
     kind = "float32" if is_mixed else dtype
     set_weights(model, {name: array.astype(kind) for name, array in weights.items()})
     model = for_training(model)
+    model = freeze_backbone(model) if frozen else model
     parts = model, sgd(model, recipe), cross_entropy(model, recipe)
     scaler = None
     if dtype == "float16":

@@ -17,7 +17,7 @@ from resnet_parity.adapters.torch.modes import GPU
 from resnet_torch import fit as loop
 from resnet_torch.model import create_model
 from resnet_torch.optimizer import sgd
-from resnet_torch.training import cross_entropy, for_training
+from resnet_torch.training import cross_entropy, for_training, freeze_backbone
 from resnet_torch.weights import set_weights
 
 
@@ -32,15 +32,24 @@ class Run:
 
 
 def start(
-    architecture: Architecture, weights: Mapping[str, np.ndarray], recipe: Recipe, dtype: str
+    architecture: Architecture,
+    weights: Mapping[str, np.ndarray],
+    recipe: Recipe,
+    dtype: str,
+    *,
+    frozen: bool = False,
 ) -> Run:
-    """Build a model with these weights; bfloat16 and float16 mean mixed precision."""
+    """Build a model with these weights; bfloat16 and float16 mean mixed precision.
+
+    With `frozen`, only the classifier is trained.
+    """
     device = GPU[0] if torch.cuda.is_available() else "cpu"
     is_mixed = dtype in ("bfloat16", "float16")
     model = create_model(architecture, dtype="float32" if is_mixed else dtype).to(device)
     kind = "float32" if is_mixed else dtype
     set_weights(model, {name: array.astype(kind) for name, array in weights.items()})
     model = for_training(model)
+    model = freeze_backbone(model) if frozen else model
     scaler = torch.amp.GradScaler(device, init_scale=2.0**15, enabled=dtype == "float16")
     parts = model, sgd(model, recipe), cross_entropy(model, recipe)
     return Run(recipe, parts, getattr(torch, dtype) if is_mixed else None, scaler)
