@@ -7,8 +7,8 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -110,6 +110,16 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Write a file at once or not at all; see `atomic_file`."""
     with atomic_file(path) as file, writing(path):
         file.write(content)
+
+
+def write_all_atomically(contents: Mapping[Path, bytes]) -> None:
+    """Write several files; none of them if one cannot be written."""
+    with ExitStack() as stack:
+        for path, content in contents.items():
+            file = stack.enter_context(atomic_file(path))
+            with writing(path):
+                file.write(content)
+                file.flush()
 
 
 @contextmanager

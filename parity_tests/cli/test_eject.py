@@ -7,7 +7,7 @@ import pytest
 from resnet_spec import to_json
 
 from parity_tests.support import TINY
-from resnet_parity import cli
+from resnet_parity import cli, files
 from resnet_parity.eject import eject, keras_writer, torch_writer
 
 
@@ -113,6 +113,24 @@ def test_a_loader_and_tests_are_added(tmp_path, capsys):
     assert "test_net_torch.py exists already" in capsys.readouterr().err
 
 
+def test_without_the_last_file_none_is_written(tmp_path, monkeypatch, capsys):
+    made = []
+
+    def temporary(folder, right=files._temporary):
+        made.append(folder)
+        if len(made) == 4:
+            raise OSError(28, "No space left on device")
+        return right(folder)
+
+    monkeypatch.setattr(files, "_temporary", temporary)
+    spec = tmp_path / "tiny.json"
+    spec.write_text(to_json(TINY))
+    out = tmp_path / "net.py"
+    assert cli.main(["eject", str(spec), "--no-check", "--with-tests", "-o", str(out)]) == 2
+    assert "test_net_keras.py cannot be written: No space" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [spec]
+
+
 @pytest.mark.parametrize("width", [100, 160])
 def test_both_files_side_by_side(width, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", str(width))
@@ -129,7 +147,11 @@ def test_both_files_side_by_side(width, monkeypatch, capsys):
     [
         (["--with-loader", "--framework", "torch"], "adds to the Keras file"),
         (["--with-tests"], "name the first one with --out"),
-        (["--with-tests", "-o", "net-1.py"], "cannot be imported"),
+        (["-o", "net-1.py"], "cannot be imported"),
+        (["-o", "net"], "end it with .py"),
+        (["-o", "class.py", "--framework", "torch"], "cannot be imported"),
+        (["-o", "torch.py", "--framework", "torch"], "would hide the module 'torch'"),
+        (["-o", "math.py", "--framework", "keras"], "would hide the module 'math'"),
         (["--side-by-side", "-o", "net.py"], "leave --framework and --out out"),
         (["--side-by-side", "--framework", "keras"], "leave --framework and --out out"),
     ],

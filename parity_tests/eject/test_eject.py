@@ -374,9 +374,29 @@ def test_the_loader_copies_a_state_dict_of_pytorch_and_back():
     back = {name: torch.from_numpy(each) for name, each in file["state_dict"](keras_model).items()}
     run_file(eject("seresnet18", "torch"))["ResNet"]().load_state_dict(back, strict=True)
     assert all((each == state[name]).all() for name, each in back.items())
-    del state["fc.bias"]
-    with pytest.raises(KeyError, match=r"fc\.bias"):
-        file["load_state_dict"](keras_model, state | {"fc2.bias": torch.zeros(1)})
+
+
+@pytest.mark.parametrize(
+    "change", [{"fc.bias": torch.zeros(3)}, {"fc2.bias": torch.zeros(1)}, {"fc.bias": None}]
+)
+def test_the_loader_copies_nothing_of_a_state_dict_that_does_not_fit(change):
+    state = with_random_statistics(run_file(eject(TINY, "torch"))["ResNet"]()).state_dict()
+    file = run_file(eject(TINY, "keras", loader=True))
+    model = file["resnet"]()
+    before = file["state_dict"](model)
+    changed = {name: each for name, each in (state | change).items() if each is not None}
+    with pytest.raises(ValueError, match=re.escape(str([*change]))):
+        file["load_state_dict"](model, changed)
+    assert all((each == before[name]).all() for name, each in file["state_dict"](model).items())
+
+
+def test_the_loader_takes_bfloat16_and_parameters():
+    model = run_file(eject(TINY, "torch"))["ResNet"]().bfloat16()
+    file = run_file(eject(TINY, "keras", loader=True))
+    keras_model = file["resnet"]()
+    file["load_state_dict"](keras_model, model.state_dict(keep_vars=True))
+    found = file["state_dict"](keras_model)
+    assert (found["fc.weight"] == model.fc.weight.detach().float().numpy()).all()
 
 
 def test_the_keras_file_is_read_as_its_architecture():

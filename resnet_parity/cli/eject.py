@@ -40,7 +40,7 @@ def add(commands: Any) -> None:
         "--out",
         type=Path,
         metavar="FILE",
-        help="the file to write; of both, _torch and _keras end the names (default: stdout)",
+        help="the .py file to write; of both, _torch and _keras end the names (default: stdout)",
     )
     parser.add_argument(
         "--check",
@@ -75,7 +75,7 @@ def _eject(arguments: argparse.Namespace) -> options.Result:
         return 0, lambda: _show_beside(arguments, arch)
 
     from resnet_parity.eject import FRAMEWORKS, eject
-    from resnet_parity.files import write_atomically
+    from resnet_parity.files import write_all_atomically
     from resnet_parity.progress import progress_line
 
     chosen = [each for each in FRAMEWORKS if arguments.framework in (each, "both")]
@@ -95,8 +95,7 @@ def _eject(arguments: argparse.Namespace) -> options.Result:
             for path, framework in zip(tuple(paths), chosen, strict=True):
                 texts.append(checks(arch, framework, path.stem))
                 paths.append(path.with_name(f"test_{path.name}"))
-    for path, text in zip(paths, texts, strict=False):
-        write_atomically(path, text.encode())
+    write_all_atomically({p: text.encode() for p, text in zip(paths, texts, strict=False)})
 
     def show() -> None:
         for path, text in zip(paths, texts, strict=False):
@@ -179,12 +178,16 @@ def _read(path: Path) -> Architecture:
 
 def _path(arguments: argparse.Namespace, framework: str) -> Path:
     """The file to write for a framework; neither it nor its tests exist yet."""
+    from resnet_parity.eject.checks import check_module
     from resnet_parity.errors import ParityError
     from resnet_parity.files import check_writable
 
     path: Path = arguments.out
     if arguments.framework == "both":
         path = path.with_name(f"{path.stem}_{framework}{path.suffix}")
+    if path.suffix != ".py":
+        raise ParityError(f"{path} is not the name of a Python file; end it with .py")
+    check_module(path.stem)
     tests = [path.with_name(f"test_{path.name}")] if arguments.with_tests else []
     for each in (path, *tests):
         if each.exists():

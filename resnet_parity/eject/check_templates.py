@@ -226,33 +226,21 @@ from $(module) import STAGES, resnet
 NUMBERS = range(1, $(after stages))
 TOP = ["conv1", "bn1", *(f"layer{number}" for number in NUMBERS), "norm", "fc"]
 INSIDE = [$(inside), "se", "downsample"]
-LEAVES = {
-    "kernel": "weight",
-    "bias": "bias",
-    "gamma": "weight",
-    "beta": "bias",
-    "moving_mean": "running_mean",
-    "moving_variance": "running_var",
-}
-TO_TORCH = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
-TO_KERAS = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
+$(names)
+
+def in_order(model: keras.Model) -> dict[str, keras.Variable]:
+    """The variables of the model by their names in PyTorch, in its order."""
+    return dict(sorted(torch_names(model).items(), key=lambda each: place(each[0])))
 
 
-def place(layer: keras.Layer) -> list[int]:
-    """The place of a layer in a state dict of PyTorch."""
-    first, *rest = layer.name.split("_")
+def place(name: str) -> list[int]:
+    """The place of a tensor's layer in a state dict of PyTorch."""
+    first, *rest, _ = name.split(".")
     numbers = (
         INSIDE.index(each) if each in INSIDE else int(each.removeprefix("fc"))
         for each in rest
     )
     return [TOP.index(first), *numbers]
-
-
-def torch_names(model: keras.Model) -> dict[str, keras.Variable]:
-    """The variables of the model by their names in PyTorch, in its order."""
-    layers = sorted((each for each in model.layers if each.weights), key=place)
-    pairs = ((x.name.replace("_", "."), v) for x in layers for v in x.weights)
-    return {f"{name}.{LEAVES[v.name]}": v for name, v in pairs}
 
 
 def as_in_torch(value: np.ndarray, axes: tuple[int, ...] = (0, 3, 1, 2)) -> np.ndarray:
@@ -271,7 +259,7 @@ def loaded() -> keras.Model:
     if (keras.ops.convert_to_numpy(ones) != 0.5).any():
         pytest.skip("1 / sqrt(4) is not 0.5 in Keras on this machine, so norms round")
     model = resnet()
-    variables = torch_names(model)
+    variables = in_order(model)
     shapes = {
         name: tuple(v.shape[axis] for axis in TO_TORCH[len(v.shape)])
         for name, v in variables.items()
@@ -302,7 +290,7 @@ def test_every_gradient_has_the_same_bits() -> None:  #: gradients
   #: gradients
     model = loaded()  #: gradients
     images = tf.convert_to_tensor(draw_images().transpose(0, 2, 3, 1))  #: gradients
-    trained = [v for v in torch_names(model).values() if v.trainable]  #: gradients
+    trained = [v for v in in_order(model).values() if v.trainable]  #: gradients
     with tf.GradientTape() as tape:  #: gradients
         tape.watch(images)  #: gradients
         returned = model(images, training=False)  #: gradients

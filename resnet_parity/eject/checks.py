@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
+from keyword import iskeyword
 
 from resnet_spec import Architecture, AveragePool, Conv, make_plan
 
+from resnet_parity.eject import keras_writer
 from resnet_parity.eject.check_templates import KERAS, TORCH
 from resnet_parity.eject.facts import number
 from resnet_parity.eject.text import COLUMNS
@@ -17,6 +20,9 @@ from resnet_parity.vectors import vector
 _DIGITS = 32
 """Digits of a hash that the file states."""
 
+_TAKEN = ("torch", "keras", "tensorflow", "jax", "numpy", "pytest")
+"""What the files, and what they import, import by name."""
+
 
 def checks(arch: Architecture, framework: str, module: str) -> str:
     """The text of a pytest file for the module that holds the network in one framework.
@@ -24,8 +30,7 @@ def checks(arch: Architecture, framework: str, module: str) -> str:
     Raises `ParityError` if the name is no module, or the network is a backbone, and `ProbeError`
     if it has no exact probe.
     """
-    if not module.isidentifier():
-        raise ParityError(f"{module}.py cannot be imported; give --out the name of a module")
+    check_module(module)
     if arch.out_indices is not None:
         raise ParityError("--with-tests compares logits or pooled features; leave --features out")
     probe = exact_probe(arch, 0, "float32")
@@ -33,6 +38,14 @@ def checks(arch: Architecture, framework: str, module: str) -> str:
     template = {"torch": TORCH, "keras": KERAS}[framework]
     text = "".join(_lines(template, _marks(arch, probe)))
     return re.sub(r"\$\(([a-z ]+)\)", lambda found: values[found[1]], text)
+
+
+def check_module(name: str) -> None:
+    """Raise `ParityError` if no file can be imported by that name."""
+    if not name.isidentifier() or iskeyword(name):
+        raise ParityError(f"{name}.py cannot be imported; give --out the name of a module")
+    if name in _TAKEN or name in sys.stdlib_module_names:
+        raise ParityError(f"{name}.py would hide the module {name!r}; give --out another name")
 
 
 def _values(arch: Architecture, probe: Probe) -> dict[str, str]:
@@ -65,6 +78,7 @@ def _values(arch: Architecture, probe: Probe) -> dict[str, str]:
         "inside": ", ".join(f'"{name}"' for name in inside),
         "output": "logits" if plan.fc else "features",
         "digits": str(_DIGITS),
+        "names": keras_writer.NAMES,
     }
 
 

@@ -287,33 +287,30 @@ def _block_name(facts: Facts) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", pieces.block_name(facts)).lower()
 
 
-LOADER = '''\
+NAMES = '''\
+LEAVES = ("weight", "bias", "running_mean", "running_var")
 TO_TORCH = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
 TO_KERAS = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
-LEAVES = {
-    "kernel": "weight",
-    "bias": "bias",
-    "gamma": "weight",
-    "beta": "bias",
-    "moving_mean": "running_mean",
-    "moving_variance": "running_var",
-}
 
 
 def torch_names(model: keras.Model) -> dict[str, keras.Variable]:
     """The variables of the model by their names in PyTorch."""
-    pairs = ((layer.name, each) for layer in model.layers for each in layer.weights)
-    return {f"{name.replace('_', '.')}.{LEAVES[v.name]}": v for name, v in pairs}
+    layers = ((each.name.replace("_", "."), each.weights) for each in model.layers)
+    return {f"{n}.{LEAVES[i]}": v for n, own in layers for i, v in enumerate(own)}
+'''
 
+_LOADER = '''
 
 def load_state_dict(model: keras.Model, state: Mapping[str, Any]) -> None:
-    """Copy a state dict of PyTorch, on the CPU, into the model."""
-    own, given = torch_names(model), {x for x in state if not x.endswith("_tracked")}
-    if own.keys() != given:
-        raise KeyError(f"missing or not known: {sorted(own.keys() ^ given)}")
+    """Copy a state dict of PyTorch into the model, or nothing if it does not fit."""
+    own = torch_names(model)
+    {remark}
+    shapes = {n: [v.shape[i] for i in TO_TORCH[len(v.shape)]] for n, v in own.items()}
+    given = {n: list(x.shape) for n, x in state.items() if not n.endswith("_tracked")}
+    if wrong := [n for n in shapes | given if shapes.get(n) != given.get(n)]:
+        raise ValueError(f"missing, unknown, or of another shape: {wrong}")
     for name, variable in own.items():
-        {remark}
-        array = np.asarray(state[name])
+        array = state[name].detach().cpu().float().numpy()
         variable.assign(array.transpose(TO_KERAS[array.ndim]))
 
 
@@ -326,7 +323,7 @@ def state_dict(model: keras.Model) -> dict[str, np.ndarray]:
 
 def loader() -> str:
     """The functions that copy a state dict of PyTorch into the model and back."""
-    return LOADER.replace("{remark}", remark("kernel-layout", 0)).rstrip("\n")
+    return (NAMES + _LOADER.replace("{remark}", remark("kernel-layout", 0))).rstrip("\n")
 
 
 PARTS = (conv, batch_norm, channel_pad, gate, block, network)
