@@ -166,6 +166,11 @@ def test_a_run_that_is_ended_goes_on_exactly(number, whole, colours, tmp_path):
     assert 4 <= run_folder.read_checkpoint(out).step < 12
     assert cli.main(["train", "--resume", "--out", str(out), "--workers", "2"]) == 0
     assert_same_run(out, undisturbed)
+    ours, theirs = (run_folder.read_checkpoint(each).epochs for each in (out, undisturbed))
+    for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
+        first, second = ([getattr(each, name) for each in epochs] for epochs in (ours, theirs))
+        error = np.abs(np.array(first) - second).max()
+        assert error < limit("keras habits", "float32"), name
 
 
 def test_a_run_of_one_framework_goes_on_in_the_other(colours, tmp_path):
