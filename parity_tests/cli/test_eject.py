@@ -152,8 +152,9 @@ def test_both_files_side_by_side(width, monkeypatch, capsys):
         (["-o", "class.py", "--framework", "torch"], "cannot be imported"),
         (["-o", "torch.py", "--framework", "torch"], "would hide the module 'torch'"),
         (["-o", "math.py", "--framework", "keras"], "would hide the module 'math'"),
-        (["--side-by-side", "-o", "net.py"], "leave --framework and --out out"),
-        (["--side-by-side", "--framework", "keras"], "leave --framework and --out out"),
+        (["--side-by-side", "-o", "net.py"], "leave --framework, --out and --with-tests out"),
+        (["--side-by-side", "--framework", "keras"], "leave --framework, --out and"),
+        (["--side-by-side", "--with-tests"], "leave --framework, --out and --with-tests out"),
     ],
 )
 def test_options_that_do_not_go_together(options, message, tmp_path, monkeypatch, capsys):

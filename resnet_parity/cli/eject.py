@@ -121,12 +121,16 @@ def _refuse_contradictions(arguments: argparse.Namespace) -> None:
     """Raise `ParityError` for options that do not go with each other."""
     from resnet_parity.errors import ParityError
 
+    if arguments.side_by_side and (
+        arguments.out or arguments.with_tests or arguments.framework != "both"
+    ):
+        raise ParityError(
+            "--side-by-side prints both files; leave --framework, --out and --with-tests out"
+        )
     if arguments.with_loader and arguments.framework == "torch":
         raise ParityError("--with-loader adds to the Keras file; take --framework keras or both")
     if arguments.with_tests and not arguments.out:
         raise ParityError("--with-tests writes a second file; name the first one with --out")
-    if arguments.side_by_side and (arguments.out or arguments.framework != "both"):
-        raise ParityError("--side-by-side prints both files; leave --framework and --out out")
 
 
 def _show_beside(arguments: argparse.Namespace, arch: Architecture) -> None:

@@ -104,7 +104,7 @@ def gate(facts: Facts) -> Iterator[str]:
     bias = "bias=True" if facts.bias == "some" else None
     parameters = ["x: KerasTensor", *pieces.gate_parameters(facts), "*", "name: str"]
     yield from definition("squeeze_excite", parameters, "KerasTensor")
-    yield from docstring("Each channel times a gate in (0, 1), of the means; same shape")
+    yield from docstring("Squeeze and excitation: a gate in (0, 1) for each channel; same shape")
     mean = 'layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)'
     yield f"    gate = {mean}"
     yield from statement("gate = ", _conv("gate", squeezed, "1", bias, name="{name}_fc1"), 1)

@@ -75,7 +75,7 @@ def gate(facts: Facts) -> Iterator[str]:
     squeezed = facts.expression("squeezed")
     bias = "bias=True" if facts.bias == "some" else None
     yield "class SqueezeExcite(nn.Module):"
-    yield from docstring("Each channel times a gate in (0, 1), of the means; same shape")
+    yield from docstring("Squeeze and excitation: a gate in (0, 1) for each channel; same shape")
     yield ""
     yield from definition("__init__", ["self", *pieces.gate_parameters(facts)], "None", 1)
     yield "        super().__init__()"
