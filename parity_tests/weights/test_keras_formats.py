@@ -168,14 +168,18 @@ def test_the_files_of_a_checkpoint_are_all_that_it_needs(kind, saved, tmp_path):
 def test_a_config_states_facts(kind, saved):
     facts = opened(kind, saved[kind]).metadata["layers"]
     assert isinstance(facts, dict)
-    if kind != "legacy .h5":  # where an operation looks like a layer
-        assert not any("add" in name for name in facts)
+    (operation,) = [name for name in facts if "add" in name]
+    # The legacy file does not say that an operation is no layer.
+    assert facts[operation]["class"] == ("Add" if kind == "legacy .h5" else "keras.ops.Add")
+    assert facts[operation]["calls"] == ((("stem", 0, 0),),)
     assert facts["image"]["batch_shape"] == (None, 12, 17, 3)
     assert facts["pad"] == {
         "class": "ZeroPadding2D",
         "padding": ((3, 2), (1, 0)),
         "data_format": "channels_last",
+        "calls": ((("image", 0, 0),),),
     }
+    assert facts["body"]["outputs"] == (("body/b1", 0, 0),)
     assert facts["body/c2"]["strides"] == (2, 2)
     assert facts["body/c2"]["kernel_size"] == (3, 2)
     assert facts["body/b2"]["epsilon"] == 1.001e-5
@@ -313,7 +317,9 @@ def test_a_file_of_keras_2(tmp_path):
     )
     checkpoint = open_keras(tmp_path / "whole.h5")
     assert checkpoint.metadata["keras_version"] == "2.2.4"
-    assert checkpoint.metadata["layers"] == {"dense_1": {"class": "Dense", "units": 3}}
+    assert checkpoint.metadata["layers"] == {
+        "dense_1": {"class": "Dense", "units": 3, "calls": ((("", 0, 0),),)}
+    }
     found = numbers(checkpoint)
     assert [*found] == [
         "resnet50/conv1/kernel",

@@ -14,15 +14,13 @@ from dataclasses import replace
 from resnet_spec import parameters
 
 from resnet_parity.weights.identify import COUNTER, Reading
+from resnet_parity.weights.keras_graph import Layers, compare, layers_in, takes_pooled_map
 from resnet_parity.weights.naming import canonical_shape
 from resnet_parity.weights.shapes import Shapes
+from resnet_parity.weights.statements import equals
 
 _WORDS = re.compile(r"fc|cl(f|s|ass)|head|linear|dense|logit|pred|output|score|final|last|top")
 """Words in the names of classifiers."""
-
-_BETWEEN = {"InputLayer", "GlobalAveragePooling2D", "Flatten", "Dropout", "Dense", "Sequential"}
-_BETWEEN |= {"Functional", "Model", "Rescaling", "Normalization", "Resizing", "CenterCrop"}
-"""Classes of Keras that leave the classifier a linear function of the pooled features."""
 
 
 def with_head(reading: Reading, shapes: Shapes, metadata: Mapping[str, object]) -> Reading:
@@ -46,19 +44,18 @@ def with_head(reading: Reading, shapes: Shapes, metadata: Mapping[str, object]) 
         canonical_shape(reading.dialect, p, shapes[name]) != p.shape for name, p in head.items()
     ):
         return reading
-    if not _is_linear(reading, metadata):
-        return reading
     note = (
         f"{layer} is the classifier, as the only other layer, and takes the averaged features; "
         "--drop-head leaves it out"
     )
-    return replace(
+    found = replace(
         reading,
         architecture=arch,
         names={**reading.names, **head},
         left_over=tuple(name for name in reading.left_over if name not in head),
         notes=(*reading.notes, note),
     )
+    return found if _is_linear(found, layer, layers_in(metadata)) else reading
 
 
 def _is_classifier(layer: str, metadata: Mapping[str, object]) -> bool:
@@ -67,13 +64,11 @@ def _is_classifier(layer: str, metadata: Mapping[str, object]) -> bool:
     return bool(metadata.get("layers") or not parts or _WORDS.search(parts[-1].lower()))
 
 
-def _is_linear(reading: Reading, metadata: Mapping[str, object]) -> bool:
-    """Whether no layer of a Keras config outside of the body changes the features."""
-    layers = metadata.get("layers")
-    if not isinstance(layers, Mapping):
-        return True
-    return all(
-        facts.get("class") in _BETWEEN
-        for name, facts in layers.items()
-        if not f"{name}/".startswith(reading.prefix)
-    )
+def _is_linear(reading: Reading, layer: str, layers: Layers) -> bool:
+    """Whether the dense layer takes the averaged map of the network, where a config says so."""
+    if not layers.get(layer, {}).get("calls"):
+        return not layers
+    stated = [compare(reading, arch, layers) for arch in equals(reading)]
+    if any(each is None for each in stated):
+        return takes_pooled_map(reading, layer, layers)
+    return any(each and not each.problem for each in stated)

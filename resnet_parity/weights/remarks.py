@@ -11,6 +11,7 @@ from resnet_spec import ARCHITECTURES, Architecture, Conv, Norm, make_plan
 from resnet_spec.text import printable
 
 from resnet_parity.weights.identify import Reading
+from resnet_parity.weights.keras_graph import compare, has_no_effect, layers_in
 from resnet_parity.weights.naming import Dialect
 from resnet_parity.weights.statements import (
     epsilon_of,
@@ -23,9 +24,6 @@ _PREPROCESSING = re.compile("Rescaling|Normalization|Resizing|CenterCrop|Random.
 """Classes of Keras that change images."""
 
 _SHOWN = 12
-
-_TIMM_SIZES = frozenset({"in_chans", "num_classes", "global_pool"})
-"""Options in timm's `model_args` with which a network is still the one that its name says."""
 
 _NUMBERS = ("scale", "offset", "mean", "variance")
 """Facts of layers of Keras that change images."""
@@ -83,7 +81,6 @@ def _decisive(path: Path, reading: Reading, metadata: Mapping[str, object]) -> I
     """The statement that leaves nothing to the dialect, if there is one."""
     arch, config = reading.architecture, metadata.get("config")
     config = config if isinstance(config, Mapping) else {}
-    options = config.get("model_args", {})
     words = (*_function(reading, with_epsilon=True),)
     code = (*_function(reading, with_epsilon=False),)  # of a library, which has one epsilon
     if stated_spec(path, metadata, arch):
@@ -93,14 +90,16 @@ def _decisive(path: Path, reading: Reading, metadata: Mapping[str, object]) -> I
     elif isinstance(metadata.get("kerashub"), Mapping):
         yield f"its config: {', '.join(('a ResNetBackbone of KerasHub', *code))}"
     elif "pretrained_cfg" in config and config.get("architecture") == arch.name:
-        if isinstance(options, Mapping) and options.keys() <= _TIMM_SIZES:
-            yield f"config.json: timm's {arch.name}"
+        yield f"config.json: timm's {arch.name}"
     elif _is_configured(reading, metadata):
         yield f"the config of its Keras model: {', '.join(words)}"
 
 
 def _is_configured(reading: Reading, metadata: Mapping[str, object]) -> bool:
-    """Whether a config of Keras states the strides and the epsilon of every layer."""
+    """Whether a config of Keras states the graph, the strides and every epsilon, all compared."""
+    stated = compare(reading, reading.architecture, layers_in(metadata))
+    if stated is None or stated.problem:
+        return False
     facts = {
         layer.name: each for layer, each in keras_facts(reading.architecture, reading, metadata)
     }
@@ -141,10 +140,8 @@ def _is_usual(dialect: Dialect, arch: Architecture) -> bool:
 
 def _left_out(reading: Reading, metadata: Mapping[str, object]) -> Iterator[str]:
     """Sentences on the layers in the config of a Keras model that are no part of the network."""
-    layers = metadata.get("layers")
-    if not isinstance(layers, Mapping):
-        return
-    prefix = reading.prefix
+    layers, prefix = layers_in(metadata), reading.prefix
+    stated = compare(reading, reading.architecture, layers)
     heads = (name.rpartition("/")[0] for name, p in reading.names.items() if p.name == "fc.weight")
     head = next(heads, "")
     outside = [
@@ -153,6 +150,7 @@ def _left_out(reading: Reading, metadata: Mapping[str, object]) -> Iterator[str]
         if not prefix.startswith(f"{name}/")
         and (
             (facts.get("class") != "InputLayer" and not f"{name}/".startswith((prefix, f"{head}/")))
+            or (stated and name not in stated.used and not has_no_effect(facts))
             or _PREPROCESSING.fullmatch(str(facts.get("class")))
         )
     ]

@@ -28,6 +28,7 @@ from resnet_spec.text import printable
 
 from resnet_parity.errors import ParityError
 from resnet_parity.weights.identify import Reading
+from resnet_parity.weights.keras_graph import compare
 from resnet_parity.weights.naming import roles
 
 _NAMES = ("architecture", "arch", "args.arch", "args.model", "model_name", "config.architecture")
@@ -36,8 +37,14 @@ _NAMES = ("architecture", "arch", "args.arch", "args.model", "model_name", "conf
 _SAME_TENSORS = re.compile(r"(se)?resne[x]?taa\d|resnetblur\d")
 """Networks of timm with the tensors of others, and a blur or an average before each stride."""
 
-_ACTIVATIONS = ("relu", "linear", "sigmoid", "softmax", None)
-"""Those that a ResNet with a classifier has; any other one makes it another function."""
+_TIMM_OPTIONS = frozenset(
+    {"in_chans", "num_classes", "global_pool", "drop_rate", "drop_path_rate", "drop_block_rate"}
+    | {"zero_init_last"}
+)
+"""Options in timm's `model_args` with which a network is still the one that its name says."""
+
+_TIMM_USUAL = {"output_stride": 32, "act_layer": "relu"}
+"""Other options, with the value that timm has without them."""
 
 
 def decided(
@@ -49,8 +56,7 @@ def decided(
     """
     candidates = [reading.architecture]
     if not is_given:
-        candidates += [_sized(ARCHITECTURES[name], reading.architecture) for name in reading.others]
-        candidates += _variants(reading.architecture)
+        candidates = equals(reading)
         spec = stated_spec(path, metadata, reading.architecture)
         candidates = [spec, *candidates] if spec else candidates
     problems = [[*_contradictions(path, each, reading, metadata)] for each in candidates]
@@ -66,6 +72,13 @@ def decided(
     still_open = {each.name for each in agree} & {reading.architecture.name, *reading.others}
     others = tuple(sorted(still_open - {chosen.name}))
     return replace(reading, architecture=chosen, others=others, bn_eps=eps)
+
+
+def equals(reading: Reading) -> list[Architecture]:
+    """The architecture that was read, and others with the same tensors."""
+    arch = reading.architecture
+    rows = [_sized(ARCHITECTURES[name], arch) for name in reading.others]
+    return [arch, *rows, *_variants(arch)]
 
 
 def stated_names(metadata: Mapping[str, object]) -> Iterator[tuple[str, str]]:
@@ -164,9 +177,14 @@ def _contradictions(
         yield from _of_hugging_face(arch, config)
     if isinstance(config, Mapping) and "pretrained_cfg" in config:
         options = config.get("model_args")
-        pool = options.get("global_pool", "avg") if isinstance(options, Mapping) else "avg"
+        options = options if isinstance(options, Mapping) else {}
+        pool = options.get("global_pool", "avg")
         if pool not in ("avg", "fast", ""):
             yield f"config.json says global_pool {printable(str(pool))!r}; every row averages"
+        for name, value in options.items():
+            if name not in _TIMM_OPTIONS and value not in (None, _TIMM_USUAL.get(name)):
+                shown = f"{printable(str(name))} {printable(str(value))[:40]!r}"
+                yield f"config.json says {shown}, which can make it another function"
     if isinstance(backbone := metadata.get("kerashub"), Mapping):
         yield from _of_keras_hub(arch, backbone)
     yield from _of_keras(arch, reading, metadata)
@@ -225,21 +243,5 @@ def _of_keras(
             yield f"{layer.name} has activation {facts['activation']!r} in its config"
     if len(epsilons) > 1:
         yield f"its norms have several epsilons in its config: {sorted(map(str, epsilons))}"
-    inside = (each for each in layers.items() if each[0].startswith(reading.prefix))
-    for name, facts in inside:
-        yield from _of_keras_layer(name, facts)
-
-
-def _of_keras_layer(name: str, facts: Mapping[str, Any]) -> Iterator[str]:
-    """Contradictions in a layer without weights."""
-    kind, shown = facts.get("class"), printable(name)
-    is_strided = facts.get("strides") not in (1, (1, 1)) and facts.get("pool_size") not in (
-        1,
-        (1, 1),
-    )
-    if kind == "MaxPooling2D" and facts.get("padding") == "same" and is_strided:
-        yield f"{shown} has padding 'same' in its config, which pads on the right and below alone"
-    if kind in ("LeakyReLU", "PReLU", "ELU") or (
-        kind == "Activation" and facts.get("activation") not in _ACTIVATIONS
-    ):
-        yield f"{shown} is a {facts.get('activation') or kind} in its config; every row has ReLU"
+    if (stated := compare(reading, arch, layers)) and stated.problem:
+        yield stated.problem
