@@ -264,7 +264,7 @@ def test_damaged_photographs_are_named_once(digits, tmp_path, capsys):
     assert cli.main(command(folder, tmp_path / "run", epochs=2)) == 0
     printed = capsys.readouterr()
     assert printed.err.count("left out: ") == 1 and "0010.png" in printed.err
-    assert "1 photographs are damaged" in printed.out
+    assert "damaged photographs that were left out: 1" in printed.out
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

@@ -138,9 +138,9 @@ def _as_json(result: Result) -> dict[str, Any]:
 def _print(result: Result) -> None:
     best, last = result.best, result.epochs[-1]
     options.print_text(
-        f"{len(result.epochs)} epochs in {result.config.framework}: validation accuracy "
+        f"epochs in {result.config.framework}: {last.epoch}; validation accuracy "
         f"{last.val_accuracy:.4f}, the best {best.val_accuracy:.4f} after epoch {best.epoch}"
     )
     if result.damaged:
-        options.print_text(f"{len(result.damaged)} photographs are damaged and were left out")
+        options.print_text(f"damaged photographs that were left out: {len(result.damaged)}")
     options.print_text(f"{result.out}: best.safetensors, last.safetensors, metrics.csv")
