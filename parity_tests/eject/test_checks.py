@@ -112,6 +112,12 @@ DEFECTS = (
         (('x = layers.ReLU(name="conv1_1_relu")(x)', "pass"),),
         "deep-stem",
     ),
+    Defect(
+        "average that loses the last row of an odd size",
+        (("ceil_mode=True, ", ""),),
+        (('stride, "same", name=f"{name}_downsample', 'stride, name=f"{name}_downsample'),),
+        "deep-stem",
+    ),
     both("dilated too early", "first_dilation if block == 0 else dilation", "dilation", "dilated"),
     Defect(
         "ReLU passes every gradient",

@@ -14,6 +14,7 @@ which no arithmetic rounds, so that every engine must give the same bits.
 _COMMON = '''\
 NAME = "$(name)"
 SHAPE = $(shape)
+ODD = $(odd shape)  #: odd
 EPS = $(eps)
 NONZEROS = $(nonzeros)
 ACTIVE, OF = $(active), $(of)  #: sparse
@@ -48,9 +49,9 @@ class Stream:
         return np.argsort(self.draws(length), kind="stable")
 
 
-def draw_images() -> np.ndarray:
-    draws = Stream(f"exact/{NAME}/0/image").below(17, math.prod(SHAPE))
-    return (draws - 8).reshape(SHAPE).astype("float32")
+def draw_images(shape: tuple[int, ...] = SHAPE) -> np.ndarray:
+    draws = Stream(f"exact/{NAME}/0/image").below(17, math.prod(shape))
+    return (draws - 8).reshape(shape).astype("float32")
 
 
 def draw_weights(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
@@ -182,6 +183,13 @@ def test_every_stage_returns_the_same_bits() -> None:
         found["$(output)"] = model(torch.from_numpy(draw_images()))
     check({name: sha256([output.numpy()]) for name, output in found.items()})
 
+  #: odd
+def test_images_of_odd_sizes_give_the_same_bits() -> None:  #: odd
+    model = loaded()  #: odd
+    with torch.inference_mode():  #: odd
+        output = model(torch.from_numpy(draw_images(ODD)))  #: odd
+    check({"odd": sha256([output.numpy()])})  #: odd
+  #: odd
 
 def test_every_gradient_has_the_same_bits() -> None:  #: gradients
     model, images = loaded(), torch.from_numpy(draw_images()).requires_grad_()  #: gradients
@@ -280,6 +288,11 @@ def test_every_stage_returns_the_same_bits() -> None:
     arrays = (as_in_torch(keras.ops.convert_to_numpy(each)) for each in returned)
     check({name: sha256([each]) for name, each in zip(names, arrays, strict=True)})
 
+  #: odd
+def test_images_of_odd_sizes_give_the_same_bits() -> None:  #: odd
+    output = loaded()(draw_images(ODD).transpose(0, 2, 3, 1))  #: odd
+    check({"odd": sha256([keras.ops.convert_to_numpy(output)])})  #: odd
+  #: odd
 
 IS_TENSORFLOW = keras.backend.backend() == "tensorflow"  #: gradients
   #: gradients

@@ -13,7 +13,7 @@ from resnet_parity.eject import keras_writer
 from resnet_parity.eject.check_templates import KERAS, TORCH
 from resnet_parity.eject.facts import number
 from resnet_parity.eject.text import COLUMNS
-from resnet_parity.errors import ParityError
+from resnet_parity.errors import ParityError, ProbeError
 from resnet_parity.probes import Probe, exact_probe
 from resnet_parity.vectors import vector
 
@@ -34,9 +34,10 @@ def checks(arch: Architecture, framework: str, module: str) -> str:
     if arch.out_indices is not None:
         raise ParityError("--with-tests compares logits or pooled features; leave --features out")
     probe = exact_probe(arch, 0, "float32")
-    values = _values(arch, probe) | {"name": arch.name, "module": module}
+    odd = _of_odd_size(arch, probe)
+    values = _values(arch, probe, odd) | {"name": arch.name, "module": module}
     template = {"torch": TORCH, "keras": KERAS}[framework]
-    text = "".join(_lines(template, _marks(arch, probe)))
+    text = "".join(_lines(template, _marks(arch, probe) | {"odd": odd is not None}))
     return re.sub(r"\$\(([a-z ]+)\)", lambda found: values[found[1]], text)
 
 
@@ -48,16 +49,30 @@ def check_module(name: str) -> None:
         raise ParityError(f"{name}.py would hide the module {name!r}; give --out another name")
 
 
-def _values(arch: Architecture, probe: Probe) -> dict[str, str]:
+def _of_odd_size(arch: Architecture, probe: Probe) -> Probe | None:
+    """The probe of the same weights on images whose maps are odd before each stride, if exact."""
+    height, width = (extent - arch.reduction + 1 for extent in probe.images.shape[2:])
+    try:
+        odd = exact_probe(arch, 0, "float32", (height, width))
+    except ProbeError:
+        return None
+    return odd if odd.density == probe.density else None
+
+
+def _values(arch: Architecture, probe: Probe, odd: Probe | None) -> dict[str, str]:
     """The texts that the template leaves open."""
     plan = make_plan(arch)
+    output = "logits" if plan.fc else "features"
     hashes = vector(probe, probe.expected, probe.gradients)
+    if odd:
+        hashes["odd"] = vector(odd, odd.expected, odd.gradients)[output]
     first = next(plan.blocks)
     names = [f"{kind}{index}" for index in (1, 2, 3) for kind in ("conv", "bn")]
     inside = sorted(names, key=lambda name: (name[-1], (name[:2] == "bn") != arch.preactivation))
     nonzeros, active, of = probe.density or (0, 1, 1)
     return {
         "shape": str(probe.images.shape),
+        "odd shape": str(odd.images.shape) if odd else "",
         "eps": number(first.bn1.eps),
         "update": number(first.bn1.update),
         "decay": number(first.bn1.decay),
@@ -76,7 +91,7 @@ def _values(arch: Architecture, probe: Probe) -> dict[str, str]:
         "places": "4" if arch.se else "32",
         "after stages": str(len(plan.stages) + 1),
         "inside": ", ".join(f'"{name}"' for name in inside),
-        "output": "logits" if plan.fc else "features",
+        "output": output,
         "digits": str(_DIGITS),
         "names": keras_writer.NAMES,
     }
