@@ -14,6 +14,7 @@ import pytest
 
 from resnet_spec import ARCHITECTURES, get_architecture
 
+from parity_tests.checks.mutants import MUTANTS
 from parity_tests.support import ALL_NAMES, SMALL, find
 from resnet_parity.eject import FRAMEWORKS, eject
 from resnet_parity.eject.checks import checks
@@ -41,10 +42,17 @@ POOL = 'layers.MaxPooling2D(3, 1, "same", name="maxpool_window")(x)'
 ZERO_POOL = "nn.Sequential(nn.ZeroPad2d(1), nn.MaxPool2d(3, stride=2))"
 PAD = 'x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)'
 
+SHARED_IN_TORCH = "x = nn.functional.pad(x, 4 * [1]).unfold(2, 3, 2).unfold(3, 3, 2).amax((4, 5))"
+SHARED_IN_KERAS = """cells = [
+        x[:, r : r - 2 or None : 2, c : c - 2 or None : 2] for r in range(3) for c in range(3)
+    ]
+    x = keras.ops.max(keras.ops.stack(cells), axis=0)"""
+"""The gradient of `amax` and `max` is shared by all cells that are equal to the maximum."""
+
 DEFECTS = (
     Defect("same padding", keras=((PAD, "pass"), ("use_bias", 'padding="same", use_bias'))),
-    both("epsilon 1e-3", "=1e-5", "=1e-3"),
-    both("epsilon 1.001e-5", "=1e-5", "=1.001e-5"),
+    both("eps 1e-3", "=1e-5", "=1e-3"),
+    both("eps 1.001e-5", "=1e-5", "=1.001e-5"),
     Defect("momentum", (("=0.1", "=0.01"),), (("=0.9", "=0.99"),)),
     Defect(
         "stride on the first 1x1",
@@ -55,7 +63,7 @@ DEFECTS = (
         (("width, 1", "width, 1, stride"), ("width, 3, stride", "width, 3")),
     ),
     Defect(
-        "no ReLU after a block",
+        "no ReLU after the last block",
         (("return self.relu(x)", "return x"),),
         (("return layers.ReLU", "return layers.Identity"),),
     ),
@@ -107,7 +115,7 @@ DEFECTS = (
         "deep-stem",
     ),
     Defect(
-        "deep stem without an inner ReLU",
+        "deep stem without its inner ReLUs",
         (("nn.ReLU(),", "nn.Identity(),"),),
         (('x = layers.ReLU(name="conv1_1_relu")(x)', "pass"),),
         "deep-stem",
@@ -118,7 +126,12 @@ DEFECTS = (
         (('stride, "same", name=f"{name}_downsample', 'stride, name=f"{name}_downsample'),),
         "deep-stem",
     ),
-    both("dilated too early", "first_dilation if block == 0 else dilation", "dilation", "dilated"),
+    both(
+        "dilated one convolution too early",
+        "first_dilation if block == 0 else dilation",
+        "dilation",
+        "dilated",
+    ),
     Defect(
         "ReLU passes every gradient",
         (("return self.relu(x)", "return x + (self.relu(x) - x).detach()"),),
@@ -134,7 +147,47 @@ DEFECTS = (
         (("downsample(identity)", "downsample(identity.detach())"),),
         (("[x, identity]", "[x, keras.ops.stop_gradient(identity)]"),),
     ),
+    Defect(
+        "BN in training mode",
+        (("self.bn1(x)", "self.bn1.train()(x)"),),
+        (("momentum=0.9, name=name)(x)", "momentum=0.9, name=name)(x, training=True)"),),
+    ),
+    Defect(
+        "bias of a convolution lost",
+        (("x = self.conv1(x)", "x = nn.functional.conv2d(x, self.conv1.weight)"),),
+        (("kernel_initializer=normal", "kernel_initializer=normal, use_bias=False"),),
+        "biased",
+    ),
+    Defect(
+        "gradient of a maximum shared among equals",
+        (("x = self.maxpool(x)", SHARED_IN_TORCH),),
+        (('x = layers.MaxPooling2D(3, 2, name="maxpool")(x)', SHARED_IN_KERAS),),
+    ),
 )
+
+_OF_WEIGHTS = "the weights are the probe's, which the tests draw themselves"
+_OF_TRAINING = "the tests do not train"
+NOT_PLANTED = {
+    "height and width of a kernel swapped": _OF_WEIGHTS,
+    "two gammas swapped": _OF_WEIGHTS,
+    "gamma and beta swapped": _OF_WEIGHTS,
+    "one weight off by one ulp": _OF_WEIGHTS,
+    "dense kernel not transposed": _OF_WEIGHTS,
+    "running variance off by 1e-6": _OF_WEIGHTS,
+    "two blocks swapped": _OF_WEIGHTS,
+    "batch statistics as constants": _OF_TRAINING,
+    "running statistics in training": _OF_TRAINING,
+}
+"""Mutants of the checks that no edit of a file corresponds to, with the reason."""
+
+OF_FILES = {"momentum", "average that loses the last row of an odd size"}
+"""Defects that are no mutant."""
+
+
+def test_every_mutant_of_the_checks_is_planted():
+    planted = {defect.name for defect in DEFECTS}
+    assert {mutant.name for mutant in MUTANTS} - planted == set(NOT_PLANTED)
+    assert planted - {mutant.name for mutant in MUTANTS} == OF_FILES
 
 
 def run_pytest(folder: Path) -> Mapping[str, bool]:
