@@ -420,3 +420,10 @@ def test_a_source_with_control_characters_is_written_with_spaces():
 def test_the_header_names_the_loader():
     assert "`load_state_dict` copies" in header(eject("resnet18", "keras", loader=True))
     assert "load_state_dict" not in header(eject("resnet18", "keras"))
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_the_header_says_whether_the_file_was_checked(framework):
+    assert "\nNot checked here: " in header(eject(TINY, framework))
+    checked = header(eject(TINY, framework, checked="Checked with care."))
+    assert "\nChecked with care.\n" in checked and "Not checked" not in checked

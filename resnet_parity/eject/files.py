@@ -22,6 +22,7 @@ from resnet_parity.eject.facts import Facts
 from resnet_parity.eject.text import COLUMNS
 
 FRAMEWORKS = {"torch": "PyTorch", "keras": "Keras"}
+_UNCHECKED = "Not checked here: `resnet-parity eject` runs a file before it writes it."
 _WRITERS = {"torch": torch_writer, "keras": keras_writer}
 
 
@@ -37,7 +38,7 @@ def eject(
 
     Shapes in comments and multiply-accumulates are for images of that size. With `loader` the
     Keras file also copies state dicts of PyTorch. `checked` says in the header which check the file
-    passed, and with which versions.
+    passed, and with which versions; without it the header says that the file was not checked.
     """
     arch = get_architecture(architecture)
     facts = Facts(arch, size or (arch.image_size, arch.image_size))
@@ -83,7 +84,7 @@ def _header(facts: Facts, framework: str, *, loader: bool, checked: str) -> str:
     plain = "".join(kept).replace('"', "'").strip()
     source = [f"Source: {plain}."] if plain else []
     counts = f"{parameter_count(arch):,} parameters, {macs}."
-    lines = [title, "", *source, counts, *([checked] if checked else []), ""]
+    lines = [title, "", *source, counts, checked or _UNCHECKED, ""]
     loading = _loading(facts, framework, loader=loader)
     return '"""' + "\n".join([*map(_filled, lines), *loading]) + '\n"""'
 

@@ -18,7 +18,7 @@ def size(facts: Facts) -> tuple[str, str]:
 
 
 def block_name(facts: Facts) -> str:
-    """The class of the blocks in PyTorch; `snake` makes the function in Keras of it."""
+    """The class of the blocks in PyTorch; the function in Keras has the same name in snake case."""
     kind = "BasicBlock" if facts.arch.block == "basic" else "Bottleneck"
     return f"PreAct{kind}" if facts.arch.preactivation else kind
 

@@ -208,7 +208,7 @@ def dialect_row(dialect: Dialect, architecture: str, file: Mapping[str, Any]) ->
 
 
 def ejected() -> str:
-    """Return the table of the lengths of all ejected files, without the line on the check."""
+    """Return the table of the lengths of all ejected files, as they are without a check."""
     rows = (
         (f"`{name}`", *(str(eject(name, each).count("\n")) for each in FRAMEWORKS))
         for name in ARCHITECTURES
