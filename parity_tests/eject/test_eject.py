@@ -43,8 +43,8 @@ from parity_tests.support import (
 )
 from resnet_parity import cli
 from resnet_parity.eject import FRAMEWORKS, eject
-from resnet_parity.eject.checks import checks
 from resnet_parity.eject.proof import EjectError, proven
+from resnet_parity.eject.pytest_file import pytest_file
 from resnet_parity.site.definitions import key
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -178,7 +178,7 @@ ALLOWED = {"torch": {"torch", "numpy"}, "keras": {"keras", "numpy", "tensorflow"
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_files_import_their_framework_alone(framework):
     texts = [eject(name, framework, loader=True) for name in ALL_NAMES]
-    texts += [checks(arch, framework, "net") for arch in (TINY, EVERYTHING)]
+    texts += [pytest_file(arch, framework, "net") for arch in (TINY, EVERYTHING)]
     for text in texts:
         nodes = [node for each in ast.walk(ast.parse(text)) for node in names_in(each)]
         names = {name.partition(".")[0] for name in nodes} - sys.stdlib_module_names
@@ -276,7 +276,7 @@ def test_files_are_formatted_and_have_no_lint(tmp_path):
             text = eject(arch, framework, loader=arch in archs[::2])
             (tmp_path / f"{module}.py").write_text(text)
             if arch in (TINY, EVERYTHING, *KINDS, *USERS):
-                (tmp_path / f"test_{module}.py").write_text(checks(arch, framework, module))
+                (tmp_path / f"test_{module}.py").write_text(pytest_file(arch, framework, module))
     rules = ("--select", ALL_RULES, "--config", "line-length = 88")
     for arguments in (("format", "--check"), ("check", *rules)):
         command = ["ruff", *arguments, "--isolated", "--no-cache", str(tmp_path)]

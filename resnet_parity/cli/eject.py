@@ -90,10 +90,10 @@ def _eject(arguments: argparse.Namespace) -> options.Result:
                 text = eject(arch, framework, **given, checked=_proven(text, arch, framework))
             texts.append(text)
         if arguments.with_tests:
-            from resnet_parity.eject.checks import checks
+            from resnet_parity.eject.pytest_file import pytest_file
 
             for path, framework in zip(tuple(paths), chosen, strict=True):
-                texts.append(checks(arch, framework, path.stem))
+                texts.append(pytest_file(arch, framework, path.stem))
                 paths.append(path.with_name(f"test_{path.name}"))
     write_all_atomically({p: text.encode() for p, text in zip(paths, texts, strict=False)})
 
@@ -134,7 +134,7 @@ def _refuse_contradictions(arguments: argparse.Namespace) -> None:
 
 
 def _show_beside(arguments: argparse.Namespace, arch: Architecture) -> None:
-    from resnet_parity.eject.beside import side_by_side
+    from resnet_parity.eject.two_columns import side_by_side
     from resnet_parity.site.terminal import code_width, print_pair
 
     console = options.console()
@@ -182,7 +182,7 @@ def _read(path: Path) -> Architecture:
 
 def _path(arguments: argparse.Namespace, framework: str) -> Path:
     """The file to write for a framework; neither it nor its tests exist yet."""
-    from resnet_parity.eject.checks import check_module
+    from resnet_parity.eject.pytest_file import check_module
     from resnet_parity.errors import ParityError
     from resnet_parity.files import check_writable
 

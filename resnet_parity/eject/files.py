@@ -17,7 +17,7 @@ from resnet_spec import (
     parameters,
 )
 
-from resnet_parity.eject import keras_writer, pieces, torch_writer
+from resnet_parity.eject import common, keras_writer, torch_writer
 from resnet_parity.eject.facts import Facts
 from resnet_parity.eject.text import COLUMNS
 
@@ -48,7 +48,7 @@ def eject(
     if loader:
         parts.append(keras_writer.loader())
     code = "\n\n\n".join(part for part in parts if part)
-    stages = "\n".join(pieces.stages(facts, writer.LAYOUT))
+    stages = "\n".join(common.stages(facts, writer.LAYOUT))
     head = [
         _header(facts, framework, loader=loader, checked=checked),
         "\n".join(_imports(code, framework)),
@@ -78,7 +78,7 @@ def _header(facts: Facts, framework: str, *, loader: bool, checked: str) -> str:
     layout = _WRITERS[framework].LAYOUT
     height, width = facts.size
     macs = f"{mac_count(arch, height, width):,} multiply-accumulates for {height}x{width}"
-    shapes = pieces.network_text(facts, layout)
+    shapes = common.network_text(facts, layout)
     title = f"{arch.name} in {FRAMEWORKS[framework]}: {shapes[0].lower()}{shapes[1:]}."
     kept = (each if each.isprintable() and each != "\\" else " " for each in arch.source)
     plain = "".join(kept).replace('"', "'").strip()

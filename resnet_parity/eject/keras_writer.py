@@ -16,7 +16,7 @@ from resnet_spec import (
     keras_layer_name,
 )
 
-from resnet_parity.eject import pieces
+from resnet_parity.eject import common
 from resnet_parity.eject.facts import Branch, Facts, number
 from resnet_parity.eject.text import Call, call, definition, docstring, remark, statement
 
@@ -26,7 +26,7 @@ LAYOUT = "NHWC"
 def conv(facts: Facts) -> Iterator[str]:
     """The function `conv`."""
     first = ["x: KerasTensor", "channels: int", "kernel: int"]
-    rest = pieces.conv_parameters(facts)
+    rest = common.conv_parameters(facts)
     star = [] if "*" in rest else ["*"]
     zero = ["zero: bool = False"] * facts.zeroes_kernels
     parameters = [*first, *rest, *star, *zero, "name: str"]
@@ -89,7 +89,7 @@ def channel_pad(facts: Facts) -> Iterator[str]:
     yield from definition("channel_pad", parameters, "KerasTensor")
     yield from docstring("Channels of zeros: (N, H, W, in) -> (N, H, W, out)")
     yield remark("channel-padding")
-    *counted, sides = pieces.zeros(facts, "channels - x.shape[-1]")
+    *counted, sides = common.zeros(facts, "channels - x.shape[-1]")
     yield from counted
     yield '    x = layers.Permute((1, 3, 2), name=f"{name}_hcw")(x)'
     yield f'    x = layers.ZeroPadding2D(((0, 0), ({sides})), name=f"{{name}}_pad")(x)'
@@ -102,7 +102,7 @@ def gate(facts: Facts) -> Iterator[str]:
         return
     squeezed = facts.expression("squeezed")
     bias = "bias=True" if facts.bias == "some" else None
-    parameters = ["x: KerasTensor", *pieces.gate_parameters(facts), "*", "name: str"]
+    parameters = ["x: KerasTensor", *common.gate_parameters(facts), "*", "name: str"]
     yield from definition("squeeze_excite", parameters, "KerasTensor")
     yield from docstring("Squeeze and excitation: a gate in (0, 1) for each channel; same shape")
     mean = 'layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)'
@@ -118,14 +118,14 @@ def block(facts: Facts) -> Iterator[str]:
     """The function of the blocks."""
     if not facts.places:
         return
-    parameters = ["x: KerasTensor", *pieces.parameters(facts), "*", "name: str"]
+    parameters = ["x: KerasTensor", *common.parameters(facts), "*", "name: str"]
     yield from definition(_block_name(facts), parameters, "KerasTensor")
-    height, width = pieces.size(facts)
+    height, width = common.size(facts)
     shapes = f"(N, H, W, in) -> (N, {height}, {width}, out)"
-    yield from docstring(f"{pieces.block_text(facts)}: {shapes}")
+    yield from docstring(f"{common.block_text(facts)}: {shapes}")
     yield from _branch(facts)
     if facts.has_gates:
-        gated = call("squeeze_excite", "x", *pieces.gate_arguments(facts), 'name=f"{name}_se"')
+        gated = call("squeeze_excite", "x", *common.gate_arguments(facts), 'name=f"{name}_se"')
         yield from statement("x = ", gated, 1)
     yield from _shortcut(facts)
     if facts.arch.residual:
@@ -138,14 +138,14 @@ def block(facts: Facts) -> Iterator[str]:
 
 def _branch(facts: Facts) -> Iterator[str]:
     """The residual branch."""
-    starts, count = facts.start_of_shortcut, len(pieces.ends(facts))
+    starts, count = facts.start_of_shortcut, len(common.ends(facts))
     if facts.projects and facts.arch.preactivation:
         yield f"    projects = {facts.projects.replace('in_channels', 'x.shape[-1]')}"
     yield from ["    identity = x"] * (starts in ("input", "either"))
-    for index, (_, out) in enumerate(pieces.ends(facts)):
+    for index, (_, out) in enumerate(common.ends(facts)):
         at, is_last = index + 1, index + 1 == count
         zero = "zero=True" if is_last and facts.zeroes_kernels else None
-        rest = pieces.rest_of_conv(facts, index)
+        rest = common.rest_of_conv(facts, index)
         made = statement("x = ", _conv("x", out, *rest, zero, name=f"{{name}}_conv{at}"), 1)
         gamma = 'gamma="zeros"' if is_last and facts.zeroes_gammas else None
         norm = statement("x = ", call("batch_norm", "x", gamma, f'name=f"{{name}}_bn{at}"'), 1)
@@ -163,7 +163,7 @@ def _branch(facts: Facts) -> Iterator[str]:
 
 def _shortcut(facts: Facts) -> Iterator[str]:
     """The layers of the shortcut, where any block has some."""
-    for test, branch in pieces.branches(facts, "identity.shape[-1]", "projects"):
+    for test, branch in common.branches(facts, "identity.shape[-1]", "projects"):
         indent = 1
         if test:
             yield f"    {test}"
@@ -181,7 +181,7 @@ def _shortcut_layer(
     stride, named = facts.expression("stride"), f'name=f"{name}"'
     if isinstance(layer, Conv):
         strided = stride if branch.strides and not facts.arch.avg_down else None
-        bias = pieces.bias_of(facts, layer)
+        bias = common.bias_of(facts, layer)
         yield _conv("identity", "channels", "1", strided, bias, name=name)
     elif isinstance(layer, Norm):
         yield call("batch_norm", "identity", named)
@@ -203,25 +203,25 @@ def network(facts: Facts) -> Iterator[str]:
     """The function of the network."""
     plan, arch = facts.plan, facts.arch
     yield "def resnet() -> keras.Model:"
-    yield from docstring(pieces.network_text(facts, LAYOUT))
+    yield from docstring(common.network_text(facts, LAYOUT))
     if facts.depth > 800:
         yield "    sys.setrecursionlimit(100_000)  # Keras walks so deep a model by recursion"
     yield remark("layout")
     yield f'    image = keras.Input((None, None, {arch.in_channels}), name="image")'
     yield from _stem(facts)
-    yield from (f"    {each}" for each in pieces.first_feature(facts, "KerasTensor"))
+    yield from (f"    {each}" for each in common.first_feature(facts, "KerasTensor"))
     yield from _pool(facts)
     if facts.stages:
-        yield from pieces.loop(facts, 1)
+        yield from common.loop(facts, 1)
         yield "        for block in range(blocks):"
-        yield from pieces.locals_of_block(facts, 3)
+        yield from common.locals_of_block(facts, 3)
         yield '            name = f"layer{number}_{block}"'
-        made = call(_block_name(facts), "x", *pieces.given(facts), "name=name")
+        made = call(_block_name(facts), "x", *common.given(facts), "name=name")
         yield from statement("x = ", made, 3)
         yield from ["        features.append(x)"] * bool(plan.features)
     returned = "x"
     if plan.features:
-        *remarks, returned = pieces.returned_features(facts, LAYOUT)
+        *remarks, returned = common.returned_features(facts, LAYOUT)
         yield from remarks
     else:
         yield from _head(facts)
@@ -233,7 +233,7 @@ def _stem(facts: Facts) -> Iterator[str]:
     stem, x = facts.plan.stem, "image"
     for index, spec in enumerate(stem.convs):
         is_last = index == len(stem.convs) - 1
-        rest, name = pieces.rest_of_stem(facts, spec), keras_layer_name(spec.name)
+        rest, name = common.rest_of_stem(facts, spec), keras_layer_name(spec.name)
         made = call("conv", x, spec.out_channels, *rest, f'name="{name}"')
         shape = facts.shape(spec.name, LAYOUT) if is_last else ""
         yield from statement("x = ", made, 1, shape)
@@ -260,7 +260,7 @@ def _pool(facts: Facts) -> Iterator[str]:
     elif pool.padding:
         yield f'    x = layers.ZeroPadding2D({pool.padding}, name="maxpool_pad")(x)'
     code = f'x = layers.MaxPooling2D({kernel}, {pool.stride}, name="maxpool")(x)'
-    yield from pieces.line(facts, code, pool.name, LAYOUT, 1)
+    yield from common.line(facts, code, pool.name, LAYOUT, 1)
 
 
 def _head(facts: Facts) -> Iterator[str]:
@@ -269,7 +269,7 @@ def _head(facts: Facts) -> Iterator[str]:
         yield '    x = batch_norm(x, name="norm")'
         yield '    x = layers.ReLU(name="relu")(x)'
     code = 'x = layers.GlobalAveragePooling2D(name="avgpool")(x)'
-    yield from pieces.line(facts, code, plan.avgpool.name, LAYOUT, 1)
+    yield from common.line(facts, code, plan.avgpool.name, LAYOUT, 1)
     if plan.fc:
         yield f"    bound = 1 / {plan.fc.in_features}**0.5"
         yield remark("dense-kernel")
@@ -284,7 +284,7 @@ def _conv(x: str, *arguments: str | None, name: str) -> Call:
 
 
 def _block_name(facts: Facts) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", pieces.block_name(facts)).lower()
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", common.block_name(facts)).lower()
 
 
 NAMES = '''\

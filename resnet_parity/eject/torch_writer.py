@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from resnet_spec import AveragePool, ChannelPad, Conv, Identity, MaxPool, Norm, ShortcutLayer
 
-from resnet_parity.eject import pieces
+from resnet_parity.eject import common
 from resnet_parity.eject.facts import Branch, Facts, number
 from resnet_parity.eject.text import Call, call, definition, docstring, remark, statement
 
@@ -16,7 +16,7 @@ LAYOUT = "NCHW"
 def conv(facts: Facts) -> Iterator[str]:
     """The function `conv`."""
     parameters = ["in_channels: int", "channels: int", "kernel: int"]
-    yield from definition("conv", [*parameters, *pieces.conv_parameters(facts)], "nn.Conv2d")
+    yield from definition("conv", [*parameters, *common.conv_parameters(facts)], "nn.Conv2d")
     size = "H/stride, W/stride" if facts.has_stride else "H, W"
     yield from docstring(f"Convolution: (N, in, H, W) -> (N, out, {size})")
     yield remark("conv-padding")
@@ -63,7 +63,7 @@ def channel_pad(facts: Facts) -> Iterator[str]:
     yield from definition("channel_pad", parameters, "nn.ZeroPad3d")
     yield from docstring("Channels of zeros: (N, in, H, W) -> (N, out, H, W)")
     yield remark("channel-padding")
-    *counted, sides = pieces.zeros(facts, "channels - in_channels")
+    *counted, sides = common.zeros(facts, "channels - in_channels")
     yield from counted
     yield f"    return nn.ZeroPad3d((0, 0, 0, 0, {sides}))"
 
@@ -77,7 +77,7 @@ def gate(facts: Facts) -> Iterator[str]:
     yield "class SqueezeExcite(nn.Module):"
     yield from docstring("Squeeze and excitation: a gate in (0, 1) for each channel; same shape")
     yield ""
-    yield from definition("__init__", ["self", *pieces.gate_parameters(facts)], "None", 1)
+    yield from definition("__init__", ["self", *common.gate_parameters(facts)], "None", 1)
     yield "        super().__init__()"
     yield from statement("self.fc1 = ", call("conv", "channels", squeezed, 1, bias), 2)
     yield "        self.relu = nn.ReLU()"
@@ -97,29 +97,29 @@ def block(facts: Facts) -> Iterator[str]:
     """The class of the blocks."""
     if not facts.places:
         return
-    yield f"class {pieces.block_name(facts)}(nn.Module):"
-    height, width = pieces.size(facts)
+    yield f"class {common.block_name(facts)}(nn.Module):"
+    height, width = common.size(facts)
     shapes = f"(N, in, H, W) -> (N, out, {height}, {width})"
-    yield from docstring(f"{pieces.block_text(facts)}: {shapes}")
+    yield from docstring(f"{common.block_text(facts)}: {shapes}")
     yield ""
-    parameters = ["self", "in_channels: int", *pieces.parameters(facts)]
+    parameters = ["self", "in_channels: int", *common.parameters(facts)]
     yield from definition("__init__", parameters, "None", 1)
     yield "        super().__init__()"
     if facts.projects and facts.arch.preactivation:
         yield from statement("self.projects = ", facts.projects, 2)
-    for index, (into, out) in enumerate(pieces.ends(facts)):
-        made = call("conv", into, out, *pieces.rest_of_conv(facts, index))
+    for index, (into, out) in enumerate(common.ends(facts)):
+        made = call("conv", into, out, *common.rest_of_conv(facts, index))
         lines = statement(f"self.conv{index + 1} = ", made, 2)
         normed = into if facts.arch.preactivation else out
         norm = f"        self.bn{index + 1} = batch_norm({normed})"
         relu = ["        self.relu = nn.ReLU()"] * (index == 0)
         yield from [norm, *relu, *lines] if facts.arch.preactivation else [*lines, norm, *relu]
     if facts.arch.zero_init_residual:
-        last = len(pieces.ends(facts))
+        last = len(common.ends(facts))
         zeroed = f"self.conv{last}" if facts.arch.preactivation else f"self.bn{last}"
         yield f"        nn.init.zeros_({zeroed}.weight)"
     if facts.has_gates:
-        yield f"        self.se = SqueezeExcite({', '.join(pieces.gate_arguments(facts))})"
+        yield f"        self.se = SqueezeExcite({', '.join(common.gate_arguments(facts))})"
     yield from _shortcut(facts)
     yield ""
     yield "    def forward(self, x: Tensor) -> Tensor:"
@@ -130,7 +130,7 @@ def _shortcut(facts: Facts) -> Iterator[str]:
     """The attribute for the layers of the shortcut, where any block has some."""
     if facts.has_layers and not facts.branches[-1].layers:
         yield "        self.downsample = nn.Identity()"
-    for test, branch in pieces.branches(facts, "in_channels", "self.projects"):
+    for test, branch in common.branches(facts, "in_channels", "self.projects"):
         indent = 2
         if test:
             yield f"        {test}"
@@ -145,7 +145,7 @@ def _shortcut_layer(facts: Facts, branch: Branch, layer: ShortcutLayer) -> Call:
     stride = facts.expression("stride")
     if isinstance(layer, Conv):
         strided = stride if branch.strides and not facts.arch.avg_down else None
-        return call("conv", "in_channels", "channels", 1, strided, pieces.bias_of(facts, layer))
+        return call("conv", "in_channels", "channels", 1, strided, common.bias_of(facts, layer))
     if isinstance(layer, Norm):
         return call("batch_norm", "channels")
     if isinstance(layer, MaxPool):
@@ -173,7 +173,7 @@ def _operations(facts: Facts) -> Iterator[str]:
         yield from _preactivated_branch(facts)
     else:
         yield from ["identity = x"] * facts.arch.residual
-        count = len(pieces.ends(facts))
+        count = len(common.ends(facts))
         for index in range(1, count + 1):
             yield f"x = self.conv{index}(x)"
             yield f"x = self.bn{index}(x)"
@@ -188,7 +188,7 @@ def _operations(facts: Facts) -> Iterator[str]:
 def _preactivated_branch(facts: Facts) -> Iterator[str]:
     starts = facts.start_of_shortcut
     yield from ["identity = x"] * (starts in ("input", "either"))
-    for index in range(1, len(pieces.ends(facts)) + 1):
+    for index in range(1, len(common.ends(facts)) + 1):
         yield f"x = self.bn{index}(x)"
         yield "x = self.relu(x)"
         if index == 1 and starts == "either":
@@ -202,19 +202,19 @@ def network(facts: Facts) -> Iterator[str]:
     """The class of the network."""
     plan = facts.plan
     yield "class ResNet(nn.Module):"
-    yield from docstring(pieces.network_text(facts, LAYOUT))
+    yield from docstring(common.network_text(facts, LAYOUT))
     yield ""
     yield "    def __init__(self) -> None:"
     yield "        super().__init__()"
     yield from _stem(facts)
     if facts.stages:
         yield f"        in_channels = {plan.stem.convs[-1].out_channels}"
-        yield from pieces.loop(facts, 2)
+        yield from common.loop(facts, 2)
         yield "            stage = nn.Sequential()"
-        choices, given = pieces.locals_of_block(facts, 4), pieces.given(facts)
+        choices, given = common.locals_of_block(facts, 4), common.given(facts)
         yield f"            for {'block' if choices else '_'} in range(blocks):"
         yield from choices
-        made = call("stage.append", call(pieces.block_name(facts), "in_channels", *given))
+        made = call("stage.append", call(common.block_name(facts), "in_channels", *given))
         yield from statement("", made, 4)
         yield "                in_channels = channels"
         yield '            self.add_module(f"layer{number}", stage)'
@@ -236,7 +236,7 @@ def _stem(facts: Facts) -> Iterator[str]:
     stem = facts.plan.stem
     layers: list[Call] = []
     for spec, norm in zip(stem.convs, [*stem.hidden_norms, None], strict=True):
-        rest = pieces.rest_of_stem(facts, spec)
+        rest = common.rest_of_stem(facts, spec)
         layers.append(call("conv", spec.in_channels, spec.out_channels, *rest))
         layers += [call("batch_norm", norm.channels), call("nn.ReLU")] if norm else []
     made = layers[0] if len(layers) == 1 else call("nn.Sequential", *layers)
@@ -258,19 +258,19 @@ def _stem(facts: Facts) -> Iterator[str]:
 def _forward(facts: Facts) -> Iterator[str]:
     plan = facts.plan
     yield remark("layout", 2)
-    yield from pieces.line(facts, "x = self.conv1(image)", plan.stem.convs[-1].name, LAYOUT, 2)
+    yield from common.line(facts, "x = self.conv1(image)", plan.stem.convs[-1].name, LAYOUT, 2)
     if plan.stem.norm:
         yield "        x = self.bn1(x)"
         yield "        x = self.relu(x)"
-    yield from (f"        {each}" for each in pieces.first_feature(facts, "Tensor"))
+    yield from (f"        {each}" for each in common.first_feature(facts, "Tensor"))
     if plan.stem.pool:
-        yield from pieces.line(facts, "x = self.maxpool(x)", plan.stem.pool.name, LAYOUT, 2)
+        yield from common.line(facts, "x = self.maxpool(x)", plan.stem.pool.name, LAYOUT, 2)
     if facts.stages:
         yield f"        for number in range(1, {len(facts.stages) + 1}):"
         yield '            x = self.get_submodule(f"layer{number}")(x)'
         yield from ["            features.append(x)"] * bool(plan.features)
     if plan.features:
-        *remarks, features = pieces.returned_features(facts, LAYOUT)
+        *remarks, features = common.returned_features(facts, LAYOUT)
         yield from remarks
         yield f"        return {features}"
         return
@@ -278,9 +278,9 @@ def _forward(facts: Facts) -> Iterator[str]:
         yield "        x = self.norm(x)"
         yield "        x = self.relu(x)"
     code = f"{'x =' if plan.fc else 'return'} self.avgpool(x).flatten(1)"
-    yield from pieces.line(facts, code, plan.avgpool.name, LAYOUT, 2)
+    yield from common.line(facts, code, plan.avgpool.name, LAYOUT, 2)
     if plan.fc:
-        yield from pieces.line(facts, "return self.fc(x)", plan.fc.name, LAYOUT, 2)
+        yield from common.line(facts, "return self.fc(x)", plan.fc.name, LAYOUT, 2)
 
 
 PARTS = (conv, batch_norm, channel_pad, gate, block, network)

@@ -8,8 +8,8 @@ from functools import cache
 
 from resnet_spec import ARCHITECTURES, GROUPS, parameter_count
 
-from resnet_parity.eject.beside import side_by_side
 from resnet_parity.eject.text import COLUMNS
+from resnet_parity.eject.two_columns import side_by_side
 from resnet_parity.site.colour import coloured_text
 from resnet_parity.site.columns import Columns
 from resnet_parity.site.definitions import FRAMEWORKS

@@ -10,8 +10,8 @@ from keyword import iskeyword
 from resnet_spec import Architecture, AveragePool, Conv, make_plan
 
 from resnet_parity.eject import keras_writer
-from resnet_parity.eject.check_templates import KERAS, TORCH
 from resnet_parity.eject.facts import number
+from resnet_parity.eject.pytest_templates import KERAS, TORCH
 from resnet_parity.eject.text import COLUMNS
 from resnet_parity.errors import ParityError, ProbeError
 from resnet_parity.probes import Probe, exact_probe
@@ -24,7 +24,7 @@ _TAKEN = ("torch", "keras", "tensorflow", "jax", "numpy", "pytest")
 """What the files, and what they import, import by name."""
 
 
-def checks(arch: Architecture, framework: str, module: str) -> str:
+def pytest_file(arch: Architecture, framework: str, module: str) -> str:
     """The text of a pytest file for the module that holds the network in one framework.
 
     Raises `ParityError` if the name is no module, or the network is a backbone, and `ProbeError`

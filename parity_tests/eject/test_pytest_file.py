@@ -17,7 +17,7 @@ from resnet_spec import ARCHITECTURES, get_architecture
 from parity_tests.checks.mutants import MUTANTS
 from parity_tests.support import ALL_NAMES, SMALL, find
 from resnet_parity.eject import FRAMEWORKS, eject
-from resnet_parity.eject.checks import checks
+from resnet_parity.eject.pytest_file import pytest_file
 from resnet_parity.errors import ParityError
 
 Change = tuple[tuple[str, str], ...]
@@ -219,7 +219,7 @@ def write(folder: Path, framework: str, module: str, net: str, change: Change = 
         assert old in text, f"{module}: {old}"
         text = text.replace(old, new)
     (folder / f"{module}.py").write_text(text)
-    (folder / f"test_{module}.py").write_text(checks(arch, framework, module))
+    (folder / f"test_{module}.py").write_text(pytest_file(arch, framework, module))
 
 
 @pytest.mark.parametrize("framework", ["torch", pytest.param("keras", marks=pytest.mark.full)])
@@ -246,12 +246,12 @@ def test_they_pass_for_every_row(framework, part, tmp_path):
 
 
 def test_they_hold_the_hashes_of_the_conformance_vectors():
-    text = checks(get_architecture("resnet18"), "torch", "net")
+    text = pytest_file(get_architecture("resnet18"), "torch", "net")
     assert "04e4da3105975d0df1bb7e458dae9b2d" in text
 
 
 def test_networks_without_them_are_refused():
     with pytest.raises(ParityError, match="leave --features out"):
-        checks(get_architecture("resnet18", features_only=True), "torch", "net")
+        pytest_file(get_architecture("resnet18", features_only=True), "torch", "net")
     with pytest.raises(ParityError, match="cannot be imported"):
-        checks(ARCHITECTURES["resnet18"], "torch", "resnet-18")
+        pytest_file(ARCHITECTURES["resnet18"], "torch", "resnet-18")

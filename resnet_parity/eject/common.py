@@ -1,4 +1,4 @@
-"""The pieces of a file that are the same in both frameworks."""
+"""The parts of a file that are the same in both frameworks."""
 
 from __future__ import annotations
 

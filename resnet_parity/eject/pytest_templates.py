@@ -1,4 +1,4 @@
-"""The text of the pytest files that `checks` writes.
+"""The text of the pytest files that `pytest_file` writes.
 
 A line that ends with `#: MARK` is for networks of that kind alone, with `#: no MARK` for others.
 """
