@@ -32,10 +32,7 @@ from resnet_parity.weights.converting import save_weights
 from resnet_parity.weights.formats import open_checkpoint
 from resnet_parity.weights.formats.checksums import crc32c
 from resnet_parity.weights.formats.keras_files import open_keras
-from resnet_parity.weights.formats.keras_writing import (
-    write_keras,
-    write_legacy_h5,
-)
+from resnet_parity.weights.formats.keras_writing import write_keras
 from resnet_parity.weights.formats.stored import Checkpoint
 from resnet_parity.weights.formats.tensorflow_files import open_tensorflow
 from resnet_parity.weights.targets import TARGETS
@@ -252,7 +249,8 @@ def write_h5(path: Path, groups: Mapping[str, Arrays], where: str = "/", **attri
     """Write a file in the layout of Keras 1 and 2."""
     with h5py.File(path, "w") as file:
         top = file.require_group(where)
-        top.attrs["layer_names"] = [name.encode() for name in groups]
+        names = [name.encode() for name in groups]
+        legacy_h5_format.save_attributes_to_hdf5_group(top, "layer_names", names)
         for key, value in attributes.items():
             file.attrs[key] = value
         for name, weights in groups.items():
@@ -335,13 +333,13 @@ def test_a_file_of_keras_2(tmp_path):
 
 
 def test_names_in_several_attributes(tmp_path):
-    """The names of many layers are in `layer_names0`, `layer_names1` ..., also when written."""
+    """The names of many layers are in `layer_names0`, `layer_names1` ..."""
     names = [f"{'x' * 400}{index}" for index in range(200)]
     tensors = {f"{name}/bias": np.full(1, index, "f4") for index, name in enumerate(names)}
-    write_legacy_h5(tmp_path / "many.h5", tensors)
+    groups = {name: {f"{name}/bias:0": tensors[f"{name}/bias"]} for name in names}
+    write_h5(tmp_path / "many.h5", groups)
     with h5py.File(tmp_path / "many.h5") as file:
         assert "layer_names" not in file.attrs
-        assert legacy_h5_format.load_attributes_from_hdf5_group(file, "layer_names") == names
     found = numbers(open_keras(tmp_path / "many.h5"))
     assert [*found] == [*tensors]
     assert_bitwise(found, tensors)
@@ -519,21 +517,13 @@ def test_a_saved_model_of_keras_2_names_its_nested_layers(saved, tmp_path, model
 def test_what_is_written_opens_in_keras(model, tmp_path):
     write_keras(tmp_path / "net.keras", model)
     model.save_weights(tmp_path / "net.weights.h5")
-    write_legacy_h5(tmp_path / "net.h5", {w.path: w.numpy() for w in model.weights[:2]})
     again = keras.saving.load_model(tmp_path / "net.keras")
     assert_bitwise(weights_of(again), weights_of(model))
     for weight in again.weights:
         weight.assign(np.zeros(weight.shape))
     again.load_weights(tmp_path / "net.weights.h5")
     assert_bitwise(weights_of(again), weights_of(model))
-    stem = keras.Sequential([keras.Input((12, 17, 3)), layers.Conv2D(4, 3)])
-    stem.load_weights(tmp_path / "net.h5")
-    assert np.array_equal(stem.weights[0], model.weights[0])
-    assert sorted(each.name for each in tmp_path.iterdir()) == [
-        "net.h5",
-        "net.keras",
-        "net.weights.h5",
-    ]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["net.keras", "net.weights.h5"]
 
 
 def objects_of(file: Path | BytesIO) -> dict[str, Any]:
@@ -620,9 +610,6 @@ def test_resnet50_of_keras_applications(tmp_path):
     net.save(tmp_path / "net.h5")
     net.save_weights(tmp_path / "net.weights.h5")
     tf.train.Checkpoint(net).write(str(tmp_path / "net"))
-    write_legacy_h5(tmp_path / "written.h5", expected)
-    for name in ("net.keras", "net.h5", "net.weights.h5", "written.h5"):
+    for name in ("net.keras", "net.h5", "net.weights.h5"):
         assert_bitwise(numbers(open_keras(tmp_path / name)), expected)
     assert_bitwise(numbers(open_tensorflow(tmp_path / "net")), expected)
-    again = keras.applications.ResNet50(weights=tmp_path / "written.h5", classes=7)
-    assert_bitwise({weight.path: weight.numpy() for weight in again.weights}, expected)
