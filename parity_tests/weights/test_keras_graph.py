@@ -86,9 +86,14 @@ def test_a_config_of_another_function_is_refused(suffix, name, call, message, tm
         load_weights(tmp_path / f"net{suffix}")
 
 
-def edited(folder: Path, edit: Callable[[dict[str, Any]], None]) -> Path:
-    """A saved network whose config is edited, layer by layer."""
-    resnet_keras.create_model(SMALL).save(folder / "saved.keras")
+def edited(
+    folder: Path,
+    edit: Callable[[dict[str, Any]], None],
+    model: keras.Model | None = None,
+    whole: Callable[[Any], Any] = lambda config: config,
+) -> Path:
+    """A saved network whose config is edited, layer by layer, then as a whole."""
+    (model or resnet_keras.create_model(SMALL)).save(folder / "saved.keras")
     with (
         zipfile.ZipFile(folder / "saved.keras") as saved,
         zipfile.ZipFile(folder / "net.keras", "w") as out,
@@ -97,8 +102,8 @@ def edited(folder: Path, edit: Callable[[dict[str, Any]], None]) -> Path:
             content = saved.read(name)
             if name == "config.json":
                 config = json.loads(content)
-                edit({each["name"]: each for each in config["config"]["layers"]})
-                content = json.dumps(config).encode()
+                edit({each["config"]["name"]: each for each in config["config"]["layers"]})
+                content = json.dumps(whole(config)).encode()
             out.writestr(name, content)
     return folder / "net.keras"
 
@@ -123,6 +128,14 @@ def in_training(nodes):
     nodes["bn1"]["inbound_nodes"][0]["kwargs"]["training"] = True
 
 
+def other_axis(nodes):
+    nodes["bn1"]["config"]["axis"] = 1
+
+
+def other_order(nodes):
+    nodes["maxpool"]["config"]["data_format"] = "channels_first"
+
+
 def other_class(nodes):
     nodes["relu"]["module"] = "mine"
 
@@ -137,6 +150,8 @@ def other_convolution(nodes):
         (cycle, "takes its own output"),
         (nowhere, "its config has no layer absent, which others take"),
         (in_training, "bn1 is called as in training"),
+        (other_axis, "bn1 has axis 1 in its config"),
+        (other_order, "several data_formats"),
         (other_class, "takes relu .mine.ReLU"),
         (other_convolution, "layer1_0_conv1 is a Conv2DTranspose in its config"),
     ],
@@ -144,6 +159,43 @@ def other_convolution(nodes):
 def test_a_hostile_config_is_refused(edit, message, tmp_path):
     with pytest.raises(ParityError, match=message):
         load_weights(edited(tmp_path, edit))
+
+
+def old_nodes(value: Any) -> Any:
+    """A config in the words of Keras 2: the call of a model itself counts as its first."""
+    if isinstance(value, list):
+        return [old_nodes(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    found = {k: old_nodes(v) for k, v in value.items() if k not in ("module", "registered_name")}
+    if nodes := value.get("inbound_nodes"):
+        found["inbound_nodes"] = [
+            [[*each["config"]["keras_history"], {}] for each in flat_list(node["args"])]
+            for node in nodes
+        ]
+    for key in {"input_layers", "output_layers"} & {*found}:
+        found[key] = [found[key]] if isinstance(found[key][0], str) else found[key]
+    return found
+
+
+def flat_list(value: Any) -> list[Any]:
+    return [x for each in value for x in flat_list(each)] if isinstance(value, list) else [value]
+
+
+@pytest.mark.parametrize("place", ["alone", "in a model", "in a sequence"])
+def test_a_config_of_keras_2_is_compared(place, tmp_path):
+    model = resnet_keras.create_model(SMALL)
+    if place == "in a model":
+        image = keras.Input((32, 32, 3))
+        model = keras.Model(image, layers.Softmax()(model(image)))
+    elif place == "in a sequence":
+        model = keras.Sequential([keras.Input((32, 32, 3)), model])
+    path = edited(tmp_path, lambda nodes: None, model, old_nodes)
+    assert load_weights(path).report.stated[0].startswith("the config of its Keras model")
+    if place == "alone":
+        other = changed("relu", layers.ReLU(6.0, name="other"))
+        with pytest.raises(ParityError, match=r"takes other .ReLU max_value 6.0"):
+            load_weights(edited(tmp_path, lambda nodes: None, other, old_nodes))
 
 
 def test_a_config_without_a_graph_states_nothing(tmp_path):
@@ -212,9 +264,8 @@ def test_a_body_that_ends_with_another_pool_is_refused(tmp_path):
         load_weights(tmp_path / "net.keras")
 
 
-@pytest.mark.parametrize("is_preactivated", [False, True])
-def test_the_graph_of_a_backbone_of_kerashub_agrees(is_preactivated, tmp_path):
-    backbone = keras_hub.models.ResNetBackbone(
+def small_backbone(*, is_preactivated: bool) -> keras.Model:
+    return keras_hub.models.ResNetBackbone(
         input_conv_filters=[64],
         input_conv_kernel_sizes=[7],
         stackwise_num_filters=[64, 128],
@@ -224,9 +275,22 @@ def test_the_graph_of_a_backbone_of_kerashub_agrees(is_preactivated, tmp_path):
         use_pre_activation=is_preactivated,
         image_shape=(None, None, 3),
     )
+
+
+@pytest.mark.parametrize("is_preactivated", [False, True])
+def test_the_graph_of_a_backbone_of_kerashub_agrees(is_preactivated, tmp_path):
+    backbone = small_backbone(is_preactivated=is_preactivated)
     keras.Model(backbone.input, backbone.output).save(tmp_path / "net.keras")
     report = load_weights(tmp_path / "net.keras").report
     assert report.stated[0].startswith("the config of its Keras model") and report.aside == ()
+
+
+def test_a_classifier_of_kerashub_that_takes_maxima_is_refused(tmp_path):
+    backbone = small_backbone(is_preactivated=False)
+    model = keras_hub.models.ResNetImageClassifier(backbone, num_classes=5, pooling="max")
+    model.save(tmp_path / "net.keras")
+    with pytest.raises(ParityError, match="its config says pooling max, not avg"):
+        load_weights(tmp_path / "net.keras")
 
 
 @pytest.mark.parametrize(

@@ -343,6 +343,9 @@ def _differences(
     """Sentences on where the stated graph is not that of the architecture."""
     keys, stated = graph.keys, {canonical: name for name, canonical in graph.leaves.items()}
     stem, *_ = wanted
+    for name, facts in graph.layers.items():
+        if reading.prefix.startswith(f"{name}/") and facts.get("training"):
+            yield f"its config says that {printable(name)} is called as in training"
     kinds = {each.name: type(each) for each in make_plan(arch).layers}
     for canonical, want in wanted.items():
         name = stated[canonical]
@@ -354,6 +357,7 @@ def _differences(
         elif (found := graph.taken(name)) != want:
             yield _sentence(keys, name, want, found)
     graph.used |= {place[0] for place in graph.done}
+    yield from _of_axes(graph.layers, graph.used)
     if arch.num_classes or make_plan(arch).features:
         return
     inside = [n for n in graph.layers if n.startswith(reading.prefix)]
@@ -366,8 +370,23 @@ def _differences(
     if features not in found.values():
         yield f"no layer of its config is the last {keys.label(features)} of {arch.name}"
     elif not reading.left_over and not {*last.values()} & {*ends}:
-        name, key = next(iter(last.items()))
-        yield f"its config ends with {printable(name)} ({keys.label(key)}), not with an average"
+        key = next(iter(last.values()))
+        yield f"its config ends with {keys.label(key)}, not with an average of {arch.name}"
+
+
+def _of_axes(layers: Layers, used: set[str]) -> Iterator[str]:
+    """Layers that do not agree on the axis of the channels."""
+    inside = {name: layers[name] for name in used if name in layers}
+    orders = {str(each["data_format"]) for each in inside.values() if "data_format" in each}
+    if len(orders) > 1:
+        yield f"its layers have several data_formats in its config: {sorted(orders)}"
+    allowed = (1, (1,)) if orders & {"channels_first", "th"} else (-1, 3, (-1,), (3,))
+    for name, facts in inside.items():
+        if (
+            "Normalization" in str(facts.get("class"))
+            and facts.get("axis", allowed[0]) not in allowed
+        ):
+            yield f"{printable(name)} has axis {facts['axis']} in its config"
 
 
 def _of_stem(graph: _Graph, name: str, want: int) -> Iterator[str]:
@@ -386,9 +405,11 @@ def _sentence(keys: _Keys, name: str, want: int, found: int) -> str:
     """The first difference between two keys, in words."""
     while True:
         (operation, xs), (other, ys) = keys.entries[want], keys.entries[found]
-        more, less = [x for x in xs if x not in ys], [y for y in ys if y not in xs]
         # The border of a pool, its last number, follows from what it takes.
-        if operation[:4] != other[:4] or not (more and less):
+        if operation[:4] != other[:4]:
+            break
+        more, less = [x for x in xs if x not in ys], [y for y in ys if y not in xs]
+        if not (more and less):
             break
         name, want, found = keys.layers.get(found, name), more[0], less[0]
     return (

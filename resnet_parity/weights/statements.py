@@ -195,6 +195,7 @@ def _of_keras_hub(arch: Architecture, facts: Mapping[str, Any]) -> Iterator[str]
     wanted = {
         "stackwise_num_strides": tuple(stage.stride for stage in arch.stages),
         "use_pre_activation": arch.preactivation,
+        "pooling": "avg",
     }
     for key, value in wanted.items():
         if facts.get(key, value) != value:

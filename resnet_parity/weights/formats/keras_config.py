@@ -192,7 +192,9 @@ def backbone_facts(config: Any) -> dict[str, Any]:
     if config.get("class_name") != "ResNetBackbone":
         inner = settings.get("backbone")
         is_backbone = isinstance(inner, dict) and inner.get("class_name") == "ResNetBackbone"
-        return backbone_facts(inner) if is_backbone else {}
+        found = backbone_facts(inner) if is_backbone else {}
+        pooling = _compact(settings.get("pooling"))
+        return {**found, "pooling": pooling} if found and pooling is not None else found
     return {key: fact for key in _BACKBONE if (fact := _compact(settings.get(key))) is not None}
 
 
