@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from resnet_spec import Conv
 
 from resnet_parity.eject.facts import Branch, Facts
-from resnet_parity.eject.text import COLUMNS, remark, statement
+from resnet_parity.eject.text import COLUMNS, code_lines, remark
 
 
 def size(facts: Facts) -> tuple[str, str]:
@@ -135,7 +135,7 @@ def conv_parameters(facts: Facts) -> list[str]:
 
 def line(facts: Facts, code: str, name: str, layout: str, indent: int) -> list[str]:
     """A statement, with the shape of its result as a comment."""
-    return statement("", code, indent, facts.shape(name, layout))
+    return code_lines("", code, indent, facts.shape(name, layout))
 
 
 def first_feature(facts: Facts, kind: str) -> list[str]:

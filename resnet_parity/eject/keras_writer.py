@@ -18,7 +18,7 @@ from resnet_spec import (
 
 from resnet_parity.eject import common
 from resnet_parity.eject.facts import Branch, Facts, number
-from resnet_parity.eject.text import Call, call, definition, docstring, remark, statement
+from resnet_parity.eject.text import Call, call, code_lines, definition, docstring, remark
 
 LAYOUT = "NHWC"
 
@@ -43,7 +43,7 @@ def conv(facts: Facts) -> Iterator[str]:
         yield f"    {pad}"
     yield remark("conv-init")
     start = ("2.0", '"fan_out"', '"untruncated_normal"')
-    yield from statement("normal = ", call("initializers.VarianceScaling", *start), 1)
+    yield from code_lines("normal = ", call("initializers.VarianceScaling", *start), 1)
     first = '"zeros" if zero else normal' if facts.zeroes_kernels else "normal"
     layer = call(
         "layers.Conv2D",
@@ -56,7 +56,7 @@ def conv(facts: Facts) -> Iterator[str]:
         "name=name",
         after="(x)",
     )
-    yield from statement("return ", layer, 1)
+    yield from code_lines("return ", layer, 1)
 
 
 def batch_norm(facts: Facts) -> Iterator[str]:
@@ -78,7 +78,7 @@ def batch_norm(facts: Facts) -> Iterator[str]:
         "name=name",
         after="(x)",
     )
-    yield from statement("return ", layer, 1)
+    yield from code_lines("return ", layer, 1)
 
 
 def channel_pad(facts: Facts) -> Iterator[str]:
@@ -107,9 +107,9 @@ def gate(facts: Facts) -> Iterator[str]:
     yield from docstring("Squeeze and excitation: a gate in (0, 1) for each channel; same shape")
     mean = 'layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)'
     yield f"    gate = {mean}"
-    yield from statement("gate = ", _conv("gate", squeezed, "1", bias, name="{name}_fc1"), 1)
+    yield from code_lines("gate = ", _conv("gate", squeezed, "1", bias, name="{name}_fc1"), 1)
     yield '    gate = layers.ReLU(name=f"{name}_relu")(gate)'
-    yield from statement("gate = ", _conv("gate", "channels", "1", bias, name="{name}_fc2"), 1)
+    yield from code_lines("gate = ", _conv("gate", "channels", "1", bias, name="{name}_fc2"), 1)
     yield '    gate = layers.Activation("sigmoid", name=f"{name}_sigmoid")(gate)'
     yield "    return layers.Multiply(name=name)([x, gate])"
 
@@ -126,7 +126,7 @@ def block(facts: Facts) -> Iterator[str]:
     yield from _branch(facts)
     if facts.has_gates:
         gated = call("squeeze_excite", "x", *common.gate_arguments(facts), 'name=f"{name}_se"')
-        yield from statement("x = ", gated, 1)
+        yield from code_lines("x = ", gated, 1)
     yield from _shortcut(facts)
     if facts.arch.residual:
         yield '    x = layers.Add(name=f"{name}_add")([x, identity])'
@@ -146,9 +146,9 @@ def _branch(facts: Facts) -> Iterator[str]:
         at, is_last = index + 1, index + 1 == count
         zero = "zero=True" if is_last and facts.zeroes_kernels else None
         rest = common.rest_of_conv(facts, index)
-        made = statement("x = ", _conv("x", out, *rest, zero, name=f"{{name}}_conv{at}"), 1)
+        made = code_lines("x = ", _conv("x", out, *rest, zero, name=f"{{name}}_conv{at}"), 1)
         gamma = 'gamma="zeros"' if is_last and facts.zeroes_gammas else None
-        norm = statement("x = ", call("batch_norm", "x", gamma, f'name=f"{{name}}_bn{at}"'), 1)
+        norm = code_lines("x = ", call("batch_norm", "x", gamma, f'name=f"{{name}}_bn{at}"'), 1)
         relu = [f'    x = layers.ReLU(name=f"{{name}}_relu{at}")(x)']
         if not facts.arch.preactivation:
             yield from [*made, *norm, *([] if is_last else relu)]
@@ -172,7 +172,7 @@ def _shortcut(facts: Facts) -> Iterator[str]:
             yield remark("average-edge", indent)
         for index, layer in enumerate(branch.layers):
             for made in _shortcut_layer(facts, branch, layer, f"{{name}}_downsample_{index}"):
-                yield from statement("identity = ", made, indent)
+                yield from code_lines("identity = ", made, indent)
 
 
 def _shortcut_layer(
@@ -217,7 +217,7 @@ def network(facts: Facts) -> Iterator[str]:
         yield from common.locals_of_block(facts, 3)
         yield '            name = f"layer{number}_{block}"'
         made = call(_block_name(facts), "x", *common.given(facts), "name=name")
-        yield from statement("x = ", made, 3)
+        yield from code_lines("x = ", made, 3)
         yield from ["        features.append(x)"] * bool(plan.features)
     returned = "x"
     if plan.features:
@@ -226,7 +226,7 @@ def network(facts: Facts) -> Iterator[str]:
     else:
         yield from _head(facts)
     made = call("keras.Model", "image", returned, f'name="{arch.name}"')
-    yield from statement("return ", made, 1)
+    yield from code_lines("return ", made, 1)
 
 
 def _stem(facts: Facts) -> Iterator[str]:
@@ -236,7 +236,7 @@ def _stem(facts: Facts) -> Iterator[str]:
         rest, name = common.rest_of_stem(facts, spec), keras_layer_name(spec.name)
         made = call("conv", x, spec.out_channels, *rest, f'name="{name}"')
         shape = facts.shape(spec.name, LAYOUT) if is_last else ""
-        yield from statement("x = ", made, 1, shape)
+        yield from code_lines("x = ", made, 1, shape)
         if not is_last:
             norm = keras_layer_name(stem.hidden_norms[index].name)
             yield f'    x = batch_norm(x, name="{norm}")'
@@ -276,7 +276,7 @@ def _head(facts: Facts) -> Iterator[str]:
         uniform = call("initializers.RandomUniform", "-bound", "bound")
         starts = (f"kernel_initializer={uniform}", f"bias_initializer={uniform}")
         layer = call("layers.Dense", plan.fc.out_features, *starts, 'name="fc"', after="(x)")
-        yield from statement("x = ", layer, 1, facts.shape(plan.fc.name, LAYOUT))
+        yield from code_lines("x = ", layer, 1, facts.shape(plan.fc.name, LAYOUT))
 
 
 def _conv(x: str, *arguments: str | None, name: str) -> Call:

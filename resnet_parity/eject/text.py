@@ -33,7 +33,7 @@ def call(function: str, *arguments: str | int | Call | None, after: str = "") ->
     return Call(function, tuple(given), after)
 
 
-def statement(before: str, value: str | Call, indent: int, comment: str = "") -> list[str]:
+def code_lines(before: str, value: str | Call, indent: int, comment: str = "") -> list[str]:
     """The lines of a statement that ends with a value, wrapped where it is too long."""
     note = f"  # {comment}" if comment else ""
     lines = _wrapped(_STEP * indent + before, value, "", indent, len(note))

@@ -8,7 +8,7 @@ from resnet_spec import AveragePool, ChannelPad, Conv, Identity, MaxPool, Norm, 
 
 from resnet_parity.eject import common
 from resnet_parity.eject.facts import Branch, Facts, number
-from resnet_parity.eject.text import Call, call, definition, docstring, remark, statement
+from resnet_parity.eject.text import Call, call, code_lines, definition, docstring, remark
 
 LAYOUT = "NCHW"
 
@@ -30,10 +30,10 @@ def conv(facts: Facts) -> Iterator[str]:
         "groups=groups" if facts.has_groups else None,
         {"some": "bias=bias", "none": "bias=False", "all": None}[facts.bias],
     )
-    yield from statement("layer = ", layer, 1)
+    yield from code_lines("layer = ", layer, 1)
     yield remark("conv-init")
     start = ("layer.weight", 'mode="fan_out"', 'nonlinearity="relu"')
-    yield from statement("", call("nn.init.kaiming_normal_", *start), 1)
+    yield from code_lines("", call("nn.init.kaiming_normal_", *start), 1)
     if facts.bias == "some":
         yield "    if layer.bias is not None:"
         yield "        nn.init.zeros_(layer.bias)"
@@ -52,7 +52,7 @@ def batch_norm(facts: Facts) -> Iterator[str]:
     yield remark("bn-variance")
     eps, momentum = number(facts.norm.eps), number(facts.norm.update)
     layer = call("nn.BatchNorm2d", "channels", f"eps={eps}", f"momentum={momentum}")
-    yield from statement("return ", layer, 1)
+    yield from code_lines("return ", layer, 1)
 
 
 def channel_pad(facts: Facts) -> Iterator[str]:
@@ -79,9 +79,9 @@ def gate(facts: Facts) -> Iterator[str]:
     yield ""
     yield from definition("__init__", ["self", *common.gate_parameters(facts)], "None", 1)
     yield "        super().__init__()"
-    yield from statement("self.fc1 = ", call("conv", "channels", squeezed, 1, bias), 2)
+    yield from code_lines("self.fc1 = ", call("conv", "channels", squeezed, 1, bias), 2)
     yield "        self.relu = nn.ReLU()"
-    yield from statement("self.fc2 = ", call("conv", squeezed, "channels", 1, bias), 2)
+    yield from code_lines("self.fc2 = ", call("conv", squeezed, "channels", 1, bias), 2)
     yield "        self.sigmoid = nn.Sigmoid()"
     yield ""
     yield "    def forward(self, x: Tensor) -> Tensor:"
@@ -106,10 +106,10 @@ def block(facts: Facts) -> Iterator[str]:
     yield from definition("__init__", parameters, "None", 1)
     yield "        super().__init__()"
     if facts.projects and facts.arch.preactivation:
-        yield from statement("self.projects = ", facts.projects, 2)
+        yield from code_lines("self.projects = ", facts.projects, 2)
     for index, (into, out) in enumerate(common.ends(facts)):
         made = call("conv", into, out, *common.rest_of_conv(facts, index))
-        lines = statement(f"self.conv{index + 1} = ", made, 2)
+        lines = code_lines(f"self.conv{index + 1} = ", made, 2)
         normed = into if facts.arch.preactivation else out
         norm = f"        self.bn{index + 1} = batch_norm({normed})"
         relu = ["        self.relu = nn.ReLU()"] * (index == 0)
@@ -138,7 +138,7 @@ def _shortcut(facts: Facts) -> Iterator[str]:
         if any(isinstance(layer, AveragePool) for layer in branch.layers):
             yield remark("average-edge", indent)
         layers = (_shortcut_layer(facts, branch, layer) for layer in branch.layers)
-        yield from statement("self.downsample = ", call("nn.Sequential", *layers), indent)
+        yield from code_lines("self.downsample = ", call("nn.Sequential", *layers), indent)
 
 
 def _shortcut_layer(facts: Facts, branch: Branch, layer: ShortcutLayer) -> Call:
@@ -215,7 +215,7 @@ def network(facts: Facts) -> Iterator[str]:
         yield f"            for {'block' if choices else '_'} in range(blocks):"
         yield from choices
         made = call("stage.append", call(common.block_name(facts), "in_channels", *given))
-        yield from statement("", made, 4)
+        yield from code_lines("", made, 4)
         yield "                in_channels = channels"
         yield '            self.add_module(f"layer{number}", stage)'
     if plan.norm:
@@ -240,7 +240,7 @@ def _stem(facts: Facts) -> Iterator[str]:
         layers.append(call("conv", spec.in_channels, spec.out_channels, *rest))
         layers += [call("batch_norm", norm.channels), call("nn.ReLU")] if norm else []
     made = layers[0] if len(layers) == 1 else call("nn.Sequential", *layers)
-    yield from statement("self.conv1 = ", made, 2)
+    yield from code_lines("self.conv1 = ", made, 2)
     if stem.norm:
         yield f"        self.bn1 = batch_norm({stem.norm.channels})"
         yield "        self.relu = nn.ReLU()"
@@ -252,7 +252,7 @@ def _stem(facts: Facts) -> Iterator[str]:
             made = call("nn.Sequential", pad, call("nn.MaxPool2d", *sizes))
         else:
             made = call("nn.MaxPool2d", *sizes, f"padding={pool.padding}")
-        yield from statement("self.maxpool = ", made, 2)
+        yield from code_lines("self.maxpool = ", made, 2)
 
 
 def _forward(facts: Facts) -> Iterator[str]:
