@@ -128,6 +128,10 @@ def in_training(nodes):
     nodes["bn1"]["inbound_nodes"][0]["kwargs"]["training"] = True
 
 
+def other_padding(nodes):
+    nodes["layer1_0_conv1"]["config"]["padding"] = "causal"
+
+
 def other_axis(nodes):
     nodes["bn1"]["config"]["axis"] = 1
 
@@ -150,6 +154,7 @@ def other_convolution(nodes):
         (cycle, "takes its own output"),
         (nowhere, "its config has no layer absent, which others take"),
         (in_training, "bn1 is called as in training"),
+        (other_padding, "layer1_0_conv1 has padding 'causal' in its config"),
         (other_axis, "bn1 has axis 1 in its config"),
         (other_order, "several data_formats"),
         (other_class, "takes relu .mine.ReLU"),

@@ -331,7 +331,11 @@ class _Graph:
             raise _UnreadableError(f"its config says that {printable(name)} is called {how}")
         x = self.key(calls[0][0])
         kernel, far = _pair(facts.get("kernel_size")), _pair(facts.get("dilation_rate", 1))
-        if facts.get("padding") == "same" and kernel and far:
+        edge = facts.get("padding", "valid")
+        is_even = kernel and far and any(d * (k - 1) % 2 for k, d in zip(kernel, far, strict=True))
+        if edge not in ("valid", "same") or (edge == "same" and is_even):
+            raise _UnreadableError(f"{printable(name)} has padding {edge!r} in its config")
+        if edge == "same" and kernel and far:
             height, width = (d * (k - 1) // 2 for k, d in zip(kernel, far, strict=True))
             x = self.keys.pad(x, ((height, height), (width, width)))
         return x
