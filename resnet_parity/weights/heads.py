@@ -44,6 +44,7 @@ def with_head(reading: Reading, shapes: Shapes, metadata: Mapping[str, object]) 
         canonical_shape(reading.dialect, p, shapes[name]) != p.shape for name, p in head.items()
     ):
         return reading
+    stated = layers_in(metadata)
     note = (
         f"{layer} is the classifier, as the only other layer, and takes the averaged features; "
         "--drop-head leaves it out"
@@ -53,9 +54,9 @@ def with_head(reading: Reading, shapes: Shapes, metadata: Mapping[str, object]) 
         architecture=arch,
         names={**reading.names, **head},
         left_over=tuple(name for name in reading.left_over if name not in head),
-        notes=(*reading.notes, note),
+        notes=reading.notes if stated else (*reading.notes, note),
     )
-    return found if _is_linear(found, layer, layers_in(metadata)) else reading
+    return found if _is_linear(found, layer, stated) else reading
 
 
 def _is_classifier(layer: str, metadata: Mapping[str, object]) -> bool:
