@@ -16,10 +16,13 @@ Report = Callable[[int, Mapping[str, float]], None]
 
 
 class _BatchSequence(keras.utils.PyDataset):
-    """The batches of `epoch` from `first` on, for worker processes, with one-hot labels."""
+    """The batches of `epoch` from `first` on, with one-hot labels.
+
+    Its workers are threads: a process forked beside the threads of TensorFlow may never end.
+    """
 
     def __init__(self, model: keras.Model, batches: Batches, first: int, workers: int) -> None:
-        super().__init__(workers=workers, use_multiprocessing=workers > 0)
+        super().__init__(workers=workers, use_multiprocessing=False)
         self.batches, self.first, self.epoch = batches, first, 0
         self.classes, self.dtype = model.output_shape[-1], model.input.dtype
 
@@ -73,8 +76,8 @@ def fit(
 ) -> None:
     """Train for these epochs, numbered from 0, and evaluate after each one.
 
-    `train` and `val` give images (N, H, W, C) and labels (N,), loaded by `workers` processes or,
-    without any, by this one. `skip` is the number of batches of the first epoch that were done
+    `train` and `val` give images (N, H, W, C) and labels (N,), loaded by `workers` threads, or
+    without any by this one. `skip` is the number of batches of the first epoch that were done
     before. The logs hold `loss` and `accuracy` over the images of the epoch so far; after an epoch
     `val_loss` and `val_accuracy`, too. The dtype is that of the model; with float16, give
     `keras.optimizers.LossScaleOptimizer(optimizer)`.

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from threading import Lock
+from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -26,6 +28,8 @@ STD = (0.229, 0.224, 0.225)
 
 MAX_PIXELS = 100_000_000
 """The limit for an image, checked before a pixel is decoded."""
+
+_OPENING = Lock()
 
 _REASONS: dict[type[Exception], str] = {
     FileNotFoundError: "no such file",
@@ -52,11 +56,9 @@ def load(path: str | Path) -> np.ndarray:
 def decode(path: str | Path) -> Image.Image:
     """One photograph as 8-bit RGB; of an animation the first frame. Raises `ImageError`."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            # A path would be mapped into memory, and a rotated TIFF garbled (Pillow 13.0).
-            with Path(path).open("rb") as file, Image.open(file) as image:
-                return _decode(image, path)
+        # A path would be mapped into memory, and a rotated TIFF garbled (Pillow 13.0).
+        with Path(path).open("rb") as file, _opened(file) as image:
+            return _decode(image, path)
     except Image.DecompressionBombError:
         raise ImageError(f"{path}: the image claims more than {MAX_PIXELS:,} pixels") from None
     except (ImageError, MemoryError):
@@ -66,6 +68,13 @@ def decode(path: str | Path) -> Image.Image:
         if isinstance(error, OSError) and error.strerror and type(error) not in _REASONS:
             reason = f"cannot be read: {error.strerror}"
         raise ImageError(f"{path}: {reason}") from None
+
+
+def _opened(file: IO[bytes]) -> Image.Image:
+    """An image whose header alone was read; the filters of warnings are shared by all threads."""
+    with _OPENING, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(file)
 
 
 def load_all(paths: list[str]) -> np.ndarray:

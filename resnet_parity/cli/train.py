@@ -34,7 +34,7 @@ _HELP = {
     "dtype": "float32, float64, or mixed precision with this narrower dtype",
     "compile": "torch.compile, or XLA in Keras",
     "seed": "seed of the weights, the order of the photographs and their augmentation",
-    "workers": "processes that load photographs; 0: the one that trains",
+    "workers": "processes, in Keras threads, that load photographs; 0: the one that trains",
 }
 
 _EXAMPLES = """examples:
