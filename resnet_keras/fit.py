@@ -76,8 +76,8 @@ def fit(
 ) -> None:
     """Train for these epochs, numbered from 0, and evaluate after each one.
 
-    `train` and `val` give images (N, H, W, C) and labels (N,), loaded by `workers` threads, or
-    without any by this one. `skip` is the number of batches of the first epoch that were done
+    `train` and `val` give images (N, H, W, C) and labels (N,), loaded by `workers` threads or,
+    without any, by this one. `skip` is the number of batches of the first epoch that were done
     before. The logs hold `loss` and `accuracy` over the images of the epoch so far; after an epoch
     `val_loss` and `val_accuracy`, too. The dtype is that of the model; with float16, give
     `keras.optimizers.LossScaleOptimizer(optimizer)`.

@@ -308,8 +308,11 @@ def test_state_dicts_of_torchvision_and_timm_load_strictly():
         "seresnet18": timm.create_model("seresnet18"),
         "resnet18d": timm.create_model("resnet18d"),
     }
+    image = torch.linspace(-1, 1, 3 * 64 * 65).reshape(1, 3, 64, 65)
     for name, model in theirs.items():
-        run_file(eject(name, "torch"))["ResNet"]().load_state_dict(model.state_dict(), strict=True)
+        ours = run_file(eject(name, "torch"))["ResNet"]()
+        ours.load_state_dict(model.state_dict(), strict=True)
+        assert torch.equal(ours.eval()(image), model.eval()(image)), name
 
 
 def header(text: str) -> str:

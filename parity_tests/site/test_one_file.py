@@ -75,3 +75,4 @@ def test_the_explorer_leads_to_the_page_of_its_architecture(page):
     page.select_option("#net", "resnetv2_50")
     page.locator("#one-file").click()
     page.wait_for_url("**/one_file/resnetv2_50.html")
+    assert page.locator("h1").text_content() == "resnetv2_50 as one file"

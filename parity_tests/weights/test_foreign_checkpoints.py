@@ -26,6 +26,7 @@ from resnet_spec import get_architecture, make_graph, stages
 
 import resnet_keras
 from parity_tests.support import ROOT, with_random_statistics
+from parity_tests.weights.test_keras_graph import edited
 from resnet_parity.adapters.libraries.keras_libraries import KerasHub
 from resnet_parity.cli import main
 from resnet_parity.compare import relative_error
@@ -90,20 +91,11 @@ def test_a_given_architecture_that_the_spec_contradicts_is_refused(tmp_path):
 
 def keras_file(folder: Path, edit=lambda config: None) -> Path:
     """A Keras model that is saved, whose config is then edited."""
-    resnet_keras.create_model(V1).save(folder / "saved.keras")
-    with (
-        zipfile.ZipFile(folder / "saved.keras") as saved,
-        zipfile.ZipFile(folder / "net.keras", "w") as out,
-    ):
-        for name in saved.namelist():
-            content = saved.read(name)
-            if name == "config.json":
-                config = json.loads(content)
-                layers = {each["name"]: each for each in config["config"]["layers"]}
-                edit({name: each["config"] for name, each in layers.items()})
-                content = json.dumps(config).encode()
-            out.writestr(name, content)
-    return folder / "net.keras"
+
+    def edit_configs(layers):
+        edit({name: each["config"] for name, each in layers.items()})
+
+    return edited(folder, edit_configs, resnet_keras.create_model(V1))
 
 
 def test_the_config_of_keras_decides_where_a_network_strides(tmp_path):
