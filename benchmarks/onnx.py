@@ -29,7 +29,7 @@ def measure(name: str) -> Measured:
     or the memory is too small. Raises `MissingFrameworkError` where a package is missing.
     """
     arguments = ["onnx-compare", *EXPORTS, "--architecture", name, "--json"]
-    command = [sys.executable, "-m", "resnet_parity.cli", *arguments]
+    command = [sys.executable, "-m", "resnet_parity", *arguments]
     result = subprocess.run(
         [*command, "--runtimes", ",".join(ORT_LEVELS)], capture_output=True, text=True, check=False
     )

@@ -229,7 +229,7 @@ def command(
     *arguments: str, cwd: Path = ROOT, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Run `resnet-parity` in another process."""
-    return python("-m", "resnet_parity.cli", *arguments, cwd=cwd, **environment)
+    return python("-m", "resnet_parity", *arguments, cwd=cwd, **environment)
 
 
 def mutated(content: bytes, draw: Random) -> bytes:

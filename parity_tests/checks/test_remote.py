@@ -221,7 +221,7 @@ def test_nothing_is_left_of_a_worker(tmp_path, monkeypatch):
 def test_ctrl_c_leaves_nothing(tmp_path):
     """Interrupted while its workers start: one line, exit 130, no file and no process is left."""
     checker = subprocess.Popen(
-        [sys.executable, "-m", "resnet_parity.cli", "matrix", "resnet18", "--check", "exact"],
+        [sys.executable, "-m", "resnet_parity", "matrix", "resnet18", "--check", "exact"],
         cwd=ROOT,
         env={**os.environ, "TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,

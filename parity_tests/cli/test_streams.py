@@ -21,7 +21,7 @@ from resnet_parity import cli, progress, streams
 from resnet_parity.cli import show
 from resnet_parity.reports.tables import new_table
 
-COMMAND = f"{sys.executable} -m resnet_parity.cli"
+COMMAND = f"{sys.executable} -m resnet_parity"
 
 
 def shell(line: str, **environment: str) -> tuple[int, str, str]:

@@ -1107,7 +1107,7 @@ def test_a_module_in_the_current_folder_replaces_no_other_and_prints_nothing_to_
     (user_module / "torch.py").write_text("raise RuntimeError('the wrong torch')")
     arguments = ("diagnose", "theirs_parity:net", "theirs_parity:loud", "--json", "--size", "8x12")
     # -P, as the installed command: `python -m` itself puts the current folder first.
-    result = python("-P", "-m", "resnet_parity.cli", *arguments, cwd=user_module)
+    result = python("-P", "-m", "resnet_parity", *arguments, cwd=user_module)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["same"] is True
     for text in ("called", "raw", "child", "importing and calling theirs_parity:net ..."):

@@ -146,7 +146,7 @@ def test_a_run_that_is_ended_goes_on_exactly(number, whole, colours, tmp_path):
     out = tmp_path / "run"
     with subprocess.Popen(
         [
-            *(sys.executable, "-m", "resnet_parity.cli"),
+            *(sys.executable, "-m", "resnet_parity"),
             *command(colours, out, *TRICKS, "--framework", framework),
         ],
         cwd=ROOT,

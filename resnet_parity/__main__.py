@@ -1,4 +1,4 @@
-"""Run the command as `python -m resnet_parity.cli`."""
+"""Run the command as `python -m resnet_parity`."""
 
 import sys
 
