@@ -31,6 +31,7 @@ class _BatchSequence(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         images, labels = self.batches.load(self.epoch, self.first + index)
+        # DIFFERS(layout): torch keeps channels before height and width, Keras after them.
         return images.astype(self.dtype), np.eye(self.classes, dtype=self.dtype)[labels]
 
 
@@ -77,14 +78,13 @@ def fit(
     """Train for these epochs, numbered from 0, and evaluate after each one.
 
     `train` and `val` give images (N, H, W, C) and labels (N,), loaded by `workers` threads or,
-    without any, by this one. `skip` is the number of batches of the first epoch that were done
-    before. The logs hold `loss` and `accuracy` over the images of the epoch so far; after an epoch
-    `val_loss` and `val_accuracy`, too. The dtype is that of the model; with float16, give
+    without any, by this one; the first `skip` batches were done before. The logs hold `loss` and
+    `accuracy` over the images of the epoch so far; after an epoch `val_loss` and `val_accuracy`,
+    too. The dtype is that of the model; with float16, give
     `keras.optimizers.LossScaleOptimizer(optimizer)`.
 
     What `on_step` and `on_epoch` raise ends the training.
     """
-    # DIFFERS(layout): torch keeps channels before height and width, Keras after them.
     # DIFFERS(shuffle): torch's loader shuffles images, Keras' fit batches of a dataset.
     # DIFFERS(schedule): torch's loop sets the rate of a step, Keras' callback of an epoch.
     # DIFFERS(loss-scale): torch scales a float16 loss beside the optimiser, Keras in it.

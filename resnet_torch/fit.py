@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -60,33 +62,18 @@ def fit(
     """Train for these epochs, numbered from 0, and evaluate after each one.
 
     `train` and `val` give images (N, H, W, C) and labels (N,), loaded by `workers` processes or,
-    without any, by this one. `skip` is the number of batches of the first epoch that were done
-    before. The logs hold `loss` and `accuracy` over the images of the epoch so far; after an epoch
-    `val_loss` and `val_accuracy`, too. `dtype` is a narrower one that the model may compute in, and
-    `scaler` scales the loss, which float16 needs.
+    without any, by this one; the first `skip` batches were done before. The logs hold `loss` and
+    `accuracy` over the images of the epoch so far; after an epoch `val_loss` and `val_accuracy`,
+    too. The model may compute in a narrower `dtype`; `scaler` scales the loss of float16.
 
     The model is left in training mode. What `on_step` and `on_epoch` raise ends the training.
     """
-    weight = next(model.parameters())
-    scaler = scaler or torch.amp.GradScaler(weight.device.type, enabled=False)
-    network = torch.compile(model) if compiled else model
-
-    def forward(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The mean loss, the logits (N, classes) and the labels (N,) on their device."""
-        # DIFFERS(layout): torch keeps channels before height and width, Keras after them.
-        images = images.permute(0, 3, 1, 2).to(weight.device, weight.dtype)
-        labels = labels.to(weight.device)
-        with torch.autocast(weight.device.type, dtype, enabled=dtype is not None):
-            logits = network(images)
-            return loss(logits, labels), logits, labels
-
+    scaler = scaler or torch.amp.GradScaler(enabled=False)
+    forward = partial(_forward, torch.compile(model) if compiled else model, loss, dtype)
     for epoch in epochs:
         # DIFFERS(train-mode): torch's model is in a mode until it is changed, Keras' fit sets it.
-        model.train()
         # DIFFERS(freezing): torch's frozen norm still follows the batch, Keras' does not.
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
-                module.eval()
+        _set_training(model)
         logs, means = {}, _Means()
         # DIFFERS(shuffle): torch's loader shuffles images, Keras' fit batches of a dataset.
         for index, batch in enumerate(_loader(train, epoch, skip, workers), start=skip):
@@ -104,15 +91,44 @@ def fit(
             # DIFFERS(metrics): torch's loop takes its means itself, Keras' fit from its metrics.
             logs = means.add(value, logits, labels)
             on_step(step, logs)
-        model.eval()
-        means = _Means()
-        with torch.no_grad():
-            for batch in _loader(val, 0, 0, workers):
-                found = means.add(*forward(*batch))
-                logs |= {f"val_{name}": mean for name, mean in found.items()}
-        model.train()
+        logs |= _evaluated(model, forward, _loader(val, 0, 0, workers))
         skip = 0
         on_epoch(epoch, logs)
+
+
+def _forward(
+    network: Any,
+    loss: nn.CrossEntropyLoss,
+    dtype: torch.dtype | None,
+    images: Tensor,
+    labels: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The mean loss, the logits (N, classes) and the labels (N,) on their device."""
+    weight = next(network.parameters())
+    # DIFFERS(layout): torch keeps channels before height and width, Keras after them.
+    images = images.permute(0, 3, 1, 2).to(weight.device, weight.dtype)
+    labels = labels.to(weight.device)
+    with torch.autocast(weight.device.type, dtype, enabled=dtype is not None):
+        logits = network(images)
+        return loss(logits, labels), logits, labels
+
+
+def _set_training(model: nn.Module) -> None:
+    """Set the model to training, but frozen norms to evaluation."""
+    for module in model.train().modules():
+        if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
+            module.eval()
+
+
+@torch.no_grad()
+def _evaluated(model: nn.Module, forward: Callable, batches: DataLoader) -> dict[str, float]:
+    """The means over the validation images, under their names in the logs."""
+    logs, means = {}, _Means()
+    model.eval()
+    for batch in batches:
+        logs = means.add(*forward(*batch))
+    model.train()
+    return {f"val_{name}": mean for name, mean in logs.items()}
 
 
 def _loader(batches: Batches, epoch: int, first: int, workers: int) -> DataLoader:

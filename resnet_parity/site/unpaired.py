@@ -7,6 +7,7 @@ from __future__ import annotations
 
 _TF32 = "the checker turns TF32 off for Keras by an environment variable"
 _DEVICE = "Keras chooses the device itself"
+_LOOP = "Keras' fit has a loop of its own"
 _LOADER = "each framework has a class of its own that asks for batches"
 _MODE = "Keras compiles a model for each mode"
 
@@ -29,8 +30,11 @@ UNPAIRED = {
     ("fit", "_BatchDataset"): _LOADER,
     ("fit", "_BatchSequence"): _LOADER,
     ("fit", "_loader"): _LOADER,
+    ("fit", "_forward"): _LOOP,
+    ("fit", "_set_training"): _LOOP,
+    ("fit", "_evaluated"): _LOOP,
     ("fit", "_Means"): "Keras' fit takes its means from metrics",
-    ("fit", "_Steps"): "Keras' fit has a loop of its own, which calls back",
+    ("fit", "_Steps"): f"{_LOOP}, which calls back",
     ("modes", "TENSORFLOW_MODES"): "torch's depend on the machine",
     ("modes", "MODES"): "PyTorch's modes depend on the machine",
     ("modes", "CPU"): _MODE,
