@@ -79,6 +79,21 @@ def test_both_frameworks_are_evaluated(run, tmp_path, capsys):
     assert hits == counts.diagonal().tolist()
 
 
+def test_a_confusion_matrix_is_drawn_by_the_ending_of_its_file(run, tmp_path, capsys):
+    line = ["evaluate", str(run / LAST), str(run.parent / "pets"), "--confusion"]
+    for name in ("confusion.txt", "confusion"):
+        assert cli.main([*line, str(tmp_path / name)]) == 2
+        assert "choose a name that ends in .csv or .png" in capsys.readouterr().err
+    assert cli.main([*line, str(tmp_path / "confusion.PNG")]) == 0
+    with Image.open(tmp_path / "confusion.PNG") as image:
+        assert image.format == "PNG"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("resnet_parity.adapters.loading.find_spec", lambda name: None)
+        assert cli.main([*line, str(tmp_path / "other.png")]) == 3
+    assert "matplotlib is not installed; install it with" in capsys.readouterr().err
+    assert not (tmp_path / "other.png").exists()
+
+
 def test_a_disagreement_is_listed_and_fails(run, monkeypatch, capsys):
     from resnet_parity.adapters.keras import runs
 

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, get_args
 from resnet_parity.cli import options
 from resnet_parity.errors import ParityError
 from resnet_parity.files import check_writable, write_atomically
+from resnet_parity.lockstep.plot import check_plot
 from resnet_parity.progress import Progress, progress_line
 from resnet_parity.streams import console
 from resnet_parity.training.config import Augmentation
+from resnet_parity.training.drawing import confusion_png
 
 if TYPE_CHECKING:
     from resnet_parity.training.classify import Evaluation
@@ -34,7 +36,10 @@ def add(commands: Any) -> None:
         "--framework", choices=("torch", "keras", "both"), default="torch", help="(default: torch)"
     )
     parser.add_argument(
-        "--confusion", type=Path, metavar="FILE.csv", help="write the confusion matrix"
+        "--confusion",
+        type=Path,
+        metavar="FILE",
+        help="write the confusion matrix: a table as .csv, a picture as .png",
     )
     _add_images(parser)
     text = "name the most probable classes of photographs"
@@ -103,7 +108,7 @@ def _evaluate(arguments: argparse.Namespace) -> options.Result:
     from resnet_parity.training.classify import evaluate
 
     if arguments.confusion:
-        check_writable(arguments.confusion)
+        _check_confusion(arguments.confusion)
     both = ("torch", "keras") if arguments.framework == "both" else (arguments.framework,)
     with progress_line() as progress:
         progress(f"reading {arguments.weights}", 1)
@@ -116,21 +121,32 @@ def _evaluate(arguments: argparse.Namespace) -> options.Result:
             on_batch=_on_batch(progress),
         )
     if arguments.confusion:
-        write_atomically(arguments.confusion, _confusion(found).encode())
+        write_atomically(arguments.confusion, _confusion(arguments.confusion, found))
     code = int(bool(found.disagreements))
     if arguments.json:
         return code, lambda: options.print_json(_as_json(found))
     return code, lambda: _print(found)
 
 
-def _confusion(found: Evaluation) -> str:
-    """The confusion matrix as CSV: a row for each true class."""
+def _check_confusion(path: Path) -> None:
+    """Raise what would prevent the file, before the work."""
+    if path.suffix.lower() == ".png":
+        check_plot(path)
+    elif path.suffix.lower() != ".csv":
+        raise ParityError(f"{path} is no CSV or PNG file; choose a name that ends in .csv or .png")
+    check_writable(path)
+
+
+def _confusion(path: Path, found: Evaluation) -> bytes:
+    """The confusion matrix as PNG or CSV, by the ending of the file: a row for each true class."""
+    if path.suffix.lower() == ".png":
+        return confusion_png(found.confusion, found.classifier.classes)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["true class", *found.classifier.classes])
     for name, row in zip(found.classifier.classes, found.confusion.tolist(), strict=True):
         table.writerow([name, *row])
-    return text.getvalue()
+    return text.getvalue().encode()
 
 
 def _as_json(found: Evaluation) -> dict[str, Any]:
