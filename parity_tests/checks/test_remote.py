@@ -262,18 +262,22 @@ def test_a_worker_ends_after_its_checker_was_killed(tmp_path):
 def test_children_of_a_worker_end_with_it(fake, tmp_path):
     adapter = fake()
     child = adapter.child()
-    if Path("/proc/self").exists():
-        assert child in processes_with(tmp_path)
+    if Path("/proc/self").exists():  # its environment is listed shortly after its start
+        assert wait_until(lambda: child in processes_with(tmp_path))
     adapter.close()
     assert all_end(tmp_path)
 
 
 def all_end(path: Path) -> bool:
     """Wait, for a minute at most, until no process has that path in its environment."""
+    return wait_until(lambda: not processes_with(path))
+
+
+def wait_until(condition: Callable[[], bool]) -> bool:
     end = time.monotonic() + 60
-    while processes_with(path) and time.monotonic() < end:
+    while not condition() and time.monotonic() < end:
         time.sleep(0.01)
-    return not processes_with(path)
+    return condition()
 
 
 def processes_with(path: Path) -> list[int]:

@@ -71,14 +71,34 @@ def test_both_frameworks_give_the_same_curve_and_the_same_weights():
     assert all(relative_error(array, theirs[name]) < most for name, array in ours.items())
 
 
+def assert_workers_change_nothing(framework: str) -> None:
+    adapter = FRAMEWORKS[framework][0]
+    whole, parallel = start(framework), start(framework)
+    assert run(framework, parallel, workers=2) == run(framework, whole)
+    assert_same(adapter.get_state(parallel), adapter.get_state(whole))
+
+
+def test_worker_threads_of_keras_change_nothing():
+    assert_workers_change_nothing("keras")
+
+
+IN_PROCESSES = """
+from parity_tests.training.test_fit import assert_workers_change_nothing
+assert_workers_change_nothing("torch")
+"""
+
+
+def test_worker_processes_of_torch_change_nothing():
+    """In a process without TensorFlow: what is forked beside its threads may never end."""
+    result = python("-c", IN_PROCESSES, KERAS_BACKEND="torch")
+    assert result.returncode == 0, result.stderr
+
+
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_worker_processes_and_an_interruption_change_nothing(framework):
+def test_an_interruption_changes_nothing(framework):
     adapter = FRAMEWORKS[framework][0]
     whole = start(framework)
-    logs = run(framework, whole)
-    parallel = start(framework)
-    assert run(framework, parallel, workers=2) == logs
-    assert_same(adapter.get_state(parallel), adapter.get_state(whole))
+    run(framework, whole)
 
     def interrupt(step: int, means: Mapping[str, float]) -> None:
         if step == 1:
