@@ -31,6 +31,7 @@ TOPICS = {
     "mixed precision": ("mixed_precision",),
     "data": ("data",),
     "export": ("export",),
+    "Grad-CAM": ("grad_cam",),
 }
 """Topics that the cookbook must cover, and their entries."""
 
@@ -160,6 +161,7 @@ BREAKS = [
     ("mixed_precision", '"mixed_bfloat16"', '"mixed_float16"'),
     ("data", "mean=MEAN", "mean=MEAN[::-1]"),
     ("export", "kernel.transpose(2, 3, 1, 0)", "kernel.transpose(3, 2, 1, 0)"),
+    ("grad_cam", "importance * features, axis=-1", "features, axis=-1"),
 ]
 """An entry, a text in it, and a replacement that breaks the entry."""
 

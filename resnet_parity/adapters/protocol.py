@@ -114,6 +114,9 @@ class RunAdapter(Protocol):
     def classifier(
         self, architecture: Architecture, weights: Arrays
     ) -> Callable[[np.ndarray], np.ndarray]: ...
+    def explainer(
+        self, architecture: Architecture, weights: Arrays
+    ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]: ...
 
 
 def rounding_reason(adapter: Adapter, mode: str, dtype: str) -> str | None:

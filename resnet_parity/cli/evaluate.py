@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from resnet_parity.cli import options
 from resnet_parity.errors import ParityError
-from resnet_parity.files import check_writable, write_atomically
+from resnet_parity.files import check_new_folder, check_writable, write_atomically
 from resnet_parity.lockstep.plot import check_plot
 from resnet_parity.progress import Progress, progress_line
 from resnet_parity.streams import console
@@ -19,7 +19,8 @@ from resnet_parity.training.config import Augmentation
 from resnet_parity.training.drawing import confusion_png
 
 if TYPE_CHECKING:
-    from resnet_parity.training.classify import Evaluation
+    from resnet_parity.training.classify import Evaluation, Prediction
+    from resnet_parity.training.explain import Explanations
 
 _LISTED = 10
 
@@ -31,9 +32,6 @@ def add(commands: Any) -> None:
     _add_weights(parser)
     parser.add_argument(
         "folder", type=Path, metavar="FOLDER", help="one folder a class, or a folder with val/"
-    )
-    parser.add_argument(
-        "--framework", choices=("torch", "keras", "both"), default="torch", help="(default: torch)"
     )
     parser.add_argument(
         "--confusion",
@@ -49,14 +47,17 @@ def add(commands: Any) -> None:
         "images", nargs="+", type=Path, metavar="IMAGE", help="photographs, or folders of them"
     )
     parser.add_argument(
-        "--framework", choices=("torch", "keras"), default="torch", help="(default: torch)"
-    )
-    parser.add_argument(
         "--top",
         type=options.integer_type,
         default=5,
         metavar="K",
         help="the number of classes (default: 5)",
+    )
+    parser.add_argument(
+        "--explain",
+        type=Path,
+        metavar="FOLDER",
+        help="write pictures that show where a photograph speaks for its class (Grad-CAM)",
     )
     _add_images(parser)
 
@@ -67,6 +68,9 @@ def _add_weights(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_images(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--framework", choices=("torch", "keras", "both"), default="torch", help="(default: torch)"
+    )
     parser.add_argument("--architecture", metavar="NAME", help="where the tensors fit several")
     parser.add_argument(
         "--image-size",
@@ -97,6 +101,10 @@ def _opened(arguments: argparse.Namespace) -> Any:
     )
 
 
+def _frameworks(arguments: argparse.Namespace) -> tuple[str, ...]:
+    return ("torch", "keras") if arguments.framework == "both" else (arguments.framework,)
+
+
 def _on_batch(progress: Progress) -> Callable[[int], None]:
     """Moves the bar on a terminal; elsewhere a line for each batch would be too much."""
     if not console(stderr=True).is_terminal:
@@ -109,14 +117,13 @@ def _evaluate(arguments: argparse.Namespace) -> options.Result:
 
     if arguments.confusion:
         _check_confusion(arguments.confusion)
-    both = ("torch", "keras") if arguments.framework == "both" else (arguments.framework,)
     with progress_line() as progress:
         progress(f"reading {arguments.weights}", 1)
         classifier = _opened(arguments)
         found = evaluate(
             classifier,
             arguments.folder,
-            frameworks=both,
+            frameworks=_frameworks(arguments),
             keras_backend=arguments.keras_backend,
             on_batch=_on_batch(progress),
         )
@@ -185,43 +192,75 @@ def _print(found: Evaluation) -> None:
     if len(shown) > _LISTED:
         options.print_text(f"  and {len(shown) - _LISTED} more; --json lists all")
     for path, named in found.disagreements:
-        options.print_text(f"the frameworks disagree on {path}: {' and '.join(named)}")
+        _print_disagreement(path, named)
     for problem in found.damaged:
         options.print_text(f"left out: {problem}")
 
 
 def _predict(arguments: argparse.Namespace) -> options.Result:
-    from resnet_parity.training.classify import find_photographs, probabilities, run
+    from resnet_parity.training.classify import find_photographs, predict, run
+    from resnet_parity.training.explain import explain
 
     if arguments.top < 1:
         raise ParityError(f"--top must be at least 1, not {arguments.top}")
-    samples = find_photographs(arguments.images)
+    if arguments.explain:
+        check_new_folder(arguments.explain)
+    samples, frameworks = find_photographs(arguments.images), _frameworks(arguments)
+    backend = {"keras_backend": arguments.keras_backend}
     with progress_line() as progress:
         progress(f"reading {arguments.weights}", 1)
         classifier = _opened(arguments)
-        scores, right, damaged = run(
-            classifier,
-            samples,
-            (arguments.framework,),
-            keras_backend=arguments.keras_backend,
-            on_batch=_on_batch(progress),
-        )
-    if not right:
-        raise ParityError(damaged[0])
-    rows = []
-    for logits in scores[arguments.framework].logits:
-        for shares in probabilities(logits):
-            best = (-shares).argsort(kind="stable")[: arguments.top]
-            named = [(classifier.name(int(label)), float(shares[label])) for label in best]
-            rows.append({"photograph": str(right[len(rows)].path), "classes": named})
-
-    def show() -> None:
-        for row in rows:
-            named = ", ".join(f"{name} {share:.4f}" for name, share in row["classes"])
-            options.print_text(f"{row['photograph']}: {named}")
-        for problem in damaged:
-            options.print_text(f"left out: {problem}")
-
+        report = {"on_batch": _on_batch(progress), **backend}
+        scores, right, damaged = run(classifier, samples, frameworks, **report)
+        if not right:
+            raise ParityError(damaged[0])
+        found = [*predict(classifier, right, scores, arguments.top)]
+        explained = None
+        if arguments.explain:
+            own = [each.sample for each in found]
+            explained = explain(arguments.explain, classifier, own, frameworks, **report)
+    code = int(any(len({*each.named}) > 1 for each in found))
+    if explained and max(explained.differences) > explained.limit:
+        code = 1
     if arguments.json:
-        return 0, lambda: options.print_json({"photographs": rows, "damaged": damaged})
-    return 0, show
+        return code, lambda: options.print_json(_predicted(found, explained, damaged))
+    return code, lambda: _print_predicted(found, explained, damaged)
+
+
+def _predicted(
+    found: Sequence[Prediction], explained: Explanations | None, damaged: Sequence[str]
+) -> dict[str, Any]:
+    rows: list[dict[str, Any]] = [
+        {"photograph": str(each.sample.path), "classes": each.classes, "named": each.named}
+        for each in found
+    ]
+    if explained:
+        parts = zip(rows, explained.files, explained.differences, strict=True)
+        for row, file, difference in parts:
+            row |= {"explained": str(file), "difference": difference}
+    return {"photographs": rows, "damaged": list(damaged)}
+
+
+def _print_predicted(
+    found: Sequence[Prediction], explained: Explanations | None, damaged: Sequence[str]
+) -> None:
+    for each in found:
+        named = ", ".join(f"{name} {share:.4f}" for name, share in each.classes)
+        options.print_text(f"{each.sample.path}: {named}")
+    for each in found:
+        if len({*each.named}) > 1:
+            _print_disagreement(each.sample.path, each.named)
+    if explained:
+        options.print_text(f"Grad-CAM: {explained.files[0].parent}, {len(found)} pictures")
+    if explained and len(found[0].named) > 1:
+        largest, index = max((each, index) for index, each in enumerate(explained.differences))
+        options.print_text(
+            f"the maps of the frameworks differ by at most {largest:.1e} of their largest value, "
+            f"in {explained.files[index].name}; the limit is {explained.limit:.0e}"
+        )
+    for problem in damaged:
+        options.print_text(f"left out: {problem}")
+
+
+def _print_disagreement(path: Path, named: Sequence[str]) -> None:
+    options.print_text(f"the frameworks disagree on {path}: {' and '.join(named)}")

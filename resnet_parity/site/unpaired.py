@@ -52,6 +52,7 @@ UNPAIRED = {
     ("gradients", "Differentiated"): "Keras' trainer takes gradients only of a model's own tensors",
     ("gradients", "Recorder"): "on every backend, Keras shows gradients only to its optimiser",
     ("gradients", "WeightedSum"): "Keras' trainer starts from a loss, PyTorch from cotangents",
+    ("gradients", "recorded"): "Keras' trainer is run for it",
     ("gradients", "_channels_last"): "PyTorch's layout is the canonical one",
     ("export", "open_axes"): "PyTorch exports an example and takes a list of its open axes",
     ("export", "Layout"): "PyTorch transposes images in a module around the model",

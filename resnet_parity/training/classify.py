@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 
@@ -203,6 +203,33 @@ def run(
             scores[name].logits.append(classify(images))
             scores[name].seconds += monotonic() - begin
     return scores, right, damaged
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The most probable classes of a photograph with their probabilities, by the first framework.
+
+    `sample` holds the first of these classes as its label; `named` is that of each framework.
+    """
+
+    sample: Sample
+    classes: tuple[tuple[str, float], ...]
+    named: tuple[str, ...]
+
+
+def predict(
+    classifier: Classifier, samples: Sequence[Sample], scores: Mapping[str, Scores], top: int
+) -> Iterator[Prediction]:
+    """The classes of photographs by the logits of each framework, see `run`."""
+    logits = [np.concatenate(each.logits) for each in scores.values()]
+    best = zip(*(each.argmax(axis=1).tolist() for each in logits), strict=True)
+    for sample, shares, labels in zip(samples, probabilities(logits[0]), best, strict=True):
+        order = (-shares).argsort(kind="stable")[:top].tolist()
+        yield Prediction(
+            replace(sample, label=labels[0]),
+            tuple((classifier.name(label), float(shares[label])) for label in order),
+            tuple(map(classifier.name, labels)),
+        )
 
 
 def _loaded(

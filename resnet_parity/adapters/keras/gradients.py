@@ -62,22 +62,33 @@ def gradients(
     image = np.einsum("nchw->nhwc", images)
     weights = [_channels_last(cotangents[name]) for name in outputs(model.architecture)]
     statistics = [(each, ops.convert_to_numpy(each)) for each in model.non_trainable_variables]
-    with floatx(model):
-        differentiated = Differentiated(model, image.shape, training)
-        recorder = Recorder(learning_rate=0.0)
-        differentiated.compile(recorder, WeightedSum(reduction=None), **compile_options(mode))
-        differentiated.train_on_batch(image, weights if len(weights) > 1 else weights[0])
+    of_image, found = recorded(model, image, weights, mode, by_batch=training)
     for variable, value in statistics:
         variable.assign(value)
-    pairs = zip(differentiated.trainable_variables, recorder.gradients, strict=True)
-    found = {id(variable): ops.convert_to_numpy(gradient) for variable, gradient in pairs}
     variables = variables_of(model, model.architecture)
     arrays = {
         p.name: np.einsum(p.to_torch, found[id(value)]).copy()
         for p, value in variables.items()
         if p.trainable
     }
-    return arrays | {IMAGE: np.einsum("nhwc->nchw", found[id(differentiated.offset)]).copy()}
+    return arrays | {IMAGE: np.einsum("nhwc->nchw", of_image).copy()}
+
+
+def recorded(
+    model: keras.Model, x: np.ndarray, cotangents: list[np.ndarray], mode: str, *, by_batch: bool
+) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    """The gradient of the model's input x, and of each trained variable by its id.
+
+    With `by_batch` norms use the statistics of the batch, and update their own.
+    """
+    with floatx(model):
+        differentiated = Differentiated(model, x.shape, by_batch)
+        recorder = Recorder(learning_rate=0.0)
+        differentiated.compile(recorder, WeightedSum(reduction=None), **compile_options(mode))
+        differentiated.train_on_batch(x, cotangents if len(cotangents) > 1 else cotangents[0])
+    pairs = zip(differentiated.trainable_variables, recorder.gradients, strict=True)
+    found = {id(variable): ops.convert_to_numpy(gradient) for variable, gradient in pairs}
+    return found[id(differentiated.offset)], found
 
 
 def _channels_last(value: np.ndarray) -> np.ndarray:

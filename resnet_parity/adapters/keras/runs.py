@@ -12,11 +12,14 @@ import numpy as np
 from resnet_spec import Architecture, Batches, Recipe
 
 from resnet_keras import fit as loop
+from resnet_keras.contexts import dtype_policy, functional
 from resnet_keras.model import create_model
 from resnet_keras.optimizer import sgd
 from resnet_keras.training import cross_entropy, for_training, freeze_backbone
 from resnet_keras.weights import set_weights
 from resnet_parity.adapters.keras import training_state
+from resnet_parity.adapters.keras.gradients import recorded
+from resnet_parity.adapters.keras.modes import modes
 from resnet_parity.adapters.protocol import LOSS_SCALE
 
 
@@ -87,3 +90,29 @@ def classifier(
     model = create_model(architecture, dtype="float32")
     set_weights(model, weights)
     return lambda images: np.asarray(model.predict_on_batch(images))
+
+
+def explainer(
+    architecture: Architecture, weights: Mapping[str, np.ndarray]
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """A function from images (N, H, W, C) and classes (N,) to Grad-CAM maps (N, h, w), in float64.
+
+    The last feature map (N, h, w, C) is summed over its channels, each weighted by the mean
+    gradient of the logit of the class; what is negative becomes zero (Selvaraju et al. 2016,
+    arXiv:1610.02391, equations 1 and 2).
+    """
+    model = create_model(architecture, dtype="float64")
+    set_weights(model, {name: array.astype("float64") for name, array in weights.items()})
+    last = model.get_layer("avgpool").input
+    with dtype_policy("float64"):
+        body, head = functional(model.input, last), functional(last, model.output)
+    mode = "eager" if "eager" in modes() else modes()[0]
+
+    def explain(images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        features = np.asarray(body.predict_on_batch(images.astype("float64")))
+        chosen = np.eye(architecture.num_classes)[classes]
+        gradient, _ = recorded(head, features, [chosen], mode, by_batch=False)
+        importance = gradient.mean(axis=(1, 2), keepdims=True)
+        return np.maximum((importance * features).sum(axis=-1), 0)
+
+    return explain

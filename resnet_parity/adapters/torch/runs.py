@@ -93,3 +93,30 @@ def classifier(
             return model(torch.from_numpy(images).permute(0, 3, 1, 2).to(device)).cpu().numpy()
 
     return classify
+
+
+def explainer(
+    architecture: Architecture, weights: Mapping[str, np.ndarray]
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """A function from images (N, H, W, C) and classes (N,) to Grad-CAM maps (N, h, w), in float64.
+
+    The last feature map (N, C, h, w) is summed over its channels, each weighted by the mean
+    gradient of the logit of the class; what is negative becomes zero (Selvaraju et al. 2016,
+    arXiv:1610.02391, equations 1 and 2).
+    """
+    device = GPU[0] if torch.cuda.is_available() else "cpu"
+    model = create_model(architecture, dtype="float64").to(device).eval().requires_grad_(False)
+    set_weights(model, {name: array.astype("float64") for name, array in weights.items()})
+    kept: list[torch.Tensor] = []
+    model.avgpool.register_forward_pre_hook(lambda _, given: kept.append(given[0].requires_grad_()))
+
+    def explain(images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        image = torch.from_numpy(images.astype("float64")).permute(0, 3, 1, 2).to(device)
+        logits = model(image)
+        features = kept.pop()
+        chosen = logits[torch.arange(len(classes)), torch.from_numpy(classes)]
+        (gradient,) = torch.autograd.grad(chosen.sum(), features)
+        importance = gradient.mean(dim=(2, 3), keepdim=True)
+        return (importance * features).sum(dim=1).relu().detach().cpu().numpy()
+
+    return explain
