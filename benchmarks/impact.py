@@ -30,6 +30,7 @@ from parity_tests.checks.mutants import ALL, MUTANTS, Mutant, MutantAdapter, sam
 from parity_tests.lockstep.training_mutants import FULL, TRAINING_MUTANTS, TrainingMutant
 from parity_tests.support import TINY, exact, find, random, training
 from parity_tests.training.noise import Noise
+from resnet_keras.fit import fit
 from resnet_parity.adapters.keras import training_state as keras_state
 from resnet_parity.adapters.loading import keras_adapter, torch_adapter
 from resnet_parity.adapters.torch import training_state as torch_state
@@ -263,6 +264,23 @@ def loss_scale() -> Impact:
     return float(lost), f"{{}} of gradients near 1e-8 become zero, and {scaled:.2g} with a scale"
 
 
+def ema() -> Impact:
+    """The weights from which a second `fit` with Keras' stock optimiser goes on."""
+    model, _, loss = keras_state.start(
+        TINY, random_weights(TINY, 0, "float64"), Recipe(), "float64"
+    )
+    kernels: list[np.ndarray] = []
+
+    def keep(*_: Any) -> None:
+        kernels.append(resnet_keras.get_weights(model)["fc.weight"])
+
+    optimizer = keras.optimizers.SGD(0.05, use_ema=True, ema_momentum=0.99)
+    fit(model, optimizer, loss, Recipe(0.05), Noise(8), Noise(1), epochs=range(1), on_epoch=keep)
+    keep()
+    words = "relative error {} in the classifier's kernel after 8 steps of a small net"
+    return relative_error(kernels[0], kernels[1]), words
+
+
 def shuffle() -> Impact:
     """The share of pairs of images in a batch of 8 that are in one batch of the next epoch, too."""
     batches: list[np.ndarray] = []
@@ -329,6 +347,7 @@ DIFFERENCES: dict[str, tuple[Architecture | None, Callable[[], Impact]]] = {
     "metrics": (None, metrics),
     "schedule": (None, schedule),
     "loss-scale": (None, loss_scale),
+    "ema": (TINY, ema),
     "shuffle": (None, shuffle),
 }
 """Each difference: the spec that its impact is measured on, None for a loss, and how."""

@@ -60,6 +60,28 @@ class _Steps(keras.callbacks.Callback):
         self.on_epoch(epoch, {name: float(mean) for name, mean in (logs or {}).items()})
 
 
+class _Averages(keras.callbacks.Callback):
+    """Evaluates the averages of the weights, if the optimiser has them.
+
+    `keras.callbacks.SwapEMAWeights` adds and subtracts on TensorFlow, which rounds the weights.
+    """
+
+    def on_test_begin(self, logs=None):
+        self._swap()
+
+    def on_test_end(self, logs=None):
+        self._swap()
+
+    def _swap(self):
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        for value, average in zip(
+            self.model.trainable_variables, getattr(optimizer, "averages", ()), strict=False
+        ):
+            kept = np.array(keras.ops.convert_to_numpy(value))
+            value.assign(average)
+            average.assign(kept)
+
+
 def fit(
     model: keras.Model,
     optimizer: keras.optimizers.Optimizer,
@@ -94,6 +116,7 @@ def fit(
         model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=jit)
         # DIFFERS(train-mode): torch's model is in a mode until it is changed, Keras' fit sets it.
         # DIFFERS(freezing): torch's frozen norm still follows the batch, Keras' does not.
+        # DIFFERS(ema): torch averages weights in a second model, Keras in its optimiser.
         # DIFFERS(zero-grad): torch adds gradients to those of before, Keras' fit has new ones.
         for part in (epochs[:1], epochs[1:]) if skip else (epochs,):
             batches = _BatchSequence(model, train, skip, workers)
@@ -104,6 +127,6 @@ def fit(
                 epochs=part.stop,
                 shuffle=False,
                 verbose=0,
-                callbacks=[_Steps(recipe, batches, on_step, on_epoch)],
+                callbacks=[_Steps(recipe, batches, on_step, on_epoch), _Averages()],
             )
             skip = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -14,6 +14,8 @@ from resnet_spec import Parameter, Recipe, WeightsError, shape_problems
 from resnet_keras.contexts import floatx
 from resnet_keras.weights import architecture_of, variables_of
 
+Variables = Mapping[Parameter, keras.Variable]
+
 
 @keras.saving.register_keras_serializable("resnet_keras")
 class CoupledSGD(keras.optimizers.SGD):
@@ -22,6 +24,14 @@ class CoupledSGD(keras.optimizers.SGD):
     def __init__(self, *args: Any, l2: float = 0.0, decay_all: bool = True, **options: Any):
         super().__init__(*args, **options)
         self.l2, self.decay_all = l2, decay_all
+
+    @property
+    def averages(self) -> list[keras.Variable]:
+        """The moving averages of the trained variables; none without `use_ema`."""
+        return self._model_variables_moving_average if self.use_ema else []
+
+    def finalize_variable_values(self, var_list):
+        """Leave the weights: the stock optimiser ends `fit` with the averages in their place."""
 
     def update_step(self, gradient, variable, learning_rate):
         if self.decay_all or len(variable.shape) > 1:
@@ -47,8 +57,12 @@ def sgd(model: keras.Model, recipe: Recipe) -> CoupledSGD:
             recipe.nesterov,
             l2=recipe.weight_decay,
             decay_all=recipe.decay_all,
+            use_ema=recipe.ema > 0,
+            ema_momentum=recipe.ema,
         )
         optimizer.build(model.trainable_variables)
+    for average, value in zip(optimizer.averages, model.trainable_variables, strict=False):
+        average.assign(ops.copy(value))  # jax may not share a buffer
     return optimizer
 
 
@@ -57,8 +71,7 @@ def get_momentum(model: keras.Model, optimizer: CoupledSGD) -> dict[str, np.ndar
 
     Buffers are zero before the first step. Without momentum there are none.
     """
-    arrays = {p: ops.convert_to_numpy(value) for p, value in _buffers(model, optimizer).items()}
-    return {p.name: np.einsum(p.to_torch, array).copy() for p, array in arrays.items()}
+    return _arrays(_buffers(model, optimizer))
 
 
 def set_momentum(
@@ -68,19 +81,48 @@ def set_momentum(
 
     Raises `resnet_spec.WeightsError` that names every missing, extra or mis-shaped buffer.
     """
-    own = _buffers(model, optimizer)
+    _fill(_buffers(model, optimizer), buffers, "buffers")
+
+
+def get_ema(model: keras.Model, optimizer: CoupledSGD) -> dict[str, np.ndarray]:
+    """The average of each trained tensor, by canonical name and in canonical layout."""
+    return _arrays(_by_parameter(model, optimizer.averages))
+
+
+def set_ema(
+    model: keras.Model, optimizer: CoupledSGD, values: Mapping[str, np.ndarray], steps: int
+) -> None:
+    """Set every average over `steps`, or none if an error is raised; `values` as from `get_ema`.
+
+    Raises `resnet_spec.WeightsError` that names every missing, extra or mis-shaped average.
+    """
+    _fill(_by_parameter(model, optimizer.averages), values, "averages")
+    optimizer.iterations.assign(steps)
+
+
+def _fill(own: Variables, values: Mapping[str, np.ndarray], kind: str) -> None:
+    """Set every variable, or none if `WeightsError` is raised."""
     expected = {p.name: p.shape for p in own}
-    problems = shape_problems(expected, {name: each.shape for name, each in buffers.items()})
+    problems = shape_problems(expected, {name: each.shape for name, each in values.items()})
     if problems:
-        raise WeightsError("the buffers do not fit the optimiser, nothing was set", problems)
-    for p, buffer in own.items():
-        buffer.assign(np.einsum(p.to_keras, buffers[p.name]))
+        raise WeightsError(f"the {kind} do not fit the optimiser, nothing was set", problems)
+    for p, each in own.items():
+        each.assign(np.einsum(p.to_keras, values[p.name]))
 
 
-def _buffers(model: keras.Model, optimizer: CoupledSGD) -> dict[Parameter, keras.Variable]:
-    """The optimiser's buffer for each trained tensor."""
-    if not optimizer.momentum:
-        return {}
-    of = {id(v): m for v, m in zip(model.trainable_variables, optimizer.momentums, strict=True)}
-    variables = variables_of(model, architecture_of(model))
-    return {p: of[id(value)] for p, value in variables.items() if id(value) in of}
+def _buffers(model: keras.Model, optimizer: CoupledSGD) -> Variables:
+    """The optimiser's buffer for each trained tensor; none without momentum."""
+    return _by_parameter(model, optimizer.momentums if optimizer.momentum else [])
+
+
+def _by_parameter(model: keras.Model, variables: Sequence[keras.Variable]) -> Variables:
+    """The optimiser's variables, if it has them, by the tensor to which each belongs."""
+    of = {id(v): own for v, own in zip(model.trainable_variables, variables, strict=False)}
+    found = variables_of(model, architecture_of(model))
+    return {p: of[id(value)] for p, value in found.items() if id(value) in of}
+
+
+def _arrays(own: Variables) -> dict[str, np.ndarray]:
+    """The values in canonical layout, by canonical name."""
+    arrays = {p: ops.convert_to_numpy(value) for p, value in own.items()}
+    return {p.name: np.einsum(p.to_torch, array).copy() for p, array in arrays.items()}

@@ -42,6 +42,7 @@ from resnet_spec.recipe import Batches as Batches
 from resnet_spec.recipe import Recipe as Recipe
 from resnet_spec.recipe import RecipeError as RecipeError
 from resnet_spec.recipe import RecipeName as RecipeName
+from resnet_spec.recipe import ema_name as ema_name
 from resnet_spec.recipe import momentum_name as momentum_name
 from resnet_spec.recipe import named_recipe as named_recipe
 from resnet_spec.registry import ARCHITECTURES as ARCHITECTURES

@@ -185,6 +185,14 @@ DIFFERENCES: tuple[Difference, ...] = (
         is_of_loops=True,
     ),
     Difference(
+        "ema",
+        "torch averages weights in a second model, Keras in its optimiser.",
+        "AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))",
+        "SGD(use_ema=True, ema_momentum=decay)",
+        "fit of Keras ends with the averages in the model, and a second fit goes on from them",
+        is_of_loops=True,
+    ),
+    Difference(
         "shuffle",
         "torch's loader shuffles images, Keras' fit batches of a dataset.",
         "DataLoader(shuffle=True)",

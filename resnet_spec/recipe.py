@@ -19,6 +19,14 @@ tracks n / (n - 1) times that, the unbiased estimate (Ioffe and Szegedy 2015, ar
 algorithm 2):
 
     running = bn_decay * running + (1 - bn_decay) * tracked
+
+With `ema`, an exponential moving average of each trained tensor follows its steps, from the weights
+after the first one, and it is evaluated in place of the weights (Szegedy et al. 2015, section 8):
+
+    average = ema * average + (1 - ema) * w
+
+Running statistics are such averages already and are not averaged again. This is what PyTorch's
+`AveragedModel(use_buffers=False)` and Keras' `use_ema` do; timm's `ModelEmaV3` averages them, too.
 """
 
 from __future__ import annotations
@@ -49,7 +57,8 @@ class Recipe:
       steps ("step"), or falls to zero along half a cosine over `period` steps ("cosine", Loshchilov
       and Hutter 2016, arXiv:1608.03983, equation 5);
     * `warmup`: before that, the learning rate rises linearly over this number of steps (He et al.
-      2018, arXiv:1812.01187, section 3.1).
+      2018, arXiv:1812.01187, section 3.1);
+    * `ema`: the decay of the averages of the weights; 0 for none.
 
     Raises `RecipeError` when a field is out of range.
     """
@@ -63,6 +72,7 @@ class Recipe:
     schedule: Schedule = "constant"
     period: int = 100
     warmup: int = 0
+    ema: float = 0.0
 
     def __post_init__(self) -> None:
         unwrap_scalars(self)
@@ -133,12 +143,17 @@ def momentum_name(name: str) -> str:
     return f"{name}.momentum"
 
 
+def ema_name(name: str) -> str:
+    """The canonical name of the moving average of a tensor."""
+    return f"{name}.ema"
+
+
 def _mistakes(recipe: Recipe) -> Iterator[str]:
     mistyped = [f"  - {message}" for message in type_mistakes(recipe)]
     if mistyped:
         yield from mistyped
         return
-    for name, most in (("momentum", 1), ("weight_decay", 1), ("label_smoothing", 1)):
+    for name, most in (("momentum", 1), ("weight_decay", 1), ("label_smoothing", 1), ("ema", 1)):
         if not 0 <= getattr(recipe, name) < most:
             yield f"  - {name} must lie in [0, {most}), not {getattr(recipe, name)}"
     if not 0 < recipe.learning_rate < math.inf:

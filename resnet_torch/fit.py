@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
 from resnet_spec import Batches, Recipe
@@ -58,18 +59,23 @@ def fit(
     on_epoch: Report = lambda epoch, logs: None,
     dtype: torch.dtype | None = None,
     scaler: torch.amp.GradScaler | None = None,
+    average: AveragedModel | None = None,
 ) -> None:
     """Train for these epochs, numbered from 0, and evaluate after each one.
 
     `train` and `val` give images (N, H, W, C) and labels (N,), loaded by `workers` processes or,
     without any, by this one; the first `skip` batches were done before. The logs hold `loss` and
     `accuracy` over the images of the epoch so far; after an epoch `val_loss` and `val_accuracy`,
-    too. The model may compute in a narrower `dtype`; `scaler` scales the loss of float16.
+    too. The model may compute in a narrower `dtype`; `scaler` scales the loss of float16;
+    `average`, from `resnet_torch.optimizer.averaged`, is evaluated in place of the model.
 
     The model is left in training mode. What `on_step` and `on_epoch` raise ends the training.
     """
     scaler = scaler or torch.amp.GradScaler(enabled=False)
-    forward = partial(_forward, torch.compile(model) if compiled else model, loss, dtype)
+    # DIFFERS(ema): torch averages weights in a second model, Keras in its optimiser.
+    networks = [model, average.module if average else model]
+    network, tested = (torch.compile(each) if compiled else each for each in networks)
+    forward = partial(_forward, loss, dtype)
     for epoch in epochs:
         # DIFFERS(train-mode): torch's model is in a mode until it is changed, Keras' fit sets it.
         # DIFFERS(freezing): torch's frozen norm still follows the batch, Keras' does not.
@@ -83,7 +89,7 @@ def fit(
                 group["lr"] = recipe.learning_rate_at(step)
             # DIFFERS(zero-grad): torch adds gradients to those of before, Keras' fit has new ones.
             optimizer.zero_grad()
-            value, logits, labels = forward(*batch)
+            value, logits, labels = forward(network, *batch)
             # DIFFERS(loss-scale): torch scales a float16 loss beside the optimiser, Keras in it.
             scaler.scale(value).backward()
             scaler.step(optimizer)
@@ -91,17 +97,13 @@ def fit(
             # DIFFERS(metrics): torch's loop takes its means itself, Keras' fit from its metrics.
             logs = means.add(value, logits, labels)
             on_step(step, logs)
-        logs |= _evaluated(model, forward, _loader(val, 0, 0, workers))
+        logs |= _evaluated(network, tested, forward, _loader(val, 0, 0, workers))
         skip = 0
         on_epoch(epoch, logs)
 
 
 def _forward(
-    network: Any,
-    loss: nn.CrossEntropyLoss,
-    dtype: torch.dtype | None,
-    images: Tensor,
-    labels: Tensor,
+    loss: nn.CrossEntropyLoss, dtype: torch.dtype | None, network: Any, images: Any, labels: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The mean loss, the logits (N, classes) and the labels (N,) on their device."""
     weight = next(network.parameters())
@@ -121,13 +123,18 @@ def _set_training(model: nn.Module) -> None:
 
 
 @torch.no_grad()
-def _evaluated(model: nn.Module, forward: Callable, batches: DataLoader) -> dict[str, float]:
-    """The means over the validation images, under their names in the logs."""
+def _evaluated(model: Any, tested: Any, forward: Any, batches: DataLoader) -> dict[str, float]:
+    """The means over the validation images, under their names in the logs.
+
+    The network `tested` is the model, or has averages of its weights and takes its statistics.
+    """
+    for own, statistic in zip(tested.buffers(), model.buffers(), strict=True):
+        own.copy_(statistic)
     logs, means = {}, _Means()
-    model.eval()
+    tested.eval()
     for batch in batches:
-        logs = means.add(*forward(*batch))
-    model.train()
+        logs = means.add(*forward(tested, *batch))
+    tested.train()
     return {f"val_{name}": mean for name, mean in logs.items()}
 
 

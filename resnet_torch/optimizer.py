@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from resnet_spec import Recipe, WeightsError, shape_problems
 
@@ -44,15 +45,49 @@ def set_momentum(
 
     Raises `resnet_spec.WeightsError` that names every missing, extra or mis-shaped buffer.
     """
-    own = _buffers(model, optimizer)
-    expected = {name: tuple(buffer.shape) for name, buffer in own.items()}
-    problems = shape_problems(expected, {name: each.shape for name, each in buffers.items()})
-    if problems:
-        raise WeightsError("the buffers do not fit the optimiser, nothing was set", problems)
-    values = tensors_of(model)
+    own, values = _buffers(model, optimizer), tensors_of(model)
+    _fill(own, buffers, "buffers")
     for name, buffer in own.items():
-        buffer.copy_(torch.from_numpy(np.require(buffers[name], requirements=["C", "W"])))
         optimizer.state[values[name]]["momentum_buffer"] = buffer
+
+
+def averaged(model: nn.Module, optimizer: torch.optim.SGD, recipe: Recipe) -> AveragedModel | None:
+    """A copy of the model whose weights each step of the optimiser averages; None without `ema`."""
+    if not recipe.ema:
+        return None
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))
+    optimizer.register_step_post_hook(lambda *_: average.update_parameters(model))
+    return average
+
+
+def get_ema(average: AveragedModel) -> dict[str, np.ndarray]:
+    """The average of each trained tensor, by canonical name and in canonical layout."""
+    return {name: value.cpu().numpy().copy() for name, value in _averages(average).items()}
+
+
+def set_ema(average: AveragedModel, values: Mapping[str, np.ndarray], steps: int) -> None:
+    """Set every average over `steps`, or none if an error is raised; `values` as from `get_ema`.
+
+    Raises `resnet_spec.WeightsError` that names every missing, extra or mis-shaped average.
+    """
+    _fill(_averages(average), values, "averages")
+    average.n_averaged.fill_(steps)
+
+
+def _averages(average: AveragedModel) -> dict[str, Tensor]:
+    """The average of each trained tensor."""
+    values = tensors_of(average)
+    return {name: value.detach() for name, value in values.items() if value.requires_grad}
+
+
+def _fill(own: Mapping[str, Tensor], values: Mapping[str, np.ndarray], kind: str) -> None:
+    """Set every tensor, or none if `WeightsError` is raised."""
+    expected = {name: tuple(each.shape) for name, each in own.items()}
+    problems = shape_problems(expected, {name: each.shape for name, each in values.items()})
+    if problems:
+        raise WeightsError(f"the {kind} do not fit the optimiser, nothing was set", problems)
+    for name, each in own.items():
+        each.copy_(torch.from_numpy(np.require(values[name], requirements=["C", "W"])))
 
 
 def _buffers(model: nn.Module, optimizer: torch.optim.SGD) -> dict[str, Tensor]:

@@ -204,6 +204,7 @@ def test_on_the_other_backends_of_keras(backend):
         ({"steps": 0, "single_steps": 0}, "at least one step"),
         ({"steps": -1}, "steps must be at least 0, not -1"),
         ({"batch": 1}, "two images"),
+        ({"recipe": Recipe(ema=0.9)}, "averages of weights; take a recipe with ema 0"),
         ({"size": (60000, 60000)}, "take a smaller size"),
     ],
 )

@@ -36,6 +36,7 @@ GENERATOR = np.random.default_rng(0)
         ({"nesterov": True, "momentum": 0.0}, "nesterov looks ahead"),
         ({"weight_decay": -0.1}, "weight_decay must lie in"),
         ({"label_smoothing": 1.0}, "label_smoothing must lie in"),
+        ({"ema": 1.0}, "ema must lie in"),
         ({"learning_rate": math.inf}, "learning_rate must be positive"),
         ({"learning_rate": math.nan}, "learning_rate must be positive"),
         ({"schedule": "exponential"}, "schedule must be one of constant, step, cosine"),

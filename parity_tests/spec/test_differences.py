@@ -12,6 +12,7 @@ import torch
 from keras import layers
 from torch import nn
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from resnet_spec import ChannelPad, MaxPool, Recipe
@@ -431,6 +432,34 @@ def test_loss_scale():
     scaled = keras_optimizer.scale_loss(keras.ops.convert_to_tensor(small * small))
     keras_optimizer.apply([keras.ops.cast(scaled, "float16")], [variable])
     assert float(variable) == -small * small
+
+
+def test_ema():
+    """After `fit` a model has the averages of its weights, those of PyTorch, but for ours."""
+    x, fitted = np.random.default_rng(0).normal(size=(6, 1)), []
+    for kind in (keras.optimizers.SGD, resnet_keras.optimizer.CoupledSGD):
+        model = keras.Sequential([keras.Input((1,)), layers.Dense(1, use_bias=False)])
+        model.set_weights([np.ones((1, 1))])
+        trained: list[np.ndarray] = []
+        record = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda batch, logs, to=trained, of=model: to.append(
+                of.get_weights()[0]
+            )
+        )
+        optimizer = kind(0.1, use_ema=True, ema_momentum=0.9)
+        model.compile(optimizer, "mse")
+        model.fit(x, 3 * x, batch_size=2, shuffle=False, verbose=0, callbacks=[record])
+        fitted.append((model.get_weights()[0], trained))
+    (averages, trained), (weights, _) = fitted
+    linear = nn.Linear(1, 1, bias=False)
+    ours = AveragedModel(linear, multi_avg_fn=get_ema_multi_avg_fn(0.9))
+    for value in trained:
+        linear.load_state_dict({"weight": torch.from_numpy(value)})
+        ours.update_parameters(linear)
+    found = ours.get_parameter("module.weight").detach().numpy()
+    assert relative_error(found, averages) < limit("keras habits", "float32")
+    assert relative_error(trained[-1], averages) > VISIBLE
+    np.testing.assert_array_equal(weights, trained[-1])
 
 
 def test_shuffle():

@@ -199,6 +199,9 @@ def test_user_packages_define_nothing_for_the_checker_alone(package):
 # Public by their module: users train with them, as the README shows.
 DOCUMENTED = {
     ("optimizer", "sgd"),
+    ("optimizer", "averaged"),
+    ("optimizer", "get_ema"),
+    ("optimizer", "set_ema"),
     ("optimizer", "get_momentum"),
     ("optimizer", "set_momentum"),
     ("training", "for_training"),

@@ -43,6 +43,8 @@ FILES = (*USER_MODULES, *ADAPTER_MODULES)
 SIGNATURES = {
     ("training_state", "start"): "PyTorch has two memory layouts",
     ("fit", "fit"): "PyTorch casts and scales in the loop, Keras in the model and the optimiser",
+    ("optimizer", "get_ema"): "PyTorch averages in a second model, Keras in the optimiser",
+    ("optimizer", "set_ema"): "PyTorch averages in a second model, Keras in the optimiser",
     ("model", "ResNet"): "the layers of a Keras graph have unique names, a module its own",
     ("model", "create_model"): "a Keras model has a name, and Keras' losses take probabilities",
     ("weights", "get_weights"): "a Keras graph may hold several networks, a module is one",

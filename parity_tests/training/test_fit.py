@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from resnet_spec import Recipe
+from resnet_spec import Recipe, ema_name, parameters
 
-import resnet_keras.fit
-import resnet_torch.fit
 from parity_tests.support import TINY, python
 from parity_tests.training.noise import Noise
-from resnet_parity.adapters.keras import training_state as keras_state
+from resnet_parity.adapters.keras import runs as keras_runs
+from resnet_parity.adapters.torch import runs as torch_runs
 from resnet_parity.adapters.torch import training_state as torch_state
 from resnet_parity.compare import relative_error
 from resnet_parity.probes import random_weights
 from resnet_parity.tolerances import limit
 
-FRAMEWORKS: dict[str, tuple[Any, Any]] = {
-    "torch": (torch_state, resnet_torch.fit.fit),
-    "keras": (keras_state, resnet_keras.fit.fit),
-}
+FRAMEWORKS: dict[str, Any] = {"torch": torch_runs, "keras": keras_runs}
 RECIPE = Recipe(
     0.01, nesterov=True, decay_all=False, label_smoothing=0.1, schedule="cosine", period=5, warmup=1
 )
+AVERAGED = replace(RECIPE, ema=0.8)
+VAL = Noise(2, last=3)
 Logs = list[tuple[str, int, dict[str, float]]]
 
 
-def start(framework: str, dtype: str = "float64") -> Any:
+def start(framework: str, dtype: str = "float64", recipe: Recipe = AVERAGED) -> Any:
     weights = random_weights(TINY, 0, "float32" if dtype != "float64" else dtype)
-    return FRAMEWORKS[framework][0].start(TINY, weights, RECIPE, dtype)
+    return FRAMEWORKS[framework].start(TINY, weights, recipe, dtype)
 
 
 def run(framework: str, state: Any, epochs: range = range(2), **options: Any) -> Logs:
@@ -43,9 +43,7 @@ def run(framework: str, state: Any, epochs: range = range(2), **options: Any) ->
         return lambda number, means: logs.append((kind, number, dict(means)))
 
     reports: dict[str, Any] = {"on_step": keep("step"), "on_epoch": keep("epoch")}
-    FRAMEWORKS[framework][1](
-        *(*state, RECIPE, Noise(3), Noise(2, last=3)), epochs=epochs, **reports | options
-    )
+    FRAMEWORKS[framework].fit(state, Noise(3), VAL, epochs=epochs, **reports | options)
     return logs
 
 
@@ -66,13 +64,13 @@ def test_both_frameworks_give_the_same_curve_and_the_same_weights():
         assert ours == theirs and means.keys() == others.keys()
         for name, value in means.items():
             assert relative_error(np.array(value), np.array(others[name])) < most, (ours, name)
-    ours, theirs = (FRAMEWORKS[each][0].get_state(states[each]) for each in FRAMEWORKS)
+    ours, theirs = (FRAMEWORKS[each].get_state(states[each]) for each in FRAMEWORKS)
     assert ours.keys() == theirs.keys()
     assert all(relative_error(array, theirs[name]) < most for name, array in ours.items())
 
 
 def assert_workers_change_nothing(framework: str) -> None:
-    adapter = FRAMEWORKS[framework][0]
+    adapter = FRAMEWORKS[framework]
     whole, parallel = start(framework), start(framework)
     assert run(framework, parallel, workers=2) == run(framework, whole)
     assert_same(adapter.get_state(parallel), adapter.get_state(whole))
@@ -96,7 +94,7 @@ def test_worker_processes_of_torch_change_nothing():
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_an_interruption_changes_nothing(framework):
-    adapter = FRAMEWORKS[framework][0]
+    adapter = FRAMEWORKS[framework]
     whole = start(framework)
     run(framework, whole)
 
@@ -117,9 +115,46 @@ def test_an_interruption_changes_nothing(framework):
     assert_same(adapter.get_state(second), adapter.get_state(whole))
 
 
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_averages_follow_the_weights_and_change_nothing_else(framework):
+    adapter, states, plain = FRAMEWORKS[framework], [], start(framework, recipe=RECIPE)
+    state = start(framework)
+    logs = run(framework, state, on_step=lambda *_: states.append(adapter.get_state(state)))
+    without = [means for kind, _, means in run(framework, plain) if kind == "epoch"]
+    for (_, _, means), others in zip(logs, without, strict=True):
+        assert {name: means[name] for name in ("loss", "accuracy")} == {
+            name: others[name] for name in ("loss", "accuracy")
+        }
+    weights = adapter.get_state(plain)
+    assert_same({name: states[-1][name] for name in weights}, weights)
+    trained = [p.name for p in parameters(TINY) if p.trainable]
+    assert {*states[-1]} == {*weights, *map(ema_name, trained), "ema_steps"}
+    most = limit("lockstep", "float64")
+    for name in trained:
+        expected = states[0][name]
+        for each in states:
+            expected = 0.8 * expected + 0.2 * each[name]
+            assert relative_error(expected, each[ema_name(name)]) < most, name
+    assert abs(logs[-1][2]["val_loss"] - without[-1]["val_loss"]) > limit(
+        "naive comparison", "logits"
+    )
+    assert relative_error(val_loss(states[-1]), np.array(logs[-1][2]["val_loss"])) < most
+
+
+def val_loss(state: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The loss in validation of a network with the averages of a state, and its statistics."""
+    names = [p.name for p in parameters(TINY)]
+    weights = {name: state.get(ema_name(name), state[name]) for name in names}
+    model, _, loss = torch_state.start(TINY, weights, RECIPE, "float64")
+    pairs = [VAL.load(0, index) for index in range(len(VAL))]
+    images, labels = (torch.from_numpy(np.concatenate(part)) for part in zip(*pairs, strict=True))
+    with torch.no_grad():
+        return loss(model.eval()(images.permute(0, 3, 1, 2).double()), labels).numpy()
+
+
 ON_JAX = """
 from parity_tests.training.test_fit import FRAMEWORKS, assert_same, run, start
-adapter, states = FRAMEWORKS["keras"][0], []
+adapter, states = FRAMEWORKS["keras"], []
 whole, second = start("keras", "float32"), start("keras", "float32")
 keep = lambda step, means: states.append(adapter.get_state(whole))
 run("keras", whole, on_step=keep)

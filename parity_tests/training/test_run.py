@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from resnet_spec import get_architecture, parameters
+from resnet_spec import ema_name, get_architecture, parameters
 
 from parity_tests.support import ROOT, python
 from parity_tests.support import command as run_command
@@ -92,6 +92,7 @@ epochs = 3
 image_size = 8
 batch_size = 8
 learning_rate = 1e-3
+ema = 0.9
 """
 
 
@@ -129,7 +130,7 @@ def test_the_command_of_the_readme_learns_digits(framework, digits, tmp_path, ca
     assert all((last[p.name] == tensors(out)[p.name]).all() for p in parameters(arch))
 
 
-TRICKS = ("--recipe", "bag-of-tricks")
+TRICKS = ("--recipe", "bag-of-tricks", "--ema", "0.9")
 
 
 @pytest.fixture(scope="module", params=FRAMEWORKS)
@@ -138,6 +139,17 @@ def whole(request, colours, tmp_path_factory) -> tuple[str, Path]:
     out = tmp_path_factory.mktemp(request.param) / "run"
     assert cli.main(command(colours, out, *TRICKS, "--framework", request.param)) == 0
     return request.param, out
+
+
+def test_averages_are_saved_in_place_of_the_weights(whole):
+    _, out = whole
+    found, arch = tensors(out), get_architecture("resnet20", num_classes=3)
+    last = read_weights(out / run_folder.LAST, arch)
+    for p in parameters(arch):
+        expected = found[ema_name(p.name)] if p.trainable else found[p.name]
+        np.testing.assert_array_equal(last[p.name], expected, err_msg=p.name)
+    assert (last["fc.weight"] != found["fc.weight"]).any()
+    assert "ema = 0.9\n" in (out / run_folder.CONFIG).read_text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=lambda each: each.name)
@@ -326,6 +338,7 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "a text": ({"epochs": "three"}, "epochs must be an integer, not 'three'"),
     "a recipe": ({"recipe": "quick"}, "recipe must be one of paper, bag-of-tricks, fine-tune"),
     "no folder": ({"folder": ""}, "name a folder of photographs"),
+    "averages": ({"ema": -0.5}, "ema must be at least 0, not -0.5"),
     "not a number": ({"learning_rate": float("nan")}, "learning_rate must be at least 0"),
 }
 
@@ -370,6 +383,7 @@ def test_a_run_is_not_begun_or_resumed_with_what_does_not_fit(colours, tmp_path,
     assert "32 photographs are no batch of 64" in fails(
         str(colours), "--batch-size", "64", "--image-size", "8"
     )
+    assert "ema must lie in [0, 1), not 1.0" in fails(*command(colours, out, "--ema", "1")[1:])
     assert cli.main(command(colours, out, epochs=1)) == 0
     assert "exists already; name a new folder" in fails(str(colours))
     assert "was begun with --epochs 1, not 2" in fails("--resume", "--epochs", "2")

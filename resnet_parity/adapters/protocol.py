@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from resnet_spec import Architecture, Batches, Recipe
+from resnet_spec import Architecture, Batches, Recipe, ema_name
 
 from resnet_parity.tolerances import limit
 
@@ -20,6 +20,19 @@ NOISE_FLOOR_MODES = ("nchw", "channels_last")
 LOSS_SCALE = "loss_scale"
 """The name of an array in the state of a run: the scale of its loss, and the steps since it grew.
 """
+
+
+EMA_STEPS = "ema_steps"
+"""The name of an array in the state of a run: the steps of which averages of weights are taken."""
+
+
+def split_state(state: Arrays) -> tuple[Arrays, Arrays, int]:
+    """The tensors of a training state, the averages of weights by tensor, and their steps."""
+    end = ema_name("")
+    averages = {name.removesuffix(end): each for name, each in state.items() if name.endswith(end)}
+    others = {LOSS_SCALE, EMA_STEPS, *map(ema_name, averages)}
+    tensors = {name: each for name, each in state.items() if name not in others}
+    return tensors, averages, int(state.get(EMA_STEPS, np.zeros(1)).item())
 
 
 class Adapter(Protocol):

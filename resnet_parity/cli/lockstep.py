@@ -121,7 +121,8 @@ def _lockstep(arguments: argparse.Namespace) -> options.Result:
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:
     """The recipe that the options describe; raises `ParityError` if it is invalid."""
+    names = (field.name for field in fields(Recipe) if field.name in arguments)
     try:
-        return Recipe(**{field.name: getattr(arguments, field.name) for field in fields(Recipe)})
+        return Recipe(**{name: getattr(arguments, name) for name in names})
     except RecipeError as error:
         raise ParityError(str(error)) from None

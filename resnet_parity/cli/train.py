@@ -30,6 +30,7 @@ _HELP = {
     "val_split": "part of each class that is kept for validation, where the folder has no val",
     "recipe": "learning rate, momentum, decay and smoothing; docs/training.md has the numbers",
     "learning_rate": "the highest one; 0: that of the recipe, for the size of the batch",
+    "ema": "decay of the moving average of the weights, which is evaluated and saved; 0: none",
     "freeze_backbone": "epochs in which only the classifier is trained, before all is",
     "dtype": "float32, float64, or mixed precision with this narrower dtype",
     "compile": "torch.compile, or XLA in Keras",

@@ -94,11 +94,13 @@ def lockstep(
     `steps` is the number of free steps in float64, `single_steps` that of float32 steps that each
     start from one state. `size` is height and width of the images in pixels.
 
-    Raises `ParityError` (a framework is missing, the architecture has no classes, a number is out
-    of range) and `resnet_spec.ArchitectureError`.
+    Raises `ParityError` (a framework is missing, the architecture has no classes, the recipe
+    averages weights, a number is out of range) and `resnet_spec.ArchitectureError`.
     """
     arch = get_architecture(architecture)
     size = size or default_size(arch, "random")
+    if recipe.ema:
+        raise ParityError("lockstep compares no averages of weights; take a recipe with ema 0")
     _check(arch, steps, single_steps, seed, size, batch)
     total = 1 + min(steps, _REPORTS) + (single_steps > 0)
     chosen_backend(keras_backend)  # before anything is printed

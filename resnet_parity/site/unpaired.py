@@ -9,6 +9,7 @@ _TF32 = "the checker turns TF32 off for Keras by an environment variable"
 _DEVICE = "Keras chooses the device itself"
 _LOOP = "Keras' fit has a loop of its own"
 _LOADER = "each framework has a class of its own that asks for batches"
+_VARIABLES = "Keras' optimiser has variables of its own, in Keras' layout"
 _MODE = "Keras compiles a model for each mode"
 
 UNPAIRED = {
@@ -23,6 +24,11 @@ UNPAIRED = {
     ("weights", "_adapted"): "LoRA is a part of Keras' layers",
     ("weights", "_lora_update"): "LoRA is a part of Keras' layers",
     ("optimizer", "CoupledSGD"): "PyTorch's own optimiser follows the rule, Keras' does not",
+    ("optimizer", "averaged"): "Keras' optimiser averages weights itself",
+    ("optimizer", "_averages"): "Keras' optimiser averages weights itself",
+    ("optimizer", "Variables"): _VARIABLES,
+    ("optimizer", "_by_parameter"): _VARIABLES,
+    ("optimizer", "_arrays"): _VARIABLES,
     ("training", "tensorflow"): "Keras runs on several backends",
     ("training", "BatchNormalization"): "PyTorch's own layer follows the rule, Keras' does not",
     ("training", "_fused"): "this layer's operation on TensorFlow",
@@ -31,6 +37,7 @@ UNPAIRED = {
     ("fit", "_BatchSequence"): _LOADER,
     ("fit", "_loader"): _LOADER,
     ("fit", "_forward"): _LOOP,
+    ("fit", "_Averages"): "a PyTorch model of its own holds the averages",
     ("fit", "_set_training"): _LOOP,
     ("fit", "_evaluated"): _LOOP,
     ("fit", "_Means"): "Keras' fit takes its means from metrics",

@@ -44,6 +44,7 @@ class Config:
     val_split: float = 0.0
     recipe: RecipeName = "paper"
     learning_rate: float = 0.0
+    ema: float = 0.0
     freeze_backbone: int = 0
     dtype: Literal["float32", "float64", "bfloat16", "float16"] = "float32"
     compile: bool = False
@@ -65,6 +66,7 @@ _LEAST = {
     "batch_size": 2,  # a norm in training needs two images
     "image_size": 1,
     "learning_rate": 0,
+    "ema": 0,
     "freeze_backbone": 0,
     "seed": 0,
     "workers": 0,

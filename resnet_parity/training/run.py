@@ -14,6 +14,7 @@ from resnet_spec import (
     Architecture,
     ArchitectureError,
     Recipe,
+    RecipeError,
     WeightsError,
     get_architecture,
     named_recipe,
@@ -103,8 +104,11 @@ def make_plan(config: Config, out: Path, begun: Arrays | None = None) -> Plan:
     recipe = named_recipe(
         config.recipe, epochs=config.epochs, steps=len(train), batch=config.batch_size
     )
-    if config.learning_rate:
-        recipe = replace(recipe, learning_rate=config.learning_rate)
+    own = {"learning_rate": config.learning_rate or recipe.learning_rate, "ema": config.ema}
+    try:
+        recipe = replace(recipe, **own)
+    except RecipeError as error:
+        raise ParityError(str(error)) from None
     return Plan(config, out, arch, photographs, recipe, train, val, weights, notes)
 
 

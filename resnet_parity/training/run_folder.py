@@ -1,8 +1,9 @@
 """The folder of a run: its checkpoint, its weights and its curves; each file is written whole.
 
-`last.state.safetensors` is the checkpoint, and complete in itself: weights, momentum buffers, the
-steps that are done and the reports of all epochs. All other files follow from it, but for `best`,
-which is written before it; so a run that is killed at any moment goes on from its checkpoint.
+`last.state.safetensors` is the checkpoint, and complete in itself: weights, momentum buffers,
+averages, the steps that are done and the reports of all epochs. All other files follow from it, but
+for `best`, which is written before it; so a run that is killed at any moment goes on from its
+checkpoint.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from resnet_spec import Architecture, parameters
+from resnet_spec import Architecture, ema_name, parameters
 
 from resnet_parity.adapters.protocol import Arrays
 from resnet_parity.files import check_readable, reading, write_atomically
@@ -114,8 +115,11 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
 
 def _write_weights(path: Path, arch: Architecture, checkpoint: Checkpoint) -> None:
-    weights = {p.name: checkpoint.tensors[p.name].astype("float32") for p in parameters(arch)}
-    write_weights(path, arch, weights)
+    """Write the averages of the weights, if there are any, or the weights."""
+    found = checkpoint.tensors
+    names = [p.name for p in parameters(arch)]
+    values = {name: found.get(ema_name(name), found[name]).astype("float32") for name in names}
+    write_weights(path, arch, values)
 
 
 def _curves(epochs: Sequence[Epoch]) -> bytes:

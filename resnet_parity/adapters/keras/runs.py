@@ -9,18 +9,18 @@ from typing import Any
 import keras
 import numpy as np
 
-from resnet_spec import Architecture, Batches, Recipe
+from resnet_spec import Architecture, Batches, Recipe, ema_name
 
 from resnet_keras import fit as loop
 from resnet_keras.contexts import dtype_policy, functional
 from resnet_keras.model import create_model
-from resnet_keras.optimizer import sgd
+from resnet_keras.optimizer import get_ema, set_ema, sgd
 from resnet_keras.training import cross_entropy, for_training, freeze_backbone
 from resnet_keras.weights import set_weights
 from resnet_parity.adapters.keras import training_state
 from resnet_parity.adapters.keras.gradients import recorded
 from resnet_parity.adapters.keras.modes import modes
-from resnet_parity.adapters.protocol import LOSS_SCALE
+from resnet_parity.adapters.protocol import EMA_STEPS, LOSS_SCALE, split_state
 
 
 @dataclass(frozen=True)
@@ -65,22 +65,29 @@ def fit(run: Run, train: Batches, val: Batches, **options: Any) -> None:
 
 
 def get_state(run: Run) -> dict[str, np.ndarray]:
-    """Every weight, statistic and momentum buffer, and the loss scale with its steps."""
+    """Every weight, statistic, momentum buffer and average, and the loss scale with its steps."""
     state = training_state.get_state(run.training_state)
     if run.scaler:
         found = run.scaler.dynamic_scale, run.scaler.step_counter
         state[LOSS_SCALE] = np.array([float(keras.ops.convert_to_numpy(each)) for each in found])
+    model, optimizer, _ = run.training_state
+    if optimizer.use_ema:
+        state |= {ema_name(name): value for name, value in get_ema(model, optimizer).items()}
+        state[EMA_STEPS] = np.array([int(optimizer.iterations)])
     return state
 
 
 def set_state(run: Run, state: Mapping[str, np.ndarray]) -> None:
     """Set everything that `get_state` returns."""
-    others = {name: array for name, array in state.items() if name != LOSS_SCALE}
-    training_state.set_state(run.training_state, others)
+    tensors, averages, steps_of_ema = split_state(state)
+    training_state.set_state(run.training_state, tensors)
     if run.scaler and LOSS_SCALE in state:
         scale, steps = state[LOSS_SCALE]
         run.scaler.dynamic_scale.assign(scale)
         run.scaler.step_counter.assign(int(steps))
+    model, optimizer, _ = run.training_state
+    if optimizer.use_ema:
+        set_ema(model, optimizer, averages, steps_of_ema)
 
 
 def classifier(

@@ -8,27 +8,29 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.optim.swa_utils import AveragedModel
 
-from resnet_spec import Architecture, Batches, Recipe
+from resnet_spec import Architecture, Batches, Recipe, ema_name
 
-from resnet_parity.adapters.protocol import LOSS_SCALE
+from resnet_parity.adapters.protocol import EMA_STEPS, LOSS_SCALE, split_state
 from resnet_parity.adapters.torch import training_state
 from resnet_parity.adapters.torch.modes import GPU
 from resnet_torch import fit as loop
 from resnet_torch.model import create_model
-from resnet_torch.optimizer import sgd
+from resnet_torch.optimizer import averaged, get_ema, set_ema, sgd
 from resnet_torch.training import cross_entropy, for_training, freeze_backbone
 from resnet_torch.weights import set_weights
 
 
 @dataclass(frozen=True)
 class Run:
-    """A training state, the dtype to compute in, and the scale of a float16 loss."""
+    """A training state, the dtype to compute in, the scale of a float16 loss, and the averages."""
 
     recipe: Recipe
     training_state: training_state.TrainingState
     dtype: torch.dtype | None
     scaler: torch.amp.GradScaler
+    average: AveragedModel | None
 
 
 def start(
@@ -52,32 +54,38 @@ def start(
     model = freeze_backbone(model) if frozen else model
     scaler = torch.amp.GradScaler(device, init_scale=2.0**15, enabled=dtype == "float16")
     parts = model, sgd(model, recipe), cross_entropy(model, recipe)
-    return Run(recipe, parts, getattr(torch, dtype) if is_mixed else None, scaler)
+    average = averaged(*parts[:2], recipe)
+    return Run(recipe, parts, getattr(torch, dtype) if is_mixed else None, scaler, average)
 
 
 def fit(run: Run, train: Batches, val: Batches, **options: Any) -> None:
     """Train for epochs; the options are those of `resnet_torch.fit.fit`."""
-    options |= {"dtype": run.dtype, "scaler": run.scaler}
+    options |= {"dtype": run.dtype, "scaler": run.scaler, "average": run.average}
     loop.fit(*run.training_state, run.recipe, train, val, **options)
 
 
 def get_state(run: Run) -> dict[str, np.ndarray]:
-    """Every weight, statistic and momentum buffer, and the loss scale with its steps."""
+    """Every weight, statistic, momentum buffer and average, and the loss scale with its steps."""
     state = training_state.get_state(run.training_state)
     if run.scaler.is_enabled():
         found = run.scaler.state_dict()
         state[LOSS_SCALE] = np.array([found["scale"], found["_growth_tracker"]])
+    if run.average:
+        state |= {ema_name(name): value for name, value in get_ema(run.average).items()}
+        state[EMA_STEPS] = np.array([int(run.average.n_averaged)])
     return state
 
 
 def set_state(run: Run, state: Mapping[str, np.ndarray]) -> None:
     """Set everything that `get_state` returns."""
-    others = {name: array for name, array in state.items() if name != LOSS_SCALE}
-    training_state.set_state(run.training_state, others)
+    tensors, averages, steps_of_ema = split_state(state)
+    training_state.set_state(run.training_state, tensors)
     if run.scaler.is_enabled() and LOSS_SCALE in state:
         scale, steps = state[LOSS_SCALE]
         own = {"scale": float(scale), "_growth_tracker": int(steps)}
         run.scaler.load_state_dict(run.scaler.state_dict() | own)
+    if run.average:
+        set_ema(run.average, averages, steps_of_ema)
 
 
 def classifier(
