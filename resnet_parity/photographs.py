@@ -105,14 +105,23 @@ def centre(image: Image.Image, path: str | Path, resize: int, crop: int) -> Imag
 
     Raises `ImageError` that names the file, if the longer side would be too long.
     """
-    width, height = image.size
-    shorter = min(width, height)
-    size = (int(resize * width / shorter), int(resize * height / shorter))
-    if size[0] * size[1] > MAX_PIXELS:
-        raise ImageError(f"{path}: {width}x{height} is too narrow for a square crop; crop it first")
+    size = check_shape(image.size, path, resize)
     image = image.resize(size, Image.Resampling.BILINEAR)
     left, top = round((size[0] - crop) / 2), round((size[1] - crop) / 2)
     return image.crop((left, top, left + crop, top + crop))
+
+
+def check_shape(size: tuple[int, int], path: str | Path, resize: int) -> tuple[int, int]:
+    """The size of an image (width, height) once its shorter side is resized.
+
+    Raises `ImageError` that names the file, if the longer side would be too long.
+    """
+    width, height = size
+    shorter = min(width, height)
+    resized = (int(resize * width / shorter), int(resize * height / shorter))
+    if resized[0] * resized[1] > MAX_PIXELS:
+        raise ImageError(f"{path}: {width}x{height} is too narrow for a square crop; crop it first")
+    return resized
 
 
 def _prepare(image: Image.Image, path: str | Path) -> np.ndarray:

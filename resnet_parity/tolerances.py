@@ -205,8 +205,9 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
     ("explain", "maps"): Tolerance(
         1e-9,
         "largest difference of two Grad-CAM maps in float64, relative to the largest value of both",
-        "rounding gave at most 1e-14 in four networks with random weights and 2e-15 for 60 photographs "
-        "in a trained one; where weighted channels cancel, the largest value may be small",
+        "rounding gave at most 1e-14 in four networks with random weights and 2e-15 for 60 "
+        "photographs in a trained one; where weighted channels cancel, the largest value may be "
+        "small",
     ),
     ("explain", "maps in float32"): Tolerance(
         1e-3,

@@ -42,6 +42,10 @@ FILES = (*USER_MODULES, *ADAPTER_MODULES)
 # (file, definition of the torch implementation): why the two may have other parameters.
 SIGNATURES = {
     ("training_state", "start"): "PyTorch has two memory layouts",
+    (
+        "images",
+        "pipeline",
+    ): "PyTorch's transforms share a generator, layers of Keras have their own",
     ("fit", "fit"): "PyTorch casts and scales in the loop, Keras in the model and the optimiser",
     ("optimizer", "get_ema"): "PyTorch averages in a second model, Keras in the optimiser",
     ("optimizer", "set_ema"): "PyTorch averages in a second model, Keras in the optimiser",

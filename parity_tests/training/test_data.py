@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from sklearn.datasets import load_sample_images
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
+from resnet_parity.adapters.loading import native_images
 from resnet_parity.errors import ImageError, ParityError
 from resnet_parity.photographs import MEAN, STD
+from resnet_parity.tolerances import limit
 from resnet_parity.training.batches import Batches, Damaged
 from resnet_parity.training.config import Augmentation
 from resnet_parity.training.folders import Sample, read_photographs
@@ -111,6 +114,86 @@ def test_an_image_depends_on_seed_epoch_and_number_alone(photograph, augmentatio
     assert len({first, *(drawn(seed, 0, 0) for seed in range(1, 5))}) > 1
     assert len({first, *(drawn(0, epoch, 0) for epoch in range(1, 5))}) > 1
     assert len({first, *(drawn(0, 0, number) for number in range(1, 5))}) > 1
+
+
+FRAMEWORKS = ("torch", "keras")
+
+
+@pytest.mark.parametrize("size", [224, 32])
+@pytest.mark.parametrize("augmentation", ["crop", "none"])
+def test_native_images_of_torchvision_differ_by_a_level(photograph, augmentation, size):
+    images = Images(size, augmentation, is_training=False)
+    native = native_images("torch")(**asdict(images))
+    shared, own = (each.load(photograph, 0, 0) for each in (images, native))
+    assert own.dtype == np.float32 and own.shape == (size, size, 3)
+    levels = np.abs(np.rint((own * STD + MEAN) * 255) - np.rint((shared * STD + MEAN) * 255))
+    assert 0 < levels.max() <= limit("photographs", "levels")
+
+
+@pytest.mark.parametrize("augmentation", ["crop", "none"])
+def test_native_images_of_keras_skip_pixels(photograph, augmentation):
+    """Its default has no antialiasing: at a third of the size, a pixel in three is seen."""
+    square = Image.open(photograph).crop((0, 0, 384, 384))
+    square.save(photograph)
+    native = native_images("keras")(112, augmentation, is_training=False)
+    seen = np.asarray(square)[1::3, 1::3]
+    expected = (seen / 255 - MEAN) / STD
+    edge = (128 - 112) // 2
+    if augmentation == "crop":
+        expected = expected[edge:-edge, edge:-edge]
+    else:
+        native = replace(native, size=128)
+    found = native.load(photograph, 0, 0)
+    assert found.dtype == np.float32
+    assert np.abs(found - expected).max() < limit("keras habits", "float32")
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("augmentation", ["crop", "shift"])
+def test_a_native_image_depends_on_seed_epoch_and_number_alone(framework, augmentation, photograph):
+    native = native_images(framework)(32, augmentation)
+    state = torch.get_rng_state()
+
+    def drawn(seed: int, epoch: int, number: int) -> bytes:
+        return replace(native, seed=seed).load(photograph, epoch, number).tobytes()
+
+    first = drawn(0, 0, 0)
+    assert first == drawn(0, 0, 0)
+    for changed in ((1, 0, 0), (0, 1, 0), (0, 0, 1)):
+        assert len({first, *(drawn(*(each * k for each in changed)) for k in range(1, 4))}) > 1
+    assert (torch.get_rng_state() == state).all()
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("augmentation", ["crop", "shift"])
+def test_native_augmentation_moves_and_mirrors(framework, augmentation, tmp_path):
+    """A bright pixel is seen in both halves of a row; validation shows it in one place."""
+    pixels = np.zeros((40, 40, 3), "uint8")
+    pixels[18:22, 6:10] = 255
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    native = native_images(framework)(32, augmentation)
+
+    def column(images: Images, epoch: int) -> int:
+        return int(images.load(tmp_path / "a.png", epoch, 0).max(axis=(0, 2)).argmax())
+
+    still = {column(replace(native, is_training=False), epoch) for epoch in range(4)}
+    moved = {column(native, epoch) for epoch in range(20)}
+    assert len(still) == 1 and len(moved) > 3
+    assert (max(moved) >= 16) == (augmentation == "crop")
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_bad_picture_is_named_by_native_images(framework, tmp_path):
+    native = native_images(framework)(32)
+    BAD["truncated"](tmp_path / "a.png")
+    with pytest.raises(ImageError, match=r"a\.png: the image is damaged"):
+        native.load(tmp_path / "a.png", 0, 0)
+
+
+def test_a_narrow_picture_is_refused_before_torchvision_resizes_it(tmp_path):
+    Image.new("RGB", (60_000, 1)).save(tmp_path / "a.png")
+    with pytest.raises(ImageError, match="60000x1 is too narrow"):
+        native_images("torch")(224).load(tmp_path / "a.png", 0, 0)
 
 
 KINDS: dict[str, Any] = {

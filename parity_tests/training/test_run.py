@@ -11,6 +11,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from safetensors.numpy import load_file
 
 from resnet_spec import ema_name, get_architecture, parameters
 
-from parity_tests.support import ROOT, python
+from parity_tests.support import ROOT, light, python
 from parity_tests.support import command as run_command
 from resnet_parity import cli, files
 from resnet_parity.compare import relative_error
@@ -232,6 +233,43 @@ def test_mixed_precision_keeps_float32_weights(framework, dtype, colours, tmp_pa
     assert all((array == before[name]).all() for name, array in tensors(out).items())
 
 
+@pytest.mark.parametrize("framework", light(FRAMEWORKS, ["torch"]))
+def test_a_run_on_native_data_goes_on_exactly(framework, colours, tmp_path, monkeypatch, capsys):
+    """Only in its own framework; where that is PyTorch, it needs torchvision."""
+    others = {"framework": framework, "augmentation": "crop", "native_data": True, "epochs": 2}
+    config = replace(float64(colours, tmp_path), **others)
+    undisturbed, out = tmp_path / "whole", tmp_path / "run"
+    train(config, undisturbed)
+
+    def interrupt(line: str) -> None:
+        if line.startswith("epoch 1"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, out, say=interrupt)
+    other = "keras" if framework == "torch" else "torch"
+    assert cli.main(["train", "--resume", "--out", str(out), "--framework", other]) == 2
+    assert f"was begun with --framework {framework}, not {other}" in capsys.readouterr().err
+    assert cli.main(["train", "--resume", "--out", str(out), "--workers", "2"]) == 0
+    assert_same_run(out, undisturbed)
+    assert ("torchvision" in (out / run_folder.CONFIG).read_text()) == (framework == "torch")
+    capsys.readouterr()
+    assert cli.main(["evaluate", str(out / run_folder.LAST), str(colours)]) == 0
+    assert "trained with --native-data; here" in capsys.readouterr().err
+    monkeypatch.setattr(
+        "resnet_parity.adapters.loading.find_spec", lambda name: name == "torch" or None
+    )
+    if framework == "torch":
+        train(replace(config, native_data=False), tmp_path / "shared")
+        assert tensors(tmp_path / "shared")["fc.bias"].any()
+        assert (tensors(tmp_path / "shared")["fc.bias"] != tensors(out)["fc.bias"]).any()
+        assert cli.main(command(colours, tmp_path / "none", "--native-data")) == 3
+        message = capsys.readouterr().err
+        assert "torchvision is not installed; install it with" in message
+        assert message.count("\n") == 1
+        assert not (tmp_path / "none").exists()
+
+
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_a_loss_that_is_no_number_ends_the_run(framework, colours, tmp_path, capsys):
     out = tmp_path / "run"
@@ -390,6 +428,7 @@ def test_a_run_is_not_begun_or_resumed_with_what_does_not_fit(colours, tmp_path,
     assert "was begun with --architecture resnet20, not resnet18" in fails(
         "--resume", "--architecture", "resnet18"
     )
+    assert "was begun with --native-data False, not True" in fails("--resume", "--native-data")
     (out / run_folder.CLASSES).write_text('["r", "g"]')
     assert "has other classes than" in fails("--resume")
     (out / run_folder.STATE).write_bytes(b"damaged")

@@ -10,11 +10,11 @@ import re
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
@@ -65,6 +65,18 @@ def run_adapter(framework: str, keras_backend: str | None = None) -> tuple[Adapt
     adapter = torch_adapter() if framework == "torch" else keras_adapter(keras_backend)
     runs = importlib.import_module(f"resnet_parity.adapters.{framework}.runs")
     return adapter, cast(RunAdapter, runs)
+
+
+def native_images(framework: str) -> Callable[..., Any]:
+    """The class of images that one framework, "torch" or "keras", prepares by its own means.
+
+    Raises `MissingFrameworkError` when torchvision is not installed, which PyTorch needs for it.
+    """
+    if framework == "torch":
+        require("torchvision")
+        load_triton()
+    module = importlib.import_module(f"resnet_parity.adapters.{framework}.images")
+    return module.NativeImages
 
 
 def chosen_backend(backend: str | None) -> str:

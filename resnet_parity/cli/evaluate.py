@@ -13,13 +13,13 @@ from resnet_parity.cli import options
 from resnet_parity.errors import ParityError
 from resnet_parity.files import check_new_folder, check_writable, write_atomically
 from resnet_parity.lockstep.plot import check_plot
-from resnet_parity.progress import Progress, progress_line
-from resnet_parity.streams import console
+from resnet_parity.progress import Progress, ProgressLine, progress_line
+from resnet_parity.streams import console, say
 from resnet_parity.training.config import Augmentation
 from resnet_parity.training.drawing import confusion_png
 
 if TYPE_CHECKING:
-    from resnet_parity.training.classify import Evaluation, Prediction
+    from resnet_parity.training.classify import Classifier, Evaluation, Prediction
     from resnet_parity.training.explain import Explanations
 
 _LISTED = 10
@@ -88,17 +88,22 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def _opened(arguments: argparse.Namespace) -> Any:
+def _opened(arguments: argparse.Namespace, progress: ProgressLine) -> Classifier:
     from resnet_parity.training.classify import open_classifier
 
     if arguments.image_size is not None and arguments.image_size < 1:
         raise ParityError(f"--image-size must be at least 1, not {arguments.image_size}")
-    return open_classifier(
+    progress(f"reading {arguments.weights}", 1)
+    classifier = open_classifier(
         arguments.weights,
         architecture=arguments.architecture,
         image_size=arguments.image_size,
         augmentation=arguments.augmentation,
     )
+    if classifier.native_data:
+        with progress.paused():
+            say("trained with --native-data; here the photographs are prepared as without it")
+    return classifier
 
 
 def _frameworks(arguments: argparse.Namespace) -> tuple[str, ...]:
@@ -118,8 +123,7 @@ def _evaluate(arguments: argparse.Namespace) -> options.Result:
     if arguments.confusion:
         _check_confusion(arguments.confusion)
     with progress_line() as progress:
-        progress(f"reading {arguments.weights}", 1)
-        classifier = _opened(arguments)
+        classifier = _opened(arguments, progress)
         found = evaluate(
             classifier,
             arguments.folder,
@@ -208,8 +212,7 @@ def _predict(arguments: argparse.Namespace) -> options.Result:
     samples, frameworks = find_photographs(arguments.images), _frameworks(arguments)
     backend = {"keras_backend": arguments.keras_backend}
     with progress_line() as progress:
-        progress(f"reading {arguments.weights}", 1)
-        classifier = _opened(arguments)
+        classifier = _opened(arguments, progress)
         report = {"on_batch": _on_batch(progress), **backend}
         scores, right, damaged = run(classifier, samples, frameworks, **report)
         if not right:

@@ -35,6 +35,7 @@ _HELP = {
     "dtype": "float32, float64, or mixed precision with this narrower dtype",
     "compile": "torch.compile, or XLA in Keras",
     "seed": "seed of the weights, the order of the photographs and their augmentation",
+    "native_data": "prepare images by torchvision.transforms.v2 or keras.layers, which differ",
     "workers": "processes, in Keras threads, that load photographs; 0: the one that trains",
 }
 

@@ -11,7 +11,16 @@ from resnet_parity.site.unpaired import UNPAIRED
 
 FRAMEWORKS = {"torch": "PyTorch", "keras": "Keras"}
 
-ADAPTER_MODULES = ("adapter", "modes", "gradients", "training_state", "runs", "export", "ejected")
+ADAPTER_MODULES = (
+    "adapter",
+    "modes",
+    "gradients",
+    "training_state",
+    "runs",
+    "images",
+    "export",
+    "ejected",
+)
 """The paired modules that serve the checker; all others are in the two user packages."""
 
 

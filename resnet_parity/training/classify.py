@@ -31,12 +31,16 @@ Classify = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Classifier:
-    """Weights, the names of their classes if they are known, and the images that they take."""
+    """Weights, the names of their classes if they are known, and the images that they take.
+
+    With `native_data` they were trained on others, which a framework prepared by its own means.
+    """
 
     architecture: Architecture
     weights: Arrays
     classes: tuple[str, ...]
     images: Images
+    native_data: bool = False
 
     def name(self, label: int) -> str:
         return self.classes[label] if self.classes else str(label)
@@ -86,13 +90,13 @@ def open_classifier(
         raise ParityError(f"{path} has no classifier, so it names no class")
     folder = path.parent
     classes = loaded.report.labels
-    size, kind = 224, "crop"
+    size, kind, native_data = 224, "crop", False
     if (folder / CONFIG).is_file() and (folder / CLASSES).is_file():
         config = make_config(read_config(folder / CONFIG))
-        size, kind = config.image_size, config.augmentation
+        size, kind, native_data = config.image_size, config.augmentation, config.native_data
         classes = _read_classes(folder / CLASSES, arch.num_classes)
     images = Images(image_size or size, augmentation or kind, is_training=False)
-    return Classifier(arch, loaded.weights, classes, images)
+    return Classifier(arch, loaded.weights, classes, images, native_data)
 
 
 def _read_classes(path: Path, count: int) -> tuple[str, ...]:
@@ -154,7 +158,7 @@ def evaluate(
     confusion = np.zeros((count, count), dtype="int64")
     np.add.at(confusion, (labels, named[frameworks[0]]), 1)
     return Evaluation(
-        Classifier(classifier.architecture, classifier.weights, classes, classifier.images),
+        replace(classifier, classes=classes),
         labels,
         {name: float((each == labels).mean()) for name, each in named.items()},
         {name: _top(each, labels, 5) for name, each in logits.items()},

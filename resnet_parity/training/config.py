@@ -21,8 +21,8 @@ Augmentation = Literal["crop", "shift", "none"]
 RESOLVED = "resolved"
 """The table of a run's file that says what followed from the options; it is not read."""
 
-CHANGEABLE = ("folder", "framework", "workers", "compile")
-"""The options that may change when a run is resumed."""
+CHANGEABLE = frozenset({"folder", "framework", "workers", "compile"})
+"""The options that may change when a run is resumed; with its native data, not the framework."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Config:
     compile: bool = False
     seed: int = 0
     workers: int = 0
+    native_data: bool = False
 
     def __post_init__(self) -> None:
         mistakes = [*type_mistakes(self)] or [
@@ -93,14 +94,16 @@ def make_config(given: Mapping[str, Any], begun: Mapping[str, Any] | None = None
 
     Raises `ParityError`, if they do not fit each other.
     """
-    for name, value in (begun or {}).items():
-        if name not in CHANGEABLE and given.get(name, value) != value:
+    begun = begun or {}
+    changeable = CHANGEABLE - {"framework"} if begun.get("native_data") else CHANGEABLE
+    for name, value in begun.items():
+        if name not in changeable and given.get(name, value) != value:
             option = name.replace("_", "-")
             raise ParityError(
                 f"the run was begun with --{option} {value}, not {given[name]}; leave the option "
                 "out, or begin another run with --out"
             )
-    options = {**(begun or {}), **given}
+    options = {**begun, **given}
     if not options.get("folder"):
         raise ParityError("name a folder of photographs, one folder a class")
     return Config(**options)

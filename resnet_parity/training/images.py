@@ -48,17 +48,21 @@ class Images:
     is_training: bool = True
     seed: int = 0
 
+    @property
+    def shorter(self) -> int:
+        """The shorter side of a photograph before its centre is cropped."""
+        return round(self.size * 8 / 7) if self.augmentation == "crop" else self.size
+
     def load(self, path: Path, epoch: int, number: int) -> np.ndarray:
         """Photograph `number` as float32 (size, size, 3), as `epoch` shows it.
 
         Raises `resnet_parity.errors.ImageError`.
         """
         photograph = decode(path)
-        stream = Stream(f"image/{self.seed}/{epoch}/{number}")
+        stream = _stream(self.seed, epoch, number)
         if self.is_training and self.augmentation == "crop":
             return normalised(self._random_part(photograph, stream))
-        shorter = round(self.size * 8 / 7) if self.augmentation == "crop" else self.size
-        image = normalised(centre(photograph, path, shorter, self.size))
+        image = normalised(centre(photograph, path, self.shorter, self.size))
         if self.is_training and self.augmentation == "shift":
             return self._shifted(image, stream)
         return image
@@ -75,6 +79,15 @@ class Images:
         padded = np.pad(image, ((margin, margin), (margin, margin), (0, 0)))
         top, left = stream.below(2 * margin + 1, 2)
         return padded[top : top + self.size, left : left + self.size]
+
+
+def draw_seed(seed: int, epoch: int, number: int) -> int:
+    """A seed below 2^31 for the random numbers of an image, where a library draws them."""
+    return int(_stream(seed, epoch, number).below(2**31, 1)[0])
+
+
+def _stream(seed: int, epoch: int, number: int) -> Stream:
+    return Stream(f"image/{seed}/{epoch}/{number}")
 
 
 def random_box(size: tuple[int, int], draws: np.ndarray) -> Box:

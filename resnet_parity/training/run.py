@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -21,7 +22,7 @@ from resnet_spec import (
     parameters,
 )
 
-from resnet_parity.adapters.loading import run_adapter
+from resnet_parity.adapters.loading import native_images, run_adapter
 from resnet_parity.adapters.protocol import Arrays, RunAdapter
 from resnet_parity.errors import ParityError
 from resnet_parity.files import check_new_folder, write_atomically, writing
@@ -133,10 +134,14 @@ def train(
     if resume:
         _check_classes(plan)
     adapter, runs = run_adapter(config.framework, keras_backend)
+    versions = adapter.versions()
+    if config.native_data:
+        plan = _with_native_data(plan)
+        versions |= {"torchvision": version("torchvision")} if config.framework == "torch" else {}
     reason = adapter.float64_unsupported_reason() if config.dtype == "float64" else None
     for note in (*(() if resume else plan.notes), *([reason] if reason else [])):
         say(note)
-    _write_head(plan, adapter.versions())
+    _write_head(plan, versions)
     if checkpoint.tensors:
         names = [parameter.name for parameter in parameters(plan.architecture)]
         if missing := [name for name in names if name not in checkpoint.tensors]:
@@ -159,6 +164,19 @@ def train(
     best = session.checkpoint.best
     assert best is not None
     return Result(config, out, epochs, best, tuple(session.damaged.problems))
+
+
+def _with_native_data(plan: Plan) -> Plan:
+    """The plan with images that the framework makes by its own means.
+
+    Raises `MissingFrameworkError` without torchvision.
+    """
+    make = native_images(plan.config.framework)
+    return replace(
+        plan,
+        train=replace(plan.train, images=make(**asdict(plan.train.images))),
+        val=replace(plan.val, images=make(**asdict(plan.val.images))),
+    )
 
 
 @dataclass(frozen=True)
