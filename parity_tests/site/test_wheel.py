@@ -86,6 +86,7 @@ _EXTRAS = {
     "onnx": "import onnxruntime; from resnet_parity.onnx_io import identify, reading, runtimes",
     "openvino": "import openvino",
     "plot": "import matplotlib",
+    "tensorboard": "import tensorboard.summary.writer.record_writer",
 }
 
 

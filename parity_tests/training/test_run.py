@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,7 @@ def test_the_command_of_the_readme_learns_digits(framework, digits, tmp_path, ca
     assert {path.name for path in out.iterdir()} == {
         *(run_folder.CONFIG, run_folder.CLASSES, run_folder.METRICS, run_folder.CURVES),
         *(run_folder.STATE, run_folder.LAST, run_folder.BEST),
+        *([run_folder.EVENTS] if find_spec("tensorboard") else []),
     }
     with (out / run_folder.METRICS).open() as file:
         rows = list(csv.DictReader(file))
@@ -183,10 +185,49 @@ def test_a_run_that_is_ended_goes_on_exactly(number, whole, colours, tmp_path):
     assert resumed.returncode == 0, resumed.stderr
     assert_same_run(out, undisturbed)
     ours, theirs = (run_folder.read_checkpoint(each).epochs for each in (out, undisturbed))
+    if find_spec("tensorboard"):
+        assert curves(out).keys() == run_folder.SCALARS.keys()
+        for tag, name in run_folder.SCALARS.items():
+            assert curves(out)[tag] == [
+                (each.epoch, np.float32(getattr(each, name))) for each in ours
+            ], tag
     for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
         first, second = ([getattr(each, name) for each in epochs] for epochs in (ours, theirs))
         error = np.abs(np.array(first) - second).max()
         assert error < limit("keras habits", "float32"), name
+
+
+def curves(out: Path) -> dict[str, list[tuple[int, Any]]]:
+    """The steps and values of each curve, as TensorBoard reads every event of a folder."""
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader")
+    found: dict[str, list[tuple[int, Any]]] = {}
+    for path in sorted(out.glob("*tfevents*")):
+        for event in reader.EventFileLoader(str(path)).Load():
+            for value in event.summary.value:
+                point = event.step, np.float32(value.tensor.float_val[0])
+                found.setdefault(value.tag, []).append(point)
+    return found
+
+
+def test_events_are_appended_and_a_torn_file_is_completed(tmp_path):
+    pytest.importorskip("tensorboard")
+    epochs = [run_folder.Epoch(n, 1 / n, 0.5, 2 / n, 0.25, 0.1, 9, 1, 1e9 + n) for n in (1, 2, 3)]
+    path = tmp_path / run_folder.EVENTS
+    for count in (1, 2):
+        run_folder._write_events(path, epochs[:count])
+    whole, inode = path.read_bytes(), path.stat().st_ino
+    for torn in (whole, whole[:-3], whole[:100], whole[:1]):
+        path.write_bytes(torn)
+        run_folder._write_events(path, epochs)
+        assert path.stat().st_ino == inode, "TensorBoard would go on reading the old file"
+        found = {"loss/training": 1, "loss/validation": 2}
+        for tag, value in found.items():
+            assert curves(tmp_path)[tag] == [(n, np.float32(value / n)) for n in (1, 2, 3)], tag
+        assert curves(tmp_path)["accuracy/training"][0] == (1, 0.5)
+        assert curves(tmp_path)["accuracy/validation"][0] == (1, 0.25)
+    path.write_bytes(whole[:50] + b"other" + whole[55:])
+    run_folder._write_events(path, epochs[:2])
+    assert path.read_bytes() == whole
 
 
 def test_a_run_of_one_framework_goes_on_in_the_other(colours, tmp_path):

@@ -10,7 +10,7 @@ from resnet_parity.cli import options
 
 _PACKAGES = (
     *("numpy", "torch", "keras", "tensorflow", "jax"),
-    *("onnx", "onnxruntime", "onnxscript", "tf2onnx", "openvino"),
+    *("onnx", "onnxruntime", "onnxscript", "tf2onnx", "openvino", "tensorboard"),
 )
 
 

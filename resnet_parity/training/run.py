@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 from resnet_spec import (
@@ -275,6 +275,7 @@ class Session:
             learning_rate=self.plan.recipe.learning_rate_at(last),
             images_per_second=self.steps * self.plan.config.batch_size / max(seconds, 1e-9),
             seconds=monotonic() - self.began,
+            time=time(),
         )
         self._save(Checkpoint(last + 1, (*self.checkpoint.epochs, epoch)))
         self.say(line_of(epoch, self.plan.config.epochs))

@@ -13,6 +13,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,12 +24,22 @@ from safetensors.numpy import save
 from resnet_spec import Architecture, ema_name, parameters
 
 from resnet_parity.adapters.protocol import Arrays
-from resnet_parity.files import check_readable, reading, write_atomically
+from resnet_parity.files import check_readable, reading, write_atomically, writing
 from resnet_parity.weights.files import write_weights
 
 CONFIG, CLASSES, METRICS, CURVES = "config.toml", "classes.json", "metrics.csv", "curves.png"
 STATE, LAST, BEST = "last.state.safetensors", "last.safetensors", "best.safetensors"
-DAMAGED = "damaged.txt"
+DAMAGED, EVENTS = "damaged.txt", "events.out.tfevents.run"
+
+SCALARS = {
+    "loss/training": "loss",
+    "loss/validation": "val_loss",
+    "accuracy/training": "accuracy",
+    "accuracy/validation": "val_accuracy",
+    "learning_rate": "learning_rate",
+    "images_per_second": "images_per_second",
+}
+"""The curves in TensorBoard, and the fields of `Epoch` that they show."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,8 @@ class Epoch:
     learning_rate: float
     images_per_second: float
     seconds: float
+    time: float = 0.0
+    """When it ended, in seconds since 1970."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +94,7 @@ def write_checkpoint(folder: Path, arch: Architecture, checkpoint: Checkpoint) -
 
 
 def write_results(folder: Path, arch: Architecture, checkpoint: Checkpoint) -> None:
-    """Write what follows from a checkpoint: weights, metrics and, with matplotlib, curves."""
+    """Write what follows from a checkpoint: weights, metrics, curves where their packages are."""
     _write_weights(folder / LAST, arch, checkpoint)
     text = io.StringIO()
     table = csv.DictWriter(text, [each.name for each in fields(Epoch)], lineterminator="\n")
@@ -90,6 +103,8 @@ def write_results(folder: Path, arch: Architecture, checkpoint: Checkpoint) -> N
     write_atomically(folder / METRICS, text.getvalue().encode())
     if checkpoint.epochs and find_spec("matplotlib"):
         write_atomically(folder / CURVES, _curves(checkpoint.epochs))
+    if checkpoint.epochs and find_spec("tensorboard"):
+        _write_events(folder / EVENTS, checkpoint.epochs)
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
@@ -120,6 +135,36 @@ def _write_weights(path: Path, arch: Architecture, checkpoint: Checkpoint) -> No
     names = [p.name for p in parameters(arch)]
     values = {name: found.get(ema_name(name), found[name]).astype("float32") for name in names}
     write_weights(path, arch, values)
+
+
+def _write_events(path: Path, epochs: Sequence[Epoch]) -> None:
+    """Append what a file of events lacks, so that a TensorBoard that shows it goes on reading.
+
+    A file with anything else in it is replaced.
+    """
+    events = _events(epochs)
+    old = path.read_bytes() if path.is_file() else b""
+    if not old or not events.startswith(old):
+        write_atomically(path, events)
+        return
+    with writing(path), path.open("ab") as file:
+        file.write(events[len(old) :])
+
+
+def _events(epochs: Sequence[Epoch]) -> bytes:
+    """The reports as events of TensorBoard, by the number of the epoch; the same at any time."""
+    record = import_module("tensorboard.summary.writer.record_writer").RecordWriter
+    event = import_module("tensorboard.compat.proto.event_pb2").Event
+    scalar = import_module("tensorboard.plugins.scalar.summary_v2").scalar_pb
+    file = io.BytesIO()
+    write = record(file).write
+    write(event(wall_time=epochs[0].time, file_version="brain.Event:2").SerializeToString())
+    for epoch in epochs:
+        for tag, name in SCALARS.items():
+            summary = scalar(tag, getattr(epoch, name))
+            each = event(wall_time=epoch.time, step=epoch.epoch, summary=summary)
+            write(each.SerializeToString())
+    return file.getvalue()
 
 
 def _curves(epochs: Sequence[Epoch]) -> bytes:
