@@ -56,8 +56,10 @@ def load(path: str | Path) -> np.ndarray:
 def decode(path: str | Path) -> Image.Image:
     """One photograph as 8-bit RGB; of an animation the first frame. Raises `ImageError`."""
     try:
+        if (path := Path(path)).exists() and not (path.is_file() or path.is_dir()):
+            raise ImageError(f"{path}: is a pipe or a device, not an image")
         # A path would be mapped into memory, and a rotated TIFF garbled (Pillow 13.0).
-        with Path(path).open("rb") as file, _opened(file) as image:
+        with path.open("rb") as file, _opened(file) as image:
             return _decode(image, path)
     except Image.DecompressionBombError:
         raise ImageError(f"{path}: the image claims more than {MAX_PIXELS:,} pixels") from None

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -250,7 +254,78 @@ def enormous(path: Path) -> None:
     path.write_bytes(content)
 
 
-BAD = {"truncated": truncated, "no picture": no_picture, "enormous": enormous}
+def link_to_nothing(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to("missing.png")
+
+
+def pipe(path: Path) -> None:
+    """Whoever opened it would wait for ever."""
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+BAD = {
+    "truncated": truncated,
+    "no picture": no_picture,
+    "enormous": enormous,
+    "link to nothing": link_to_nothing,
+    "pipe": pipe,
+}
+
+
+@contextmanager
+def another_user() -> Iterator[None]:
+    """The rights of nobody, where the tests have those of root, who may read everything."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def readable() -> Iterator[Path]:
+    """A folder that every user may read."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_a_picture_or_folder_without_permission_is_named(readable):
+    folder(readable, *(f"{name}/{index:03}.png" for name in "ab" for index in range(50)))
+    (readable / "a" / "007.png").chmod(0)
+    found = read_photographs(readable, val_split=0.2)
+    log = readable / "damaged.txt"
+    log.touch()
+    log.chmod(0o666)
+    with another_user():
+        loaded = batches(found.train + found.val, log)
+        assert sum(len(loaded.load(0, index).images) for index in range(25)) == 99
+        with pytest.raises(ImageError, match=r"a/007\.png: permission denied"):
+            [batches(found.train + found.val).load(0, index) for index in range(25)]
+    (named,) = Damaged(log, 100).problems
+    assert named.endswith("a/007.png: permission denied")
+    (readable / "b").chmod(0)
+    with another_user(), pytest.raises(ParityError, match="b cannot be read: Permission denied"):
+        read_photographs(readable, val_split=0.2)
+    (readable / "b").chmod(0o755)
+    readable.chmod(0)
+    with another_user(), pytest.raises(ParityError, match="cannot be read: Permission denied"):
+        read_photographs(readable, val_split=0.2)
+
+
+def test_a_folder_with_the_name_of_a_picture_is_none(tmp_path):
+    folder(tmp_path, "a/1.png", "a/2.png", "b/1.png", "b/2.png")
+    (tmp_path / "a" / "3.png").mkdir()
+    found = read_photographs(tmp_path, val_split=0.5)
+    assert [each.name for each in found.others] == ["3.png"]
+    assert len(found.train + found.val) == 4
+    with pytest.raises(ImageError, match=r"3\.png: is a directory, not an image"):
+        Images(8).load(tmp_path / "a" / "3.png", 0, 0)
 
 
 def batches(found: tuple[Sample, ...], log: Path | None = None, **options: Any) -> Batches:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-import errno
 import json
 import os
 import re
+import resource
 import shlex
 import signal
 import subprocess
@@ -25,7 +25,7 @@ from resnet_spec import ema_name, get_architecture, parameters
 
 from parity_tests.support import ROOT, light, python
 from parity_tests.support import command as run_command
-from resnet_parity import cli, files
+from resnet_parity import cli
 from resnet_parity.compare import relative_error
 from resnet_parity.errors import ParityError
 from resnet_parity.tolerances import limit
@@ -322,27 +322,35 @@ def test_a_loss_that_is_no_number_ends_the_run(framework, colours, tmp_path, cap
     assert not (out / run_folder.STATE).exists()
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(colours, tmp_path, monkeypatch):
-    out, config = (
-        tmp_path / "run",
-        make_config(read_config(written(tmp_path / "c.toml", FLOAT64)) | {"folder": str(colours)}),
-    )
+def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(
+    colours, tmp_path, monkeypatch, capsys
+):
+    """No file may grow beyond a limit of the system: writing one ends in it, as on a full disk."""
+    out, undisturbed = tmp_path / "run", tmp_path / "whole"
+    train(float64(colours, tmp_path), undisturbed)
     kept: dict[str, bytes] = {}
-    whole = os.fsync
-
-    def full(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def fill(line: str) -> None:
-        kept[run_folder.STATE] = (out / run_folder.STATE).read_bytes()
-        monkeypatch.setattr(files.os, "fsync", full)
+        if not kept and line.startswith("epoch 1"):
+            kept.update({path.name: path.read_bytes() for path in out.iterdir()})
+            size = len(kept[run_folder.LAST])
+            assert 2 * size < len(kept[run_folder.STATE])
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2 * size, hard))
 
-    with pytest.raises(ParityError, match="cannot be written: No space left on device"):
-        train(config, out, say=fill)
-    monkeypatch.setattr(files.os, "fsync", whole)
+    monkeypatch.setattr("resnet_parity.cli.train.say", fill)
+    path = written(tmp_path / "run.toml", FLOAT64)
+    try:
+        assert cli.main(["train", str(colours), "--out", str(out), "--config", str(path)]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    message = capsys.readouterr().err
+    assert message.endswith(f"{out / run_folder.STATE} cannot be written: File too large\n")
+    assert message.count("\n") == 1
+    assert {path.name for path in out.iterdir()} == {*kept}
     assert (out / run_folder.STATE).read_bytes() == kept[run_folder.STATE]
-    assert not list(out.glob(".*"))
-    assert len(train(config, out, resume=True).epochs) == 3
+    assert cli.main(["train", "--resume", "--out", str(out)]) == 0
+    assert_same_run(out, undisturbed)
 
 
 def test_damaged_photographs_are_named_once(digits, tmp_path, capsys):

@@ -134,7 +134,7 @@ def evaluate(
     """
     if not is_folder(folder):
         raise ParityError(f"{folder} is no folder of photographs")
-    inside = folder / "val" if (folder / "val").is_dir() else folder
+    inside = folder / "val" if is_folder(folder / "val") else folder
     count = classifier.architecture.num_classes
     classes, samples, _ = read_samples(inside, classifier.classes or None)
     if len(classes) != count:

@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from resnet_parity.errors import ParityError
-from resnet_parity.files import is_folder
+from resnet_parity.files import is_folder, reading
 from resnet_parity.probes.splitmix import Stream
 
 
@@ -48,9 +48,9 @@ def read_photographs(folder: str | Path, *, val_split: float = 0.0, seed: int = 
         raise ParityError(f"{folder} is no folder of photographs")
     if not 0 <= val_split < 1:
         raise ParityError(f"--val-split must lie in [0, 1), not {val_split}")
-    is_split = (folder / "train").is_dir()
+    is_split = is_folder(folder / "train")
     classes, train, others = read_samples(folder / "train" if is_split else folder, None)
-    if is_split and (folder / "val").is_dir():
+    if is_split and is_folder(folder / "val"):
         if val_split:
             raise ParityError(f"{folder} has a folder val; leave --val-split out")
         _, val, more = read_samples(folder / "val", classes)
@@ -71,7 +71,7 @@ def read_samples(
 
     Raises `ParityError` for a class that is not `known`, and for a folder that holds none.
     """
-    names = tuple(each.name for each in _visible(folder) if each.is_dir())
+    names = tuple(each.name for each in _visible(folder) if is_folder(each))
     if not names:
         is_flat = any(pictures(folder))
         hint = "it holds pictures, not one folder a class" if is_flat else "it is empty"
@@ -92,7 +92,7 @@ def read_samples(
         samples += [Sample(path, classes.index(name)) for path in found]
         known_files = {*found}
         others += [each for each in _visible(folder / name) if each not in known_files]
-    others += [each for each in _visible(folder) if not each.is_dir()]
+    others += [each for each in _visible(folder) if each.name not in names]
     return classes, tuple(samples), tuple(others)
 
 
@@ -102,7 +102,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _no_pictures(folder: Path) -> str:
-    inner = [each for each in _visible(folder) if each.is_dir()]
+    inner = [each for each in _visible(folder) if is_folder(each)]
     if any(any(pictures(each)) for each in inner):
         return (
             f"{folder} holds folders and no pictures; a class is one folder of pictures: name "
@@ -113,14 +113,18 @@ def _no_pictures(folder: Path) -> str:
 
 
 def _visible(folder: Path) -> list[Path]:
-    return sorted(each for each in folder.iterdir() if not each.name.startswith("."))
+    with reading(folder, "a folder of photographs", "name another"):
+        return sorted(each for each in folder.iterdir() if not each.name.startswith("."))
 
 
 def pictures(folder: Path) -> Iterator[Path]:
-    """The pictures of a folder by their suffixes, in the order of their names."""
+    """The pictures of a folder by their suffixes, in the order of their names.
+
+    A pipe or a link to nothing counts as one, so that it is named when it is read.
+    """
     suffixes = _suffixes()
     for each in _visible(folder):
-        if each.suffix.lower() in suffixes and each.is_file():
+        if each.suffix.lower() in suffixes and not is_folder(each):
             yield each
 
 
