@@ -103,9 +103,10 @@ def test_a_shift_moves_the_picture_over_the_mean(tmp_path):
     still = Images(8, "none").load(path, 0, 0)
     moved = {Images(8, "shift").load(path, epoch, 0).tobytes() for epoch in range(60)}
     padded = np.pad(still, ((1, 1), (1, 1), (0, 0)))
-    assert moved == {
-        padded[top : top + 8, left : left + 8].tobytes() for top in range(3) for left in range(3)
-    }
+    parts = [padded[top : top + 8, left : left + 8] for top in range(3) for left in range(3)]
+    assert moved == {part.tobytes() for part in parts}
+    drawn = {Images(8, "shift-mirror").load(path, epoch, 0).tobytes() for epoch in range(200)}
+    assert drawn == moved | {part[:, ::-1].tobytes() for part in parts}
 
 
 @pytest.mark.parametrize("augmentation", ["crop", "shift"])
@@ -169,7 +170,7 @@ def test_a_native_image_depends_on_seed_epoch_and_number_alone(framework, augmen
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-@pytest.mark.parametrize("augmentation", ["crop", "shift"])
+@pytest.mark.parametrize("augmentation", ["crop", "shift", "shift-mirror"])
 def test_native_augmentation_moves_and_mirrors(framework, augmentation, tmp_path):
     """A bright pixel is seen in both halves of a row; validation shows it in one place."""
     pixels = np.zeros((40, 40, 3), "uint8")
@@ -183,7 +184,7 @@ def test_native_augmentation_moves_and_mirrors(framework, augmentation, tmp_path
     still = {column(replace(native, is_training=False), epoch) for epoch in range(4)}
     moved = {column(native, epoch) for epoch in range(20)}
     assert len(still) == 1 and len(moved) > 3
-    assert (max(moved) >= 16) == (augmentation == "crop")
+    assert (max(moved) >= 16) == (augmentation != "shift")
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

@@ -26,7 +26,7 @@ _HELP = {
     "batch_size": "photographs in a batch",
     "image_size": "height and width of the images in pixels",
     "augmentation": "crop: a random part, mirrored half of the time; shift: moved by up to an "
-    "eighth; none",
+    "eighth; shift-mirror: mirrored, too; none",
     "val_split": "part of each class that is kept for validation, where the folder has no val",
     "recipe": "learning rate, momentum, decay and smoothing; docs/training.md has the numbers",
     "learning_rate": "the highest one; 0: that of the recipe, for the size of the batch",

@@ -16,7 +16,7 @@ from resnet_spec.validate import type_mistakes
 from resnet_parity.errors import ParityError
 from resnet_parity.files import check_readable, reading
 
-Augmentation = Literal["crop", "shift", "none"]
+Augmentation = Literal["crop", "shift", "shift-mirror", "none"]
 
 RESOLVED = "resolved"
 """The table of a run's file that says what followed from the options; it is not read."""

@@ -4,8 +4,8 @@ The augmentation `crop` takes a random part of the photograph, of 8 to 100 perce
 of an aspect ratio of 3/4 to 4/3, resizes it to a square and mirrors it half of the time (Szegedy et
 al. 2014, arXiv:1409.4842, section 6); for validation, the shorter side is resized to 8/7 of the
 size and the centre is cropped. With `shift` the centre of the photograph moves by up to an eighth
-of its side in each direction, over the mean (He et al. 2015, arXiv:1512.03385, section 4.2, without
-its mirroring); with `none` it stays as it is.
+of its side in each direction, over the mean; with `shift-mirror` it is mirrored half of the time,
+too (He et al. 2015, arXiv:1512.03385, section 4.2); with `none` it stays as it is.
 
 Photographs are resized with Pillow's antialiased bilinear filter, then scaled to [0, 1]; the mean
 is subtracted, and the result divided by the deviation.
@@ -63,9 +63,11 @@ class Images:
         if self.is_training and self.augmentation == "crop":
             return normalised(self._random_part(photograph, stream))
         image = normalised(centre(photograph, path, self.shorter, self.size))
-        if self.is_training and self.augmentation == "shift":
-            return self._shifted(image, stream)
-        return image
+        if not self.is_training or self.augmentation == "none":
+            return image
+        image = self._shifted(image, stream)
+        is_mirrored = self.augmentation == "shift-mirror" and stream.below(2, 1)[0]
+        return np.ascontiguousarray(image[:, ::-1]) if is_mirrored else image
 
     def _random_part(self, photograph: Image.Image, stream: Stream) -> Image.Image:
         box = random_box(photograph.size, stream.uniform(4 * _ATTEMPTS))

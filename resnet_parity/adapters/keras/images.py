@@ -36,10 +36,13 @@ def pipeline(images: Images, seed: int) -> list[Any]:
         layers.Rescaling(1 / 255),
         layers.Normalization(mean=MEAN, variance=[deviation**2 for deviation in STD]),
     ]
+    flip = layers.RandomFlip("horizontal", seed=seed)
     resize = layers.Resizing(shorter, shorter, crop_to_aspect_ratio=True)
     if augmentation == "crop":
         crop = layers.RandomCrop(size, size, seed=seed)
-        return [resize, crop, layers.RandomFlip("horizontal", seed=seed), *end]
+        return [resize, crop, flip, *end]
     still = [resize, layers.CenterCrop(size, size), *end]
+    if augmentation == "none":
+        return still
     move = layers.RandomTranslation(1 / 8, 1 / 8, fill_mode="constant", seed=seed)
-    return [*still, move] if augmentation == "shift" else still
+    return [*still, move, *([flip] if augmentation == "shift-mirror" else [])]

@@ -38,5 +38,7 @@ def pipeline(images: Images) -> list[Any]:
     if augmentation == "crop":
         return [v2.ToImage(), v2.RandomResizedCrop(size), v2.RandomHorizontalFlip(), *end]
     still = [v2.ToImage(), v2.Resize(images.shorter), v2.CenterCrop(size), *end]
-    shift = [v2.RandomCrop(size, padding=size // 8)] if augmentation == "shift" else []
-    return [*still, *shift]
+    if augmentation == "none":
+        return still
+    mirror = [v2.RandomHorizontalFlip()] if augmentation == "shift-mirror" else []
+    return [*still, v2.RandomCrop(size, padding=size // 8), *mirror]
