@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from parity_tests.support import exact, random
+from parity_tests.support import exact, light, python, random
 from parity_tests.training.test_classify import logits
 from parity_tests.training.test_classify import run as run
 from resnet_parity import cli
@@ -51,6 +51,24 @@ def test_a_map_is_the_class_activation_map_in_every_bit(name, framework):
     expected = class_activation_maps(given)
     assert (expected > 0).any() and (expected == 0).any()
     np.testing.assert_array_equal(grad_cam(framework, given), expected)
+
+
+BACKEND = """
+import numpy as np
+from parity_tests.support import exact
+from parity_tests.training.test_explain import class_activation_maps, grad_cam
+given = exact("resnet20", "float64")
+np.testing.assert_array_equal(grad_cam("keras", given), class_activation_maps(given))
+import keras
+print(keras.backend.backend())
+"""
+
+
+@pytest.mark.parametrize("backend", light(["torch", "jax"], ["torch"]))
+def test_a_map_is_the_class_activation_map_on_each_backend_of_keras(backend):
+    result = python("-c", BACKEND, KERAS_BACKEND=backend)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == f"{backend}\n"
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet20"])
