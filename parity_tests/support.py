@@ -212,9 +212,12 @@ def with_random_statistics(model: nn.Module) -> nn.Module:
 
 
 def python(
-    *arguments: str, cwd: Path = ROOT, **environment: str
+    *arguments: str, cwd: Path = ROOT, timeout: float | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run Python in another process, with this project importable and its output captured."""
+    """Run Python in another process, with this project importable and its output captured.
+
+    Raises `subprocess.TimeoutExpired` for a process that hangs, and ends it.
+    """
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=cwd,
@@ -222,14 +225,15 @@ def python(
         capture_output=True,
         text=True,
         check=False,
+        timeout=timeout,
     )
 
 
 def command(
-    *arguments: str, cwd: Path = ROOT, **environment: str
+    *arguments: str, cwd: Path = ROOT, timeout: float | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Run `resnet-parity` in another process."""
-    return python("-m", "resnet_parity", *arguments, cwd=cwd, **environment)
+    return python("-m", "resnet_parity", *arguments, cwd=cwd, timeout=timeout, **environment)
 
 
 def mutated(content: bytes, draw: Random) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from types import ModuleType
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,7 +18,7 @@ from resnet_keras.optimizer import CoupledSGD
 from resnet_keras.weights import architecture_of
 
 
-def tensorflow() -> ModuleType | None:
+def tensorflow() -> Any:
     """TensorFlow if Keras runs on it, else None. No other module of this package or of its
     adapter imports it.
     """
@@ -28,14 +28,15 @@ def tensorflow() -> ModuleType | None:
 
 @keras.saving.register_keras_serializable("resnet_keras")
 class BatchNormalization(keras.layers.BatchNormalization):
-    """The stock layer, except that it tracks the unbiased variance in training.
+    """The stock layer, except that it tracks the unbiased variance in training, of several devices
+    the mean. With `synchronized`, which TensorFlow alone has, each takes the statistics of all.
 
-    Raises `ValueError` unless it normalises maps (N, H, W, C), with gamma and beta, on one device.
+    Raises `ValueError` unless it normalises maps (N, H, W, C), with gamma and beta.
     """
 
     def build(self, input_shape):
-        is_whole = self.scale and self.center and not self.synchronized
-        if len(input_shape) != 4 or self.axis not in (-1, 3) or not is_whole:
+        is_whole = self.scale and self.center and self.axis in (-1, 3)
+        if len(input_shape) != 4 or not is_whole:
             raise ValueError("this norm is for maps (N, H, W, C), with gamma and beta")
         super().build(input_shape)
 
@@ -43,18 +44,24 @@ class BatchNormalization(keras.layers.BatchNormalization):
         if not (training and self.trainable):
             return super().call(inputs, training=training, mask=mask)
         x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
-        tf = tensorflow()
-        y, mean, variance = (
-            _fused(tf, x, self) if tf and x.dtype == "float32" else _unfused(x, self)
-        )
-        self.moving_mean.assign(self.moving_mean * self.momentum + mean * (1 - self.momentum))
-        self.moving_variance.assign(
-            self.moving_variance * self.momentum + variance * (1 - self.momentum)
-        )
+        tf = tensorflow() if x.dtype == "float32" and not self.synchronized else None
+        y, *found = _fused(tf, x, self) if tf else _unfused(x, self)
+        for value, statistic in zip((self.moving_mean, self.moving_variance), found, strict=True):
+            mean = _mean_over_replicas(statistic)
+            value.assign(value * self.momentum + mean * (1 - self.momentum))
         return ops.cast(y, self.compute_dtype)
 
 
-def _fused(tf: ModuleType, x, layer: BatchNormalization) -> tuple:
+def _mean_over_replicas(value):
+    """The mean of a tensor over the replicas of `tf.distribute`; elsewhere the tensor itself."""
+    tf = tensorflow()
+    replica = tf.distribute.get_replica_context() if tf else None
+    if replica is None or replica.num_replicas_in_sync == 1:
+        return value
+    return replica.all_reduce("MEAN", value)
+
+
+def _fused(tf: Any, x, layer: BatchNormalization) -> tuple:
     """Output, mean and unbiased variance, all from one operation of TensorFlow."""
     result = tf.raw_ops.FusedBatchNormV3(
         x=x, scale=layer.gamma, offset=layer.beta, mean=[], variance=[], epsilon=layer.epsilon
@@ -64,25 +71,30 @@ def _fused(tf: ModuleType, x, layer: BatchNormalization) -> tuple:
 
 def _unfused(x, layer: BatchNormalization) -> tuple:
     """Output, mean and unbiased variance, which is zero for a single value per channel."""
-    mean = ops.mean(x, axis=(0, 1, 2))
+    over, tf = (_mean_over_replicas, tensorflow()) if layer.synchronized else (ops.copy, None)
+    mean = over(ops.mean(x, axis=(0, 1, 2)))
     deviation = x - mean
-    variance = ops.mean(ops.square(deviation), axis=(0, 1, 2))
+    variance = over(ops.mean(ops.square(deviation), axis=(0, 1, 2)))
     y = deviation * (ops.rsqrt(variance + layer.epsilon) * layer.gamma) + layer.beta
-    count = ops.cast(ops.size(x[..., 0]), x.dtype)
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync if tf else 1
+    count = ops.cast(ops.size(x[..., 0]) * replicas, x.dtype)
     return y, mean, variance * (count / ops.maximum(count - 1, 1))
 
 
-def for_training(model: keras.Model) -> keras.Model:
+def for_training(model: keras.Model, *, synchronized: bool = False) -> keras.Model:
     """A copy of the model, weights included, that tracks the unbiased variance.
 
     Its layers have the same names, so the stock model takes its weights (`get_weights`,
-    `set_weights`). Save the stock model for others: it loads without this package.
+    `set_weights`). Save the stock model for others: it loads without this package. With
+    `synchronized`, its norms take the statistics of all devices, which on jax they always do.
     """
+    whole = {"synchronized": True} if synchronized and tensorflow() else {}
 
     # DIFFERS(bn-variance): torch tracks the unbiased variance, Keras' stock layer the biased one.
     def own(layer: keras.layers.Layer) -> keras.layers.Layer:
-        is_norm = isinstance(layer, keras.layers.BatchNormalization)
-        return (BatchNormalization if is_norm else type(layer)).from_config(layer.get_config())
+        if isinstance(layer, keras.layers.BatchNormalization):
+            return BatchNormalization.from_config(layer.get_config() | whole)
+        return type(layer).from_config(layer.get_config())
 
     with deep_recursion():
         copy = keras.models.clone_model(model, clone_function=own, recursive=True)

@@ -15,5 +15,6 @@ The public functions, each in the module to import it from:
     resnet_parity.tolerances            TOLERANCES, limit  every tolerance and its reason
     resnet_parity.errors                ParityError        the base of all errors
 
-The command line is `resnet_parity.cli`, or `python -m resnet_parity`. Importing this package loads no framework.
+The command line is `resnet_parity.cli`, or `python -m resnet_parity`. Importing this package loads
+no framework.
 """

@@ -13,6 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from resnet_spec import Batches, Recipe
 
+from resnet_torch.distributed import average_statistics, parallel, total, weighted
+
 Report = Callable[[int, Mapping[str, float]], None]
 """Called with the number of a step or an epoch, from 0, and means over its images."""
 
@@ -31,16 +33,20 @@ class _BatchDataset(Dataset):
 
 
 class _Means:
-    """The mean loss and the accuracy over the images so far."""
+    """The mean loss and the accuracy over the images so far, those of other processes too."""
 
     def __init__(self) -> None:
         self.loss, self.right, self.count = 0.0, 0, 0
 
-    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> dict[str, float]:
+    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> _Means:
         self.loss += loss.item() * len(labels)
         self.right += int((logits.argmax(dim=1) == labels).sum())
         self.count += len(labels)
-        return {"loss": self.loss / self.count, "accuracy": self.right / self.count}
+        return self
+
+    def logs(self, prefix: str = "") -> dict[str, float]:
+        loss, right, count = total(self.loss, self.right, self.count)
+        return {f"{prefix}loss": loss / count, f"{prefix}accuracy": right / count}
 
 
 def fit(
@@ -73,7 +79,7 @@ def fit(
     """
     scaler = scaler or torch.amp.GradScaler(enabled=False)
     # DIFFERS(ema): torch averages weights in a second model, Keras in its optimiser.
-    networks = [model, average.module if average else model]
+    networks = [parallel(model), average.module if average else model]
     network, tested = (torch.compile(each) if compiled else each for each in networks)
     forward = partial(_forward, loss, dtype)
     for epoch in epochs:
@@ -91,11 +97,12 @@ def fit(
             optimizer.zero_grad()
             value, logits, labels = forward(network, *batch)
             # DIFFERS(loss-scale): torch scales a float16 loss beside the optimiser, Keras in it.
-            scaler.scale(value).backward()
+            scaler.scale(weighted(value, len(labels))).backward()
             scaler.step(optimizer)
             scaler.update()
+            average_statistics(model)
             # DIFFERS(metrics): torch's loop takes its means itself, Keras' fit from its metrics.
-            logs = means.add(value, logits, labels)
+            logs = means.add(value, logits, labels).logs()
             on_step(step, logs)
         logs |= _evaluated(network, tested, forward, _loader(val, 0, 0, workers))
         skip = 0
@@ -118,8 +125,8 @@ def _forward(
 def _set_training(model: nn.Module) -> None:
     """Set the model to training, but frozen norms to evaluation."""
     for module in model.train().modules():
-        if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
-            module.eval()
+        if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm):
+            module.train(module.weight.requires_grad)
 
 
 @torch.no_grad()
@@ -130,12 +137,12 @@ def _evaluated(model: Any, tested: Any, forward: Any, batches: DataLoader) -> di
     """
     for own, statistic in zip(tested.buffers(), model.buffers(), strict=True):
         own.copy_(statistic)
-    logs, means = {}, _Means()
+    means = _Means()
     tested.eval()
     for batch in batches:
-        logs = means.add(*forward(tested, *batch))
+        means.add(*forward(tested, *batch))
     tested.train()
-    return {f"val_{name}": mean for name, mean in logs.items()}
+    return means.logs("val_")
 
 
 def _loader(batches: Batches, epoch: int, first: int, workers: int) -> DataLoader:

@@ -8,12 +8,18 @@ from torch import Tensor, nn
 
 from resnet_spec import Recipe
 
+from resnet_torch.distributed import synchronize
 from resnet_torch.model import ResNet
 
 
-def for_training(model: ResNet) -> ResNet:
-    """The same model, in training mode."""
+def for_training(model: ResNet, *, synchronized: bool = False) -> ResNet:
+    """The same model, in training mode.
+
+    With `synchronized`, its norms take the statistics of the batches of all processes together.
+    """
     # DIFFERS(bn-variance): torch tracks the unbiased variance, Keras' stock layer the biased one.
+    if synchronized:
+        synchronize(model)
     return model.train()
 
 

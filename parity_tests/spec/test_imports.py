@@ -84,8 +84,14 @@ KERAS_MODULES = {
     "fit": {"contexts"},
 }
 
+# That which PyTorch has besides, and what imports it.
+TORCH_MODULES = {"distributed": set(), "training": {"distributed"}, "fit": {"distributed"}}
+
 ALLOWED = {
-    "resnet_torch": MODULES,
+    "resnet_torch": {
+        module: MODULES.get(module, set()) | TORCH_MODULES.get(module, set())
+        for module in MODULES | TORCH_MODULES
+    },
     "resnet_keras": {
         module: MODULES.get(module, set()) | KERAS_MODULES.get(module, set())
         for module in MODULES | KERAS_MODULES

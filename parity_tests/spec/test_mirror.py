@@ -34,6 +34,9 @@ USER_MODULES = (
     "fit",
     "__init__",
 )
+TORCH_MODULES = ("distributed",)
+"""A module that Keras needs not: one process trains on all devices."""
+
 KERAS_MODULES = ("contexts", "network", "operations")
 """Modules that PyTorch needs not: its models know their architecture, and it has no globals."""
 
@@ -91,9 +94,13 @@ def _agree(file: str, ours, theirs) -> bool:
 
 
 def test_same_files():
-    for folder, modules in ((TORCH, USER_MODULES), (KERAS, (*USER_MODULES, *KERAS_MODULES))):
+    for folder, others in ((TORCH, TORCH_MODULES), (KERAS, KERAS_MODULES)):
         names = {path.name for path in folder.glob("*") if path.is_file()}
-        assert names == {*(f"{file}.py" for file in modules), "__init__.pyi", "py.typed"}
+        assert names == {
+            *(f"{file}.py" for file in (*USER_MODULES, *others)),
+            "__init__.pyi",
+            "py.typed",
+        }
     for framework in FRAMEWORKS:
         names = {path.stem for path in (ADAPTERS / framework).glob("*") if path.is_file()}
         assert names == {*ADAPTER_MODULES, "__init__"}
@@ -172,5 +179,6 @@ def test_no_builder_knows_a_name(package):
 
 def test_files_stay_small():
     others = [KERAS / f"{file}.py" for file in KERAS_MODULES]
+    others += [TORCH / f"{file}.py" for file in TORCH_MODULES]
     for path in [*others, *(_path(framework, file) for framework in FRAMEWORKS for file in FILES)]:
         assert len(path.read_text().splitlines()) <= 150, path

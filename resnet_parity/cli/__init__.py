@@ -36,6 +36,7 @@ from resnet_parity.errors import ParityError
 from resnet_parity.files import brief
 from resnet_parity.signals import ReaderGone, Stopped, signals_raised
 from resnet_parity.streams import open_streams, say, show_result, stdout_reserved
+from resnet_parity.torchrun import let_first_report, process
 
 _COMMANDS = (
     *(show, verify, lockstep, train, evaluate, vectors, matrix, diagnose),
@@ -77,6 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         code, message = 70, _unforeseen(error, argv)
     for argument in argv:  # a file name may hold line breaks
         message = message.replace(argument, printable(argument))
+    if process() and code > 128:  # a signal for all processes
+        return code
+    let_first_report()
     say(f"resnet-parity: error: {message}")
     return code
 
@@ -116,6 +120,7 @@ class _Parser(argparse.ArgumentParser):
     """
 
     def error(self, message: str) -> NoReturn:
+        let_first_report()
         say(f"{self.format_usage()}{self.prog}: error: {message}")
         raise SystemExit(2)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from resnet_parity.cli import options
 from resnet_parity.streams import console, say
+from resnet_parity.torchrun import process
 from resnet_parity.training.config import Config, make_config, read_config
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ _HELP = {
     "seed": "seed of the weights, the order of the photographs and their augmentation",
     "native_data": "prepare images by torchvision.transforms.v2 or keras.layers, which differ",
     "workers": "processes, in Keras threads, that load photographs; 0: the one that trains",
+    "devices": "devices that share each batch in Keras; in PyTorch torchrun starts a process each",
+    "sync_batchnorm": "norms take the statistics of the batch of all devices together",
 }
 
 _EXAMPLES = """examples:
@@ -93,7 +96,7 @@ def _train(arguments: argparse.Namespace) -> options.Result:
         given["folder"] = str(Path(given["folder"]).absolute())
     begun = read_config(arguments.out / CONFIG) if arguments.resume else None
     config = make_config(given, begun)
-    if not console(stderr=True).is_terminal:
+    if process() or not console(stderr=True).is_terminal:
         result = train(
             *(config, arguments.out),
             resume=arguments.resume,
@@ -122,6 +125,8 @@ def _train(arguments: argparse.Namespace) -> options.Result:
                 say=say_above,
                 on_step=on_step,
             )
+    if process():
+        return 0, lambda: None
     if arguments.json:
         return 0, lambda: options.print_json(_as_json(result))
     return 0, lambda: _print(result)

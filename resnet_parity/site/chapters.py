@@ -79,7 +79,7 @@ CHAPTERS = (
         "The optimiser, the loss and the running statistics: both implementations follow one "
         "training rule, step by step. A loop over epochs is written out in PyTorch; in Keras it is "
         "`fit` with a callback.",
-        modules=("optimizer", "training", "fit", "training_state", "runs", "images"),
+        modules=("optimizer", "training", "fit", "training_state", "runs", "images", "devices"),
         tests=(*_LOCKSTEP, "parity_tests/training/test_fit.py"),
     ),
 )

@@ -18,6 +18,7 @@ ADAPTER_MODULES = (
     "training_state",
     "runs",
     "images",
+    "devices",
     "export",
     "ejected",
 )

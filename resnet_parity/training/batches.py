@@ -36,6 +36,9 @@ class Batches:
     samples is left out, because the statistics of a norm would differ. A photograph that cannot be
     read is left out and written to the file `log`, which all worker processes share; without one,
     it is an error.
+
+    Of several processes, each has a part of every batch in training, which may be one photograph
+    smaller than that of another, and some of the whole batches in validation.
     """
 
     samples: tuple[Sample, ...]
@@ -43,10 +46,14 @@ class Batches:
     size: int
     whole: bool = False
     log: Path | None = None
+    process: int = 0
+    processes: int = 1
 
     def __len__(self) -> int:
         count = len(self.samples)
-        return count // self.size if self.whole else -(-count // self.size)
+        if self.whole:
+            return count // self.size
+        return len(range(self.process, -(-count // self.size), self.processes))
 
     def order(self, epoch: int) -> np.ndarray:
         """The numbers of the samples in the order of an epoch, counted from 0."""
@@ -60,7 +67,7 @@ class Batches:
         Raises `ImageError` that names a photograph, if there is no log or no other is left.
         """
         images, labels, problem = [], [], ""
-        for number in self.order(epoch)[index * self.size : (index + 1) * self.size]:
+        for number in self._numbers(epoch, index):
             sample = self.samples[number]
             try:
                 images.append(self.images.load(sample.path, epoch, int(number)))
@@ -74,6 +81,12 @@ class Batches:
         if not images:
             raise ImageError(f"no photograph of a batch can be read; the last one is {problem}")
         return Batch(np.stack(images), np.array(labels, dtype="int64"))
+
+    def _numbers(self, epoch: int, index: int) -> np.ndarray:
+        """The numbers of the samples of a batch that this process loads."""
+        index = index if self.whole else index * self.processes + self.process
+        numbers = self.order(epoch)[index * self.size : (index + 1) * self.size]
+        return np.array_split(numbers, self.processes)[self.process] if self.whole else numbers
 
 
 @lru_cache(maxsize=4)

@@ -21,7 +21,7 @@ Augmentation = Literal["crop", "shift", "shift-mirror", "none"]
 RESOLVED = "resolved"
 """The table of a run's file that says what followed from the options; it is not read."""
 
-CHANGEABLE = frozenset({"folder", "framework", "workers", "compile"})
+CHANGEABLE = frozenset({"folder", "framework", "workers", "compile", "devices"})
 """The options that may change when a run is resumed; with its native data, not the framework."""
 
 
@@ -51,6 +51,8 @@ class Config:
     seed: int = 0
     workers: int = 0
     native_data: bool = False
+    devices: int = 1
+    sync_batchnorm: bool = False
 
     def __post_init__(self) -> None:
         mistakes = [*type_mistakes(self)] or [
@@ -71,6 +73,7 @@ _LEAST = {
     "freeze_backbone": 0,
     "seed": 0,
     "workers": 0,
+    "devices": 1,
 }
 
 

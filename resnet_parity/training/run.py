@@ -69,6 +69,11 @@ class Plan:
         """The number of steps of the whole run."""
         return self.config.epochs * len(self.train)
 
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process, of several, that writes and reports."""
+        return self.train.process == 0
+
 
 @dataclass(frozen=True)
 class Result:
@@ -124,7 +129,8 @@ def train(
 ) -> Result:
     """Train, or go on from the last checkpoint of the folder `out`.
 
-    A signal ends it after the step, once a checkpoint is written. Raises `ParityError`, and
+    A signal ends it after the step, once a checkpoint is written. Of the processes that `torchrun`
+    started, the first one alone writes and reports. Raises `ParityError`, and
     `resnet_parity.signals.Stopped` for a signal.
     """
     if not resume:
@@ -134,32 +140,19 @@ def train(
     if resume:
         _check_classes(plan)
     adapter, runs = run_adapter(config.framework, keras_backend)
-    versions = adapter.versions()
-    if config.native_data:
-        plan = _with_native_data(plan)
-        versions |= {"torchvision": version("torchvision")} if config.framework == "torch" else {}
-    reason = adapter.float64_unsupported_reason() if config.dtype == "float64" else None
-    for note in (*(() if resume else plan.notes), *([reason] if reason else [])):
-        say(note)
-    _write_head(plan, versions)
-    if checkpoint.tensors:
-        names = [parameter.name for parameter in parameters(plan.architecture)]
-        if missing := [name for name in names if name not in checkpoint.tensors]:
-            raise ParityError(f"{out} does not fit its checkpoint, which has no {missing[0]}")
-        write_results(out, plan.architecture, checkpoint)
-    with signals_noted() as signals:
-        session = Session(plan, checkpoint, signals, say, on_step)
-        for part in session.parts():
-            run = session.start(runs, part)
-            runs.fit(
-                *(run, plan.train, plan.val),
-                epochs=part.epochs,
-                skip=part.skip,
-                workers=config.workers,
-                compiled=config.compile,
-                on_step=session.on_step,
-                on_epoch=session.on_epoch,
-            )
+    with runs.devices(config.devices):
+        plan = _part_of(plan, *runs.processes())
+        versions = adapter.versions()
+        if config.native_data:
+            plan = _with_native_data(plan)
+            if config.framework == "torch":
+                versions["torchvision"] = version("torchvision")
+        if plan.is_first:
+            reason = adapter.float64_unsupported_reason() if config.dtype == "float64" else None
+            for note in (*(() if resume else plan.notes), *([reason] if reason else [])):
+                say(note)
+            _write_begin(plan, checkpoint, versions)
+        session = _run(plan, checkpoint, runs, say, on_step)
     epochs = session.checkpoint.epochs
     best = session.checkpoint.best
     assert best is not None
@@ -177,6 +170,49 @@ def _with_native_data(plan: Plan) -> Plan:
         train=replace(plan.train, images=make(**asdict(plan.train.images))),
         val=replace(plan.val, images=make(**asdict(plan.val.images))),
     )
+
+
+def _run(
+    plan: Plan, checkpoint: Checkpoint, runs: RunAdapter, say: Say, on_step: StepReport
+) -> Session:
+    """Train all parts that are left."""
+    config = plan.config
+    with signals_noted() as signals:
+        session = Session(plan, checkpoint, runs, signals, say, on_step)
+        for part in session.parts():
+            run = session.start(part)
+            try:
+                runs.fit(
+                    *(run, plan.train, plan.val),
+                    epochs=part.epochs,
+                    skip=part.skip,
+                    workers=config.workers,
+                    compiled=config.compile,
+                    on_step=session.on_step,
+                    on_epoch=session.on_epoch,
+                )
+            except ValueError:  # of a batch that devices cannot share
+                session.name_damaged()
+                raise
+    return session
+
+
+def _part_of(plan: Plan, process: int, processes: int) -> Plan:
+    """The plan of one of several processes. Raises `ParityError` for batches that are too small."""
+    shares, size = processes * plan.config.devices, plan.config.batch_size
+    if size < 2 * shares:
+        raise ParityError(
+            f"a batch of {size} has no two photographs for each of {shares} devices; take a larger "
+            "--batch-size, which is that of all devices together, or fewer devices"
+        )
+    if len(plan.photographs.val) < plan.config.devices:
+        raise ParityError(f"{shares} devices need as many photographs for validation")
+    if size % plan.config.devices:
+        raise ParityError(f"--batch-size must be a multiple of --devices, not {size}")
+    train, val = (
+        replace(each, process=process, processes=processes) for each in (plan.train, plan.val)
+    )
+    return replace(plan, train=train, val=val)
 
 
 @dataclass(frozen=True)
@@ -199,14 +235,17 @@ class Session:
         self,
         plan: Plan,
         checkpoint: Checkpoint,
+        runs: RunAdapter,
         signals: list[int],
         say: Say,
         on_step: StepReport,
     ) -> None:
         photographs = plan.photographs
-        self.plan, self.checkpoint = plan, checkpoint
+        self.plan, self.checkpoint, self.runs = plan, checkpoint, runs
         self.get_state: Callable[[], Arrays] = dict
         self.signals, self.say, self.report = signals, say, on_step
+        if not plan.is_first:
+            self.say, self.report = (lambda line: None), (lambda total, means: None)
         total = len(photographs.train) + len(photographs.val)
         self.damaged = Damaged(plan.out / DAMAGED, total)
         self.began = self.trained = monotonic()
@@ -229,17 +268,18 @@ class Session:
             skip = 0
         return [part for part in parts if part.epochs]
 
-    def start(self, runs: RunAdapter, part: Part) -> Any:
+    def start(self, part: Part) -> Any:
         """A model for a part of the run, with the state of the checkpoint.
 
         Raises `ParityError` if that does not fit.
         """
-        plan, tensors = self.plan, self.checkpoint.tensors
+        plan, tensors, runs = self.plan, self.checkpoint.tensors, self.runs
         own = {p.name: tensors[p.name] for p in parameters(plan.architecture)} if tensors else {}
         try:
             run = runs.start(
                 *(plan.architecture, own or plan.weights, plan.recipe, plan.config.dtype),
                 frozen=part.frozen,
+                synchronized=plan.config.sync_batchnorm,
             )
             if tensors and not part.begins:
                 runs.set_state(run, tensors)
@@ -253,19 +293,19 @@ class Session:
         self.steps += 1
         if not math.isfinite(means["loss"]):
             raise ParityError(self._diverged(step, means["loss"]))
-        self._name_damaged()
+        self.name_damaged()
         means = self._merged(step, means)
         self.report(self.plan.total - self.first, means)
-        if self.signals:
+        if signal := self._signal():
             is_last = (step + 1) % len(self.plan.train) == 0
             if is_last:
                 return  # the epoch is evaluated first
             self._save(replace(self.checkpoint, step=step + 1, partial=dict(means)))
             self.say(f"stopped after step {step + 1}; --resume goes on from there")
-            raise Stopped(self.signals[0])
+            raise Stopped(signal)
 
     def on_epoch(self, index: int, means: Mapping[str, float]) -> None:
-        self._name_damaged()
+        self.name_damaged()
         last = (index + 1) * len(self.plan.train) - 1
         values = self._merged(last, means)
         seconds = self.trained - self.began
@@ -279,9 +319,9 @@ class Session:
         )
         self._save(Checkpoint(last + 1, (*self.checkpoint.epochs, epoch)))
         self.say(line_of(epoch, self.plan.config.epochs))
-        if self.signals:
+        if signal := self._signal():
             self.say(f"stopped after epoch {index + 1}; --resume goes on from there")
-            raise Stopped(self.signals[0])
+            raise Stopped(signal)
         self.began, self.steps = monotonic(), 0
 
     def _merged(self, step: int, means: Mapping[str, float]) -> dict[str, float]:
@@ -297,13 +337,22 @@ class Session:
             for name, mean in means.items()
         }
 
+    def _signal(self) -> int:
+        """The signal that ends the run after this step, of any process; 0 for none."""
+        return int(self.runs.largest(self.signals[0] if self.signals else 0))
+
     def _save(self, checkpoint: Checkpoint) -> None:
         tensors = self.get_state()
         self.checkpoint = replace(checkpoint, tensors=tensors)
-        write_checkpoint(self.plan.out, self.plan.architecture, self.checkpoint)
+        if self.plan.is_first:
+            write_checkpoint(self.plan.out, self.plan.architecture, self.checkpoint)
 
-    def _name_damaged(self) -> None:
+    def name_damaged(self) -> None:
+        if not self.plan.is_first:
+            return
         for problem in self.damaged.news():
+            if self.plan.config.devices > 1:
+                raise ParityError(f"{problem}; delete it: devices have equal shares of a batch")
             self.say(f"left out: {problem}")
 
     def _diverged(self, step: int, loss: float) -> str:
@@ -358,8 +407,11 @@ def _check_classes(plan: Plan) -> None:
         )
 
 
-def _write_head(plan: Plan, versions: Mapping[str, str]) -> None:
-    """Write what a run is made of: its configuration and its classes."""
+def _write_begin(plan: Plan, checkpoint: Checkpoint, versions: Mapping[str, str]) -> None:
+    """Write what a run is made of, its configuration and its classes, and what was done before.
+
+    Raises `ParityError`, if that does not fit.
+    """
     with writing(plan.out):
         plan.out.mkdir(exist_ok=True)
     photographs = plan.photographs
@@ -375,3 +427,8 @@ def _write_head(plan: Plan, versions: Mapping[str, str]) -> None:
     text = to_toml(config, {"data": data, "recipe": asdict(plan.recipe), "versions": versions})
     write_atomically(plan.out / CONFIG, text.encode())
     write_atomically(plan.out / CLASSES, json.dumps(photographs.classes, indent=1).encode())
+    if checkpoint.tensors:
+        names = [parameter.name for parameter in parameters(plan.architecture)]
+        if missing := [name for name in names if name not in checkpoint.tensors]:
+            raise ParityError(f"{plan.out} does not fit its checkpoint, which has no {missing[0]}")
+        write_results(plan.out, plan.architecture, checkpoint)

@@ -18,6 +18,10 @@ from resnet_keras.optimizer import get_ema, set_ema, sgd
 from resnet_keras.training import cross_entropy, for_training, freeze_backbone
 from resnet_keras.weights import set_weights
 from resnet_parity.adapters.keras import training_state
+from resnet_parity.adapters.keras.devices import devices as devices
+from resnet_parity.adapters.keras.devices import largest as largest
+from resnet_parity.adapters.keras.devices import processes as processes
+from resnet_parity.adapters.keras.devices import shared
 from resnet_parity.adapters.keras.gradients import recorded
 from resnet_parity.adapters.keras.modes import modes
 from resnet_parity.adapters.protocol import EMA_STEPS, LOSS_SCALE, split_state
@@ -39,16 +43,18 @@ def start(
     dtype: str,
     *,
     frozen: bool = False,
+    synchronized: bool = False,
 ) -> Run:
     """Build a model with these weights; bfloat16 and float16 mean mixed precision.
 
-    With `frozen`, only the classifier is trained.
+    With `frozen`, only the classifier is trained; with `synchronized`, norms take the statistics of
+    the whole batch on all devices.
     """
     is_mixed = dtype in ("bfloat16", "float16")
     model = create_model(architecture, dtype=f"mixed_{dtype}" if is_mixed else dtype)
     kind = "float32" if is_mixed else dtype
     set_weights(model, {name: array.astype(kind) for name, array in weights.items()})
-    model = for_training(model)
+    model = for_training(model, synchronized=synchronized)
     model = freeze_backbone(model) if frozen else model
     parts = model, sgd(model, recipe), cross_entropy(model, recipe)
     scaler = None
@@ -61,7 +67,7 @@ def start(
 def fit(run: Run, train: Batches, val: Batches, **options: Any) -> None:
     """Train for epochs; the options are those of `resnet_keras.fit.fit`."""
     model, optimizer, loss = run.training_state
-    loop.fit(model, run.scaler or optimizer, loss, run.recipe, train, val, **options)
+    loop.fit(model, run.scaler or optimizer, loss, run.recipe, train, shared(val), **options)
 
 
 def get_state(run: Run) -> dict[str, np.ndarray]:

@@ -8,13 +8,18 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch.optim.swa_utils import AveragedModel
 
 from resnet_spec import Architecture, Batches, Recipe, ema_name
 
 from resnet_parity.adapters.protocol import EMA_STEPS, LOSS_SCALE, split_state
 from resnet_parity.adapters.torch import training_state
+from resnet_parity.adapters.torch.devices import devices as devices
+from resnet_parity.adapters.torch.devices import largest as largest
+from resnet_parity.adapters.torch.devices import processes as processes
 from resnet_parity.adapters.torch.modes import GPU
+from resnet_parity.errors import ParityError
 from resnet_torch import fit as loop
 from resnet_torch.model import create_model
 from resnet_torch.optimizer import averaged, get_ema, set_ema, sgd
@@ -40,17 +45,19 @@ def start(
     dtype: str,
     *,
     frozen: bool = False,
+    synchronized: bool = False,
 ) -> Run:
     """Build a model with these weights; bfloat16 and float16 mean mixed precision.
 
-    With `frozen`, only the classifier is trained.
+    With `frozen`, only the classifier is trained; with `synchronized`, norms take the statistics of
+    the batches of all processes together.
     """
     device = GPU[0] if torch.cuda.is_available() else "cpu"
     is_mixed = dtype in ("bfloat16", "float16")
     model = create_model(architecture, dtype="float32" if is_mixed else dtype).to(device)
     kind = "float32" if is_mixed else dtype
     set_weights(model, {name: array.astype(kind) for name, array in weights.items()})
-    model = for_training(model)
+    model = for_training(model, synchronized=synchronized)
     model = freeze_backbone(model) if frozen else model
     scaler = torch.amp.GradScaler(device, init_scale=2.0**15, enabled=dtype == "float16")
     parts = model, sgd(model, recipe), cross_entropy(model, recipe)
@@ -61,7 +68,15 @@ def start(
 def fit(run: Run, train: Batches, val: Batches, **options: Any) -> None:
     """Train for epochs; the options are those of `resnet_torch.fit.fit`."""
     options |= {"dtype": run.dtype, "scaler": run.scaler, "average": run.average}
-    loop.fit(*run.training_state, run.recipe, train, val, **options)
+    try:
+        loop.fit(*run.training_state, run.recipe, train, val, **options)
+    except RuntimeError as error:
+        if isinstance(error, dist.DistError) or "gloo" in str(error):
+            raise ParityError(
+                "another process of this run ended; start the command again with --resume, which "
+                "goes on from the last checkpoint"
+            ) from error
+        raise
 
 
 def get_state(run: Run) -> dict[str, np.ndarray]:
