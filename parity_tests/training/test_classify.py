@@ -17,6 +17,7 @@ from resnet_parity import cli
 from resnet_parity.adapters.loading import run_adapter
 from resnet_parity.compare import relative_error
 from resnet_parity.tolerances import limit
+from resnet_parity.training import classify
 from resnet_parity.training.classify import calibration_error, open_classifier
 from resnet_parity.training.config import make_config, to_toml
 from resnet_parity.training.images import Images
@@ -92,6 +93,30 @@ def test_a_confusion_matrix_is_drawn_by_the_ending_of_its_file(run, tmp_path, ca
         assert cli.main([*line, str(tmp_path / "other.png")]) == 3
     assert "matplotlib is not installed; install it with" in capsys.readouterr().err
     assert not (tmp_path / "other.png").exists()
+
+
+def test_a_batch_is_as_large_as_the_memory_allows(run, monkeypatch, capsys):
+    """The result does not depend on it."""
+    line = ("predict", str(run / LAST), str(run.parent / "pets" / "val" / "r"))
+    whole = result(capsys, *line)
+    size = classify.fitting_batch(get_architecture("resnet50"), 32, (224, 224))
+    assert size == 18
+    sizes: list[int] = []
+    monkeypatch.setattr(classify, "fitting_batch", lambda arch, batch, size: 3)
+    adapter = run_adapter("torch")[1]
+    own = adapter.classifier
+    monkeypatch.setattr(
+        adapter,
+        "classifier",
+        lambda *given: lambda images: sizes.append(len(images)) or own(*given)(images),
+    )
+    found = result(capsys, *line)
+    assert sizes == [3, 3, 1]
+    for ours, theirs in zip(found["photographs"], whole["photographs"], strict=True):
+        assert ours["photograph"] == theirs["photograph"] and ours["named"] == theirs["named"]
+    monkeypatch.undo()
+    assert cli.main([*line, "--image-size", "100000"]) == 2
+    assert "take a smaller size or fewer images" in capsys.readouterr().err
 
 
 def test_a_disagreement_is_listed_and_fails(run, monkeypatch, capsys):

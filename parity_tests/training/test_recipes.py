@@ -11,8 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from resnet_spec import get_architecture
+
 from parity_tests.support import ROOT, python
 from resnet_parity.cli import _parser
+from resnet_parity.limits import MAX_TRAINED, check_memory
+from resnet_parity.training.config import Config
 from resnet_parity.training.folders import read_photographs
 from resnet_parity.training.images import Images
 
@@ -63,6 +67,9 @@ def test_train_takes_the_options_of_the_page(line):
     given = _parser().parse_args(shlex.split(line))
     assert given.folder in {"pets", "cifar10", "imagenet"} and given.out == Path("run")
     assert len(TRAININGS) == 3
+    arch = get_architecture(given.architecture or Path(given.weights).stem)
+    size = given.image_size or Config.image_size
+    check_memory(arch, given.batch_size, (size, size), most=MAX_TRAINED)
 
 
 @pytest.fixture

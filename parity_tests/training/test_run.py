@@ -468,7 +468,7 @@ def test_a_run_is_not_begun_or_resumed_with_what_does_not_fit(colours, tmp_path,
     assert "config.toml does not exist" in fails("--resume")
     assert "resnet19" in fails(str(colours), "--architecture", "resnet19")
     assert "32 photographs are no batch of 64" in fails(
-        str(colours), "--batch-size", "64", "--image-size", "8"
+        str(colours), "--batch-size", "64", "--architecture", "resnet50"
     )
     assert "ema must lie in [0, 1), not 1.0" in fails(*command(colours, out, "--ema", "1")[1:])
     assert cli.main(command(colours, out, epochs=1)) == 0

@@ -16,7 +16,7 @@ from resnet_parity.adapters.loading import run_adapter
 from resnet_parity.adapters.protocol import Arrays
 from resnet_parity.errors import ImageError, ParityError
 from resnet_parity.files import check_readable, is_folder, reading
-from resnet_parity.limits import check_memory
+from resnet_parity.limits import fitting_batch
 from resnet_parity.training.config import Augmentation, make_config, read_config
 from resnet_parity.training.folders import Sample, pictures, read_samples
 from resnet_parity.training.images import Images
@@ -185,7 +185,7 @@ def run(
 ) -> tuple[dict[str, Scores], list[Sample], list[str]]:
     """The scores of each framework, the samples that could be read, and the faults of others."""
     arch, size = classifier.architecture, classifier.images.size
-    check_memory(arch, batch, (size, size))
+    batch = fitting_batch(arch, batch, (size, size))
     functions: dict[str, Classify] = {
         name: run_adapter(name, keras_backend)[1].classifier(arch, classifier.weights)
         for name in frameworks

@@ -12,6 +12,7 @@ from PIL import Image
 
 from resnet_parity.adapters.loading import run_adapter
 from resnet_parity.files import replacing_folder, writing
+from resnet_parity.limits import fitting_batch
 from resnet_parity.photographs import MEAN, STD
 from resnet_parity.tolerances import limit
 from resnet_parity.training.classify import Classifier
@@ -54,6 +55,8 @@ def explain(
     The map is that of the first framework. Raises `ParityError`, and writes nothing, if a file
     cannot be written or a photograph not be read.
     """
+    size = (classifier.images.size, classifier.images.size)
+    batch = fitting_batch(classifier.architecture, _BATCH, size)
     adapters = [run_adapter(name, keras_backend) for name in frameworks]
     functions = [
         runs.explainer(classifier.architecture, classifier.weights) for _, runs in adapters
@@ -61,9 +64,9 @@ def explain(
     is_rough = any(adapter.float64_unsupported_reason() for adapter, _ in adapters)
     names, differences = [*_names(samples)], []
     with replacing_folder(folder) as new:
-        for first in range(0, len(samples), _BATCH):
-            on_batch(-(-len(samples) // _BATCH))
-            part = samples[first : first + _BATCH]
+        for first in range(0, len(samples), batch):
+            on_batch(-(-len(samples) // batch))
+            part = samples[first : first + batch]
             images = np.stack([classifier.images.load(sample.path, 0, 0) for sample in part])
             labels = np.array([sample.label for sample in part])
             maps = np.stack([function(images, labels) for function in functions], axis=1)

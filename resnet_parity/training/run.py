@@ -26,7 +26,7 @@ from resnet_parity.adapters.loading import native_images, run_adapter
 from resnet_parity.adapters.protocol import Arrays, RunAdapter
 from resnet_parity.errors import ParityError
 from resnet_parity.files import check_new_folder, write_atomically, writing
-from resnet_parity.limits import check_memory
+from resnet_parity.limits import MAX_TRAINED, check_memory
 from resnet_parity.signals import Stopped, signals_noted
 from resnet_parity.training.batches import Batches, Damaged
 from resnet_parity.training.config import Config, to_toml
@@ -96,7 +96,7 @@ def make_plan(config: Config, out: Path, begun: Arrays | None = None) -> Plan:
     )
     arch, weights, notes = _network(config, len(photographs.classes), begun)
     size = (config.image_size, config.image_size)
-    check_memory(arch, config.batch_size, size)
+    check_memory(arch, config.batch_size, size, most=MAX_TRAINED)
     images = Images(config.image_size, config.augmentation, seed=config.seed)
     log = out / DAMAGED
     train = Batches(photographs.train, images, config.batch_size, whole=True, log=log)
