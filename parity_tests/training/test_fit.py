@@ -152,6 +152,32 @@ def val_loss(state: Mapping[str, np.ndarray]) -> np.ndarray:
         return loss(model.eval()(images.permute(0, 3, 1, 2).double()), labels).numpy()
 
 
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_compiled_loop_gives_the_same_curve_and_goes_on_exactly(framework):
+    adapter, most = FRAMEWORKS[framework], limit("lockstep", "float64")
+    plain, whole = start(framework), start(framework)
+    logs = run(framework, plain, range(1))
+    for (_, _, means), (_, _, others) in zip(
+        logs, run(framework, whole, range(1), compiled=True), strict=True
+    ):
+        for name, value in means.items():
+            assert relative_error(np.array(value), np.array(others[name])) < most, name
+    expected, found = adapter.get_state(plain), adapter.get_state(whole)
+    assert all(relative_error(array, found[name]) < most for name, array in expected.items())
+    assert any((array != found[name]).any() for name, array in expected.items()), "not compiled"
+
+    def interrupt(step: int, means: Mapping[str, float]) -> None:
+        raise KeyboardInterrupt
+
+    first, second = start(framework), start(framework)
+    with pytest.raises(KeyboardInterrupt):
+        run(framework, first, range(1), compiled=True, on_step=interrupt)
+    torch.compiler.reset()  # as in another process
+    adapter.set_state(second, adapter.get_state(first))
+    run(framework, second, range(1), compiled=True, skip=1)
+    assert_same(adapter.get_state(second), found)
+
+
 ON_JAX = """
 from parity_tests.training.test_fit import FRAMEWORKS, assert_same, run, start
 adapter, states = FRAMEWORKS["keras"], []

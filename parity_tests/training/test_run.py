@@ -12,12 +12,14 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -393,6 +395,28 @@ def test_a_backbone_is_frozen_and_then_trained(framework, colours, tmp_path):
             assert moved == {"fc.weight", "fc.bias"}
     train(config, stopped, resume=True)
     assert_same_run(stopped, whole)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_the_option_to_compile_reaches_the_loop(framework, colours, tmp_path, monkeypatch):
+    loop, seen = import_module(f"resnet_{framework}.fit"), []
+    fit = loop.fit
+    monkeypatch.setattr(loop, "fit", lambda *each, **more: (seen.append(more), fit(*each, **more)))
+    monkeypatch.setattr(torch, "compile", lambda module, **_: module)  # which takes a minute
+    out, more = tmp_path / "run", ("--framework", framework, "--compile")
+    assert cli.main(command(colours, out, *more, epochs=1)) == 0
+    assert [each["compiled"] for each in seen] == [True]
+
+
+def test_without_a_compiler_a_run_does_not_begin(colours, tmp_path):
+    """On a machine without a C++ compiler and without cached code."""
+    out, cache = tmp_path / "run", str(tmp_path / "cache")
+    line = "-m", "resnet_parity", *command(colours, out, "--compile")
+    result = python(*line, CXX="/nowhere/g++", TORCHINDUCTOR_CACHE_DIR=cache)
+    assert result.returncode == 2
+    (message,) = [each for each in result.stderr.splitlines() if "error: " in each]
+    assert "torch.compile does not work here: " in message and "leave out --compile" in message
+    assert "Traceback" not in result.stderr and not out.exists()
 
 
 def test_weights_of_another_head_are_adapted(colours, tmp_path, capsys):

@@ -34,7 +34,7 @@ _HELP = {
     "ema": "decay of the moving average of the weights, which is evaluated and saved; 0: none",
     "freeze_backbone": "epochs in which only the classifier is trained, before all is",
     "dtype": "float32, float64, or mixed precision with this narrower dtype",
-    "compile": "torch.compile, or XLA in Keras",
+    "compile": "torch.compile, which needs a C++ compiler, or XLA in Keras",
     "seed": "seed of the weights, the order of the photographs and their augmentation",
     "native_data": "prepare images by torchvision.transforms.v2 or keras.layers, which differ",
     "workers": "processes, in Keras threads, that load photographs; 0: the one that trains",

@@ -22,7 +22,7 @@ from resnet_spec import (
     parameters,
 )
 
-from resnet_parity.adapters.loading import native_images, run_adapter
+from resnet_parity.adapters.loading import native_images, run_adapter, torch_adapter
 from resnet_parity.adapters.protocol import Arrays, RunAdapter
 from resnet_parity.errors import ParityError
 from resnet_parity.files import check_new_folder, write_atomically, writing
@@ -143,6 +143,8 @@ def train(
     with runs.devices(config.devices):
         plan = _part_of(plan, *runs.processes())
         versions = adapter.versions()
+        if config.compile and "torch" in versions:
+            _check_compiler()
         if config.native_data:
             plan = _with_native_data(plan)
             if config.framework == "torch":
@@ -405,6 +407,12 @@ def _check_classes(plan: Plan) -> None:
             f"{plan.config.folder} has other classes than {path}: {len(plan.photographs.classes)} "
             f"and {len(begun)}, or in other names; begin another run with --out"
         )
+
+
+def _check_compiler() -> None:
+    """Raise `ParityError` if `torch.compile`, which Keras on PyTorch takes too, does not work."""
+    if reason := torch_adapter().unsupported_reason("compile", "exact"):
+        raise ParityError(f"{reason}; leave out --compile, or install a C++ compiler")
 
 
 def _write_begin(plan: Plan, checkpoint: Checkpoint, versions: Mapping[str, str]) -> None:
