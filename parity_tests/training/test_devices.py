@@ -38,6 +38,7 @@ epochs = 6
 image_size = 8
 batch_size = 16
 learning_rate = 1e-3
+ema = 0.9
 sync_batchnorm = true
 """
 
@@ -159,7 +160,7 @@ ON_DEVICES = """
 import keras
 from parity_tests.support import TINY
 from parity_tests.training.noise import Noise
-from parity_tests.training.test_fit import RECIPE
+from parity_tests.training.test_fit import AVERAGED
 from resnet_parity.adapters.loading import run_adapter
 from resnet_parity.compare import relative_error
 from resnet_parity.probes import random_weights
@@ -167,7 +168,7 @@ from resnet_parity.probes import random_weights
 runs, weights = run_adapter("keras")[1], random_weights(TINY, 0, "float64")
 
 def trained(train, **options):
-    run, logs = runs.start(TINY, weights, RECIPE, "float64", **options), {}
+    run, logs = runs.start(TINY, weights, AVERAGED, "float64", **options), {}
     keep = lambda epoch, means: logs.update(means)
     runs.fit(run, train, Noise(3, last=3), epochs=range(1), on_epoch=keep)
     return logs, runs.get_state(run)

@@ -79,7 +79,7 @@ def get_state(run: Run) -> dict[str, np.ndarray]:
     model, optimizer, _ = run.training_state
     if optimizer.use_ema:
         state |= {ema_name(name): value for name, value in get_ema(model, optimizer).items()}
-        state[EMA_STEPS] = np.array([int(optimizer.iterations)])
+        state[EMA_STEPS] = np.array([int(keras.ops.convert_to_numpy(optimizer.iterations))])
     return state
 
 
