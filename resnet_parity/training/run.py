@@ -193,7 +193,7 @@ def _run(
                     on_step=session.on_step,
                     on_epoch=session.on_epoch,
                 )
-            except ValueError:  # of a batch that devices cannot share
+            except Exception:  # of any type, if devices cannot share what is left of a batch
                 session.name_damaged()
                 raise
     return session
@@ -209,6 +209,11 @@ def _part_of(plan: Plan, process: int, processes: int) -> Plan:
         )
     if len(plan.photographs.val) < plan.config.devices:
         raise ParityError(f"{shares} devices need as many photographs for validation")
+    if plan.config.devices > 1 and plan.config.compile:
+        raise ParityError(
+            "--compile goes with one device of Keras: jax compiles in any case, and in TensorFlow "
+            "XLA compiles for one alone (https://www.tensorflow.org/xla/known_issues)"
+        )
     if size % plan.config.devices:
         raise ParityError(f"--batch-size must be a multiple of --devices, not {size}")
     train, val = (
