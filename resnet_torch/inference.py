@@ -88,8 +88,13 @@ def _freezing() -> Iterator[None]:
 
 def _folded(model: ResNet, dtype: torch.dtype) -> fx.GraphModule:
     """A copy of the network with norms folded into convolutions, which computes in that dtype."""
-    network: Any = fuse(copy.deepcopy(model).double().eval())  # no annotation has memory_format
-    return network.to(dtype, memory_format=torch.channels_last).requires_grad_(False)
+    network: Any = fuse(copy.deepcopy(model).double().eval()).requires_grad_(False)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):  # its statistics need 24 bits
+            module.to(torch.promote_types(dtype, torch.float32))
+        elif not [*module.children()]:
+            module.to(dtype)
+    return network.to(memory_format=torch.channels_last)
 
 
 def _reuse_memory(network: fx.GraphModule) -> None:
