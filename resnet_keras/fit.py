@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from resnet_spec import Batches, Recipe
+from resnet_spec.memory import keep_freed_memory
 
 from resnet_keras.contexts import floatx
 
@@ -53,6 +54,8 @@ class _Steps(keras.callbacks.Callback):
         self.model.optimizer.learning_rate = self.recipe.learning_rate_at(self.first + batch)
 
     def on_train_batch_end(self, batch, logs=None):
+        if not batch:
+            keep_freed_memory()  # not before: the dataset that Keras makes sets the opposite
         _ = self.model  # asked for it, jax gives the variables their values
         self.on_step(self.first + batch, {name: float(mean) for name, mean in (logs or {}).items()})
 

@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
 from resnet_spec import Batches, Recipe
+from resnet_spec.memory import keep_freed_memory
 
 from resnet_torch.distributed import average_statistics, parallel, total, weighted
 
@@ -77,6 +78,7 @@ def fit(
 
     The model is left in training mode. What `on_step` and `on_epoch` raise ends the training.
     """
+    keep_freed_memory()
     scaler = scaler or torch.amp.GradScaler(enabled=False)
     # DIFFERS(ema): torch averages weights in a second model, Keras in its optimiser.
     networks = [parallel(model), average.module if average else model]
@@ -104,8 +106,9 @@ def fit(
             # DIFFERS(metrics): torch's loop takes its means itself, Keras' fit from its metrics.
             logs = means.add(value, logits, labels).logs()
             on_step(step, logs)
+        logs |= _evaluated(network, tested, forward, _loader(val, 0, 0, workers))
         skip = 0
-        on_epoch(epoch, logs | _evaluated(network, tested, forward, _loader(val, 0, 0, workers)))
+        on_epoch(epoch, logs)
 
 
 def _forward(

@@ -69,8 +69,7 @@ MODULES = {
     "optimizer": {"model", "weights"},
     "training": {"model", "optimizer"},
     "fit": set(),
-    "inference": {"model", "weights"},
-    "__init__": {"inference", "model", "weights"},
+    "__init__": {"model", "weights"},
 }
 
 # Those that Keras has besides, and what it imports besides.
@@ -83,7 +82,6 @@ KERAS_MODULES = {
     "optimizer": {"contexts"},
     "training": {"contexts", "network", "weights"},
     "fit": {"contexts"},
-    "inference": {"contexts", "training"},
 }
 
 # That which PyTorch has besides, and what imports it.

@@ -32,7 +32,6 @@ USER_MODULES = (
     "optimizer",
     "training",
     "fit",
-    "inference",
     "__init__",
 )
 TORCH_MODULES = ("distributed",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -194,3 +195,26 @@ def test_a_state_in_the_middle_of_an_epoch_is_current_on_jax():
     """There the variables of a model get their values only when a callback asks for it."""
     result = python("-c", ON_JAX, KERAS_BACKEND="jax")
     assert result.returncode == 0, result.stderr
+
+
+FAULTS = """
+import resource, sys
+from parity_tests.training.test_fit import run, start
+SIZE = 40_000_000
+run(sys.argv[1], start(sys.argv[1], "float32"), range(1))
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+b"1" * SIZE
+before = faults()
+for _ in range(5):
+    b"1" * SIZE
+print("kept" if faults() - before < SIZE / resource.getpagesize() else "returned")
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc alone has the option")
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_freed_memory_is_kept_for_the_next_step(framework):
+    """Five blocks of 40 MB take the same pages; else each takes new ones, and faults on them."""
+    result = python("-c", FAULTS, framework)
+    assert result.stdout.splitlines()[-1:] == ["kept"], result.stdout + result.stderr

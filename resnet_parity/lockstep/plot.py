@@ -39,9 +39,9 @@ def draw(result: Lockstep, path: str | Path) -> None:
 
 
 @contextmanager
-def temporary_caches() -> Iterator[None]:
-    """Let matplotlib keep its caches in a temporary folder."""
-    with tempfile.TemporaryDirectory() as folder:
+def temporary_caches(parent: Path | None = None) -> Iterator[None]:
+    """Let matplotlib keep its caches in a temporary folder, inside `parent` if it is given."""
+    with tempfile.TemporaryDirectory(dir=parent) as folder:
         os.environ.setdefault("MPLCONFIGDIR", folder)
         yield
 

@@ -29,6 +29,7 @@ from resnet_parity.training.config import Augmentation
 
 _AREA = (0.08, 1.0)
 _RATIO = (3 / 4, 4 / 3)
+_MEAN, _STD = np.array(MEAN, "float32"), np.array(STD, "float32")
 _ATTEMPTS = 10
 """Boxes that are drawn before the largest central one is taken."""
 
@@ -78,7 +79,8 @@ class Images:
 
     def _shifted(self, image: np.ndarray, stream: Stream) -> np.ndarray:
         margin = self.size // 8
-        padded = np.pad(image, ((margin, margin), (margin, margin), (0, 0)))
+        padded = np.zeros((self.size + 2 * margin, self.size + 2 * margin, 3), image.dtype)
+        padded[margin : margin + self.size, margin : margin + self.size] = image
         top, left = stream.below(2 * margin + 1, 2)
         return padded[top : top + self.size, left : left + self.size]
 
@@ -115,4 +117,4 @@ def random_box(size: tuple[int, int], draws: np.ndarray) -> Box:
 def normalised(image: Image.Image) -> np.ndarray:
     """An 8-bit RGB image as float32 (H, W, 3), with the mean and the deviation of ImageNet."""
     pixels = np.asarray(image, dtype="float32") / np.float32(255)
-    return (pixels - np.array(MEAN, "float32")) / np.array(STD, "float32")
+    return (pixels - _MEAN) / _STD

@@ -28,7 +28,6 @@ from resnet_parity.errors import ParityError
 from resnet_parity.files import check_new_folder, write_atomically, writing
 from resnet_parity.limits import MAX_TRAINED, check_memory
 from resnet_parity.signals import Stopped, signals_noted
-from resnet_parity.torchrun import process
 from resnet_parity.training.batches import Batches, Damaged
 from resnet_parity.training.config import Config, to_toml
 from resnet_parity.training.folders import Photographs, read_photographs
@@ -41,7 +40,6 @@ from resnet_parity.training.run_folder import (
     Checkpoint,
     Epoch,
     read_checkpoint,
-    read_classes,
     write_checkpoint,
     write_results,
 )
@@ -88,10 +86,10 @@ class Result:
     damaged: tuple[str, ...]
 
 
-def make_plan(config: Config, out: Path, begun: Architecture | None = None) -> Plan:
+def make_plan(config: Config, out: Path, begun: Arrays | None = None) -> Plan:
     """Find the photographs and the weights; no framework is imported, and nothing is written.
 
-    `begun` is the architecture of a run that goes on. Raises `ParityError` for what does not fit.
+    `begun` are the tensors of a run that goes on. Raises `ParityError` for what does not fit.
     """
     photographs = read_photographs(
         Path(config.folder), val_split=config.val_split, seed=config.seed
@@ -138,12 +136,9 @@ def train(
     if not resume:
         check_new_folder(out)
     checkpoint = read_checkpoint(out) if resume else Checkpoint(0)
-    plan = make_plan(config, out, checkpoint.architecture)
+    plan = make_plan(config, out, checkpoint.tensors)
     if resume:
-        _check_photographs(plan, checkpoint)
-        if not process():
-            with writing(out / DAMAGED):  # who resumes may have replaced them
-                (out / DAMAGED).unlink(missing_ok=True)
+        _check_classes(plan)
     adapter, runs = run_adapter(config.framework, keras_backend)
     with runs.devices(config.devices):
         plan = _part_of(plan, *runs.processes())
@@ -198,7 +193,7 @@ def _run(
                     on_step=session.on_step,
                     on_epoch=session.on_epoch,
                 )
-            except Exception:  # of any type, if devices cannot share what is left of a batch
+            except ValueError:  # of a batch that devices cannot share
                 session.name_damaged()
                 raise
     return session
@@ -214,11 +209,6 @@ def _part_of(plan: Plan, process: int, processes: int) -> Plan:
         )
     if len(plan.photographs.val) < plan.config.devices:
         raise ParityError(f"{shares} devices need as many photographs for validation")
-    if plan.config.devices > 1 and plan.config.compile:
-        raise ParityError(
-            "--compile goes with one device of Keras: jax compiles in any case, and in TensorFlow "
-            "XLA compiles for one alone (https://www.tensorflow.org/xla/known_issues)"
-        )
     if size % plan.config.devices:
         raise ParityError(f"--batch-size must be a multiple of --devices, not {size}")
     train, val = (
@@ -237,7 +227,7 @@ class Part:
     epochs: range
     skip: int
     frozen: bool
-    begins: bool
+    begins: bool = False
 
 
 class Session:
@@ -270,11 +260,15 @@ class Session:
         thaw = min(max(config.freeze_backbone, done), config.epochs)
         parts = []
         for epochs, frozen in ((range(done, thaw), True), (range(thaw, config.epochs), False)):
+            if not epochs:
+                continue
             begins = (epochs.start, skip) in ((0, 0), (config.freeze_backbone, 0))
-            if epochs:
-                parts.append(Part(epochs, skip, frozen, begins))
-                skip = 0
-        return parts
+            if skip:
+                parts += [Part(epochs[:1], skip, frozen, begins), Part(epochs[1:], 0, frozen)]
+            else:
+                parts.append(Part(epochs, 0, frozen, begins))
+            skip = 0
+        return [part for part in parts if part.epochs]
 
     def start(self, part: Part) -> Any:
         """A model for a part of the run, with the state of the checkpoint.
@@ -300,7 +294,7 @@ class Session:
         self.trained = monotonic()
         self.steps += 1
         if not math.isfinite(means["loss"]):
-            raise ParityError(self._diverged(f"the loss is {means['loss']}", step))
+            raise ParityError(self._diverged(step, means["loss"]))
         self.name_damaged()
         means = self._merged(step, means)
         self.report(self.plan.total - self.first, means)
@@ -316,8 +310,6 @@ class Session:
         self.name_damaged()
         last = (index + 1) * len(self.plan.train) - 1
         values = self._merged(last, means)
-        if not math.isfinite(loss := values["val_loss"]):
-            raise ParityError(self._diverged(f"the loss in validation is {loss}", last))
         seconds = self.trained - self.began
         epoch = Epoch(
             epoch=index + 1,
@@ -353,7 +345,7 @@ class Session:
 
     def _save(self, checkpoint: Checkpoint) -> None:
         tensors = self.get_state()
-        self.checkpoint = replace(checkpoint, tensors=tensors, size=len(self.plan.train))
+        self.checkpoint = replace(checkpoint, tensors=tensors)
         if self.plan.is_first:
             write_checkpoint(self.plan.out, self.plan.architecture, self.checkpoint)
 
@@ -365,11 +357,11 @@ class Session:
                 raise ParityError(f"{problem}; delete it: devices have equal shares of a batch")
             self.say(f"left out: {problem}")
 
-    def _diverged(self, problem: str, step: int) -> str:
+    def _diverged(self, step: int, loss: float) -> str:
         done, size = len(self.checkpoint.epochs), len(self.plan.train)
         last = f"of epoch {done}" if done else "none: no epoch was complete"
         return (
-            f"{problem} at step {step + 1}, in epoch {step // size + 1}; the last "
+            f"the loss is {loss} at step {step + 1}, in epoch {step // size + 1}; the last "
             f"checkpoint is {last}. Begin another run with a --learning-rate below "
             f"{self.plan.recipe.learning_rate:g}"
         )
@@ -384,12 +376,10 @@ def line_of(epoch: Epoch, epochs: int) -> str:
 
 
 def _network(
-    config: Config, classes: int, begun: Architecture | None
+    config: Config, classes: int, begun: Arrays | None
 ) -> tuple[Architecture, Arrays, tuple[str, ...]]:
     """The architecture, the weights to begin with, and sentences on how they were adapted."""
-    if begun:
-        return begun, {}, ()
-    if config.weights:
+    if config.weights and not begun:
         loaded = load_weights(
             config.weights,
             architecture=config.architecture or None,
@@ -408,19 +398,14 @@ def _network(
     return arch, initial_weights(arch, config.seed), ()
 
 
-def _check_photographs(plan: Plan, checkpoint: Checkpoint) -> None:
-    """Raise `ParityError` if the photographs are not those of the run."""
-    path, found = plan.out / CLASSES, plan.photographs.classes
-    begun = read_classes(plan.out) if path.is_file() else found
-    if begun != found or plan.architecture.num_classes != len(found):
+def _check_classes(plan: Plan) -> None:
+    """Raise `ParityError` if the folder of photographs has other classes than the run."""
+    path = plan.out / CLASSES
+    begun = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    if begun is not None and tuple(begun) != plan.photographs.classes:
         raise ParityError(
-            f"{plan.config.folder} has other classes than {path}: {len(found)} and {len(begun)}, "
-            "or in other names; begin another run with --out"
-        )
-    if checkpoint.size not in (0, len(plan.train)):
-        raise ParityError(
-            f"{plan.config.folder} gives {len(plan.train)} batches an epoch, and the run was begun "
-            f"with {checkpoint.size}; put its photographs back, or begin another run with --out"
+            f"{plan.config.folder} has other classes than {path}: {len(plan.photographs.classes)} "
+            f"and {len(begun)}, or in other names; begin another run with --out"
         )
 
 
