@@ -356,6 +356,11 @@ DIFFERENCES: dict[str, tuple[Architecture | None, Callable[[], Impact]]] = {
 def of_mutant(mutant: Mutant) -> Impact:
     """A mutant's impact on the logits, or on the gradients where the logits are equal."""
     adapter: Any = MutantAdapter(keras_adapter(), mutant)
+    if "prepared" in mutant.killed_by:
+        right = random(mutant.net, "float32")
+        copied = right.architecture, right.weights, right.images, "eager", "float32"
+        error = relative_error(right.expected["logits"], adapter.prepared(*copied)["logits"])
+        return error, "relative error {} in the logits of the prepared model"
     if mutant.killed_by & ALL:
         right = random(mutant.net, "float64")
         model = adapter.build(right.architecture, right.weights, right.dtype)

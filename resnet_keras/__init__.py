@@ -5,6 +5,7 @@ The functions are made from `resnet_spec.registry`. Each takes the options of `c
 
 from resnet_spec import constructors, list_models
 
+from resnet_keras.inference import prepare
 from resnet_keras.model import create_model, resnet
 from resnet_keras.weights import architecture_of, get_weights, set_weights
 
@@ -16,6 +17,7 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "create_model",
     "get_weights",
     "list_models",
+    "prepare",
     "resnet",
     "set_weights",
     *_constructors,

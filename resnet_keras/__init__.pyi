@@ -17,6 +17,7 @@ from resnet_spec.components import (
     ZeroPadding,
 )
 
+from resnet_keras.inference import prepare as prepare
 from resnet_keras.model import resnet as resnet
 from resnet_keras.weights import architecture_of as architecture_of
 from resnet_keras.weights import get_weights as get_weights

@@ -5,6 +5,7 @@ The functions are made from `resnet_spec.registry`. Each takes the options of `c
 
 from resnet_spec import constructors, list_models
 
+from resnet_torch.inference import prepare
 from resnet_torch.model import ResNet, create_model
 from resnet_torch.weights import get_weights, set_weights
 
@@ -16,6 +17,7 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "create_model",
     "get_weights",
     "list_models",
+    "prepare",
     "set_weights",
     *_constructors,
 ]

@@ -17,6 +17,7 @@ from resnet_spec.components import (
     ZeroPadding,
 )
 
+from resnet_torch.inference import prepare as prepare
 from resnet_torch.model import ResNet as ResNet
 from resnet_torch.weights import get_weights as get_weights
 from resnet_torch.weights import set_weights as set_weights

@@ -106,9 +106,8 @@ def fit(
             # DIFFERS(metrics): torch's loop takes its means itself, Keras' fit from its metrics.
             logs = means.add(value, logits, labels).logs()
             on_step(step, logs)
-        logs |= _evaluated(network, tested, forward, _loader(val, 0, 0, workers))
         skip = 0
-        on_epoch(epoch, logs)
+        on_epoch(epoch, logs | _evaluated(network, tested, forward, _loader(val, 0, 0, workers)))
 
 
 def _forward(

@@ -116,10 +116,10 @@ def create_model(
         **overrides,
     )
     # DIFFERS(dtype): torch converts a finished model, Keras fixes the dtype of layers and Input.
-    return ResNet(architecture).to(dtype=_dtype(dtype))
+    return ResNet(architecture).to(dtype=floating_point(dtype))
 
 
-def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
+def floating_point(dtype: str | torch.dtype | None) -> torch.dtype | None:
     """A floating-point dtype, also by name as in Keras ("float16")."""
     found = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
     if found is None or (isinstance(found, torch.dtype) and found.is_floating_point):

@@ -32,6 +32,7 @@ from resnet_spec import (
 )
 
 import resnet_keras.blocks
+import resnet_keras.inference
 import resnet_keras.layers
 import resnet_keras.model
 from parity_tests.support import SMALL
@@ -136,6 +137,18 @@ class MutantAdapter:
         arch, mutated = self._mutant.architecture(architecture), self._mutant.weights(dict(weights))
         with _patched(self._mutant.builder):
             return self._adapter.mixed_precision(arch, mutated, images, mode, dtype)
+
+    def prepared(
+        self,
+        architecture: Architecture,
+        weights: Mapping[str, np.ndarray],
+        images: np.ndarray,
+        mode: str,
+        dtype: str,
+    ) -> dict[str, np.ndarray]:
+        arch, mutated = self._mutant.architecture(architecture), self._mutant.weights(dict(weights))
+        with _patched(self._mutant.builder):
+            return self._adapter.prepared(arch, mutated, images, mode, dtype)
 
 
 @contextmanager
@@ -370,11 +383,37 @@ def _norms(kind: type[layers.BatchNormalization]) -> Callable[[pytest.MonkeyPatc
     return plant
 
 
+# Defects of prepared models alone.
+
+
+def _folded_with(
+    epsilon: Callable[[float], float] = lambda eps: eps, scaled: bool = True
+) -> Callable[[pytest.MonkeyPatch], None]:
+    """Fold with another epsilon, or add the bias of the convolution without scaling it."""
+
+    def plant(patch: pytest.MonkeyPatch) -> None:
+        right = resnet_keras.inference._folded_weights
+
+        def folded_weights(conv, norm):
+            with pytest.MonkeyPatch.context() as inside:
+                inside.setattr(norm, "epsilon", epsilon(norm.epsilon))
+                kernel, bias = right(conv, norm)
+            if conv.use_bias and not scaled:
+                gain = norm.gamma / np.sqrt(norm.moving_variance + norm.epsilon)
+                bias += np.asarray(conv.bias * (1 - gain))
+            return kernel, bias
+
+        patch.setattr(resnet_keras.inference, "_folded_weights", folded_weights)
+
+    return plant
+
+
 ALL = frozenset({"exact", "float64", "float32"})
 ALL_GRADIENTS = frozenset({"exact gradients", "float64 gradients", "float32 gradients"})
 TRAINING_GRADIENTS = ALL_GRADIENTS - {"exact gradients"}
 EXACT_AND_FLOAT64 = frozenset({"exact", "float64"})
 EXACT = frozenset({"exact"})
+PREPARED = frozenset({"prepared"})
 
 MUTANTS = (
     Mutant("same padding", ALL, builder=same_padding),
@@ -494,5 +533,18 @@ MUTANTS = (
         TRAINING_GRADIENTS,
         missed_by=ALL | {"exact gradients"},
         builder=_norms(_AlwaysFrozen),
+    ),
+    Mutant(
+        "folded with the epsilon of Keras' default",
+        PREPARED,
+        missed_by=ALL | ALL_GRADIENTS,
+        builder=_folded_with(epsilon=lambda eps: 1e-3),
+    ),
+    Mutant(
+        "folded without scaling the bias",
+        PREPARED,
+        missed_by=ALL | ALL_GRADIENTS,
+        net="biased",
+        builder=_folded_with(scaled=False),
     ),
 )

@@ -25,6 +25,8 @@ GRADIENTS = tuple(f"{check} gradients" for check in DEFAULT_CHECKS)
 def probes(check: str, net: str) -> tuple[Probe, ...]:
     """The probes of a check, such as "exact" or "exact gradients", for taps or gradients alone."""
     check, _, gradients = check.partition(" ")
+    if check == "prepared":
+        return (random(net, "float32"),)
     if check != "exact":
         return ((training if gradients else random)(net, check),)
     exacts = tuple(exact(net, dtype) for dtype in exact_dtypes())
@@ -63,17 +65,18 @@ def engines(mutant: Mutant | None, framework: str) -> tuple[Engine, ...]:
 
 def failing(check: str, net: str, among: tuple[Engine, ...]) -> list[set[str]]:
     """The frameworks that fail the check, for each of its probes; no verdict may be skipped."""
-    compared = "gradients" if check in GRADIENTS else "taps"
+    name, _, gradients = check.partition(" ")
+    quantities = {gradients} if gradients else {"taps", "outputs"}
     found = []
     for probe in probes(check, net):
-        verdicts = [v for v in run_check(check.split()[0], probe, among) if v.quantity == compared]
+        verdicts = [v for v in run_check(name, probe, among) if v.quantity in quantities]
         assert not [v.reason for v in verdicts if v.status == "skipped"]
         found.append({v.engine for v in verdicts if v.status == "fail"})
     return found
 
 
 @pytest.mark.parametrize("net", sorted({mutant.net for mutant in MUTANTS}))
-@pytest.mark.parametrize("check", [*DEFAULT_CHECKS, *GRADIENTS])
+@pytest.mark.parametrize("check", [*DEFAULT_CHECKS, *GRADIENTS, "prepared"])
 def test_the_unmodified_pair_passes(check, net):
     assert not any(failing(check, net, engines(None, "")))
 
@@ -111,6 +114,6 @@ def test_the_exact_check_misses_one_forward_defect_alone():
 
 
 def test_taps_do_not_show_defects_of_the_backward_pass():
-    backwards = [mutant for mutant in MUTANTS if not mutant.killed_by & set(DEFAULT_CHECKS)]
+    backwards = [mutant for mutant in MUTANTS if mutant.killed_by & set(GRADIENTS)]
     assert len(backwards) >= 5
     assert all(mutant.missed_by >= set(DEFAULT_CHECKS) for mutant in backwards)

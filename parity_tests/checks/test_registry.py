@@ -57,7 +57,7 @@ def test_the_help_lists_every_check(toy, capsys):
         with pytest.raises(SystemExit):
             cli.main([command, "--help"])
         printed = capsys.readouterr().out
-        assert "{exact,float64,float32,half,toy,all}" in "".join(printed.split())
+        assert "{exact,float64,float32,half,prepared,toy,all}" in "".join(printed.split())
         for name, check in CHECKS.items():
             assert f"  {name:<8} {check.description}" in printed
 
@@ -94,5 +94,5 @@ def test_every_quantity_of_a_check_has_a_tolerance():
             assert (name, quantity) in TOLERANCES
 
 
-def test_half_is_the_one_check_that_must_be_asked_for():
-    assert set(CHECKS) - set(DEFAULT_CHECKS) == {"half"}
+def test_checks_of_outputs_must_be_asked_for():
+    assert set(CHECKS) - set(DEFAULT_CHECKS) == {"half", "prepared"}

@@ -167,6 +167,7 @@ DEFECTS = (
 
 _OF_WEIGHTS = "the weights are the probe's, which the tests draw themselves"
 _OF_TRAINING = "the tests do not train"
+_OF_COPIES = "the tests prepare no copies"
 NOT_PLANTED = {
     "height and width of a kernel swapped": _OF_WEIGHTS,
     "two gammas swapped": _OF_WEIGHTS,
@@ -177,6 +178,8 @@ NOT_PLANTED = {
     "two blocks swapped": _OF_WEIGHTS,
     "batch statistics as constants": _OF_TRAINING,
     "running statistics in training": _OF_TRAINING,
+    "folded with the epsilon of Keras' default": _OF_COPIES,
+    "folded without scaling the bias": _OF_COPIES,
 }
 """Mutants of the checks that no edit of a file corresponds to, with the reason."""
 

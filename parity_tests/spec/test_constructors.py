@@ -45,7 +45,7 @@ def test_every_row_is_a_function_of_its_own(package):
 
 
 def test_the_public_names_are_the_rows_and_the_names_imported(package):
-    others = {"create_model", "get_weights", "list_models", "set_weights"}
+    others = {"create_model", "get_weights", "list_models", "prepare", "set_weights"}
     others |= {"ResNet"} if package is resnet_torch else {"resnet", "architecture_of"}
     assert set(package.__all__) == {*ARCHITECTURES, *others}
     assert len(package.__all__) == len(set(package.__all__))

@@ -69,7 +69,8 @@ MODULES = {
     "optimizer": {"model", "weights"},
     "training": {"model", "optimizer"},
     "fit": set(),
-    "__init__": {"model", "weights"},
+    "inference": {"model", "weights"},
+    "__init__": {"inference", "model", "weights"},
 }
 
 # Those that Keras has besides, and what it imports besides.
@@ -82,6 +83,7 @@ KERAS_MODULES = {
     "optimizer": {"contexts"},
     "training": {"contexts", "network", "weights"},
     "fit": {"contexts"},
+    "inference": {"contexts", "training"},
 }
 
 # That which PyTorch has besides, and what imports it.

@@ -32,6 +32,7 @@ USER_MODULES = (
     "optimizer",
     "training",
     "fit",
+    "inference",
     "__init__",
 )
 TORCH_MODULES = ("distributed",)

@@ -8,6 +8,7 @@ import os
 import re
 import resource
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,6 +37,7 @@ from resnet_parity.training.config import Config, make_config, read_config, to_t
 from resnet_parity.training.initial import initial_weights
 from resnet_parity.training.run import train
 from resnet_parity.weights.files import read_weights
+from resnet_parity.weights.loading import load_weights
 
 FRAMEWORKS = ("torch", "keras")
 SMALL = ("--architecture", "resnet20", "--image-size", "8", "--batch-size", "8")
@@ -324,6 +326,18 @@ def test_a_loss_that_is_no_number_ends_the_run(framework, colours, tmp_path, cap
     assert not (out / run_folder.STATE).exists()
 
 
+def test_a_loss_in_validation_that_is_no_number_keeps_the_last_checkpoint(
+    colours, tmp_path, capsys
+):
+    """The last step of an epoch spoils the weights, after its loss was taken."""
+    out = tmp_path / "run"
+    more = ("--learning-rate", "1e30", "--batch-size", "32")
+    assert cli.main(command(colours, out, *more)) == 2
+    message = capsys.readouterr().err
+    assert "the loss in validation is nan at step 1, in epoch 1;" in message
+    assert not (out / run_folder.STATE).exists() and not (out / run_folder.BEST).exists()
+
+
 def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(
     colours, tmp_path, monkeypatch, capsys
 ):
@@ -369,6 +383,19 @@ def test_damaged_photographs_are_named_once(digits, tmp_path, capsys):
     printed = capsys.readouterr()
     assert printed.err.count("left out: ") == 1 and "0010.png" in printed.err
     assert "damaged photographs that were left out: 1" in printed.out
+
+
+def test_a_run_goes_on_once_its_damaged_photographs_are_replaced(colours, tmp_path, capsys):
+    folder, out = tmp_path / "colours", tmp_path / "run"
+    shutil.copytree(colours, folder)
+    bad = next((folder / "train" / "r").iterdir())
+    whole = bad.read_bytes()
+    bad.write_text("no picture")
+    assert cli.main(command(folder, out, epochs=1)) == 2
+    assert "1 of 38 photographs are damaged" in capsys.readouterr().err
+    bad.write_bytes(whole)
+    assert cli.main(["train", "--resume", "--out", str(out)]) == 0
+    assert not (out / run_folder.DAMAGED).exists()
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
@@ -426,6 +453,43 @@ def test_weights_of_another_head_are_adapted(colours, tmp_path, capsys):
     line = command(colours, out, *more, epochs=1)
     assert cli.main(line) == 0
     assert "fc: re-initialised, for 3 classes instead of 10" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_run_goes_on_with_the_architecture_of_its_weights(framework, colours, tmp_path):
+    """A file may state another epsilon than the architecture of its name has."""
+    arch = replace(get_architecture("resnet20"), bn_eps=0.01)
+    run_folder.write_weights(tmp_path / "w.safetensors", arch, initial_weights(arch, 1))
+    more = {"weights": str(tmp_path / "w.safetensors"), "architecture": "", "framework": framework}
+    config, out = replace(float64(colours, tmp_path), **more), tmp_path / "run"
+    train(config, tmp_path / "whole")
+
+    def interrupt(line: str) -> None:
+        if line.startswith("epoch 1"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, out, say=interrupt)
+    begun = read_config(out / run_folder.CONFIG)
+    train(make_config({}, begun), out, resume=True)
+    assert_same_run(out, tmp_path / "whole")
+    assert load_weights(out / run_folder.LAST).architecture.bn_eps == 0.01
+
+
+def test_a_killed_run_gets_the_files_of_its_checkpoint(colours, tmp_path, monkeypatch):
+    """The best weights are of an epoch of the checkpoint, in whatever way the run went on."""
+    config, out = replace(float64(colours, tmp_path), epochs=1), tmp_path / "run"
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(run_folder, "write_results", killed)
+        train(config, out)
+    assert (out / run_folder.STATE).exists() and not (out / run_folder.BEST).exists()
+    train(config, out, resume=True)
+    train(config, tmp_path / "whole")
+    assert_same_run(out, tmp_path / "whole")
 
 
 def test_initial_weights_have_the_law_of_the_layers():
@@ -502,6 +566,14 @@ def test_a_run_is_not_begun_or_resumed_with_what_does_not_fit(colours, tmp_path,
         "--resume", "--architecture", "resnet18"
     )
     assert "was begun with --native-data False, not True" in fails("--resume", "--native-data")
+    fewer = tmp_path / "fewer"
+    shutil.copytree(colours, fewer)
+    next((fewer / "train" / "r").iterdir()).unlink()
+    assert "fewer gives 3 batches an epoch, and the run was begun with 4" in fails(
+        str(fewer), "--resume"
+    )
+    (out / run_folder.CLASSES).write_text('["r", "g"')
+    assert "classes.json is not a list of classes, or is damaged" in fails("--resume")
     (out / run_folder.CLASSES).write_text('["r", "g"]')
     assert "has other classes than" in fails("--resume")
     (out / run_folder.STATE).write_bytes(b"damaged")

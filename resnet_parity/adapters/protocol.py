@@ -87,6 +87,17 @@ class Adapter(Protocol):
         """The outputs of a model with float32 weights that computes in a narrower dtype."""
         ...
 
+    def prepared(
+        self,
+        architecture: Architecture,
+        weights: Arrays,
+        images: np.ndarray,
+        mode: str,
+        dtype: str,
+    ) -> dict[str, np.ndarray]:
+        """The outputs of the copy that `prepare` makes, in float32 or narrower, of such a model."""
+        ...
+
 
 class TrainingAdapter(Protocol):
     """An implementation as `lockstep` trains it.

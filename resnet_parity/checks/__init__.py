@@ -13,6 +13,7 @@ from resnet_parity.checks.exact import Exact
 from resnet_parity.checks.float32 import Float32
 from resnet_parity.checks.float64 import Float64
 from resnet_parity.checks.half import Half
+from resnet_parity.checks.prepared import Prepared
 from resnet_parity.errors import ParityError
 from resnet_parity.tolerances import limit
 
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from resnet_parity.probes import Probe
     from resnet_parity.verdict import Verdict
 
-CHECKS: dict[str, Check] = {check.name: check for check in (Exact(), Float64(), Float32(), Half())}
+CHECKS: dict[str, Check] = {
+    check.name: check for check in (Exact(), Float64(), Float32(), Half(), Prepared())
+}
 """Every check by name, in the order in which they run."""
 
 DEFAULT_CHECKS = tuple(name for name, check in CHECKS.items() if check.by_default)

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from resnet_parity.probes import Probe
 
 DTYPES = ("bfloat16", "float16")
-_LARGEST = {"bfloat16": (2 - 2**-7) * 2.0**127, "float16": 65504.0}
+_LARGEST = {
+    "float32": (2 - 2**-23) * 2.0**127,
+    "bfloat16": (2 - 2**-7) * 2.0**127,
+    "float16": 65504.0,
+}
 
 
 class Half(Check):
@@ -55,6 +59,15 @@ class Half(Check):
                     noise_floor = max(noise_floor, min(verdict.value, verdict.limit))
                 yield verdict
 
+    def noise_floors(self, probe: Probe, engines: tuple[Engine, ...]) -> dict[str, float]:
+        """The noise floor in each dtype, as these engines of PyTorch set it."""
+        noise_floors = {dtype: limit("half", f"least noise floor in {dtype}") for dtype in DTYPES}
+        for verdict in self.run(probe, engines):
+            if verdict.status != "skipped":
+                error = min(verdict.value, verdict.limit)
+                noise_floors[verdict.dtype] = max(noise_floors[verdict.dtype], error)
+        return noise_floors
+
     def _compare(
         self,
         probe: Probe,
@@ -82,7 +95,7 @@ class Half(Check):
 
     def _returned(self, probe: Probe, engine: Engine, dtype: str) -> dict[str, np.ndarray] | str:
         """The outputs of the model in that dtype, or the reason why there are none."""
-        reason = self.unsupported_reason(engine, probe.dtype) or _beyond_range(probe, dtype)
+        reason = self.unsupported_reason(engine, probe.dtype) or beyond_range(probe, dtype)
         if reason:
             return reason
         arguments = probe.architecture, probe.weights, probe.images, engine.mode, dtype
@@ -111,7 +124,7 @@ def is_refusal(error: Exception) -> bool:
     )
 
 
-def _beyond_range(probe: Probe, dtype: str) -> str | None:
+def beyond_range(probe: Probe, dtype: str) -> str | None:
     """The reason why the dtype cannot hold the numbers of some tap; None if it can."""
     for name, value in probe.expected.items():
         largest = float(abs(value).max())

@@ -74,6 +74,14 @@ CHAPTERS = (
         tests=(*_CHECKS, *_FILES),
     ),
     Chapter(
+        "inference",
+        "Inference",
+        "A fast copy of a model for evaluation: norms folded into convolutions, a narrower dtype, "
+        "compiled.",
+        modules=("inference",),
+        tests=("parity_tests/checks/test_prepared.py",),
+    ),
+    Chapter(
         "training",
         "Training",
         "The optimiser, the loss and the running statistics: both implementations follow one "

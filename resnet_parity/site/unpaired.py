@@ -14,7 +14,7 @@ _MODE = "Keras compiles a model for each mode"
 
 UNPAIRED = {
     ("layers", "LAYOUT"): "PyTorch layers have one layout",
-    ("model", "_dtype"): "Keras reads the names of its dtype policies itself",
+    ("model", "floating_point"): "Keras reads the names of its dtype policies itself",
     ("model", "_ImageShape"): "a Keras model has no code of its own that could check its images",
     ("weights", "architecture_of"): "a PyTorch model keeps its architecture in copies and pickles",
     ("weights", "_network"): "a Keras model holds a ResNet among other layers",
@@ -49,6 +49,13 @@ UNPAIRED = {
     ("fit", "_evaluated"): _LOOP,
     ("fit", "_Means"): "Keras' fit takes its means from metrics",
     ("fit", "_Steps"): f"{_LOOP}, which calls back",
+    ("inference", "PreparedResNet"): "a Keras graph casts its images and its outputs by layers",
+    ("inference", "_freezing"): "Keras has no such setting",
+    ("inference", "_reuse_memory"): "the graphs of Keras' backends reuse memory themselves",
+    ("inference", "_folded_weights"): "PyTorch has a function that folds",
+    ("inference", "_convs_before_norms"): "PyTorch's function that folds finds them itself",
+    ("inference", "_call"): "a PyTorch module compiles and moves itself",
+    ("adapter", "_by_name"): "Keras returns a list of arrays in every mode",
     ("modes", "TENSORFLOW_MODES"): "torch's depend on the machine",
     ("modes", "MODES"): "PyTorch's modes depend on the machine",
     ("modes", "CPU"): _MODE,

@@ -100,7 +100,6 @@ class Damaged:
     def __init__(self, log: Path, total: int) -> None:
         self.problems: dict[str, None] = {}
         self._log, self._total, self._size = log, total, 0
-        self.news()
 
     def news(self) -> list[str]:
         """The photographs that were not named before.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,12 +14,12 @@ from resnet_spec import Architecture
 from resnet_parity.adapters.loading import run_adapter
 from resnet_parity.adapters.protocol import Arrays
 from resnet_parity.errors import ImageError, ParityError
-from resnet_parity.files import check_readable, is_folder, reading
+from resnet_parity.files import is_folder
 from resnet_parity.limits import fitting_batch
 from resnet_parity.training.config import Augmentation, make_config, read_config
 from resnet_parity.training.folders import Sample, pictures, read_samples
 from resnet_parity.training.images import Images
-from resnet_parity.training.run_folder import CLASSES, CONFIG
+from resnet_parity.training.run_folder import CLASSES, CONFIG, read_classes
 from resnet_parity.weights.loading import load_weights
 
 BINS = 15
@@ -94,18 +93,14 @@ def open_classifier(
     if (folder / CONFIG).is_file() and (folder / CLASSES).is_file():
         config = make_config(read_config(folder / CONFIG))
         size, kind, native_data = config.image_size, config.augmentation, config.native_data
-        classes = _read_classes(folder / CLASSES, arch.num_classes)
+        classes = read_classes(folder)
+        if len(classes) != arch.num_classes:
+            raise ParityError(
+                f"{folder / CLASSES} names {len(classes)} classes, but the weights have "
+                f"{arch.num_classes}"
+            )
     images = Images(image_size or size, augmentation or kind, is_training=False)
     return Classifier(arch, loaded.weights, classes, images, native_data)
-
-
-def _read_classes(path: Path, count: int) -> tuple[str, ...]:
-    check_readable(path)
-    with reading(path, "a list of classes", "write it again"):
-        classes = tuple(map(str, json.loads(path.read_text(encoding="utf-8"))))
-    if len(classes) != count:
-        raise ParityError(f"{path} names {len(classes)} classes, but the weights have {count}")
-    return classes
 
 
 def find_photographs(paths: Sequence[Path]) -> list[Sample]:

@@ -28,6 +28,7 @@ from resnet_parity.errors import ParityError
 from resnet_parity.files import check_new_folder, write_atomically, writing
 from resnet_parity.limits import MAX_TRAINED, check_memory
 from resnet_parity.signals import Stopped, signals_noted
+from resnet_parity.torchrun import process
 from resnet_parity.training.batches import Batches, Damaged
 from resnet_parity.training.config import Config, to_toml
 from resnet_parity.training.folders import Photographs, read_photographs
@@ -40,6 +41,7 @@ from resnet_parity.training.run_folder import (
     Checkpoint,
     Epoch,
     read_checkpoint,
+    read_classes,
     write_checkpoint,
     write_results,
 )
@@ -86,10 +88,10 @@ class Result:
     damaged: tuple[str, ...]
 
 
-def make_plan(config: Config, out: Path, begun: Arrays | None = None) -> Plan:
+def make_plan(config: Config, out: Path, begun: Architecture | None = None) -> Plan:
     """Find the photographs and the weights; no framework is imported, and nothing is written.
 
-    `begun` are the tensors of a run that goes on. Raises `ParityError` for what does not fit.
+    `begun` is the architecture of a run that goes on. Raises `ParityError` for what does not fit.
     """
     photographs = read_photographs(
         Path(config.folder), val_split=config.val_split, seed=config.seed
@@ -136,9 +138,12 @@ def train(
     if not resume:
         check_new_folder(out)
     checkpoint = read_checkpoint(out) if resume else Checkpoint(0)
-    plan = make_plan(config, out, checkpoint.tensors)
+    plan = make_plan(config, out, checkpoint.architecture)
     if resume:
-        _check_classes(plan)
+        _check_photographs(plan, checkpoint)
+        if not process():
+            with writing(out / DAMAGED):  # who resumes may have replaced them
+                (out / DAMAGED).unlink(missing_ok=True)
     adapter, runs = run_adapter(config.framework, keras_backend)
     with runs.devices(config.devices):
         plan = _part_of(plan, *runs.processes())
@@ -193,7 +198,7 @@ def _run(
                     on_step=session.on_step,
                     on_epoch=session.on_epoch,
                 )
-            except ValueError:  # of a batch that devices cannot share
+            except Exception:  # of any type, if devices cannot share what is left of a batch
                 session.name_damaged()
                 raise
     return session
@@ -209,6 +214,11 @@ def _part_of(plan: Plan, process: int, processes: int) -> Plan:
         )
     if len(plan.photographs.val) < plan.config.devices:
         raise ParityError(f"{shares} devices need as many photographs for validation")
+    if plan.config.devices > 1 and plan.config.compile:
+        raise ParityError(
+            "--compile goes with one device of Keras: jax compiles in any case, and in TensorFlow "
+            "XLA compiles for one alone (https://www.tensorflow.org/xla/known_issues)"
+        )
     if size % plan.config.devices:
         raise ParityError(f"--batch-size must be a multiple of --devices, not {size}")
     train, val = (
@@ -227,7 +237,7 @@ class Part:
     epochs: range
     skip: int
     frozen: bool
-    begins: bool = False
+    begins: bool
 
 
 class Session:
@@ -260,15 +270,11 @@ class Session:
         thaw = min(max(config.freeze_backbone, done), config.epochs)
         parts = []
         for epochs, frozen in ((range(done, thaw), True), (range(thaw, config.epochs), False)):
-            if not epochs:
-                continue
             begins = (epochs.start, skip) in ((0, 0), (config.freeze_backbone, 0))
-            if skip:
-                parts += [Part(epochs[:1], skip, frozen, begins), Part(epochs[1:], 0, frozen)]
-            else:
-                parts.append(Part(epochs, 0, frozen, begins))
-            skip = 0
-        return [part for part in parts if part.epochs]
+            if epochs:
+                parts.append(Part(epochs, skip, frozen, begins))
+                skip = 0
+        return parts
 
     def start(self, part: Part) -> Any:
         """A model for a part of the run, with the state of the checkpoint.
@@ -294,7 +300,7 @@ class Session:
         self.trained = monotonic()
         self.steps += 1
         if not math.isfinite(means["loss"]):
-            raise ParityError(self._diverged(step, means["loss"]))
+            raise ParityError(self._diverged(f"the loss is {means['loss']}", step))
         self.name_damaged()
         means = self._merged(step, means)
         self.report(self.plan.total - self.first, means)
@@ -310,6 +316,8 @@ class Session:
         self.name_damaged()
         last = (index + 1) * len(self.plan.train) - 1
         values = self._merged(last, means)
+        if not math.isfinite(loss := values["val_loss"]):
+            raise ParityError(self._diverged(f"the loss in validation is {loss}", last))
         seconds = self.trained - self.began
         epoch = Epoch(
             epoch=index + 1,
@@ -345,7 +353,7 @@ class Session:
 
     def _save(self, checkpoint: Checkpoint) -> None:
         tensors = self.get_state()
-        self.checkpoint = replace(checkpoint, tensors=tensors)
+        self.checkpoint = replace(checkpoint, tensors=tensors, size=len(self.plan.train))
         if self.plan.is_first:
             write_checkpoint(self.plan.out, self.plan.architecture, self.checkpoint)
 
@@ -357,11 +365,11 @@ class Session:
                 raise ParityError(f"{problem}; delete it: devices have equal shares of a batch")
             self.say(f"left out: {problem}")
 
-    def _diverged(self, step: int, loss: float) -> str:
+    def _diverged(self, problem: str, step: int) -> str:
         done, size = len(self.checkpoint.epochs), len(self.plan.train)
         last = f"of epoch {done}" if done else "none: no epoch was complete"
         return (
-            f"the loss is {loss} at step {step + 1}, in epoch {step // size + 1}; the last "
+            f"{problem} at step {step + 1}, in epoch {step // size + 1}; the last "
             f"checkpoint is {last}. Begin another run with a --learning-rate below "
             f"{self.plan.recipe.learning_rate:g}"
         )
@@ -376,10 +384,12 @@ def line_of(epoch: Epoch, epochs: int) -> str:
 
 
 def _network(
-    config: Config, classes: int, begun: Arrays | None
+    config: Config, classes: int, begun: Architecture | None
 ) -> tuple[Architecture, Arrays, tuple[str, ...]]:
     """The architecture, the weights to begin with, and sentences on how they were adapted."""
-    if config.weights and not begun:
+    if begun:
+        return begun, {}, ()
+    if config.weights:
         loaded = load_weights(
             config.weights,
             architecture=config.architecture or None,
@@ -398,14 +408,19 @@ def _network(
     return arch, initial_weights(arch, config.seed), ()
 
 
-def _check_classes(plan: Plan) -> None:
-    """Raise `ParityError` if the folder of photographs has other classes than the run."""
-    path = plan.out / CLASSES
-    begun = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    if begun is not None and tuple(begun) != plan.photographs.classes:
+def _check_photographs(plan: Plan, checkpoint: Checkpoint) -> None:
+    """Raise `ParityError` if the photographs are not those of the run."""
+    path, found = plan.out / CLASSES, plan.photographs.classes
+    begun = read_classes(plan.out) if path.is_file() else found
+    if begun != found or plan.architecture.num_classes != len(found):
         raise ParityError(
-            f"{plan.config.folder} has other classes than {path}: {len(plan.photographs.classes)} "
-            f"and {len(begun)}, or in other names; begin another run with --out"
+            f"{plan.config.folder} has other classes than {path}: {len(found)} and {len(begun)}, "
+            "or in other names; begin another run with --out"
+        )
+    if checkpoint.size not in (0, len(plan.train)):
+        raise ParityError(
+            f"{plan.config.folder} gives {len(plan.train)} batches an epoch, and the run was begun "
+            f"with {checkpoint.size}; put its photographs back, or begin another run with --out"
         )
 
 

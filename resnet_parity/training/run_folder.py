@@ -1,8 +1,8 @@
 """The folder of a run: its checkpoint, its weights and its curves; each file is written whole.
 
 `last.state.safetensors` is the checkpoint, and complete in itself: weights, momentum buffers,
-averages, the steps that are done and the reports of all epochs. All other files follow from it, but
-for `best`, which is written before it; so a run that is killed at any moment goes on from its
+averages, the architecture, the steps that are done and the reports of all epochs. All other files
+follow from it and are written after it; so a run that is killed at any moment goes on from its
 checkpoint.
 """
 
@@ -21,7 +21,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from resnet_spec import Architecture, ema_name, parameters
+from resnet_spec import Architecture, ema_name, from_json, parameters, to_json
 
 from resnet_parity.adapters.protocol import Arrays
 from resnet_parity.files import (
@@ -68,13 +68,16 @@ class Epoch:
 class Checkpoint:
     """All that a run needs to go on: the steps that are done, and the reports.
 
-    `partial` holds the means over the part of an epoch that is done.
+    `partial` holds the means over the part of an epoch that is done; `size` is the number of steps
+    of an epoch.
     """
 
     step: int
     epochs: tuple[Epoch, ...] = ()
     partial: Mapping[str, float] = field(default_factory=dict)
     tensors: Arrays = field(default_factory=dict)
+    size: int = 0
+    architecture: Architecture | None = None
 
     @property
     def best(self) -> Epoch | None:
@@ -87,21 +90,23 @@ def write_checkpoint(folder: Path, arch: Architecture, checkpoint: Checkpoint) -
 
     Raises `ParityError`, and leaves the last checkpoint whole, if that fails.
     """
-    if checkpoint.best and checkpoint.best is checkpoint.epochs[-1] and not checkpoint.partial:
-        _write_weights(folder / BEST, arch, checkpoint)
     record = {
         "step": checkpoint.step,
+        "size": checkpoint.size,
         "epochs": [asdict(epoch) for epoch in checkpoint.epochs],
         "partial": dict(checkpoint.partial),
     }
     arrays = {name: np.ascontiguousarray(array) for name, array in checkpoint.tensors.items()}
-    write_atomically(folder / STATE, save(arrays, {"run": json.dumps(record)}))
+    metadata = {"run": json.dumps(record), "spec": to_json(arch)}
+    write_atomically(folder / STATE, save(arrays, metadata))
     write_results(folder, arch, checkpoint)
 
 
 def write_results(folder: Path, arch: Architecture, checkpoint: Checkpoint) -> None:
     """Write what follows from a checkpoint: weights, metrics, curves where their packages are."""
     _write_weights(folder / LAST, arch, checkpoint)
+    if checkpoint.best and checkpoint.best is checkpoint.epochs[-1] and not checkpoint.partial:
+        _write_weights(folder / BEST, arch, checkpoint)
     text = io.StringIO()
     table = csv.DictWriter(text, [each.name for each in fields(Epoch)], lineterminator="\n")
     table.writeheader()
@@ -127,13 +132,24 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         reading(path, "the checkpoint of a run", "begin another run"),
         safe_open(path, framework="np") as file,
     ):
-        record = json.loads((file.metadata() or {})["run"])
+        metadata = file.metadata() or {}
+        record = json.loads(metadata["run"])
         return Checkpoint(
             int(record["step"]),
             tuple(Epoch(**epoch) for epoch in record["epochs"]),
             {str(name): float(value) for name, value in record["partial"].items()},
             {name: file.get_tensor(name) for name in file.keys()},  # noqa: SIM118
+            int(record["size"]),
+            from_json(metadata["spec"]),
         )
+
+
+def read_classes(folder: Path) -> tuple[str, ...]:
+    """The names of the classes of a run. Raises `ParityError` if they cannot be read."""
+    path = folder / CLASSES
+    check_readable(path)
+    with reading(path, "a list of classes", "write it again"):
+        return tuple(map(str, json.loads(path.read_text(encoding="utf-8"))))
 
 
 def _write_weights(path: Path, arch: Architecture, checkpoint: Checkpoint) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from resnet_spec import Architecture, keras_layer_name, outputs, taps
 
+from resnet_keras.inference import prepare
 from resnet_keras.model import create_model
 from resnet_keras.weights import set_weights
 from resnet_parity.adapters.keras.gradients import gradients as gradients
@@ -59,6 +60,18 @@ def mixed_precision(
     set_weights(model, weights)
     returned = outputs_of(model, images, mode)
     return {name: value.astype("float32") for name, value in returned.items()}
+
+
+def prepared(
+    architecture: Architecture,
+    weights: Mapping[str, np.ndarray],
+    images: np.ndarray,
+    mode: str,
+    dtype: str,
+) -> dict[str, np.ndarray]:
+    """The outputs of the copy that `prepare` makes, which computes in that dtype."""
+    model = prepare(build(architecture, weights, "float32"), dtype=dtype)
+    return outputs_of(model, images, mode)
 
 
 def outputs_of(model: keras.Model, images: np.ndarray, mode: str) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ from resnet_spec import Architecture, Batches, Recipe, ema_name
 
 from resnet_keras import fit as loop
 from resnet_keras.contexts import dtype_policy, functional
+from resnet_keras.inference import prepare
 from resnet_keras.model import create_model
 from resnet_keras.optimizer import get_ema, set_ema, sgd
 from resnet_keras.training import cross_entropy, for_training, freeze_backbone
@@ -102,7 +103,8 @@ def classifier(
     """A function from images (N, H, W, C) to logits (N, classes), in float32."""
     model = create_model(architecture, dtype="float32")
     set_weights(model, weights)
-    return lambda images: np.asarray(model.predict_on_batch(images))
+    copy = prepare(model)
+    return lambda images: np.asarray(copy.predict_on_batch(images))
 
 
 def explainer(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from resnet_parity.adapters.torch.modes import (
 from resnet_parity.adapters.torch.modes import modes as modes
 from resnet_parity.adapters.torch.modes import norm_of_ones as norm_of_ones
 from resnet_parity.adapters.torch.modes import unsupported_reason as unsupported_reason
+from resnet_torch.inference import prepare
 from resnet_torch.model import ResNet, create_model
 from resnet_torch.weights import set_weights
 
@@ -69,14 +71,34 @@ def mixed_precision(
     return {name: value.astype("float32") for name, value in returned.items()}
 
 
+def prepared(
+    architecture: Architecture,
+    weights: Mapping[str, np.ndarray],
+    images: np.ndarray,
+    mode: str,
+    dtype: str,
+) -> dict[str, np.ndarray]:
+    """The outputs of the copy that `prepare` makes, which computes in that dtype."""
+    model = build(architecture, weights, "float32")
+    copy = prepare(model, dtype=dtype, compiled=mode == "compile", device=device(mode))
+    with float32_products(mode), torch.inference_mode():
+        returned = copy(placed(torch.from_numpy(images), mode))
+    return _by_name(architecture, returned)
+
+
 def outputs_of(model: ResNet, images: np.ndarray, mode: str) -> dict[str, np.ndarray]:
     """The model's outputs, computed as a user would."""
     image = placed(torch.from_numpy(images), mode)
     with float32_products(mode), torch.inference_mode():
         returned = callable_in(placed(model, mode), mode)(image)
+    return _by_name(model.architecture, returned)
+
+
+def _by_name(architecture: Architecture, returned: Any) -> dict[str, np.ndarray]:
+    """The outputs of a model by their names."""
     returned = returned if isinstance(returned, list) else [returned]
     arrays = map(_canonical, returned)
-    return dict(zip(outputs(model.architecture), arrays, strict=True))
+    return dict(zip(outputs(architecture), arrays, strict=True))
 
 
 def _tapped(model: nn.Module, image: Tensor, names: Iterable[str], mode: str) -> dict[str, Tensor]:

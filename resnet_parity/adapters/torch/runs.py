@@ -21,6 +21,7 @@ from resnet_parity.adapters.torch.devices import processes as processes
 from resnet_parity.adapters.torch.modes import GPU
 from resnet_parity.errors import ParityError
 from resnet_torch import fit as loop
+from resnet_torch.inference import prepare
 from resnet_torch.model import create_model
 from resnet_torch.optimizer import averaged, get_ema, set_ema, sgd
 from resnet_torch.training import cross_entropy, for_training, freeze_backbone
@@ -108,12 +109,13 @@ def classifier(
 ) -> Callable[[np.ndarray], np.ndarray]:
     """A function from images (N, H, W, C) to logits (N, classes), in float32."""
     device = GPU[0] if torch.cuda.is_available() else "cpu"
-    model = create_model(architecture, dtype="float32").to(device).eval()
+    model = create_model(architecture, dtype="float32")
     set_weights(model, weights)
+    copy = prepare(model, device=device)
 
     def classify(images: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            return model(torch.from_numpy(images).permute(0, 3, 1, 2).to(device)).cpu().numpy()
+            return copy(torch.from_numpy(images).permute(0, 3, 1, 2).to(device)).cpu().numpy()
 
     return classify
 
