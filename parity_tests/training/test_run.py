@@ -446,13 +446,27 @@ def test_without_a_compiler_a_run_does_not_begin(colours, tmp_path):
     assert "Traceback" not in result.stderr and not out.exists()
 
 
-def test_weights_of_another_head_are_adapted(colours, tmp_path, capsys):
+def test_a_split_of_other_photographs_is_refused(colours, tmp_path, capsys):
+    """It would move photographs that were trained on to those of validation."""
+    folder, out = tmp_path / "colours", tmp_path / "run"
+    shutil.copytree(colours / "train", folder)
+    assert cli.main(command(folder, out, "--val-split", "0.2", epochs=1)) == 0
+    line = ["train", "--resume", "--out", str(out)]
+    assert cli.main(line) == 0
+    next((folder / "r").iterdir()).unlink()
+    assert cli.main(line) == 2
+    assert "and the run was begun with 26 and 6; put them back" in capsys.readouterr().err
+
+
+def test_weights_of_another_head_are_adapted(colours, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     out, arch = tmp_path / "run", get_architecture("resnet20")
     run_folder.write_weights(tmp_path / "w.safetensors", arch, initial_weights(arch, 1))
-    more = ("--weights", str(tmp_path / "w.safetensors"), "--recipe", "fine-tune")
+    more = ("--weights", "w.safetensors", "--recipe", "fine-tune")
     line = command(colours, out, *more, epochs=1)
     assert cli.main(line) == 0
     assert "fc: re-initialised, for 3 classes instead of 10" in capsys.readouterr().err
+    assert read_config(out / run_folder.CONFIG)["weights"] == str(tmp_path / "w.safetensors")
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
@@ -554,6 +568,8 @@ def test_a_run_is_not_begun_or_resumed_with_what_does_not_fit(colours, tmp_path,
         return capsys.readouterr().err
 
     assert "config.toml does not exist" in fails("--resume")
+    path = written(tmp_path / "run.toml", "folder = 3")
+    assert "folder must be text, not 3" in fails("--config", str(path))
     assert "resnet19" in fails(str(colours), "--architecture", "resnet19")
     assert "32 photographs are no batch of 64" in fails(
         str(colours), "--batch-size", "64", "--architecture", "resnet50"
@@ -569,9 +585,10 @@ def test_a_run_is_not_begun_or_resumed_with_what_does_not_fit(colours, tmp_path,
     fewer = tmp_path / "fewer"
     shutil.copytree(colours, fewer)
     next((fewer / "train" / "r").iterdir()).unlink()
-    assert "fewer gives 3 batches an epoch, and the run was begun with 4" in fails(
-        str(fewer), "--resume"
+    message = (
+        "gives 31 photographs to train on and 6 to validate, and the run was begun with 32 and 6"
     )
+    assert message in fails(str(fewer), "--resume")
     (out / run_folder.CLASSES).write_text('["r", "g"')
     assert "classes.json is not a list of classes, or is damaged" in fails("--resume")
     (out / run_folder.CLASSES).write_text('["r", "g"]')

@@ -92,8 +92,9 @@ def _train(arguments: argparse.Namespace) -> options.Result:
     given = read_config(arguments.config) if arguments.config else {}
     named = {field.name: getattr(arguments, field.name) for field in fields(Config)}
     given |= {name: value for name, value in named.items() if value is not None}
-    if given.get("folder"):
-        given["folder"] = str(Path(given["folder"]).absolute())
+    for name in ("folder", "weights"):
+        if isinstance(path := given.get(name), str) and path:
+            given[name] = str(Path(path).absolute())
     begun = read_config(arguments.out / CONFIG) if arguments.resume else None
     config = make_config(given, begun)
     if process() or not console(stderr=True).is_terminal:

@@ -72,6 +72,11 @@ class Plan:
         return self.config.epochs * len(self.train)
 
     @property
+    def counts(self) -> tuple[int, int]:
+        """The numbers of the photographs to train on and to validate."""
+        return len(self.photographs.train), len(self.photographs.val)
+
+    @property
     def is_first(self) -> bool:
         """Whether this is the process, of several, that writes and reports."""
         return self.train.process == 0
@@ -353,7 +358,7 @@ class Session:
 
     def _save(self, checkpoint: Checkpoint) -> None:
         tensors = self.get_state()
-        self.checkpoint = replace(checkpoint, tensors=tensors, size=len(self.plan.train))
+        self.checkpoint = replace(checkpoint, tensors=tensors, photographs=self.plan.counts)
         if self.plan.is_first:
             write_checkpoint(self.plan.out, self.plan.architecture, self.checkpoint)
 
@@ -417,10 +422,15 @@ def _check_photographs(plan: Plan, checkpoint: Checkpoint) -> None:
             f"{plan.config.folder} has other classes than {path}: {len(found)} and {len(begun)}, "
             "or in other names; begin another run with --out"
         )
-    if checkpoint.size not in (0, len(plan.train)):
+    theirs, ours = checkpoint.photographs, plan.counts
+    size = plan.config.batch_size
+    # Other numbers split each class anew, and other batches an epoch move the steps that are done.
+    is_same = theirs == ours if plan.config.val_split else theirs[0] // size == ours[0] // size
+    if checkpoint.step and not is_same:
         raise ParityError(
-            f"{plan.config.folder} gives {len(plan.train)} batches an epoch, and the run was begun "
-            f"with {checkpoint.size}; put its photographs back, or begin another run with --out"
+            f"{plan.config.folder} gives {ours[0]} photographs to train on and {ours[1]} to "
+            f"validate, and the run was begun with {theirs[0]} and {theirs[1]}; put them back, or "
+            "begin another run with --out"
         )
 
 

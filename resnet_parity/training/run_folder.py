@@ -68,15 +68,15 @@ class Epoch:
 class Checkpoint:
     """All that a run needs to go on: the steps that are done, and the reports.
 
-    `partial` holds the means over the part of an epoch that is done; `size` is the number of steps
-    of an epoch.
+    `partial` holds the means over the part of an epoch that is done; `photographs` are the numbers
+    of those to train on and to validate.
     """
 
     step: int
     epochs: tuple[Epoch, ...] = ()
     partial: Mapping[str, float] = field(default_factory=dict)
     tensors: Arrays = field(default_factory=dict)
-    size: int = 0
+    photographs: tuple[int, int] = (0, 0)
     architecture: Architecture | None = None
 
     @property
@@ -92,7 +92,7 @@ def write_checkpoint(folder: Path, arch: Architecture, checkpoint: Checkpoint) -
     """
     record = {
         "step": checkpoint.step,
-        "size": checkpoint.size,
+        "photographs": checkpoint.photographs,
         "epochs": [asdict(epoch) for epoch in checkpoint.epochs],
         "partial": dict(checkpoint.partial),
     }
@@ -139,7 +139,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             tuple(Epoch(**epoch) for epoch in record["epochs"]),
             {str(name): float(value) for name, value in record["partial"].items()},
             {name: file.get_tensor(name) for name in file.keys()},  # noqa: SIM118
-            int(record["size"]),
+            (int(record["photographs"][0]), int(record["photographs"][1])),
             from_json(metadata["spec"]),
         )
 
