@@ -56,6 +56,12 @@ def is_folder(path: Path) -> bool:
     return status is not None and stat.S_ISDIR(status.st_mode)
 
 
+def is_file(path: Path) -> bool:
+    """Whether `path` is a file. Raises `ParityError` for an impossible name."""
+    status = _status(path, "read")
+    return status is not None and stat.S_ISREG(status.st_mode)
+
+
 @contextmanager
 def reading(path: Path | str, kind: str, fix: str) -> Iterator[None]:
     """Turn whatever a reader raises of a user's file into one `ParityError`.

@@ -392,10 +392,25 @@ def test_a_run_goes_on_once_its_damaged_photographs_are_replaced(colours, tmp_pa
     whole = bad.read_bytes()
     bad.write_text("no picture")
     assert cli.main(command(folder, out, epochs=1)) == 2
-    assert "1 of 38 photographs are damaged" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "1 of 38 photographs are damaged" in message
+    assert f"The first is {bad}: not an image" in message
     bad.write_bytes(whole)
     assert cli.main(["train", "--resume", "--out", str(out)]) == 0
     assert not (out / run_folder.DAMAGED).exists()
+
+
+def test_a_run_says_what_it_found_and_does_not_become_a_class(colours, tmp_path, capsys):
+    folder = tmp_path / "colours"
+    shutil.copytree(colours / "train", folder)
+    inner = folder / "b" / "older"
+    inner.mkdir()
+    assert cli.main(command(folder, folder / "run", "--val-split", "0.2")) == 2
+    assert "run would be a class of" in capsys.readouterr().err
+    assert not (folder / "run").exists()
+    assert cli.main(command(folder, tmp_path / "run", "--val-split", "0.2", epochs=1)) == 0
+    found = "3 classes, 26 photographs to train on, 6 to validate; 1 other files or folders"
+    assert f"{found}, the first {inner}\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
@@ -551,6 +566,12 @@ def test_a_config_that_cannot_be_read_is_named(text, message, tmp_path):
         read_config(written(tmp_path / "c.toml", text))
 
 
+def test_a_config_may_begin_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_bytes(b"\xef\xbb\xbfepochs = 3\r\n")
+    assert read_config(path) == {"epochs": 3}
+
+
 def test_a_config_is_written_as_it_was_read(tmp_path):
     config = make_config({"folder": 'a "b"\\c\x7f\n\u00e9\U0001f600', "learning_rate": 1e-30})
     path = written(tmp_path / "c.toml", to_toml(config, {"recipe": {"period": 3}}))
@@ -567,7 +588,7 @@ def test_a_run_is_not_begun_or_resumed_with_what_does_not_fit(colours, tmp_path,
         assert cli.main(["train", *line, "--out", str(out)]) == 2
         return capsys.readouterr().err
 
-    assert "config.toml does not exist" in fails("--resume")
+    assert "run holds no run to go on with; leave --resume out" in fails("--resume")
     path = written(tmp_path / "run.toml", "folder = 3")
     assert "folder must be text, not 3" in fails("--config", str(path))
     assert "resnet19" in fails(str(colours), "--architecture", "resnet19")
@@ -576,7 +597,7 @@ def test_a_run_is_not_begun_or_resumed_with_what_does_not_fit(colours, tmp_path,
     )
     assert "ema must lie in [0, 1), not 1.0" in fails(*command(colours, out, "--ema", "1")[1:])
     assert cli.main(command(colours, out, epochs=1)) == 0
-    assert "exists already; name a new folder" in fails(str(colours))
+    assert "exists already and holds a run; go on with it by --resume" in fails(str(colours))
     assert "was begun with --epochs 1, not 2" in fails("--resume", "--epochs", "2")
     assert "was begun with --architecture resnet20, not resnet18" in fails(
         "--resume", "--architecture", "resnet18"

@@ -12,6 +12,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from resnet_parity.cli import options
+from resnet_parity.errors import ParityError
+from resnet_parity.files import is_file
 from resnet_parity.streams import console, say
 from resnet_parity.torchrun import process
 from resnet_parity.training.config import Config, make_config, read_config
@@ -95,6 +97,8 @@ def _train(arguments: argparse.Namespace) -> options.Result:
     for name in ("folder", "weights"):
         if isinstance(path := given.get(name), str) and path:
             given[name] = str(Path(path).absolute())
+    if arguments.resume and not is_file(arguments.out / CONFIG):
+        raise ParityError(f"{arguments.out} holds no run to go on with; leave --resume out")
     begun = read_config(arguments.out / CONFIG) if arguments.resume else None
     config = make_config(given, begun)
     if process() or not console(stderr=True).is_terminal:

@@ -116,6 +116,7 @@ class Damaged:
         if len(self.problems) * MOST_DAMAGED > self._total:
             raise ParityError(
                 f"{len(self.problems)} of {self._total} photographs are damaged, more than one in "
-                f"{MOST_DAMAGED}; {self._log} names them: replace or delete them"
+                f"{MOST_DAMAGED}; {self._log} names them: replace or delete them. The first is "
+                f"{next(iter(self.problems))}"
             )
         return new

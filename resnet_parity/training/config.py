@@ -81,7 +81,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """The options that a TOML file sets. Raises `ParityError` that names the file and the key."""
     check_readable(path)
     with reading(path, "a TOML file", "correct it"):
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        found = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     found.pop(RESOLVED, None)
     known = {field.name: field.type for field in fields(Config)}
     for name in found.keys() - known.keys():

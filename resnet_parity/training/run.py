@@ -25,7 +25,7 @@ from resnet_spec import (
 from resnet_parity.adapters.loading import native_images, run_adapter, torch_adapter
 from resnet_parity.adapters.protocol import Arrays, RunAdapter
 from resnet_parity.errors import ParityError
-from resnet_parity.files import check_new_folder, write_atomically, writing
+from resnet_parity.files import check_new_folder, is_file, is_folder, write_atomically, writing
 from resnet_parity.limits import MAX_TRAINED, check_memory
 from resnet_parity.signals import Stopped, signals_noted
 from resnet_parity.torchrun import process
@@ -141,7 +141,7 @@ def train(
     `resnet_parity.signals.Stopped` for a signal.
     """
     if not resume:
-        check_new_folder(out)
+        _check_out(config, out)
     checkpoint = read_checkpoint(out) if resume else Checkpoint(0)
     plan = make_plan(config, out, checkpoint.architecture)
     if resume:
@@ -161,7 +161,8 @@ def train(
                 versions["torchvision"] = version("torchvision")
         if plan.is_first:
             reason = adapter.float64_unsupported_reason() if config.dtype == "float64" else None
-            for note in (*(() if resume else plan.notes), *([reason] if reason else [])):
+            notes = () if resume else (_found(plan.photographs), *plan.notes)
+            for note in (*notes, *([reason] if reason else [])):
                 say(note)
             _write_begin(plan, checkpoint, versions)
         session = _run(plan, checkpoint, runs, say, on_step)
@@ -411,6 +412,30 @@ def _network(
     except ArchitectureError as error:
         raise ParityError(str(error)) from None
     return arch, initial_weights(arch, config.seed), ()
+
+
+def _check_out(config: Config, out: Path) -> None:
+    """Raise `ParityError` if the folder of a run is not new, or would become a class."""
+    if is_file(out / CONFIG):
+        raise ParityError(
+            f"{out} exists already and holds a run; go on with it by --resume, or name a new folder"
+        )
+    check_new_folder(out)
+    folder, target = Path(config.folder).resolve(), out.resolve()
+    is_split = is_folder(folder / "train")
+    classes = {folder / "train", folder / "val"} if is_split else {folder}
+    if classes & {*target.parents}:
+        raise ParityError(f"{out} would be a class of {config.folder}; name a folder outside it")
+
+
+def _found(photographs: Photographs) -> str:
+    """The photographs that were found, and what was not taken for one, in a sentence."""
+    others = photographs.others
+    more = f"; {len(others)} other files or folders, the first {others[0]}" if others else ""
+    return (
+        f"{len(photographs.classes)} classes, {len(photographs.train)} photographs to train on, "
+        f"{len(photographs.val)} to validate{more}"
+    )
 
 
 def _check_photographs(plan: Plan, checkpoint: Checkpoint) -> None:
