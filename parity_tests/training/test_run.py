@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import re
@@ -22,6 +23,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 from safetensors.numpy import load_file
 
 from resnet_spec import ema_name, get_architecture, parameters
@@ -313,6 +315,15 @@ def test_a_run_on_native_data_goes_on_exactly(framework, colours, tmp_path, monk
         assert "torchvision is not installed; install it with" in message
         assert message.count("\n") == 1
         assert not (tmp_path / "none").exists()
+
+
+def test_the_bar_of_a_terminal_counts_the_steps_that_are_done(colours, tmp_path, monkeypatch):
+    stream = io.StringIO()
+    terminal = Console(file=stream, force_terminal=True, width=160)
+    for module in ("cli.train", "progress"):
+        monkeypatch.setattr(f"resnet_parity.{module}.console", lambda **_: terminal)
+    assert cli.main(command(colours, tmp_path / "run", epochs=1)) == 0
+    assert "4/4" in stream.getvalue() and "0:00:00 left" in stream.getvalue()
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

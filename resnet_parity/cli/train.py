@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from datetime import timedelta
-from itertools import count
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
@@ -101,35 +101,33 @@ def _train(arguments: argparse.Namespace) -> options.Result:
         raise ParityError(f"{arguments.out} holds no run to go on with; leave --resume out")
     begun = read_config(arguments.out / CONFIG) if arguments.resume else None
     config = make_config(given, begun)
+    run = partial(
+        *(train, config, arguments.out),
+        resume=arguments.resume,
+        keras_backend=arguments.keras_backend,
+    )
     if process() or not console(stderr=True).is_terminal:
-        result = train(
-            *(config, arguments.out),
-            resume=arguments.resume,
-            keras_backend=arguments.keras_backend,
-            say=say,
-        )
+        result = run(say=say)
     else:
         with progress_line() as progress:
-            begin, done = monotonic(), count(1)
+            begin, done = 0.0, 0
+            progress("starting", 1)
 
             def on_step(total: int, means: Mapping[str, float]) -> None:
-                steps, seconds = next(done), monotonic() - begin
-                left = timedelta(seconds=round(seconds / steps * (total - steps)))
-                speed = steps * config.batch_size / seconds
+                nonlocal begin, done
+                begin, done = begin or monotonic(), done + 1
                 shown = f"loss {means['loss']:.4f}, accuracy {means['accuracy']:.4f}"
-                progress(f"{shown}, {speed:.0f} images/s, {left} left", total)
+                if done > 1:  # the first step waits until all is built or compiled
+                    seconds = (monotonic() - begin) / (done - 1)
+                    left = timedelta(seconds=round(seconds * (total - done)))
+                    shown += f", {config.batch_size / seconds:.0f} images/s, {left} left"
+                progress(shown, total)
 
             def say_above(line: str) -> None:
                 with progress.paused():
                     say(line)
 
-            result = train(
-                *(config, arguments.out),
-                resume=arguments.resume,
-                keras_backend=arguments.keras_backend,
-                say=say_above,
-                on_step=on_step,
-            )
+            result = run(say=say_above, on_step=on_step)
     if process():
         return 0, lambda: None
     if arguments.json:
