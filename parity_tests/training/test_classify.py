@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file, save_file
 
 from resnet_spec import get_architecture
 
@@ -22,7 +23,7 @@ from resnet_parity.training.classify import calibration_error, open_classifier
 from resnet_parity.training.config import make_config, to_toml
 from resnet_parity.training.images import Images
 from resnet_parity.training.initial import initial_weights
-from resnet_parity.training.run_folder import CLASSES, CONFIG, LAST, write_weights
+from resnet_parity.training.run_folder import CLASSES, CONFIG, LAST, STATE, write_weights
 
 CLASSES_OF_RUN = ["b", "g", "r"]
 
@@ -169,7 +170,15 @@ def test_bad_input_is_named(run, tmp_path, capsys):
     assert "is no folder of photographs" in fails("evaluate", weights, tmp_path / "none")
     assert "does not exist" in fails("evaluate", tmp_path / "w.safetensors", pets)
     assert "0.png: no such file" in fails("predict", weights, tmp_path / "0.png")
+    inner = pets / "val" / "b"
+    assert "1.png: no such file" in fails("predict", weights, inner, tmp_path / "1.png")
     assert "holds no pictures" in fails("predict", weights, run)
+    state = {**load_file(weights), "fc.bias.momentum": np.zeros(3)}
+    save_file(state, run / STATE)
+    assert "take best.safetensors or last.safetensors" in fails("predict", run / STATE, inner)
+    assert f"holds no pictures; name the folders in it, such as {inner}" in fails(
+        "predict", weights, pets / "val"
+    )
     assert "--top must be at least 1" in fails("predict", weights, pets, "--top", "0")
     assert "--image-size must be" in fails(
         "predict", weights, pets / "val" / "b", "--image-size", "0"

@@ -388,6 +388,18 @@ FOLDERS: dict[str, tuple[tuple[str, ...], str]] = {
         ("train/a/1.png", "train/b/1.png", "val/c/1.png"),
         "val/c is a class that was not trained; known: 'a', 'b'",
     ),
+    "another name of val": (
+        ("train/a/1.png", "train/b/1.png", "validation/a/1.png"),
+        "has no folder val; rename 'validation', or keep",
+    ),
+    "another name of train": (
+        ("Train/a/1.png", "Train/b/1.png", "Val/a/1.png"),
+        "Train holds folders and no pictures; if they are the classes, rename it to train",
+    ),
+    "one folder of classes": (
+        ("animals/cats/a.png", "animals/dogs/a.png"),
+        "animals holds folders and no pictures; a class is one folder of pictures: name",
+    ),
     "no split": (("a/1.png", "b/1.png"), "keep a part with --val-split"),
 }
 
@@ -412,7 +424,7 @@ def test_other_bad_folders(tmp_path):
         read_photographs(flat, val_split=1)
     (flat / "c").mkdir()
     (flat / "c" / "notes.txt").touch()
-    with pytest.raises(ParityError, match=r"c holds no pictures \("):
+    with pytest.raises(ParityError, match=r"c holds no pictures \(\.jpg, \.png"):
         read_photographs(flat, val_split=0.5)
 
 

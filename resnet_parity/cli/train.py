@@ -148,7 +148,7 @@ def _as_json(result: Result) -> dict[str, Any]:
 def _print(result: Result) -> None:
     best, last = result.best, result.epochs[-1]
     options.print_text(
-        f"epochs in {result.config.framework}: {last.epoch}; validation accuracy "
+        f"epochs: {last.epoch}; validation accuracy "
         f"{last.val_accuracy:.4f}, the best {best.val_accuracy:.4f} after epoch {best.epoch}"
     )
     if result.damaged:

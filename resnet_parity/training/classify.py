@@ -104,12 +104,19 @@ def open_classifier(
 
 
 def find_photographs(paths: Sequence[Path]) -> list[Sample]:
-    """Photographs that are named, and those in folders that are named."""
+    """Photographs that are named, and those in folders that are named.
+
+    Raises `ParityError` for a name of nothing, and for a folder without photographs.
+    """
     found: list[Sample] = []
     for path in paths:
         inside = [*pictures(path)] if is_folder(path) else [path]
         if not inside:
-            raise ParityError(f"{path} holds no pictures")
+            inner = next((each for each in sorted(path.iterdir()) if is_folder(each)), None)
+            fix = f"; name the folders in it, such as {inner}" if inner else ""
+            raise ParityError(f"{path} holds no pictures{fix}")
+        if not is_folder(path) and not path.exists():
+            raise ParityError(f"{path}: no such file")
         found += [Sample(each, -1) for each in inside]
     return found
 

@@ -1,7 +1,8 @@
 """A folder of photographs: one folder a class, as torchvision's `ImageFolder` and Keras read it.
 
 `train/` and `val/` each hold the folders of the classes; without them the folder itself does, and a
-part of each class is kept for validation.
+part of each class is kept for validation. Unlike both, this does not search the folders in that of
+a class; they count among the other files.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Photographs:
-    """The samples of a folder, in the order of their names; `others` are files of no picture."""
+    """The samples in the order of their names; `others` are no pictures of a class."""
 
     classes: tuple[str, ...]
     train: tuple[Sample, ...]
@@ -56,12 +57,18 @@ def read_photographs(folder: str | Path, *, val_split: float = 0.0, seed: int = 
         _, val, more = read_samples(folder / "val", classes)
         return Photographs(classes, train, val, others + more)
     if not val_split:
-        raise ParityError(
-            f"{folder} has no folder val; add one, or keep a part with --val-split 0.2"
-        )
+        other = _validation_of_another_name(folder) if is_split else ""
+        fix = f"rename {other!r}" if other else "add one"
+        raise ParityError(f"{folder} has no folder val; {fix}, or keep a part with --val-split 0.2")
     kept = {*_for_validation(train, val_split, seed)}
     rest = tuple(each for each in train if each not in kept)
     return Photographs(classes, rest, tuple(each for each in train if each in kept), others)
+
+
+def _validation_of_another_name(folder: Path) -> str:
+    """The name of a folder that others use for `val`, such as `validation`; empty without one."""
+    names = [each.name for each in _visible(folder) if is_folder(each)]
+    return next((name for name in names if name.lower().startswith(("val", "test", "dev"))), "")
 
 
 def read_samples(
@@ -77,6 +84,8 @@ def read_samples(
         hint = "it holds pictures, not one folder a class" if is_flat else "it is empty"
         raise ParityError(f"{folder} holds no classes: {hint}")
     if known is None and len(names) == 1:
+        if not any(pictures(folder / names[0])):
+            raise ParityError(_no_pictures(folder / names[0]))
         raise ParityError(
             f"{folder} holds one class, {names[0]!r}; training needs two or more, each in a folder"
         )
@@ -103,13 +112,16 @@ def _some(names: Sequence[str]) -> str:
 
 def _no_pictures(folder: Path) -> str:
     inner = [each for each in _visible(folder) if is_folder(each)]
+    if folder.name.lower().startswith("train") and inner:
+        return (
+            f"{folder} holds folders and no pictures; if they are the classes, rename it to train"
+        )
     if any(any(pictures(each)) for each in inner):
         return (
             f"{folder} holds folders and no pictures; a class is one folder of pictures: name "
             f"{folder} itself, or move the pictures up"
         )
-    suffixes = ", ".join(sorted(_suffixes())[:8])
-    return f"{folder} holds no pictures ({suffixes} ...)"
+    return f"{folder} holds no pictures (.jpg, .png, .webp ...); add some, or delete it"
 
 
 def _visible(folder: Path) -> list[Path]:

@@ -15,6 +15,11 @@ _REGNET = "this is a RegNet: its blocks do not widen, its groups vary with the s
 
 REFUSED: tuple[tuple[str, str], ...] = (
     (
+        r"(weight|bias)\.momentum$",
+        "this is the checkpoint of a run of train; take best.safetensors or last.safetensors, "
+        "which are beside it",
+    ),
+    (
         r"attnpool\.positional_embedding$",
         "this is CLIP's ModifiedResNet: it pools by attention and strides by average pools after "
         "its second convolution; use open_clip or the clip package",
