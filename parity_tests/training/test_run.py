@@ -609,7 +609,8 @@ def test_a_run_is_not_begun_or_resumed_with_what_does_not_fit(colours, tmp_path,
     assert "ema must lie in [0, 1), not 1.0" in fails(*command(colours, out, "--ema", "1")[1:])
     assert cli.main(command(colours, out, epochs=1)) == 0
     assert "exists already and holds a run; go on with it by --resume" in fails(str(colours))
-    assert "was begun with --epochs 1, not 2" in fails("--resume", "--epochs", "2")
+    message = fails("--resume", "--epochs", "2")
+    assert "was begun with --epochs 1, not 2" in message and "last.safetensors of this" in message
     assert "was begun with --architecture resnet20, not resnet18" in fails(
         "--resume", "--architecture", "resnet18"
     )

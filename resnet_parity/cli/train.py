@@ -44,6 +44,8 @@ _HELP = {
     "sync_batchnorm": "norms take the statistics of the batch of all devices together",
 }
 
+_METAVARS = {"ema": "DECAY", "val_split": "PART", "freeze_backbone": "EPOCHS"}
+
 _EXAMPLES = """examples:
   resnet-parity train pets --out run --framework keras --weights resnet50.pth --recipe fine-tune
   resnet-parity train --resume --out run"""
@@ -79,7 +81,9 @@ def add(commands: Any) -> None:
             name,
             type=types.get(kind, str),
             choices=get_args(kind) or None,
-            metavar=None if get_args(kind) else field.name.rpartition("_")[2].upper(),
+            metavar=None
+            if get_args(kind)
+            else _METAVARS.get(field.name, field.name.rpartition("_")[2].upper()),
             help=text,
         )
     options.add_keras_backend(parser)

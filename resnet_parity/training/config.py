@@ -104,7 +104,8 @@ def make_config(given: Mapping[str, Any], begun: Mapping[str, Any] | None = None
             option = name.replace("_", "-")
             raise ParityError(
                 f"the run was begun with --{option} {value}, not {given[name]}; leave the option "
-                "out, or begin another run with --out"
+                "out, or begin another run with --out, whose --weights may be the "
+                "last.safetensors of this one"
             )
     options = {**begun, **given}
     if not options.get("folder"):
