@@ -108,7 +108,8 @@ def fit(
     too. The dtype is that of the model; with float16, give
     `keras.optimizers.LossScaleOptimizer(optimizer)`.
 
-    What `on_step` and `on_epoch` raise ends the training.
+    The process keeps freed memory from then on. What `on_step` and `on_epoch` raise ends the
+    training.
     """
     # DIFFERS(shuffle): torch's loader shuffles images, Keras' fit batches of a dataset.
     # DIFFERS(schedule): torch's loop sets the rate of a step, Keras' callback of an epoch.

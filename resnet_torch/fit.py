@@ -76,7 +76,8 @@ def fit(
     too. The model may compute in a narrower `dtype`; `scaler` scales the loss of float16;
     `average`, from `resnet_torch.optimizer.averaged`, is evaluated in place of the model.
 
-    The model is left in training mode. What `on_step` and `on_epoch` raise ends the training.
+    The model is left in training mode, and the process keeps freed memory from then on. What
+    `on_step` and `on_epoch` raise ends the training.
     """
     keep_freed_memory()
     scaler = scaler or torch.amp.GradScaler(enabled=False)
@@ -132,10 +133,7 @@ def _set_training(model: nn.Module) -> None:
 
 @torch.no_grad()
 def _evaluated(model: Any, tested: Any, forward: Any, batches: DataLoader) -> dict[str, float]:
-    """The means over the validation images, under their names in the logs.
-
-    The network `tested` is the model, or has averages of its weights and takes its statistics.
-    """
+    """The means over the validation images of `tested`, which takes the statistics of the model."""
     for own, statistic in zip(tested.buffers(), model.buffers(), strict=True):
         own.copy_(statistic)
     means = _Means()

@@ -116,7 +116,7 @@ class Damaged:
         if len(self.problems) * MOST_DAMAGED > self._total:
             raise ParityError(
                 f"{len(self.problems)} of {self._total} photographs are damaged, more than one in "
-                f"{MOST_DAMAGED}; {self._log} names them: replace or delete them. The first is "
-                f"{next(iter(self.problems))}"
+                f"{MOST_DAMAGED}; {self._log} names them. Replace them and go on by --resume, or "
+                f"delete them and begin another run. The first is {next(iter(self.problems))}"
             )
         return new
