@@ -111,19 +111,19 @@ def fit(
     The process keeps freed memory from then on. What `on_step` and `on_epoch` raise ends the
     training.
     """
-    # DIFFERS(shuffle): torch's loader shuffles images, Keras' fit batches of a dataset.
-    # DIFFERS(schedule): torch's loop sets the rate of a step, Keras' callback of an epoch.
-    # DIFFERS(loss-scale): torch scales a float16 loss beside the optimiser, Keras in it.
     with floatx(model):
-        # DIFFERS(metrics): torch's loop takes its means itself, Keras' fit from its metrics.
         jit = compiled or "auto"
         model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=jit)
+        # DIFFERS(ema): torch averages weights in a second model, Keras in its optimiser.
         # DIFFERS(train-mode): torch's model is in a mode until it is changed, Keras' fit sets it.
         # DIFFERS(freezing): torch's frozen norm still follows the batch, Keras' does not.
-        # DIFFERS(ema): torch averages weights in a second model, Keras in its optimiser.
-        # DIFFERS(zero-grad): torch adds gradients to those of before, Keras' fit has new ones.
         for part in (epochs[:1], epochs[1:]) if skip else (epochs,):
             batches = _BatchSequence(model, train, skip, workers)
+            # DIFFERS(shuffle): torch's loader shuffles images, Keras' fit batches of a dataset.
+            # DIFFERS(schedule): torch's loop sets the rate of a step, Keras' callback of an epoch.
+            # DIFFERS(zero-grad): torch adds gradients to those of before, Keras' fit has new ones.
+            # DIFFERS(loss-scale): torch scales a float16 loss beside the optimiser, Keras in it.
+            # DIFFERS(metrics): torch's loop takes its means itself, Keras' fit from its metrics.
             model.fit(
                 batches,
                 validation_data=_BatchSequence(model, val, 0, workers),

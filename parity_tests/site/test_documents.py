@@ -9,6 +9,7 @@ import shlex
 import shutil
 import tomllib
 from typing import cast
+from xml.etree import ElementTree
 
 import pytest
 from rich.console import Console
@@ -19,8 +20,11 @@ from parity_tests.support import ROOT, light, python
 from resnet_parity import cli
 from resnet_parity.cli.exit_codes import EXIT_CODES, FAILURES
 from resnet_parity.reports.verify import VerdictLines, _summary
+from resnet_parity.site.curves import PANELS, curves
+from resnet_parity.site.definitions import FRAMEWORKS
 from resnet_parity.site.markdown import documents, slug
-from resnet_parity.site.tables import SECTIONS
+from resnet_parity.site.results import read
+from resnet_parity.site.tables import CURVES, SECTIONS
 from resnet_parity.tolerances import TOLERANCES, limit
 from resnet_parity.verdict import Quantity, Verdict
 from resnet_parity.verify import Report
@@ -68,6 +72,21 @@ def test_the_generator_detects_a_stale_document(name, tmp_path):
     assert (result.returncode, f"{name} is out of date" in result.stderr) == (1, True)
     assert python("-m", "resnet_parity.site.tables", cwd=tmp_path).returncode == 0
     assert (tmp_path / name).read_text() == TEXTS[name]
+
+
+def test_the_drawing_shows_the_curves_of_every_run_and_the_best_runs_learn():
+    rows = read("digits")["rows"]
+    text = (ROOT / CURVES).read_text()
+    assert text == curves(rows), "run scripts/generate"
+    assert len(text) < 60_000
+    lines = [each for each in ElementTree.fromstring(text) if each.tag.endswith("polyline")]
+    assert len(lines) == len(PANELS) * len(rows) == 12
+    for panel in PANELS:
+        shares = [panel.share(value) for row in rows.values() for value in row[panel.curve]]
+        assert 0 <= min(shares) < max(shares) <= 1, "a curve leaves its panel"
+    for framework in FRAMEWORKS:
+        last = [row["val_accuracy"][-1] for name, row in rows.items() if name.startswith(framework)]
+        assert len(last) == 3 and max(last) >= 0.98
 
 
 def anchors(text: str) -> set[str]:
@@ -279,6 +298,7 @@ NO_TOLERANCE = {
     ("test_differences.py", "pytest.approx(1 / np.sqrt(3), rel=0.1)"): "a random draw",
     ("test_run.py", "pytest.approx(1, abs=5 / np.sqrt(kernel.size))"): "a random draw",
     ("test_run.py", "found['best']['val_accuracy'] > 0.8"): "an accuracy far from chance",
+    ("test_documents.py", "max(last) >= 0.98"): "the accuracy that the README promises",
     ("test_probes.py", "np.std(probe.expected[tap.name]) > 0.01"): "a tap is not constant",
     ("test_fit.py", "fitted(built(classifier_activation=None)) < 0.5"): "an accuracy of chance",
     ("test_keras_files.py", "0.001 < expected.std() < 1000.0"): "outputs vary and do not overflow",

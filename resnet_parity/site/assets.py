@@ -9,7 +9,7 @@ from typing import Any
 from resnet_parity.site.evidence import RESULTS
 from resnet_parity.site.explorer import explorer_data, figures
 from resnet_parity.site.names import names_data
-from resnet_parity.site.results import result_file
+from resnet_parity.site.results import ROOT, result_file
 from resnet_parity.site.search import search_data
 
 STATIC = Path(__file__).parent / "static"
@@ -18,6 +18,8 @@ STATIC = Path(__file__).parent / "static"
 def assets() -> dict[str, str]:
     """Return every asset by its path in the site."""
     files = {f"assets/{path.name}": path.read_text(encoding="utf-8") for path in STATIC.glob("*.*")}
+    drawings = (ROOT / "docs").glob("*.svg")
+    files |= {f"docs/{path.name}": path.read_text(encoding="utf-8") for path in drawings}
     files |= {f"results/{name}.json": result_file(name).read_text("utf-8") for name in RESULTS}
     # A browser lets a page that was opened as a file run scripts, but fetch nothing.
     files["assets/explorer_data.js"] = f"window.EXPLORER = {_json(explorer_data())};\n"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from resnet_parity.site.curves import TITLE
+
 
 @dataclass(frozen=True)
 class Chapter:
-    """A page. It shows `modules` side by side and `sources` as single files of the spec.
+    """A page. It shows `modules` side by side and `sources`, which have no counterpart, alone.
 
-    `tests` are the files that run both implementations of the modules.
+    `tests` are the files that run both implementations of the modules. `drawing` names a file of
+    results whose SVG is in `docs`, and has its title.
     """
 
     id: str
@@ -18,6 +21,7 @@ class Chapter:
     modules: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     tests: tuple[str, ...] = ()
+    drawing: tuple[str, str] | None = None
 
 
 _CHECKS = ("parity_tests/checks/test_exact.py", "parity_tests/checks/test_gradients.py")
@@ -84,11 +88,13 @@ CHAPTERS = (
     Chapter(
         "training",
         "Training",
-        "The optimiser, the loss and the running statistics: both implementations follow one "
-        "training rule, step by step. A loop over epochs is written out in PyTorch; in Keras it is "
-        "`fit` with a callback.",
-        modules=("optimizer", "training", "fit", "training_state", "runs", "images", "devices"),
+        "A loop over epochs, written out in PyTorch; in Keras it is `fit` with a callback. The "
+        "optimiser, the loss and the running statistics follow one rule in both, the recipe, step "
+        "by step.",
+        modules=("fit", "optimizer", "training", "training_state", "runs", "images", "devices"),
+        sources=("resnet_spec/recipe.py", "resnet_torch/distributed.py"),
         tests=(*_LOCKSTEP, "parity_tests/training/test_fit.py"),
+        drawing=("digits", TITLE),
     ),
 )
 

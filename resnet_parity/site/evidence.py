@@ -25,7 +25,7 @@ PLOTTED = (
 )
 """One architecture of each kind; the architecture explorer shows the figures of the others."""
 
-RESULTS = ("matrix", "depth", "impact", "mistaken", "onnx")
+RESULTS = ("matrix", "depth", "impact", "mistaken", "onnx", "digits")
 
 
 def matrices(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -92,7 +92,7 @@ def html(document: Document) -> str:
 def _relinked(tokens: Sequence[Token], document: Document, pages: dict[str, str]) -> list[Token]:
     """Point links at pages of the site; a file without a page is named without a link.
 
-    Pictures are left out, because the site shows what they picture.
+    Screenshots are left out, because the site shows what they picture; drawings (SVG) stay.
     """
     found: list[Token] = []
     linked = True
@@ -103,7 +103,8 @@ def _relinked(tokens: Sequence[Token], document: Document, pages: dict[str, str]
             linked = new is not None
             if new is not None:
                 token.attrSet("href", new)
-        if token.type == "image" or (token.type.startswith("link_") and not linked):
+        is_screenshot = token.type == "image" and not str(token.attrGet("src")).endswith(".svg")
+        if is_screenshot or (token.type.startswith("link_") and not linked):
             continue
         found.append(token)
     return found

@@ -61,7 +61,7 @@ def _page(file: str) -> str:
 def _other(file: str) -> dict[str, str] | None:
     """The counterpart of a file in the other implementation; None if it has none."""
     for ours, theirs in (("torch", "keras"), ("keras", "torch")):
-        if ours in file:
-            other = file.replace(ours, theirs)
+        other = file.replace(ours, theirs)
+        if other != file and other in files():
             return {"file": other, "href": f"../{source_page(other)}"}
     return None

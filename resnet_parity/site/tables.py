@@ -22,6 +22,8 @@ from resnet_parity.eject import eject
 from resnet_parity.reports.matrix import markdown
 from resnet_parity.reports.onnx import ONNX_CHECKS
 from resnet_parity.reports.tables import markdown_table
+from resnet_parity.site.curves import TITLE, curves
+from resnet_parity.site.definitions import FRAMEWORKS
 from resnet_parity.site.results import matrices, read, setups
 from resnet_parity.tolerances import TOLERANCES
 from resnet_parity.weights.dialects import DIALECTS
@@ -29,7 +31,9 @@ from resnet_parity.weights.naming import Dialect
 from resnet_parity.weights.opening import OPENINGS, opening
 from resnet_parity.weights.target_table import FORMATS
 
-FRAMEWORKS = ("torch", "keras")
+CURVES = Path("docs", "digits.svg")
+"""The picture of the curves on the digits."""
+
 ONNX_COLUMNS = tuple(f"{check}, {framework}" for check in ONNX_CHECKS for framework in FRAMEWORKS)
 
 
@@ -193,6 +197,21 @@ def openings() -> str:
     return markdown_table(("format", "opened by", "images"), rows)
 
 
+def digits() -> str:
+    """Return the accuracies on the digits, and their curves; `benchmarks.digits` measures them."""
+    rows = read("digits")["rows"]
+    seeds = list(dict.fromkeys(name.partition(", ")[2] for name in rows))
+    cells = []
+    for framework, label in FRAMEWORKS.items():
+        found = [row for name, row in rows.items() if name.partition(",")[0] == framework]
+        times = sorted({f"{row['processor_seconds']:.0f}" for row in found}, key=int)
+        accuracies = (f"{row['val_accuracy'][-1]:.4f}" for row in found)
+        cells.append((label, *accuracies, f"{' to '.join(times[:1] + times[1:][-1:])} s"))
+    epochs = max((len(row["val_accuracy"]) for row in rows.values()), default=0)
+    headers = (f"validation accuracy after {epochs} epochs", *seeds, "processor time")
+    return f"{markdown_table(headers, cells)}\n\n![{TITLE}]({CURVES.name})"
+
+
 def dialect_row(dialect: Dialect, architecture: str, file: Mapping[str, Any]) -> Iterator[str]:
     """Yield the cells of a file in a dialect."""
     is_link = dialect.source.startswith("https:")
@@ -227,6 +246,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "dialects": dialects,
     "openings": openings,
     "ejected": ejected,
+    "digits": digits,
 }
 """The generated sections by the name in their first line, `<!-- NAME: generated -->`."""
 
@@ -239,12 +259,14 @@ def documents(root: Path) -> list[Path]:
 
 
 def main() -> int:
-    """Update the documents in the working folder, or with --check only check them."""
+    """Update documents and curves in the working folder, or with --check only check them."""
     missing, stale = dict(SECTIONS), []
+    texts = {CURVES: curves(read("digits")["rows"])}
     for path in documents(Path()):
         old = path.read_text(encoding="utf-8")
-        text = _SECTION.sub(lambda found: _section(found, missing), old)
-        if text != old:
+        texts[path] = _SECTION.sub(lambda found: _section(found, missing), old)
+    for path, text in texts.items():
+        if not path.exists() or text != path.read_text(encoding="utf-8"):
             stale.append(path)
             if "--check" not in sys.argv[1:]:
                 path.write_text(text, encoding="utf-8")
