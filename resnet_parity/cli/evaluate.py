@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING, Any, get_args
 from resnet_parity.cli import options
 from resnet_parity.errors import ParityError
 from resnet_parity.files import check_new_folder, check_writable, write_atomically
-from resnet_parity.lockstep.plot import check_plot
 from resnet_parity.progress import Progress, ProgressLine, progress_line
 from resnet_parity.streams import console, say
 from resnet_parity.training.config import Augmentation
-from resnet_parity.training.drawing import confusion_png
 
 if TYPE_CHECKING:
     from resnet_parity.training.classify import Classifier, Evaluation, Prediction
@@ -141,6 +139,8 @@ def _evaluate(arguments: argparse.Namespace) -> options.Result:
 
 def _check_confusion(path: Path) -> None:
     """Raise what would prevent the file, before the work."""
+    from resnet_parity.lockstep.plot import check_plot
+
     if path.suffix.lower() == ".png":
         check_plot(path)
     elif path.suffix.lower() != ".csv":
@@ -150,6 +150,8 @@ def _check_confusion(path: Path) -> None:
 
 def _confusion(path: Path, found: Evaluation) -> bytes:
     """The confusion matrix as PNG or CSV, by the ending of the file: a row for each true class."""
+    from resnet_parity.training.drawing import confusion_png
+
     if path.suffix.lower() == ".png":
         return confusion_png(found.confusion, found.classifier.classes)
     text = io.StringIO()
