@@ -154,7 +154,9 @@ def val_loss(state: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_a_compiled_loop_gives_the_same_curve_and_goes_on_exactly(framework):
+def test_a_compiled_loop_gives_the_same_curve_and_goes_on_exactly(framework, tmp_path, monkeypatch):
+    """With a cache of its own: a killed process leaves half a library in the shared one."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     adapter, most = FRAMEWORKS[framework], limit("lockstep", "float64")
     plain, whole = start(framework), start(framework)
     logs = run(framework, plain, range(1))
@@ -218,3 +220,12 @@ def test_freed_memory_is_kept_for_the_next_step(framework):
     """Five blocks of 40 MB take the same pages; else each takes new ones, and faults on them."""
     result = python("-c", FAULTS, framework)
     assert result.stdout.splitlines()[-1:] == ["kept"], result.stdout + result.stderr
+
+
+def test_kernels_and_momentum_have_the_layout_of_the_images():
+    state = start("torch")
+    run("torch", state, range(1))
+    model, optimizer, _ = state.training_state
+    kernel = model.layer1[0].conv1.weight
+    buffer = optimizer.state[kernel]["momentum_buffer"]
+    assert all(each.is_contiguous(memory_format=torch.channels_last) for each in (kernel, buffer))

@@ -30,7 +30,7 @@ def start(
     """Build a model with these weights and its optimiser; `layout` is its memory layout."""
     model = create_model(architecture, dtype=getattr(torch, dtype))
     set_weights(model, weights)
-    model = for_training(placed(model, layout))
+    model = placed(for_training(model), layout)
     return model, sgd(model, recipe), cross_entropy(model, recipe)
 
 
