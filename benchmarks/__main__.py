@@ -9,7 +9,7 @@ from importlib import import_module
 from benchmarks.provenance import Results, measure, stale
 from resnet_parity.errors import MissingFrameworkError
 
-FILES = ("matrix", "depth", "impact", "mistaken", "onnx", "dialects", "digits")
+FILES = ("matrix", "depth", "impact", "mistaken", "onnx", "dialects", "digits", "training")
 
 
 def results(name: str) -> Results:
