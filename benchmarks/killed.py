@@ -70,8 +70,12 @@ def train(given: list[str], out: Path, after: float | None = None) -> float | No
     command = [sys.executable, "-m", "resnet_parity", "train", *given, "--out", str(out)]
     temporary(out).mkdir(exist_ok=True)
     variables = {"TF_CPP_MIN_LOG_LEVEL": "3", "TMPDIR": str(temporary(out))}
-    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, env={**os.environ, **variables}, **streams) as process:
+    with subprocess.Popen(
+        command,
+        env={**os.environ, **variables},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    ) as process:
         try:
             while process.poll() is None and _inode(out / CONFIG) == begun:
                 time.sleep(0.01)

@@ -62,7 +62,7 @@ def test_negative_differences_count():
 
 
 class Fake:
-    """An adapter that gives prepared outputs."""
+    """An adapter that gives outputs made before."""
 
     def __init__(
         self, outputs: dict[str, np.ndarray], float64_unsupported_reason: str | None, half: float
@@ -98,6 +98,9 @@ class Fake:
         return self._outputs
 
     def mixed_precision(self, architecture, weights, images, mode, dtype):
+        return self._outputs
+
+    def prepared(self, architecture, weights, images, mode, dtype):
         return self._outputs
 
 
