@@ -157,6 +157,7 @@ def val_loss(state: Mapping[str, np.ndarray]) -> np.ndarray:
 def test_a_compiled_loop_gives_the_same_curve_and_goes_on_exactly(framework, tmp_path, monkeypatch):
     """With a cache of its own: a killed process leaves half a library in the shared one."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    torch.compiler.reset()  # other tests had images of other sizes, for which it compiles otherwise
     adapter, most = FRAMEWORKS[framework], limit("lockstep", "float64")
     plain, whole = start(framework), start(framework)
     logs = run(framework, plain, range(1))

@@ -69,6 +69,8 @@ def start(
 def fit(run: Run, train: Batches, val: Batches, **options: Any) -> None:
     """Train for epochs; the options are those of `resnet_torch.fit.fit`."""
     options |= {"dtype": run.dtype, "scaler": run.scaler, "average": run.average}
+    if options.get("compiled"):  # it compiles otherwise where it saw images of other sizes before
+        torch.compiler.reset()
     try:
         loop.fit(*run.training_state, run.recipe, train, val, **options)
     except RuntimeError as error:
