@@ -42,8 +42,12 @@ def draw(result: Lockstep, path: str | Path) -> None:
 def temporary_caches(parent: Path | None = None) -> Iterator[None]:
     """Let matplotlib keep its caches in a temporary folder, inside `parent` if it is given."""
     with tempfile.TemporaryDirectory(dir=parent) as folder:
-        os.environ.setdefault("MPLCONFIGDIR", folder)
-        yield
+        own = os.environ.setdefault("MPLCONFIGDIR", folder) == folder
+        try:
+            yield
+        finally:
+            if own:  # a process started later would make the folder again
+                del os.environ["MPLCONFIGDIR"]
 
 
 def new_figure() -> Any:
