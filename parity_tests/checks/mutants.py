@@ -106,9 +106,8 @@ class MutantAdapter:
     def build(
         self, architecture: Architecture, weights: Mapping[str, np.ndarray], dtype: str
     ) -> Any:
-        with _patched(self._mutant.builder):
-            mutated = self._mutant.weights(dict(weights))
-            model = self._adapter.build(self._mutant.architecture(architecture), mutated, dtype)
+        with self._planted(architecture, weights) as (arch, mutated):
+            model = self._adapter.build(arch, mutated, dtype)
         model.architecture = architecture
         return model
 
@@ -134,8 +133,7 @@ class MutantAdapter:
         mode: str,
         dtype: str,
     ) -> dict[str, np.ndarray]:
-        arch, mutated = self._mutant.architecture(architecture), self._mutant.weights(dict(weights))
-        with _patched(self._mutant.builder):
+        with self._planted(architecture, weights) as (arch, mutated):
             return self._adapter.mixed_precision(arch, mutated, images, mode, dtype)
 
     def prepared(
@@ -146,9 +144,16 @@ class MutantAdapter:
         mode: str,
         dtype: str,
     ) -> dict[str, np.ndarray]:
-        arch, mutated = self._mutant.architecture(architecture), self._mutant.weights(dict(weights))
-        with _patched(self._mutant.builder):
+        with self._planted(architecture, weights) as (arch, mutated):
             return self._adapter.prepared(arch, mutated, images, mode, dtype)
+
+    @contextmanager
+    def _planted(
+        self, architecture: Architecture, weights: Mapping[str, np.ndarray]
+    ) -> Iterator[tuple[Architecture, Weights]]:
+        """The architecture and the weights with the defect; inside, the builder has it too."""
+        with _patched(self._mutant.builder):
+            yield self._mutant.architecture(architecture), self._mutant.weights(dict(weights))
 
 
 @contextmanager

@@ -6,7 +6,7 @@ places, so only what the whole model returns is compared.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -96,21 +96,25 @@ class Half(Check):
     def _returned(self, probe: Probe, engine: Engine, dtype: str) -> dict[str, np.ndarray] | str:
         """The outputs of the model in that dtype, or the reason why there are none."""
         reason = self.unsupported_reason(engine, probe.dtype) or beyond_range(probe, dtype)
-        if reason:
-            return reason
-        arguments = probe.architecture, probe.weights, probe.images, engine.mode, dtype
-        try:
-            return engine.adapter.mixed_precision(*arguments)
-        except Exception as error:
-            if not is_refusal(error):
-                raise
-            return " ".join(str(error).split())
+        return reason or outputs_in(engine.adapter.mixed_precision, probe, engine, dtype)
 
     def dtype_title(self, dtype: str) -> str:
         return dtype
 
     def probe_text(self, verdict: Verdict) -> str:
         return verdict.dtype
+
+
+def outputs_in(
+    run: Callable[..., dict[str, np.ndarray]], probe: Probe, engine: Engine, dtype: str
+) -> dict[str, np.ndarray] | str:
+    """The outputs that an adapter's function returns in that dtype, or its framework's refusal."""
+    try:
+        return run(probe.architecture, probe.weights, probe.images, engine.mode, dtype)
+    except Exception as error:
+        if not is_refusal(error):
+            raise
+        return " ".join(str(error).split())
 
 
 def is_refusal(error: Exception) -> bool:

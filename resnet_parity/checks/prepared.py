@@ -14,7 +14,7 @@ from resnet_spec import outputs
 
 from resnet_parity.checks.base import Check, Measurement, PlannedProbe, ProbeRequest
 from resnet_parity.checks.float32 import Float32
-from resnet_parity.checks.half import Half, beyond_range, is_refusal
+from resnet_parity.checks.half import Half, beyond_range, outputs_in
 from resnet_parity.checks.tap_check import Found
 from resnet_parity.tolerances import least_noise_floor, limit
 from resnet_parity.verdict import Verdict
@@ -79,13 +79,7 @@ class Prepared(Check):
         reason = self.unsupported_reason(engine, probe.dtype) or beyond_range(probe, dtype)
         if reason or engine.tf32:
             return reason or "TF32 rounds what it multiplies to 11 bits"
-        arguments = probe.architecture, probe.weights, probe.images, engine.mode, dtype
-        try:
-            return engine.adapter.prepared(*arguments)
-        except Exception as error:
-            if not is_refusal(error):
-                raise
-            return " ".join(str(error).split())
+        return outputs_in(engine.adapter.prepared, probe, engine, dtype)
 
     def probe_text(self, verdict: Verdict) -> str:
         return verdict.dtype

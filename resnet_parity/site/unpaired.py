@@ -66,6 +66,7 @@ UNPAIRED = {
     ("modes", "float32_products"): _TF32,
     ("modes", "threads"): "TensorFlow sums in one order on any number of threads",
     ("modes", "device"): _DEVICE,
+    ("modes", "default_device"): _DEVICE,
     ("modes", "placed"): "Keras has one layout and places arrays itself",
     ("modes", "callable_in"): "PyTorch runs a module directly or compiled",
     ("modes", "predict"): _MODE,

@@ -120,6 +120,11 @@ def device(mode: str) -> str:
     return "cuda" if mode in GPU else "cpu"
 
 
+def default_device() -> str:
+    """The GPU, if there is one."""
+    return device(modes()[-1])
+
+
 def placed(value: Any, mode: str) -> Any:
     """Move a model or images (N, C, H, W) to the device and memory layout of a mode."""
     layout = torch.channels_last if mode == "channels_last" else torch.contiguous_format

@@ -18,7 +18,7 @@ from resnet_parity.adapters.torch import training_state
 from resnet_parity.adapters.torch.devices import devices as devices
 from resnet_parity.adapters.torch.devices import largest as largest
 from resnet_parity.adapters.torch.devices import processes as processes
-from resnet_parity.adapters.torch.modes import GPU
+from resnet_parity.adapters.torch.modes import default_device
 from resnet_parity.errors import ParityError
 from resnet_torch import fit as loop
 from resnet_torch.inference import prepare
@@ -53,7 +53,7 @@ def start(
     With `frozen`, only the classifier is trained; with `synchronized`, norms take the statistics of
     the batches of all processes together.
     """
-    device = GPU[0] if torch.cuda.is_available() else "cpu"
+    device = default_device()
     is_mixed = dtype in ("bfloat16", "float16")
     model = create_model(architecture, dtype="float32" if is_mixed else dtype).to(device)
     kind = "float32" if is_mixed else dtype
@@ -110,7 +110,7 @@ def classifier(
     architecture: Architecture, weights: Mapping[str, np.ndarray]
 ) -> Callable[[np.ndarray], np.ndarray]:
     """A function from images (N, H, W, C) to logits (N, classes), in float32."""
-    device = GPU[0] if torch.cuda.is_available() else "cpu"
+    device = default_device()
     model = create_model(architecture, dtype="float32")
     set_weights(model, weights)
     copy = prepare(model, device=device)
@@ -131,7 +131,7 @@ def explainer(
     gradient of the logit of the class; what is negative becomes zero (Selvaraju et al. 2016,
     arXiv:1610.02391, equations 1 and 2).
     """
-    device = GPU[0] if torch.cuda.is_available() else "cpu"
+    device = default_device()
     model = create_model(architecture, dtype="float64").to(device).eval().requires_grad_(False)
     set_weights(model, {name: array.astype("float64") for name, array in weights.items()})
     kept: list[torch.Tensor] = []
